@@ -1,0 +1,1 @@
+"""atalla-mlir: PyTorch models on the Atalla Ax01."""

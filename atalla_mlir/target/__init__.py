@@ -1,0 +1,1 @@
+"""The machine: instruction set, registers, parameter sets. Imports nothing of ours."""
