@@ -1,0 +1,350 @@
+"""The only door to the MLIR bindings, and to what they lack.
+
+Re-exports the parts of torch-mlir's wheel that this package uses and adds fast paths for building and reading IR.
+Building through `create_op` costs about 1 us per operation, through an operation's own class ten times as much.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from torch_mlir import _mlir_libs, ir, rewrite
+from torch_mlir._mlir_libs._mlir import globals as _bindings
+from torch_mlir.dialects import arith, builtin, ext, func, irdl, linalg, math, memref, scf, tensor
+from torch_mlir.passmanager import PassManager
+
+__all__ = [
+    "AffineForm",
+    "DIALECTS",
+    "PassManager",
+    "affine_forms",
+    "arith",
+    "array_attr",
+    "bool_attr",
+    "builtin",
+    "context",
+    "create_op",
+    "dense_to_numpy",
+    "ext",
+    "f32_attr",
+    "file_line",
+    "func",
+    "fused_location",
+    "i32_attr",
+    "i64_array_attr",
+    "i64_attr",
+    "indexing_forms",
+    "integer_value",
+    "ir",
+    "irdl",
+    "linalg",
+    "location_names",
+    "math",
+    "memref",
+    "name_location",
+    "numpy_to_dense",
+    "operations",
+    "rewrite",
+    "scalar_constant",
+    "scf",
+    "string_attr",
+    "string_value",
+    "symbol_attr",
+    "tensor",
+    "walk",
+]
+
+DIALECT_PACKAGE = "atalla_mlir.dialects"
+DIALECTS = ("atalla", "ax01")
+"""Our dialects; each is the module of that name in `DIALECT_PACKAGE` with a function `load()`."""
+
+# Without the prefix every operation and type look-up of our dialects is a failed import, fifty times as slow.
+_bindings.append_dialect_search_prefix(DIALECT_PACKAGE)
+
+
+def context(*, allow_unregistered_dialects: bool = False) -> ir.Context:
+    """A new context in which upstream's, torch-mlir's and our dialects are loaded."""
+    new = ir.Context()
+    new.allow_unregistered_dialects = allow_unregistered_dialects
+    _register_torch_dialects(new)
+    with new:
+        for name in DIALECTS:
+            importlib.import_module(f"{DIALECT_PACKAGE}.{name}").load()
+    return new
+
+
+def _register_torch_dialects(new: ir.Context) -> None:
+    from torch_mlir.dialects import torch as torch_dialect  # the dialect's bindings, not PyTorch
+
+    torch_dialect.register_dialect(new)
+
+
+# Building
+
+
+def create_op(
+    name: str,
+    results: Sequence[ir.Type] = (),
+    operands: Sequence[ir.Value] = (),
+    attributes: dict[str, ir.Attribute] | None = None,
+    loc: ir.Location | None = None,
+    *,
+    regions: int = 0,
+    ip: ir.InsertionPoint | None = None,
+) -> ir.Operation:
+    """Create operation `name` at `ip` (default: the current insertion point); `loc` defaults to the current location."""
+    return ir.Operation.create(name, results, operands, attributes, None, regions, loc, ip)
+
+
+def i32_attr(value: int) -> ir.IntegerAttr:
+    return ir.IntegerAttr.get(ir.IntegerType.get_signless(32), value)
+
+
+def i64_attr(value: int) -> ir.IntegerAttr:
+    return ir.IntegerAttr.get(ir.IntegerType.get_signless(64), value)
+
+
+def f32_attr(value: float) -> ir.FloatAttr:
+    return ir.FloatAttr.get(ir.F32Type.get(), value)
+
+
+def bool_attr(value: bool) -> ir.BoolAttr:
+    return ir.BoolAttr.get(value)
+
+
+def string_attr(value: str) -> ir.StringAttr:
+    return ir.StringAttr.get(value)
+
+
+def symbol_attr(name: str) -> ir.FlatSymbolRefAttr:
+    return ir.FlatSymbolRefAttr.get(name)
+
+
+def array_attr(values: Sequence[ir.Attribute]) -> ir.ArrayAttr:
+    return ir.ArrayAttr.get(list(values))
+
+
+def i64_array_attr(values: Sequence[int]) -> ir.DenseI64ArrayAttr:
+    return ir.DenseI64ArrayAttr.get(list(values))
+
+
+# Reading
+
+
+def integer_value(attribute: ir.Attribute) -> int:
+    """The value of an integer attribute; TypeError for any other attribute."""
+    concrete = attribute.maybe_downcast()
+    if isinstance(concrete, (ir.IntegerAttr, ir.BoolAttr)):
+        return int(concrete.value)
+    raise TypeError(f"expected an integer attribute, got {attribute}")
+
+
+def string_value(attribute: ir.Attribute) -> str:
+    """The text of a string attribute or the name of a flat symbol reference; TypeError for any other attribute."""
+    concrete = attribute.maybe_downcast()
+    if isinstance(concrete, (ir.StringAttr, ir.FlatSymbolRefAttr)):
+        return concrete.value
+    raise TypeError(f"expected a string attribute, got {attribute}")
+
+
+def scalar_constant(value: ir.Value) -> int | float | bool | None:
+    """The Python number that `value` is known to be: an `arith.constant` of a scalar or of a splat; None otherwise."""
+    if not isinstance(value, ir.OpResult):
+        return None
+    owner = value.owner
+    if owner.name != "arith.constant":
+        return None
+    attribute = owner.attributes["value"].maybe_downcast()
+    if isinstance(attribute, ir.DenseElementsAttr):
+        if not attribute.is_splat:
+            return None
+        attribute = attribute.get_splat_value().maybe_downcast()
+    if isinstance(attribute, (ir.IntegerAttr, ir.FloatAttr, ir.BoolAttr)):
+        return attribute.value
+    return None
+
+
+def walk(
+    root: ir.Operation, visit: Callable[[ir.Operation], object], name: str | None = None, *, post_order: bool = True
+) -> None:
+    """Call `visit` on each operation below and including `root` (those called `name`, if given). `visit` must not erase
+    anything but the operation that it got, and that only in post order; to change more, collect with `operations`."""
+
+    def callback(op: ir.Operation) -> ir.WalkResult:
+        if name is None or op.name == name:
+            visit(op)
+        return ir.WalkResult.ADVANCE
+
+    root.walk(callback, ir.WalkOrder.POST_ORDER if post_order else ir.WalkOrder.PRE_ORDER)
+
+
+def operations(root: ir.Operation, *names: str) -> list[ir.Operation]:
+    """All operations below and including `root` in program order (only those called one of `names`, if given)."""
+    found: list[ir.Operation] = []
+    wanted = frozenset(names)
+
+    def callback(op: ir.Operation) -> ir.WalkResult:
+        if not wanted or op.name in wanted:
+            found.append(op)
+        return ir.WalkResult.ADVANCE
+
+    root.walk(callback, ir.WalkOrder.PRE_ORDER)
+    return found
+
+
+# Affine maps
+
+
+@dataclass(frozen=True)
+class AffineForm:
+    """One result of an affine map: sum of `coefficients[d] * d` over all loop dims, plus `offset`."""
+
+    coefficients: tuple[int, ...]
+    offset: int
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The dims that take part."""
+        return tuple(dim for dim, coefficient in enumerate(self.coefficients) if coefficient)
+
+    @property
+    def single_dim(self) -> int | None:
+        """The dim `d` when the form is exactly `d`, else None."""
+        dims = self.dims
+        return dims[0] if len(dims) == 1 and not self.offset and self.coefficients[dims[0]] == 1 else None
+
+
+def affine_forms(affine_map: ir.AffineMap) -> tuple[AffineForm, ...] | None:
+    """Each result of `affine_map` as a form; None when a result is not linear (floordiv, mod) or uses a symbol."""
+    forms: list[AffineForm] = []
+    for expression in affine_map.results:
+        terms = _linear_terms(expression, affine_map.n_dims)
+        if terms is None:
+            return None
+        forms.append(AffineForm(tuple(terms[:-1]), terms[-1]))
+    return tuple(forms)
+
+
+def indexing_forms(op: ir.Operation) -> tuple[tuple[AffineForm, ...] | None, ...]:
+    """The forms of each of a linalg operation's `indexing_maps`, in operand order."""
+    maps = ir.ArrayAttr(op.attributes["indexing_maps"])
+    return tuple(affine_forms(ir.AffineMapAttr(attribute).value) for attribute in maps)
+
+
+def _linear_terms(expression: ir.AffineExpr, num_dims: int) -> list[int] | None:
+    """Coefficient of each dim, then the constant; None when `expression` is not linear in the dims."""
+    concrete: Any = expression.maybe_downcast()
+    terms = [0] * (num_dims + 1)
+    if isinstance(concrete, ir.AffineConstantExpr):
+        terms[-1] = concrete.value
+        return terms
+    if isinstance(concrete, ir.AffineDimExpr):
+        terms[concrete.position] = 1
+        return terms
+    if not isinstance(concrete, (ir.AffineAddExpr, ir.AffineMulExpr)):
+        return None
+    left, right = _linear_terms(concrete.lhs, num_dims), _linear_terms(concrete.rhs, num_dims)
+    if left is None or right is None:
+        return None
+    if isinstance(concrete, ir.AffineAddExpr):
+        return [a + b for a, b in zip(left, right, strict=True)]
+    # MLIR canonicalizes a product so that its constant is on the right
+    return [a * right[-1] for a in left] if not any(right[:-1]) else None
+
+
+# Locations
+
+
+def name_location(name: str, child: ir.Location | None = None) -> ir.Location:
+    return ir.Location.name(name, child)
+
+
+def fused_location(locations: Sequence[ir.Location]) -> ir.Location:
+    """One location for an operation that stands for several; repeated ones count once."""
+    distinct = list(dict.fromkeys(locations))
+    return distinct[0] if len(distinct) == 1 else ir.Location.fused(distinct)
+
+
+def location_names(location: ir.Location) -> tuple[str, ...]:
+    """All names in `location`, outermost first, each once; kernels map back to graph nodes by them."""
+    return tuple(dict.fromkeys(part.name_str for part in _location_parts(location) if isinstance(part, ir.NameLoc)))
+
+
+def file_line(location: ir.Location) -> tuple[str, int] | None:
+    """File and line (1-based) of the first source position in `location`."""
+    for part in _location_parts(location):
+        if isinstance(part, ir.FileLineColLoc):
+            return part.filename, part.start_line
+    return None
+
+
+def _location_parts(location: ir.Location) -> Iterator[ir.Location]:
+    """`location` and everything that it is made of, in pre-order."""
+    yield location
+    children: Iterable[ir.Location] = ()
+    if isinstance(location, ir.FusedLoc):
+        children = location.locations
+    elif isinstance(location, ir.NameLoc):
+        children = (location.child_loc,)
+    elif isinstance(location, ir.CallSiteLoc):
+        children = (location.callee, location.caller)
+    for child in children:
+        yield from _location_parts(child)
+
+
+# Constants
+
+_NUMPY_TYPES: dict[str, Any] = {
+    "bf16": ml_dtypes.bfloat16,
+    "f8E4M3FN": ml_dtypes.float8_e4m3fn,
+    "f8E5M2": ml_dtypes.float8_e5m2,
+}
+
+
+def dense_to_numpy(attribute: ir.Attribute) -> np.ndarray[Any, Any]:
+    """The values of a dense elements attribute as a new array, BF16 as `ml_dtypes.bfloat16`."""
+    dense = ir.DenseElementsAttr(attribute)
+    shaped = ir.ShapedType(dense.type)
+    special = _NUMPY_TYPES.get(str(shaped.element_type))
+    if special is None:
+        return np.array(dense)
+    dtype = np.dtype(special)
+    count = 1 if dense.is_splat else int(np.prod(shaped.shape, dtype=np.int64))
+    raw = ctypes.string_at(_capi().mlirDenseElementsAttrGetRawData(_capi_pointer(dense)), count * dtype.itemsize)
+    values = np.frombuffer(raw, dtype)
+    return np.full(shaped.shape, values[0], dtype) if dense.is_splat else values.reshape(shaped.shape).copy()
+
+
+def numpy_to_dense(array: np.ndarray[Any, Any]) -> ir.DenseElementsAttr:
+    """A dense elements attribute with the values of `array`; BF16 arrays are `ml_dtypes.bfloat16`."""
+    contiguous = np.ascontiguousarray(array)
+    if contiguous.dtype == np.dtype(ml_dtypes.bfloat16):
+        bits = contiguous.view(np.uint16)
+        return ir.DenseElementsAttr.get(bits, type=ir.BF16Type.get(), shape=list(array.shape))
+    return ir.DenseElementsAttr.get(contiguous)
+
+
+@cache
+def _capi() -> ctypes.CDLL:
+    """The wheel's C API library: the Python bindings cannot read BF16 values."""
+    library = ctypes.CDLL(str(Path(_mlir_libs.get_lib_dirs()[0]) / "libTorchMLIRAggregateCAPI.so"))
+    library.mlirDenseElementsAttrGetRawData.restype = ctypes.c_void_p
+    library.mlirDenseElementsAttrGetRawData.argtypes = [ctypes.c_void_p]
+    return library
+
+
+def _capi_pointer(bound: Any) -> int:
+    """The C pointer behind an object of the bindings."""
+    get_name, get_pointer = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
+    get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    capsule = bound._CAPIPtr
+    return get_pointer(capsule, get_name(capsule))

@@ -1,0 +1,1 @@
+"""The dialects: `atalla` (tiles, kernels) and `ax01` (instructions)."""

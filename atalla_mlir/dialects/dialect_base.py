@@ -1,0 +1,13 @@
+"""Loading of dialects that are defined in Python.
+
+A definition is per process, but MLIR loads it per context, refuses to load it twice into one context, and forgets it
+with the context. `load_once` hides that.
+"""
+
+from atalla_mlir._mlir import ext, ir
+
+
+def load_once(dialect: type[ext.Dialect]) -> None:
+    """Load `dialect` into the current context unless it is there already."""
+    if not ir.Context.current.is_dialect_loaded(dialect.DIALECT_NAMESPACE):
+        dialect.load()

@@ -1,0 +1,45 @@
+"""The passes and the registry of their names. A pass module is imported when its pass is first asked for."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import TYPE_CHECKING
+
+from atalla_mlir.errors import BadInputError
+
+if TYPE_CHECKING:
+    from atalla_mlir.passes.base import Pass
+
+__all__ = ["PASSES", "find_pass", "pass_names", "register_pass"]
+
+# name -> "module:Class", in the order of the flow
+PASSES: dict[str, str] = {}
+
+_extra: dict[str, type[Pass]] = {}
+
+
+def pass_names() -> tuple[str, ...]:
+    """Names of all passes: ours in the order of the flow, then those that were registered at run time."""
+    return (*PASSES, *_extra)
+
+
+def find_pass(name: str) -> type[Pass]:
+    """The pass class called `name`; BadInputError proposes similar names when there is none."""
+    if name in _extra:
+        return _extra[name]
+    if name not in PASSES:
+        similar = difflib.get_close_matches(name, pass_names(), n=3)
+        hint = f"; did you mean {' or '.join(similar)}" if similar else ""
+        raise BadInputError(f"no pass '{name}'{hint}")
+    module, _, class_name = PASSES[name].partition(":")
+    return getattr(importlib.import_module(module), class_name)
+
+
+def register_pass(pass_class: type[Pass]) -> type[Pass]:
+    """Add a pass that is not part of this package; usable as a decorator. BadInputError when its name is taken."""
+    known = _extra.get(pass_class.name)
+    if pass_class.name in PASSES or (known is not None and known is not pass_class):
+        raise BadInputError(f"there is a pass '{pass_class.name}' already")
+    _extra[pass_class.name] = pass_class
+    return pass_class
