@@ -1,0 +1,324 @@
+"""Machine code before registers are numbered: functions, blocks and instructions over virtual registers.
+
+Plain values, no MLIR. Not SSA: a virtual register may be written more than once, which is how loop-carried values and
+merging lane operations (inactive lanes keep the old destination) are expressed. The scheduler and the register
+allocator work on this form; `Function.verify` states what they may assume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+
+from atalla_mlir.errors import InternalError
+from atalla_mlir.target.isa import Format, Instruction, Role, Unit
+from atalla_mlir.target.registers import FILES, HARD_WIRED, RegisterFile
+
+ANY_OBJECT = "*"
+"""`MemoryRef.object` of an access that may touch anything in its space."""
+
+_PAD_SPACES = tuple(f"pad{pad}" for pad in range(4))
+
+
+@dataclass(eq=False, frozen=True, slots=True)
+class Register:
+    """A virtual register, or a fixed one when `pinned` is its number. Equal only to itself; see `physical`."""
+
+    file: RegisterFile
+    index: int
+    pinned: int | None = None
+
+    @property
+    def is_hard_wired(self) -> bool:
+        return self.pinned == HARD_WIRED
+
+    def __str__(self) -> str:
+        return f"{self.file.value}{self.pinned}" if self.pinned is not None else f"%{self.file.value}{self.index}"
+
+
+@cache
+def physical(file: RegisterFile, number: int) -> Register:
+    """The one `Register` object that stands for register `number` of `file`."""
+    if not 0 <= number < FILES[file].count:
+        raise InternalError(f"register {file.value}{number} does not exist, the file has {FILES[file].count}")
+    return Register(file, number, number)
+
+
+X0, V0, M0 = (physical(file, HARD_WIRED) for file in RegisterFile)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRef:
+    """A range of memory that an instruction may touch.
+
+    `low..high` is half open, in rows of a pad or bytes of DRAM from the start of `object`; None is unknown. Two refs
+    with different objects never overlap unless one is `ANY_OBJECT`.
+    """
+
+    space: str
+    object: str
+    low: int | None
+    high: int | None
+    is_write: bool
+
+    def conflicts(self, other: MemoryRef) -> bool:
+        """Whether the two accesses must stay in program order."""
+        if self.space != other.space or not (self.is_write or other.is_write):
+            return False
+        if self.object != other.object:
+            return ANY_OBJECT in (self.object, other.object)
+        if self.low is None or self.high is None or other.low is None or other.high is None:
+            return True
+        return self.low < other.high and other.low < self.high
+
+
+@dataclass(eq=False, slots=True)
+class Inst:
+    """One instruction. `operands` follow the table's order; IGNORED operands are int 0, targets are label strings.
+
+    `merges`: inactive lanes keep the old destination, which is therefore read. `memory`: what a memory instruction
+    touches; empty means unknown. `clobbers`: registers that a call overwrites.
+    """
+
+    op: Instruction
+    operands: tuple[Register | int | str, ...]
+    merges: bool = False
+    memory: tuple[MemoryRef, ...] = ()
+    clobbers: frozenset[tuple[RegisterFile, int]] = frozenset()
+    source: str | None = None
+
+    def __post_init__(self) -> None:
+        self.operands = tuple(self.operands)
+
+    @property
+    def defs(self) -> tuple[Register, ...]:
+        """Registers written, the hard-wired ones excluded; clobbers not included."""
+        return tuple(
+            value
+            for operand, value in zip(self.op.operands, self.operands, strict=True)
+            if operand.is_written and isinstance(value, Register) and not value.is_hard_wired
+        )
+
+    @property
+    def uses(self) -> tuple[Register, ...]:
+        """Registers read (ports included, and the old destination of a merging instruction), without hard-wired ones."""
+        read = [
+            value
+            for operand, value in zip(self.op.operands, self.operands, strict=True)
+            if operand.takes_port and isinstance(value, Register) and not value.is_hard_wired
+        ]
+        if self.merges:
+            read.extend(self.defs)
+        return tuple(read)
+
+    @property
+    def port_reads(self) -> tuple[Register, ...]:
+        """Registers that take a read port and a bank, duplicates and register 0 included (5.2)."""
+        return tuple(
+            value
+            for operand, value in zip(self.op.operands, self.operands, strict=True)
+            if operand.takes_port and isinstance(value, Register)
+        )
+
+    @property
+    def registers(self) -> Iterator[Register]:
+        return (value for value in self.operands if isinstance(value, Register))
+
+    @property
+    def is_call(self) -> bool:
+        """A jump that leaves a link: control comes back to the next block."""
+        return (
+            self.op.mnemonic in ("jal", "jalr")
+            and isinstance(rd := self.operands[0], Register)
+            and not rd.is_hard_wired
+        )
+
+    @property
+    def target(self) -> str | None:
+        """Label of a branch or `jal`."""
+        return next((value for value in self.operands if isinstance(value, str)), None)
+
+    @property
+    def pad(self) -> int | None:
+        """Pad of a `vreg` instruction; None for all others (a DMA names its pad in a register)."""
+        if self.op.format is not Format.VM:
+            return None
+        sid = self.operands[-1]
+        assert isinstance(sid, int)
+        return sid
+
+    def replace_registers(self, mapping: dict[Register, Register]) -> None:
+        """Renames operands in place; a register that is not in `mapping` stays."""
+        self.operands = tuple(
+            mapping.get(value, value) if isinstance(value, Register) else value for value in self.operands
+        )
+
+    def memory_refs(self) -> tuple[MemoryRef, ...]:
+        """`memory`, or for a memory instruction without it everything that the instruction could touch."""
+        if self.memory or not self.op.is_memory:
+            return self.memory
+        return _unknown_memory(self)
+
+    def __str__(self) -> str:
+        text = f"{self.op.mnemonic} {', '.join(str(value) for value in self.operands)}".rstrip()
+        notes = ["merges"] if self.merges else []
+        notes += [
+            f"{'writes' if ref.is_write else 'reads'} {ref.space}:{ref.object}[{ref.low}:{ref.high}]"
+            for ref in self.memory
+        ]
+        notes += [f"clobbers {len(self.clobbers)}"] if self.clobbers else []
+        return f"{text}  ; {', '.join(notes)}" if notes else text
+
+
+def _unknown_memory(inst: Inst) -> tuple[MemoryRef, ...]:
+    """Everything that a memory instruction without refs could touch."""
+    if inst.op.format is Format.SDMA:
+        loads = inst.op.mnemonic == "scpad.ld"
+        pads = tuple(MemoryRef(space, ANY_OBJECT, None, None, loads) for space in _PAD_SPACES)
+        return (*pads, MemoryRef("dram", ANY_OBJECT, None, None, not loads))
+    space = "dram" if inst.pad is None else _PAD_SPACES[inst.pad]
+    return (MemoryRef(space, ANY_OBJECT, None, None, not inst.op.writes),)
+
+
+@dataclass(eq=False, slots=True)
+class Block:
+    """Instructions that run one after the other; only the last may be a control instruction.
+
+    `loop_depth` weighs the cost of its instructions.
+    """
+
+    label: str
+    insts: list[Inst] = field(default_factory=list)
+    loop_depth: int = 0
+
+    @property
+    def control(self) -> Inst | None:
+        """The control instruction at the end, if there is one."""
+        return self.insts[-1] if self.insts and self.insts[-1].op.is_control else None
+
+
+@dataclass(frozen=True)
+class SpillArea:
+    """Where registers go that do not fit: `rows` rows of `pad` from byte address x[`base`], in units of one register.
+
+    The area is the function's own: nothing else touches these rows.
+    """
+
+    pad: int
+    base: Register
+    rows: int
+
+
+@dataclass(eq=False)
+class Function:
+    """Blocks in layout order; the first is the entry, and control falls through to the next block."""
+
+    name: str
+    blocks: list[Block] = field(default_factory=list)
+    spill_area: SpillArea | None = None
+
+    def instructions(self) -> Iterator[Inst]:
+        return (inst for block in self.blocks for inst in block.insts)
+
+    def registers(self) -> Iterable[Register]:
+        """Every register that occurs, each once, in order of appearance."""
+        found = dict.fromkeys(register for inst in self.instructions() for register in inst.registers)
+        if self.spill_area is not None:
+            found.setdefault(self.spill_area.base)
+        return found
+
+    def new_register(self, file: RegisterFile) -> Register:
+        """A virtual register whose index no other of the function has."""
+        taken = max((register.index for register in self.registers() if register.file is file), default=-1)
+        return Register(file, taken + 1)
+
+    def successors(self) -> list[list[int]]:
+        """For each block the indices of the blocks that may run next."""
+        return control_flow([(block.label, block.control) for block in self.blocks])
+
+    def verify(self) -> None:
+        """Raises InternalError when the function is not well formed."""
+        labels = [block.label for block in self.blocks]
+        repeated = {label for position, label in enumerate(labels) if label in labels[:position]}
+        if repeated:
+            raise InternalError(f"function {self.name}: labels defined twice: {', '.join(sorted(repeated))}")
+        for block in self.blocks:
+            for position, inst in enumerate(block.insts):
+                where = f"function {self.name}, block {block.label}, instruction {position} '{inst}'"
+                _verify_operands(inst, where)
+                _verify_memory(inst, where)
+                if inst.op.is_control and position != len(block.insts) - 1:
+                    raise InternalError(f"{where}: a control instruction must be the last of its block")
+                if inst.target is not None and not inst.is_call and inst.target not in labels:
+                    raise InternalError(f"{where}: label {inst.target} is not defined in the function")
+        if self.blocks and not _ends_flow(self.blocks[-1].control):
+            raise InternalError(f"function {self.name}: control runs off the end of the last block")
+
+    def dump(self) -> str:
+        """The function as text, for debugging and tests."""
+        lines = [f"function {self.name}"]
+        for block in self.blocks:
+            lines.append(f"{block.label}:  ; depth {block.loop_depth}")
+            lines.extend(f"  {inst}" for inst in block.insts)
+        return "\n".join(lines) + "\n"
+
+
+def control_flow(blocks: list[tuple[str, Inst | None]]) -> list[list[int]]:
+    """Successor indices of blocks given as (label, control instruction), in layout order."""
+    position = {label: index for index, (label, _) in enumerate(blocks)}
+    successors: list[list[int]] = []
+    for index, (_, control) in enumerate(blocks):
+        following = [index + 1] if index + 1 < len(blocks) and not _ends_flow(control) else []
+        if control is not None and not control.is_call and control.target is not None:
+            following.append(position[control.target])
+        successors.append(following)
+    return successors
+
+
+def _ends_flow(control: Inst | None) -> bool:
+    """Whether the next block in layout order is not reached."""
+    return control is not None and not control.op.is_branch and not control.is_call
+
+
+def _verify_operands(inst: Inst, where: str) -> None:
+    if len(inst.operands) != len(inst.op.operands):
+        raise InternalError(f"{where}: expected {len(inst.op.operands)} operands, got {len(inst.operands)}")
+    for operand, value in zip(inst.op.operands, inst.operands, strict=True):
+        if operand.role is Role.IGNORED:
+            if value != 0:
+                raise InternalError(f"{where}: {operand.name} is ignored by the machine and must be 0, got {value}")
+        elif operand.file is not None:
+            if not isinstance(value, Register) or value.file is not operand.file:
+                raise InternalError(
+                    f"{where}: {operand.name} must be a register of file {operand.file.value}, got {value}"
+                )
+            if value.pinned is not None and value is not physical(value.file, value.pinned):
+                raise InternalError(f"{where}: pinned register {value} must come from physical()")
+        elif isinstance(value, str):
+            if not inst.op.is_branch and inst.op.mnemonic != "jal":
+                raise InternalError(f"{where}: {operand.name} must be a number, got label {value}")
+        elif not isinstance(value, int) or not operand.field.fits(value):
+            low, high = operand.field.minimum, operand.field.maximum
+            raise InternalError(f"{where}: {operand.name} must be in {low}..{high}, got {value}")
+    if inst.merges and not inst.op.merges:
+        raise InternalError(f"{where}: {inst.op.mnemonic} writes its whole destination and cannot merge")
+    if inst.op.is_pseudo:
+        raise InternalError(f"{where}: {inst.op.mnemonic} has no encoding; use lui.s and addi.s")
+
+
+def _verify_memory(inst: Inst, where: str) -> None:
+    if inst.memory and not inst.op.is_memory and not inst.is_call:
+        raise InternalError(f"{where}: {inst.op.mnemonic} does not access memory")
+    for ref in inst.memory:
+        if ref.space != "dram" and ref.space not in _PAD_SPACES:
+            raise InternalError(f"{where}: unknown memory space {ref.space}, expected dram or pad0..pad3")
+        if ref.low is not None and ref.high is not None and ref.low > ref.high:
+            raise InternalError(f"{where}: memory range {ref.low}:{ref.high} is reversed")
+
+
+def order_key(inst: Inst) -> str | None:
+    """The unit whose hidden state the instruction touches: `gemm.vv` reads, all others change it (2.9, 2.13)."""
+    if inst.op.unit is Unit.GSAU:
+        return "weights"
+    return "transpose" if inst.op.unit is Unit.TRANSPOSE else None
