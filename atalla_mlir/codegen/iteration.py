@@ -1,0 +1,233 @@
+"""Iteration spaces: the middle form of the compiler, as plain values.
+
+A *stage* is one computation over a set of loops; its operands are buffers addressed by an offset and one stride
+per loop, in elements, so that transposes, reshapes, slices and broadcasts are strides instead of operations. A
+*kernel* is a list of stages that share loops. Fusion asks whether loops match by stride; the vector lanes are one
+chosen loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from atalla_mlir.errors import InternalError
+
+
+class Combine(Enum):
+    """How a reducing stage folds its iterations."""
+
+    ADD = "add"
+    MAX = "max"
+    MIN = "min"
+
+
+@dataclass(eq=False)
+class Loop:
+    """One dimension of an iteration space; `name` is for messages and dumps."""
+
+    extent: int
+    name: str = "d"
+
+
+@dataclass(eq=False)
+class Buffer:
+    """A contiguous run of BF16 elements in DRAM (or, for `TEMPORARY` use inside a kernel, in a pad)."""
+
+    name: str
+    num_elements: int
+
+
+@dataclass(eq=False)
+class Access:
+    """Element `offset + sum(stride[loop] * index[loop])` of `buffer`; strides are in elements, absent means 0."""
+
+    buffer: Buffer
+    offset: int
+    strides: dict[Loop, int]
+
+    def stride(self, loop: Loop) -> int:
+        return self.strides.get(loop, 0)
+
+    def drop_unit_loops(self) -> None:
+        self.strides = {loop: stride for loop, stride in self.strides.items() if loop.extent > 1 and stride != 0}
+
+
+@dataclass(eq=False)
+class Node:
+    """A node of a stage's body: `op` on `args`; `load` names a read by index, `constant` holds a value."""
+
+    op: str
+    args: tuple[Node, ...] = ()
+    read: int = -1
+    value: float = 0.0
+
+    def walk(self) -> Iterator[Node]:
+        """All nodes below and including this one, operands first, each once."""
+        seen: set[int] = set()
+
+        def visit(node: Node) -> Iterator[Node]:
+            if id(node) in seen:
+                return
+            seen.add(id(node))
+            for argument in node.args:
+                yield from visit(argument)
+            yield node
+
+        return visit(self)
+
+
+class StageKind(Enum):
+    MAP = "map"
+    REDUCE = "reduce"
+    PRODUCT = "product"
+
+
+@dataclass(eq=False)
+class Stage:
+    """One computation. `loops` are all its loops; those in `reduced` do not index the write."""
+
+    kind: StageKind
+    loops: list[Loop]
+    reads: list[Access]
+    write: Access
+    body: Node
+    reduced: list[Loop] = field(default_factory=list)
+    combine: Combine | None = None
+    nodes: tuple[str, ...] = ()
+    """Names of the FX nodes that this stage computes."""
+    source: str = ""
+
+    def accesses(self) -> Iterable[Access]:
+        yield from self.reads
+        yield self.write
+
+    def drop_unit_loops(self) -> None:
+        for access in self.accesses():
+            access.drop_unit_loops()
+        self.loops = [loop for loop in self.loops if loop.extent > 1]
+        self.reduced = [loop for loop in self.reduced if loop.extent > 1]
+
+
+def replace_loop(stages: Iterable[Stage], old: Loop, new: Sequence[tuple[Loop, int]]) -> None:
+    """Replace `old` by loops with the given stride factors (outermost first) in every stage."""
+    for stage in stages:
+        if old not in stage.loops:
+            continue
+        for access in stage.accesses():
+            stride = access.strides.pop(old, 0)
+            if stride:
+                for loop, factor in new:
+                    access.strides[loop] = stride * factor
+        for loops in (stage.loops, stage.reduced):
+            if old in loops:
+                at = loops.index(old)
+                loops[at : at + 1] = [loop for loop, _ in new]
+
+
+def split_loop(stages: Iterable[Stage], loop: Loop, inner_extent: int) -> tuple[Loop, Loop]:
+    """Split `loop` into (outer, inner) with `inner_extent` iterations of the inner one, in every stage."""
+    if loop.extent % inner_extent:
+        raise InternalError(f"loop of {loop.extent} iterations cannot be split by {inner_extent}")
+    outer = Loop(loop.extent // inner_extent, loop.name + "o")
+    inner = Loop(inner_extent, loop.name + "i")
+    replace_loop(stages, loop, [(outer, inner_extent), (inner, 1)])
+    return outer, inner
+
+
+def covers_buffer(access: Access) -> bool:
+    """Whether the access visits each element of its buffer exactly once (a mixed-radix numbering)."""
+    expected = 1
+    for loop, stride in sorted(access.strides.items(), key=lambda item: item[1]):
+        if stride != expected:
+            return False
+        expected *= loop.extent
+    return access.offset == 0 and expected == access.buffer.num_elements
+
+
+def match_loops(
+    write: Access, read: Access, producers: Sequence[Stage], consumer: Stage
+) -> list[tuple[Loop, Loop]] | None:
+    """Pairs (producer loop, consumer loop) that make `read` see exactly what `write` wrote at the same iteration.
+
+    Loops are split on either side where one is coarser than the other. None when the accesses do not match; the
+    stages may then have been split but still mean the same. Both accesses must cover the whole buffer, so that equal
+    strides identify loops without ambiguity.
+    """
+    if write.buffer is not read.buffer or not covers_buffer(write) or not covers_buffer(read):
+        return None
+    pairs: list[tuple[Loop, Loop]] = []
+    written = sorted(write.strides.items(), key=lambda item: item[1])
+    wanted = sorted(read.strides.items(), key=lambda item: item[1])
+    while written and wanted:
+        (mine, stride), (theirs, other) = written.pop(0), wanted.pop(0)
+        if stride != other:
+            return None
+        if mine.extent > theirs.extent:
+            if mine.extent % theirs.extent:
+                return None
+            outer, mine = split_loop(producers, mine, theirs.extent)
+            written.insert(0, (outer, stride * theirs.extent))
+        elif theirs.extent > mine.extent:
+            if theirs.extent % mine.extent:
+                return None
+            outer, theirs = split_loop([consumer], theirs, mine.extent)
+            wanted.insert(0, (outer, stride * mine.extent))
+        pairs.append((mine, theirs))
+    return pairs if not written and not wanted else None
+
+
+def rename_loops(stage: Stage, names: dict[Loop, Loop]) -> None:
+    """Replace loops of `stage` by the loops of equal extent that `names` gives for them."""
+    for old, new in names.items():
+        if old.extent != new.extent:
+            raise InternalError(f"loops of {old.extent} and {new.extent} iterations cannot be one")
+    for access in stage.accesses():
+        access.strides = {names.get(loop, loop): stride for loop, stride in access.strides.items()}
+    stage.loops = [names.get(loop, loop) for loop in stage.loops]
+    stage.reduced = [names.get(loop, loop) for loop in stage.reduced]
+
+
+def coalesce_loops(stages: Sequence[Stage]) -> None:
+    """Merge pairs of loops that every access walks as one run (stride of the outer = stride * extent of the inner)."""
+    merged = True
+    while merged:
+        merged = False
+        loops = list(dict.fromkeys(loop for stage in stages for loop in stage.loops))
+        for outer in loops:
+            for inner in loops:
+                if outer is not inner and _mergeable(stages, outer, inner):
+                    _merge(stages, outer, inner)
+                    merged = True
+                    break
+            if merged:
+                break
+
+
+def _mergeable(stages: Sequence[Stage], outer: Loop, inner: Loop) -> bool:
+    for stage in stages:
+        if (outer in stage.loops) != (inner in stage.loops) or (outer in stage.reduced) != (inner in stage.reduced):
+            return False
+        if outer in stage.loops:
+            for access in stage.accesses():
+                if access.stride(outer) != access.stride(inner) * inner.extent:
+                    return False
+    return True
+
+
+def _merge(stages: Sequence[Stage], outer: Loop, inner: Loop) -> None:
+    joined = Loop(outer.extent * inner.extent, inner.name)
+    for stage in stages:
+        if inner not in stage.loops:
+            continue
+        for access in stage.accesses():
+            stride = access.strides.pop(inner, 0)
+            access.strides.pop(outer, None)
+            if stride:
+                access.strides[joined] = stride
+        for loops in (stage.loops, stage.reduced):
+            if inner in loops:
+                loops[loops.index(inner)] = joined
+            if outer in loops:
+                loops.remove(outer)
