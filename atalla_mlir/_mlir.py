@@ -35,7 +35,7 @@ __all__ = [
     "dense_to_numpy",
     "ext",
     "f32_attr",
-    "file_line",
+    "file_position",
     "func",
     "fused_location",
     "i32_attr",
@@ -278,16 +278,18 @@ def location_names(location: ir.Location) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.name_str for part in _location_parts(location) if isinstance(part, ir.NameLoc)))
 
 
-def file_line(location: ir.Location) -> tuple[str, int] | None:
-    """File and line (1-based) of the first source position in `location`."""
+def file_position(location: ir.Location) -> tuple[str, int, int] | None:
+    """File, line and column (1-based) of the first source position in `location`."""
     for part in _location_parts(location):
         if isinstance(part, ir.FileLineColLoc):
-            return part.filename, part.start_line
+            return part.filename, part.start_line, part.start_col
     return None
 
 
 def _location_parts(location: ir.Location) -> Iterator[ir.Location]:
     """`location` and everything that it is made of, in pre-order."""
+    if type(location) is ir.Location:  # diagnostics come with locations that are not downcast
+        location = ir.Location.from_attr(location.attr)
     yield location
     children: Iterable[ir.Location] = ()
     if isinstance(location, ir.FusedLoc):

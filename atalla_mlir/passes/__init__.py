@@ -11,17 +11,22 @@ from atalla_mlir.errors import BadInputError
 if TYPE_CHECKING:
     from atalla_mlir.passes.base import Pass
 
-__all__ = ["PASSES", "find_pass", "pass_names", "register_pass"]
+__all__ = ["PASSES", "find_pass", "is_pass", "load_plugin", "pass_names", "plugin_arguments", "register_pass"]
 
 # name -> "module:Class", in the order of the flow
 PASSES: dict[str, str] = {}
 
 _extra: dict[str, type[Pass]] = {}
+_plugins: list[str] = []
 
 
 def pass_names() -> tuple[str, ...]:
     """Names of all passes: ours in the order of the flow, then those that were registered at run time."""
     return (*PASSES, *_extra)
+
+
+def is_pass(name: str) -> bool:
+    return name in PASSES or name in _extra
 
 
 def find_pass(name: str) -> type[Pass]:
@@ -43,3 +48,18 @@ def register_pass(pass_class: type[Pass]) -> type[Pass]:
         raise BadInputError(f"there is a pass '{pass_class.name}' already")
     _extra[pass_class.name] = pass_class
     return pass_class
+
+
+def load_plugin(module: str) -> None:
+    """Import `module`, a dotted name, whose passes register themselves with `register_pass`."""
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise BadInputError(f"cannot load pass plugin '{module}': {error}") from error
+    if module not in _plugins:
+        _plugins.append(module)
+
+
+def plugin_arguments() -> tuple[str, ...]:
+    """The command-line arguments of `atalla-opt` that load the same plugins."""
+    return tuple(f"--load-pass-plugin={module}" for module in _plugins)
