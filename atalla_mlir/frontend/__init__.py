@@ -1,0 +1,1 @@
+"""From a PyTorch model to linalg on tensors: capture, partition, import."""

@@ -1,0 +1,200 @@
+"""Capture: a PyTorch model becomes one flat graph of primitive ATen operations with named values.
+
+The names of the graph's nodes are the names by which everything later speaks of values: coverage, kernels, verify.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.utils import _pytree as pytree
+
+from atalla_mlir.errors import BadInputError, UnsupportedError
+from atalla_mlir.frontend import constants
+from atalla_mlir.frontend.decompositions import table
+
+_TORCH_ROOT = str(Path(torch.__file__).parent)
+_FRAME = re.compile(r'File "([^"]+)", line ([0-9]+)')
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A model as a graph: what it reads, what it computes, what it returns."""
+
+    graph: fx.Graph
+    """Placeholders, then one primitive ATen operation per node; every node carries its fake tensor in meta['val']."""
+    inputs: tuple[str, ...]
+    """Names of the tensors that a caller passes, in the order of the flattened arguments."""
+    parameters: Mapping[str, Tensor]
+    """Node name -> value of each parameter, buffer and constant that the graph reads."""
+    constants: frozenset[str]
+    """Those of `parameters` that were computed here from others, or written in the model's code."""
+    targets: Mapping[str, str]
+    """Node name -> where the module keeps it ("fc1.weight")."""
+    outputs: tuple[str | OutputConstant, ...]
+    """Flat outputs: the name of a value, or a Python constant that the model returns."""
+    in_spec: pytree.TreeSpec
+    """How positional and keyword arguments flatten."""
+    out_spec: pytree.TreeSpec
+    flat_constants: Mapping[int, object]
+    """Position among the flattened arguments -> the Python constant that the capture was made with."""
+    originals: Mapping[str, str]
+    """Node name -> the ATen operation of the model that it was made from ("aten.softmax.int")."""
+
+
+@dataclass(frozen=True)
+class OutputConstant:
+    """A flat output that is a Python value and not a tensor."""
+
+    value: int | float | bool | str | None
+
+
+def capture(
+    model: nn.Module | ExportedProgram, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None
+) -> Captured:
+    """Export `model` for the shapes of `args` and reduce it to primitive operations; a module is taken in eval mode."""
+    with warnings.catch_warnings():
+        # PyTorch warns about its own use of pytree when it copies a program
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        return _capture(model, args, kwargs or {})
+
+
+def _capture(model: nn.Module | ExportedProgram, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Captured:
+    exported = model if isinstance(model, ExportedProgram) else _export(model, args, kwargs)
+    _refuse_dynamic_inputs(exported)
+    before = {node.name: str(node.target) for node in exported.graph.nodes if node.op == "call_function"}
+    try:
+        exported = exported.run_decompositions(table())
+    except Exception as error:
+        raise UnsupportedError(f"cannot decompose the model into primitive operations: {_first_line(error)}") from error
+    return _from_exported(exported, before)
+
+
+def source_of(node: fx.Node) -> str | None:
+    """`file.py:line` of the model's code that a node comes from: the innermost frame that is not PyTorch's own."""
+    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
+    own = [frame for frame in frames if not frame[0].startswith(_TORCH_ROOT)]
+    return f"{own[-1][0]}:{own[-1][1]}" if own else None
+
+
+def _export(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ExportedProgram:
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            return torch.export.export(model, args, dict(kwargs), strict=False)
+    except Exception as error:
+        raise _export_error(model, error) from error
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+def _export_error(model: nn.Module, error: Exception) -> UnsupportedError | BadInputError:
+    name = type(model).__name__
+    text = _first_line(error)
+    kind = type(error).__name__
+    if "DataDependent" in kind or "data-dependent" in text:
+        return UnsupportedError(
+            f"{name} decides on values of its tensors, which are not known when compiling: {text}; "
+            "use torch.where or move the decision out of the model"
+        )
+    if isinstance(error, TypeError) and "forward()" in text:
+        return BadInputError(f"the example inputs do not fit {name}: {text}")
+    return UnsupportedError(f"torch.export cannot capture {name}: {kind}: {text}")
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def _refuse_dynamic_inputs(exported: ExportedProgram) -> None:
+    for node in exported.graph.nodes:
+        value = node.meta.get("val")
+        if node.op == "placeholder" and isinstance(value, Tensor) and not is_static(value):
+            shape = ", ".join(str(size) for size in value.shape)
+            raise UnsupportedError(
+                f"input '{node.name}' has the dynamic shape [{shape}]; export the model without dynamic shapes"
+            )
+
+
+def is_static(value: Tensor) -> bool:
+    """Whether every extent of a (fake) tensor is a plain number."""
+    return all(isinstance(size, int) for size in value.shape)
+
+
+def _from_exported(exported: ExportedProgram, before: Mapping[str, str]) -> Captured:
+    signature = exported.graph_signature
+    values: dict[str, Tensor] = {}
+    targets: dict[str, str] = {}
+    inputs: list[str] = []
+    fixed: dict[int, object] = {}
+    position = 0
+    for spec in signature.input_specs:
+        if spec.kind is InputKind.USER_INPUT:
+            if hasattr(spec.arg, "value"):
+                fixed[position] = spec.arg.value  # pyright: ignore[reportAttributeAccessIssue]
+            else:
+                inputs.append(spec.arg.name)
+            position += 1
+            continue
+        if spec.kind not in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR) or spec.target is None:
+            raise UnsupportedError(f"model state '{spec.target}' of kind {spec.kind.name} cannot be compiled")
+        targets[spec.arg.name] = spec.target
+        values[spec.arg.name] = _state(exported, spec.target)
+    outputs = _outputs(exported)
+    in_spec, out_spec = exported.call_spec.in_spec, exported.call_spec.out_spec
+    if in_spec is None or out_spec is None:
+        raise BadInputError("the exported program does not say how its arguments are nested; export it again")
+    originals = {node.name: _original(node, before) for node in exported.graph.nodes if node.op == "call_function"}
+    folded = constants.fold(exported.graph_module, values)
+    literal = {spec.arg.name for spec in signature.input_specs if spec.kind is InputKind.CONSTANT_TENSOR}
+    return Captured(
+        graph=folded.graph,
+        inputs=tuple(inputs),
+        parameters=folded.values,
+        constants=frozenset((folded.computed | literal) & set(folded.values)),
+        targets={name: target for name, target in targets.items() if name in folded.values},
+        outputs=tuple(folded.renamed.get(o, o) if isinstance(o, str) else o for o in outputs),
+        in_spec=in_spec,
+        out_spec=out_spec,
+        flat_constants=fixed,
+        originals={
+            **originals,
+            **{new: originals.get(old, "aten.clone.default") for old, new in folded.renamed.items()},
+        },
+    )
+
+
+def _state(exported: ExportedProgram, target: str) -> Tensor:
+    value = exported.state_dict[target] if target in exported.state_dict else exported.constants[target]
+    if not isinstance(value, Tensor):
+        raise UnsupportedError(f"model state '{target}' is a {type(value).__name__}, not a tensor")
+    return value.detach()
+
+
+def _outputs(exported: ExportedProgram) -> list[str | OutputConstant]:
+    found: list[str | OutputConstant] = []
+    for spec in exported.graph_signature.output_specs:
+        if spec.kind is not OutputKind.USER_OUTPUT:
+            raise UnsupportedError(
+                f"the model changes '{spec.target}' while it runs ({spec.kind.name.lower()}); "
+                "pass the state in and return it"
+            )
+        found.append(OutputConstant(spec.arg.value) if hasattr(spec.arg, "value") else spec.arg.name)  # pyright: ignore
+    return found
+
+
+def _original(node: fx.Node, before: Mapping[str, str]) -> str:
+    history = node.meta.get("from_node") or []
+    return before.get(history[-1].name, str(node.target)) if history else str(node.target)

@@ -1,0 +1,105 @@
+"""Import: the device segments of a plan become functions of linalg on tensors.
+
+Parameters and constants are arguments, so weights never enter the IR. An operation's location is the name of its
+node around the line of the model's code, which is how kernels find back to the graph.
+
+torch-mlir's importer needs torch, so this module takes it from the package itself; everything else about MLIR comes
+through `atalla_mlir._mlir`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx
+from torch_mlir.extras.fx_importer import FxImporter, GraphNodeImporter
+
+from atalla_mlir import _mlir
+from atalla_mlir._mlir import PassManager, ir
+from atalla_mlir.errors import InternalError, UnsupportedError
+from atalla_mlir.frontend.capture import source_of
+from atalla_mlir.frontend.partition import DeviceStep, Plan
+
+_TO_TORCH_BACKEND = "builtin.module(func.func(torch-match-quantized-custom-ops), torchdynamo-export-to-torch-backend-pipeline{ extra-library=})"
+_TO_LINALG = "builtin.module(torch-backend-to-linalg-on-tensors-backend-pipeline)"
+
+
+def import_plan(plan: Plan) -> ir.Module:
+    """One public function per device step, named like its entry; attributes name arguments, results and their kinds."""
+    context = _mlir.context()
+    importer = FxImporter(context=context, graph_node_importer_cls=_NamedNodeImporter)
+    for step in plan.device_steps:
+        importer.import_stateless_graph(_segment_graph(plan, step), func_name=step.entry)
+    for pipeline in (_TO_TORCH_BACKEND, _TO_LINALG):
+        _run(importer.module, pipeline)
+    _name_values(importer.module, plan)
+    return importer.module
+
+
+class _NamedNodeImporter(GraphNodeImporter):
+    """Gives every operation the name of its node as location."""
+
+    def _import_torch_op_overload(self, loc: ir.Location, node: fx.Node) -> Any:
+        return super()._import_torch_op_overload(_location(node, self._c), node)
+
+
+def _location(node: fx.Node, context: ir.Context) -> ir.Location:
+    source = source_of(node)
+    if source is None:
+        return ir.Location.name(node.name, context=context)
+    file, line = source.rsplit(":", 1)
+    return ir.Location.name(node.name, childLoc=ir.Location.file(file, int(line), 0, context=context), context=context)
+
+
+def _segment_graph(plan: Plan, step: DeviceStep) -> fx.Graph:
+    """The nodes of one step as a graph of their own: inputs first, then parameters."""
+    graph = fx.Graph()
+    nodes = {node.name: node for node in plan.captured.graph.nodes}
+    mapping: dict[fx.Node, fx.Node] = {}
+    for name in (*step.inputs, *step.parameters):
+        mapping[nodes[name]] = graph.placeholder(name)
+        mapping[nodes[name]].meta = dict(nodes[name].meta)
+    for node in step.nodes:
+        mapping[node] = graph.node_copy(node, mapping.__getitem__)
+        mapping[node].name = node.name
+    graph.output(tuple(mapping[nodes[name]] for name in step.outputs))
+    return graph
+
+
+def _run(module: ir.Module, pipeline: str) -> None:
+    with module.context:
+        try:
+            PassManager.parse(pipeline).run(module.operation)
+        except ir.MLIRError as error:
+            raise UnsupportedError(f"torch-mlir cannot lower the model: {_diagnostic(error)}") from error
+
+
+def _diagnostic(error: ir.MLIRError) -> str:
+    if not error.error_diagnostics:
+        return str(error).splitlines()[0]
+    first = error.error_diagnostics[0]
+    return f"{first.message} (at {first.location})"
+
+
+def _name_values(module: ir.Module, plan: Plan) -> None:
+    functions = {ir.StringAttr(op.attributes["sym_name"]).value: op for op in module.body.operations}
+    with module.context:
+        for step in plan.device_steps:
+            if step.entry not in functions:
+                raise InternalError(f"entry '{step.entry}' vanished during import")
+            functions[step.entry].attributes["arg_attrs"] = _argument_attributes(plan, step)
+            functions[step.entry].attributes["res_attrs"] = ir.ArrayAttr.get([_named(name) for name in step.outputs])
+
+
+def _argument_attributes(plan: Plan, step: DeviceStep) -> ir.ArrayAttr:
+    constants = plan.captured.constants
+    inputs = [_named(name, "input") for name in step.inputs]
+    state = [_named(name, "constant" if name in constants else "parameter") for name in step.parameters]
+    return ir.ArrayAttr.get([*inputs, *state])
+
+
+def _named(name: str, kind: str | None = None) -> ir.DictAttr:
+    attributes = {"atalla.name": ir.StringAttr.get(name)}
+    if kind is not None:
+        attributes["atalla.kind"] = ir.StringAttr.get(kind)
+    return ir.DictAttr.get(attributes)

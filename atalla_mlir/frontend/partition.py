@@ -1,0 +1,174 @@
+"""Partition: which operations run on the device, in as few device segments as the order of the graph allows."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from torch import fx
+
+from atalla_mlir.errors import UnsupportedError
+from atalla_mlir.frontend.capture import Captured
+from atalla_mlir.frontend.support import CONSUMES_BOOLEANS, VIEWS, host_reason, keeps_boolean
+
+
+@dataclass(frozen=True)
+class DeviceStep:
+    """Operations that become one entry point of the loadable."""
+
+    entry: str
+    nodes: tuple[fx.Node, ...]
+    inputs: tuple[str, ...]
+    """Values that the caller passes: model inputs and results of earlier steps."""
+    parameters: tuple[str, ...]
+    """Parameters and constants that the operations read; they stay in the device's memory."""
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class HostStep:
+    """One operation that PyTorch runs."""
+
+    node: fx.Node
+    outputs: tuple[str | None, ...]
+    """A name for each result; None for one that nothing reads."""
+    reason: str
+
+
+Step = DeviceStep | HostStep
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The captured model as a sequence of steps."""
+
+    captured: Captured
+    steps: tuple[Step, ...]
+
+    @property
+    def device_steps(self) -> tuple[DeviceStep, ...]:
+        return tuple(step for step in self.steps if isinstance(step, DeviceStep))
+
+    @property
+    def host_steps(self) -> tuple[HostStep, ...]:
+        return tuple(step for step in self.steps if isinstance(step, HostStep))
+
+
+def partition(captured: Captured) -> Plan:
+    """Assign every operation to the device or to the host and group the device's into segments without cycles."""
+    nodes = [node for node in captured.graph.nodes if node.op == "call_function"]
+    reasons = _host_reasons(nodes, frozenset(captured.parameters))
+    phases = _phases(nodes, reasons)
+    steps: list[Step] = []
+    for phase in sorted(set(phases.values())):
+        members = [node for node in nodes if phases[node] == phase]
+        if members[0] in reasons:
+            steps.extend(_host_step(node, reasons[node]) for node in members if node.target is not operator.getitem)
+        else:
+            steps.append(_device_step(captured, members, sum(isinstance(s, DeviceStep) for s in steps)))
+    return Plan(captured, tuple(steps))
+
+
+def require_device_only(plan: Plan) -> None:
+    """Refuse a plan with host operations, listing them with their reasons."""
+    if not plan.host_steps:
+        return
+    lines = [f"  {step.node.name} ({step.node.target}): {step.reason}" for step in plan.host_steps]
+    count = f"{len(lines)} operation{'s' if len(lines) > 1 else ''}"
+    raise UnsupportedError("\n".join([f"{count} would run on the host, which strict compilation refuses:", *lines]))
+
+
+def _host_reasons(nodes: list[fx.Node], constants: frozenset[str]) -> dict[fx.Node, str]:
+    """The nodes that run on the host, each with its reason."""
+    reasons = {node: reason for node in nodes if (reason := host_reason(node, constants))}
+    changed = True
+    while changed:
+        before = len(reasons)
+        reasons.update(_boolean_crossings(nodes, reasons))
+        changed = len(reasons) > before
+    reasons.update(_views_beside_host(nodes, reasons))
+    reasons.update({node: reasons[node.args[0]] for node in nodes if node.target is operator.getitem})  # pyright: ignore
+    return reasons
+
+
+def _boolean_crossings(nodes: list[fx.Node], reasons: Mapping[fx.Node, str]) -> dict[fx.Node, str]:
+    """Booleans live on the device only between a comparison and its reader; both go to the host together."""
+    found: dict[fx.Node, str] = {}
+    for node in nodes:
+        if node in reasons:
+            continue
+        if keeps_boolean(node):
+            outside = [u for u in node.users if u in reasons or u.target not in CONSUMES_BOOLEANS]
+            if outside:
+                found[node] = f"its boolean result is read outside the device, by {outside[0].name}"
+        hosted = [n for n in node.all_input_nodes if n in reasons and keeps_boolean(n)]
+        if hosted:
+            found[node] = f"it reads the boolean {hosted[0].name}, which is computed on the host"
+    return found
+
+
+def _views_beside_host(nodes: list[fx.Node], reasons: Mapping[fx.Node, str]) -> dict[fx.Node, str]:
+    """Views of host results that no device operation reads: free on the host, a copy kernel on the device."""
+    reaches_device: set[fx.Node] = set()
+    for node in reversed(nodes):
+        is_device = node not in reasons
+        if is_device and (node.target not in VIEWS or any(user in reaches_device for user in node.users)):
+            reaches_device.add(node)
+    found: dict[fx.Node, str] = {}
+    for node in nodes:
+        source = node.all_input_nodes[0] if node.all_input_nodes else None
+        if node in reasons or node in reaches_device or source is None:
+            continue
+        if source in reasons or source in found:
+            found[node] = f"a view of {source.name}, which is computed on the host"
+    return found
+
+
+def _phases(nodes: list[fx.Node], reasons: Mapping[fx.Node, str]) -> dict[fx.Node, int]:
+    """Even numbers are device segments, odd ones runs of host operations; a node never reads a later phase."""
+    phases: dict[fx.Node, int] = {}
+    for node in nodes:
+        parity = int(node in reasons)
+        earliest = max((phases[n] for n in node.all_input_nodes if n in phases), default=parity)
+        phases[node] = earliest + (earliest - parity) % 2
+    for node in reversed(nodes):
+        _join_readers(node, reasons, phases)
+    return phases
+
+
+def _join_readers(node: fx.Node, reasons: Mapping[fx.Node, str], phases: dict[fx.Node, int]) -> None:
+    """Move a device view of a host result or an input to the segment that reads it first."""
+    if node in reasons or node.target not in VIEWS:
+        return
+    if any(phases.get(source) == phases[node] for source in node.all_input_nodes):
+        return
+    readers = [phases[user] for user in node.users if user in phases]
+    if readers and min(readers) > phases[node] and min(readers) % 2 == 0:
+        phases[node] = min(readers)
+
+
+def _host_step(node: fx.Node, reason: str) -> HostStep:
+    items = [user for user in node.users if user.target is operator.getitem]
+    if not isinstance(node.meta.get("val"), (tuple, list)):
+        return HostStep(node, (node.name,), reason)
+    names: list[str | None] = [None] * len(node.meta["val"])
+    for item in items:
+        names[item.args[1]] = item.name  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return HostStep(node, tuple(names), reason)
+
+
+def _device_step(captured: Captured, members: list[fx.Node], index: int) -> DeviceStep:
+    inside = set(members)
+    read = _unique(n for node in members for n in node.all_input_nodes if n not in inside)
+    return DeviceStep(
+        entry="main" if index == 0 else f"main_{index}",
+        nodes=tuple(members),
+        inputs=tuple(n.name for n in read if n.name not in captured.parameters),
+        parameters=tuple(n.name for n in read if n.name in captured.parameters),
+        outputs=tuple(node.name for node in members if any(user not in inside for user in node.users)),
+    )
+
+
+def _unique(nodes: Iterable[fx.Node]) -> list[fx.Node]:
+    return list(dict.fromkeys(nodes))
