@@ -1,0 +1,177 @@
+"""Which stages become one kernel: fusion by matching loops.
+
+A product starts a group and takes only maps over its own outputs (its epilogue); any other stage joins the group of
+its latest producer when each read of that group's results matches the write by stride. Joining the latest producer
+keeps the groups in an order in which they can run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from atalla_mlir.codegen.iteration import (
+    Access,
+    Buffer,
+    Loop,
+    Stage,
+    StageKind,
+    covers_buffer,
+    match_loops,
+    rename_loops,
+)
+
+# Rows of intermediate values that one kernel may keep in pads: a quarter of one pad of the default machine.
+MAX_TEMPORARY_ROWS = 2048
+
+
+@dataclass
+class Group:
+    """Stages with unified loops, in program order. `refusals` says why stages could not join."""
+
+    stages: list[Stage] = field(default_factory=list)
+    is_sealed: bool = False
+    refusals: list[str] = field(default_factory=list)
+
+    @property
+    def product(self) -> Stage | None:
+        first = self.stages[0]
+        return first if first.kind is StageKind.PRODUCT else None
+
+    def writer(self, buffer: Buffer) -> Stage | None:
+        return next((stage for stage in self.stages if stage.write.buffer is buffer), None)
+
+    def try_join(self, stage: Stage) -> bool:
+        """Unify the loops of `stage` with the group's and append it; False (with a refusal) when they do not match."""
+        reason = self._refusal(stage)
+        if reason is not None:
+            self.refusals.append(f"{', '.join(stage.nodes) or stage.write.buffer.name}: {reason}")
+            return False
+        self.stages.append(stage)
+        return True
+
+    def _refusal(self, stage: Stage) -> str | None:
+        if self.is_sealed:
+            return "its producer is a copy of several parts"
+        if stage.kind is StageKind.PRODUCT:
+            return "a product starts a kernel of its own"
+        names: dict[Loop, Loop] = {}
+        # Splitting during a match changes the loops of earlier pairs, so match until nothing is split any more.
+        for _ in range(8):
+            shape = _loop_shape([*self.stages, stage])
+            names = {}
+            reason = self._match_reads(stage, names)
+            if reason is not None:
+                return reason
+            if _loop_shape([*self.stages, stage]) == shape:
+                break
+        self._match_external(stage, names)
+        if self.product is not None:
+            if stage.kind is not StageKind.MAP:
+                return "only maps follow a product in its kernel"
+            if any(loop not in names for loop in stage.loops):
+                return "it has loops that the product's output has not"
+        reason = self._temporaries_refusal(stage, names)
+        if reason is not None:
+            return reason
+        rename_loops(stage, names)
+        return None
+
+    def _match_reads(self, stage: Stage, names: dict[Loop, Loop]) -> str | None:
+        matched = False
+        for read in stage.reads:
+            writer = self.writer(read.buffer)
+            if writer is None:
+                continue
+            pairs = match_loops(writer.write, read, self.stages, stage)
+            if pairs is None:
+                return "its read does not match the producer's write by stride"
+            for mine, theirs in pairs:
+                if names.get(theirs, mine) is not mine:
+                    return "two of its reads need different loops"
+                names[theirs] = mine
+            matched = True
+        if len(set(names.values())) != len(names):
+            return "two of its loops would become one"
+        return None if matched else "it reads nothing that the group writes"
+
+    def _match_external(self, stage: Stage, names: dict[Loop, Loop]) -> None:
+        """Give loops that read the same outside data in the same way the same name."""
+        for read in stage.reads:
+            if self.writer(read.buffer) is not None:
+                continue
+            for mine in self._reads_of(read.buffer):
+                _match_same_read(mine, read, names)
+
+    def _reads_of(self, buffer: Buffer) -> list[Access]:
+        return [read for stage in self.stages for read in stage.reads if read.buffer is buffer]
+
+    def _temporaries_refusal(self, stage: Stage, names: dict[Loop, Loop]) -> str | None:
+        if self.product is not None:
+            return None
+        before = outer_loops(self.stages)
+        reduced = {names.get(loop, loop) for loop in stage.reduced}
+        outer = (before & {names.get(loop, loop) for loop in stage.loops}) - reduced
+        if outer != before and any(member.reduced for member in self.stages):
+            return "it would reduce or drop a loop that the kernel's rows run over"
+        rows = 0
+        for member in self.stages:
+            inner = [loop for loop in member.write.strides if loop not in outer]
+            if inner:
+                elements = math.prod(loop.extent for loop in inner)
+                in_lanes = any(member.write.strides[loop] == 1 for loop in inner)
+                rows += -(-elements // 32) if in_lanes else elements
+        if rows > MAX_TEMPORARY_ROWS:
+            return f"intermediate values of {rows} rows exceed {MAX_TEMPORARY_ROWS} rows of a pad"
+        return None
+
+
+def outer_loops(stages: Sequence[Stage]) -> set[Loop]:
+    """Loops that all stages have and none reduces: each of their iterations can be computed alone."""
+    reduced = {loop for stage in stages for loop in stage.reduced}
+    return set.intersection(*(set(stage.loops) for stage in stages)) - reduced
+
+
+def _match_same_read(mine: Access, theirs: Access, names: dict[Loop, Loop]) -> None:
+    if mine.offset != theirs.offset or not covers_buffer(mine) or not covers_buffer(theirs):
+        return
+    by_stride = {stride: loop for loop, stride in mine.strides.items()}
+    candidates = {loop: by_stride.get(stride) for loop, stride in theirs.strides.items()}
+    if any(found is None or found.extent != loop.extent for loop, found in candidates.items()):
+        return
+    for loop, found in candidates.items():
+        if found is not None and loop not in names and found not in names.values():
+            names[loop] = found
+
+
+def _loop_shape(stages: Sequence[Stage]) -> list[list[int]]:
+    return [[loop.extent for loop in stage.loops] for stage in stages]
+
+
+def form_groups(stages: Sequence[Stage], parts: Sequence[int]) -> list[Group]:
+    """Group stages in program order; stages with equal entries in `parts` belong to one operation and stay together."""
+    groups: list[Group] = []
+    home: dict[Buffer, Group] = {}
+    sealed: dict[int, Group] = {}
+    for stage, part in zip(stages, parts, strict=True):
+        group = sealed.get(part)
+        if group is not None:
+            group.stages.append(stage)
+        else:
+            group = _join_or_start(stage, groups, home, is_sealed=list(parts).count(part) > 1)
+            if group.is_sealed:
+                sealed[part] = group
+        home[stage.write.buffer] = group
+    return groups
+
+
+def _join_or_start(stage: Stage, groups: list[Group], home: dict[Buffer, Group], *, is_sealed: bool) -> Group:
+    producers = [home[read.buffer] for read in stage.reads if read.buffer in home]
+    if producers and not is_sealed:
+        latest = max(producers, key=groups.index)
+        if latest.try_join(stage):
+            return latest
+    group = Group([stage], is_sealed=is_sealed)
+    groups.append(group)
+    return group

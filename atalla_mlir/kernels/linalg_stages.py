@@ -1,0 +1,509 @@
+"""Read a function of linalg operations on tensors into stages (`codegen.iteration`).
+
+Views never become operations: transposes, reshapes, slices, broadcasts and pure copies are folded into the strides
+of whoever reads them. What strides cannot express (a collapse of dims that do not lie in one run) becomes a copy
+stage into a new buffer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from atalla_mlir._mlir import AffineForm, file_position, indexing_forms, ir, location_names, scalar_constant
+from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Node, Stage, StageKind
+from atalla_mlir.errors import UnsupportedError
+
+
+@dataclass(frozen=True)
+class View:
+    """A tensor as strides over a buffer: element [i...] is buffer[offset + sum(i * strides)]."""
+
+    buffer: Buffer
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the view is its buffer in row-major order."""
+        return (
+            self.offset == 0
+            and math.prod(self.shape) == self.buffer.num_elements
+            and all(
+                stride == expected
+                for stride, expected, extent in zip(self.strides, row_major(self.shape), self.shape, strict=True)
+                if extent > 1
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Splat:
+    """A tensor whose elements are all one known value."""
+
+    value: float
+    shape: tuple[int, ...]
+
+
+@dataclass
+class StageList:
+    """What a function computes: stages in program order, and the views of its arguments and results."""
+
+    arguments: list[View] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
+    stage_ops: list[tuple[ir.Operation, ...]] = field(default_factory=list)
+    """The operations that each stage stands for (a copy stage: the view operation that needed it)."""
+    results: list[View] = field(default_factory=list)
+    values: dict[ir.Value, View | Splat] = field(default_factory=dict)
+    owners: dict[Buffer, ir.Value] = field(default_factory=dict)
+    """The tensor value that holds each buffer, in row-major order."""
+
+
+def row_major(shape: Sequence[int]) -> tuple[int, ...]:
+    strides: list[int] = []
+    step = 1
+    for extent in reversed(shape):
+        strides.append(step)
+        step *= extent
+    return tuple(reversed(strides))
+
+
+def tensor_shape(value: ir.Value) -> tuple[int, ...]:
+    shaped = ir.ShapedType(value.type)
+    if not shaped.has_static_shape:
+        raise UnsupportedError(f"dynamic shape {value.type}")
+    return tuple(shaped.shape)
+
+
+def read_stages(function: ir.Operation) -> StageList:
+    """Stages of a `func.func` with one block; UnsupportedError names an operation that no stage can express."""
+    reader = _Reader()
+    block = function.regions[0].blocks[0]
+    for argument in block.arguments:
+        reader.out.arguments.append(reader.new_buffer(argument, f"arg{argument.arg_number}"))
+    for op in block.operations:
+        reader.read(op.operation)
+    return reader.out
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.out = StageList()
+        self.handlers: dict[str, Callable[[ir.Operation], None]] = {
+            "arith.constant": self.constant,
+            "tensor.empty": self.skip,
+            "tensor.cast": self.forward,
+            "tensor.expand_shape": self.expand,
+            "tensor.collapse_shape": self.collapse,
+            "tensor.extract_slice": self.extract_slice,
+            "tensor.concat": self.concat,
+            "tensor.pad": self.pad,
+            "linalg.generic": self.generic,
+            "func.return": self.results,
+        }
+
+    def read(self, op: ir.Operation) -> None:
+        handler = self.handlers.get(op.name)
+        if handler is None:
+            raise UnsupportedError(f"operation {op.name} cannot be lowered")
+        handler(op)
+
+    def new_buffer(self, value: ir.Value, name: str) -> View:
+        shape = tensor_shape(value)
+        buffer = Buffer(name, math.prod(shape))
+        view = View(buffer, shape, row_major(shape))
+        self.out.values[value] = view
+        self.out.owners[buffer] = value
+        return view
+
+    def view(self, value: ir.Value) -> View:
+        found = self.out.values.get(value)
+        if not isinstance(found, View):
+            raise UnsupportedError(f"operand of type {value.type} is not a tensor in memory")
+        return found
+
+    def add_stage(self, stage: Stage, *ops: ir.Operation) -> None:
+        if 0 in (loop.extent for loop in stage.loops):
+            raise UnsupportedError(f"operation {ops[0].name} on an empty tensor")
+        stage.drop_unit_loops()
+        stage.nodes = location_names(ops[0].location)
+        position = file_position(ops[0].location)
+        stage.source = f"{position[0]}:{position[1]}" if position else ""
+        self.out.stages.append(stage)
+        self.out.stage_ops.append(ops)
+
+    # Views
+
+    def skip(self, op: ir.Operation) -> None:
+        pass
+
+    def constant(self, op: ir.Operation) -> None:
+        if not isinstance(op.results[0].type, ir.RankedTensorType):
+            return
+        value = scalar_constant(op.results[0])
+        if value is None:
+            raise UnsupportedError("a dense constant must be an argument of the function")
+        self.out.values[op.results[0]] = Splat(float(value), tensor_shape(op.results[0]))
+
+    def forward(self, op: ir.Operation) -> None:
+        self.out.values[op.results[0]] = self.out.values[op.operands[0]]
+
+    def expand(self, op: ir.Operation) -> None:
+        source = self.out.values[op.operands[0]]
+        shape = tensor_shape(op.results[0])
+        if isinstance(source, Splat):
+            self.out.values[op.results[0]] = Splat(source.value, shape)
+            return
+        strides = [0] * len(shape)
+        for dim, group in enumerate(_reassociation(op)):
+            step = source.strides[dim]
+            for inner in reversed(group):
+                strides[inner] = step
+                step *= shape[inner]
+        self.out.values[op.results[0]] = View(source.buffer, shape, tuple(strides), source.offset)
+
+    def collapse(self, op: ir.Operation) -> None:
+        source = self.out.values[op.operands[0]]
+        shape = tensor_shape(op.results[0])
+        if isinstance(source, Splat):
+            self.out.values[op.results[0]] = Splat(source.value, shape)
+            return
+        groups = _reassociation(op)
+        strides = [_run_stride(source, group) for group in groups]
+        if None in strides:
+            source = self.copy(source, op)
+            strides = [_run_stride(source, group) for group in groups]
+            self.out.owners[source.buffer] = op.results[0]
+        self.out.values[op.results[0]] = View(
+            source.buffer, shape, tuple(stride or 0 for stride in strides), source.offset
+        )
+
+    def extract_slice(self, op: ir.Operation) -> None:
+        shape = tensor_shape(op.results[0])
+        source = self.out.values[op.operands[0]]
+        if isinstance(source, Splat):
+            self.out.values[op.results[0]] = Splat(source.value, shape)
+            return
+        offsets, sizes, steps = (
+            list(ir.DenseI64ArrayAttr(op.attributes[name]))
+            for name in ("static_offsets", "static_sizes", "static_strides")
+        )
+        if len(op.operands) > 1:
+            raise UnsupportedError("a slice with bounds that depend on data")
+        offset = source.offset + sum(start * stride for start, stride in zip(offsets, source.strides, strict=True))
+        stepped = [step * stride for step, stride in zip(steps, source.strides, strict=True)]
+        if len(shape) != len(sizes):  # rank-reducing: drop unit dims in order
+            stepped = _kept_dims(sizes, shape, stepped)
+        self.out.values[op.results[0]] = View(source.buffer, shape, tuple(stepped), offset)
+
+    # Copies
+
+    def copy(self, source: View, op: ir.Operation) -> View:
+        """A copy stage of `source` into a new row-major buffer; `op` is the operation that needs it."""
+        buffer = Buffer(f"copy{len(self.out.stages)}", math.prod(source.shape))
+        self.copy_into(source, View(buffer, source.shape, row_major(source.shape)), op)
+        return View(buffer, source.shape, row_major(source.shape))
+
+    def copy_into(self, source: View | Splat, target: View, op: ir.Operation) -> None:
+        loops = [Loop(extent, f"d{dim}") for dim, extent in enumerate(source.shape)]
+        write = Access(target.buffer, target.offset, dict(zip(loops, target.strides, strict=True)))
+        if isinstance(source, Splat):
+            stage = Stage(StageKind.MAP, loops, [], write, Node("constant", value=source.value))
+        else:
+            read = Access(source.buffer, source.offset, dict(zip(loops, source.strides, strict=True)))
+            stage = Stage(StageKind.MAP, loops, [read], write, Node("load", read=0))
+        self.add_stage(stage, op)
+
+    def concat(self, op: ir.Operation) -> None:
+        result = self.new_buffer(op.results[0], f"concat{len(self.out.stages)}")
+        dim = ir.IntegerAttr(op.attributes["dim"]).value
+        at = 0
+        for operand in op.operands:
+            source = self.out.values[operand]
+            offset = at * result.strides[dim]
+            self.copy_into(source, View(result.buffer, source.shape, result.strides, offset), op)
+            at += source.shape[dim]
+
+    def pad(self, op: ir.Operation) -> None:
+        if len(op.operands) > 1:
+            raise UnsupportedError("padding whose amounts depend on data")
+        low = list(ir.DenseI64ArrayAttr(op.attributes["static_low"]))
+        body = op.regions[0].blocks[0]
+        value = scalar_constant(body.operations[len(body.operations) - 1].operands[0])
+        if value is None:
+            raise UnsupportedError("padding with a value that is not a constant")
+        source = self.out.values[op.operands[0]]
+        result = self.new_buffer(op.results[0], f"pad{len(self.out.stages)}")
+        for part, start in _frame(result.shape, low, source.shape):
+            offset = sum(at * stride for at, stride in zip(start, result.strides, strict=True))
+            self.copy_into(Splat(float(value), part), View(result.buffer, part, result.strides, offset), op)
+        offset = sum(at * stride for at, stride in zip(low, result.strides, strict=True))
+        self.copy_into(source, View(result.buffer, source.shape, result.strides, offset), op)
+
+    def results(self, op: ir.Operation) -> None:
+        for value in op.operands:
+            view = self.out.values.get(value)
+            if isinstance(view, Splat):
+                buffer = Buffer("splat", math.prod(view.shape))
+                target = View(buffer, view.shape, row_major(view.shape))
+                self.copy_into(view, target, op)
+                view = target
+            elif view is None:
+                raise UnsupportedError(f"result of type {value.type} is not computed")
+            elif not view.is_whole or isinstance(self.out.owners.get(view.buffer), ir.BlockArgument):
+                view = self.copy(view, op)
+            self.out.results.append(view)
+
+    # Computation
+
+    def generic(self, op: ir.Operation) -> None:
+        num_outputs = len(op.results)
+        inputs, outputs = list(op.operands)[:-num_outputs], list(op.operands)[-num_outputs:]
+        for extra in list(op.results)[1:]:
+            if any(True for _ in extra.uses):
+                raise UnsupportedError("an operation with two results that are both used")
+        forms = indexing_forms(op)
+        if any(form is None for form in forms):
+            raise UnsupportedError("an index that is not affine")
+        kinds = ["parallel" in str(kind) for kind in ir.ArrayAttr(op.attributes["iterator_types"])]
+        input_forms, output_forms = [form or () for form in forms[: len(inputs)]], forms[len(inputs)] or ()
+        if all(kinds) and self.is_view(op, inputs, input_forms, output_forms):
+            return
+        self.compute(op, inputs, outputs, input_forms, output_forms, kinds)
+
+    def is_view(
+        self,
+        op: ir.Operation,
+        inputs: list[ir.Value],
+        input_forms: list[tuple[AffineForm, ...]],
+        output_form: tuple[AffineForm, ...],
+    ) -> bool:
+        """Handle a generic that only moves data: its result is a view of its input, or a splat."""
+        block = op.regions[0].blocks[0]
+        yielded = block.operations[len(block.operations) - 1].operands[0]
+        shape = tensor_shape(op.results[0])
+        value = scalar_constant(yielded)
+        if value is not None:
+            self.out.values[op.results[0]] = Splat(float(value), shape)
+            return True
+        if not isinstance(yielded, ir.BlockArgument) or yielded.arg_number >= len(inputs):
+            return False
+        operand, form = inputs[yielded.arg_number], input_forms[yielded.arg_number]
+        splat = self.splat_of(operand)
+        if splat is not None:
+            self.out.values[op.results[0]] = Splat(splat, shape)
+            return True
+        out_dims = [item.single_dim for item in output_form]
+        if None in out_dims or any(len(item.dims) > 1 or item.offset for item in form):
+            return False
+        source = self.view(operand)
+        strides = dict.fromkeys(out_dims, 0)
+        for item, stride in zip(form, source.strides, strict=True):
+            for dim in item.dims:
+                strides[dim] = strides.get(dim, 0) + stride * item.coefficients[dim]
+        self.out.values[op.results[0]] = View(
+            source.buffer, shape, tuple(strides[dim] for dim in out_dims), source.offset
+        )
+        return True
+
+    def splat_of(self, value: ir.Value) -> float | None:
+        if not isinstance(value.type, ir.RankedTensorType):
+            constant = scalar_constant(value)
+            if constant is None:
+                raise UnsupportedError(f"a scalar operand of type {value.type} that is not a constant")
+            return float(constant)
+        known = self.out.values.get(value)
+        return known.value if isinstance(known, Splat) else None
+
+    def compute(
+        self,
+        op: ir.Operation,
+        inputs: list[ir.Value],
+        outputs: list[ir.Value],
+        input_forms: list[tuple[AffineForm, ...]],
+        output_form: tuple[AffineForm, ...],
+        parallel: list[bool],
+    ) -> None:
+        extents = _extents(inputs, outputs, [*input_forms, output_form], len(parallel))
+        loops = [Loop(extent, f"d{dim}") for dim, extent in enumerate(extents)]
+        reads: list[Access] = []
+        leaves: list[Node] = []
+        for value, form in zip(inputs, input_forms, strict=True):
+            splat = self.splat_of(value)
+            if splat is not None:
+                leaves.append(Node("constant", value=splat))
+                continue
+            leaves.append(Node("load", read=len(reads)))
+            reads.append(_access(self.view(value), form, loops))
+        reduced = [loop for loop, is_parallel in zip(loops, parallel, strict=True) if not is_parallel]
+        block = op.regions[0].blocks[0]
+        accumulator = block.arguments[len(inputs)]
+        body, combine = read_body(block, leaves, accumulator, bool(reduced))
+        target = self.new_buffer(op.results[0], f"t{len(self.out.stages)}")
+        write = _access(target, output_form, loops)
+        if reduced:
+            self.check_initial(outputs[0], combine)
+        kind = StageKind.REDUCE if reduced else StageKind.MAP
+        is_mul_of_loads = body.op == "mul" and all(argument.op == "load" for argument in body.args)
+        if reduced and combine is Combine.ADD and is_mul_of_loads and body.args[0].read != body.args[1].read:
+            kind = StageKind.PRODUCT
+        self.add_stage(Stage(kind, loops, reads, write, body, reduced, combine), op)
+
+    def check_initial(self, initial: ir.Value, combine: Combine | None) -> None:
+        """Reductions start from their identity: anything else would be a fused addition that is not expressed yet."""
+        known = self.out.values.get(initial)
+        value = known.value if isinstance(known, Splat) else None
+        fits = {
+            Combine.ADD: value == 0.0,
+            Combine.MAX: value is not None and value <= -3.3e38,
+            Combine.MIN: value is not None and value >= 3.3e38,
+            None: False,
+        }[combine]
+        if not fits:
+            raise UnsupportedError(f"a reduction ({combine}) that starts from {value} instead of its identity")
+
+
+_UNARY = {
+    "arith.negf": "neg",
+    "math.exp": "exp",
+    "math.absf": "abs",
+    "math.sqrt": "sqrt",
+    "math.rsqrt": "rsqrt",
+    "arith.extf": "",
+    "arith.truncf": "",
+}
+_BINARY = {
+    "arith.addf": "add",
+    "arith.subf": "sub",
+    "arith.mulf": "mul",
+    "arith.divf": "div",
+    "arith.maximumf": "max",
+    "arith.maxnumf": "max",
+    "arith.minimumf": "min",
+    "arith.minnumf": "min",
+}
+_COMBINES = {"add": Combine.ADD, "max": Combine.MAX, "min": Combine.MIN}
+_PREDICATES = (
+    "false oeq ogt oge olt ole one ord ueq ugt uge ult ule une uno true".split()  # the order of arith.cmpf's attribute
+)
+
+
+def read_body(
+    block: ir.Block, leaves: Sequence[Node], accumulator: ir.Value, is_reduction: bool
+) -> tuple[Node, Combine | None]:
+    """The expression that a generic's body yields; of a reduction, what is folded into the accumulator and how."""
+    known: dict[ir.Value, Node] = {}
+
+    def node(value: ir.Value) -> Node:
+        if isinstance(value, ir.BlockArgument) and value.owner == block:
+            if value.arg_number < len(leaves):
+                return leaves[value.arg_number]
+            raise UnsupportedError("a body that reads its initial value")
+        if value not in known:
+            known[value] = _body_node(value, node)
+        return known[value]
+
+    yielded = block.operations[len(block.operations) - 1].operands[0]
+    if not is_reduction:
+        return node(yielded), None
+    if isinstance(yielded, ir.BlockArgument):
+        raise UnsupportedError("a reduction that folds nothing")
+    owner = yielded.owner.operation
+    name = _BINARY.get(owner.name)
+    if name not in _COMBINES:
+        raise UnsupportedError(f"a reduction by {owner.name}")
+    left, right = owner.operands
+    if left == accumulator:
+        return node(right), _COMBINES[name]
+    if right == accumulator:
+        return node(left), _COMBINES[name]
+    raise UnsupportedError("a reduction that does not fold into its accumulator")
+
+
+def _body_node(value: ir.Value, node: Callable[[ir.Value], Node]) -> Node:
+    constant = scalar_constant(value)
+    if constant is not None:
+        return Node("constant", value=float(constant))
+    op = value.owner.operation
+    name = op.name
+    if name in _UNARY:
+        source = node(op.operands[0])
+        return Node(_UNARY[name], (source,)) if _UNARY[name] else source
+    if name in _BINARY:
+        return Node(_BINARY[name], tuple(node(operand) for operand in op.operands))
+    if name == "arith.select":
+        return Node("select", tuple(node(operand) for operand in op.operands))
+    if name == "arith.cmpf":
+        predicate = _PREDICATES[ir.IntegerAttr(op.attributes["predicate"]).value]
+        return Node("cmp_" + predicate, tuple(node(operand) for operand in op.operands))
+    raise UnsupportedError(f"operation {name} inside a linalg body")
+
+
+def _access(view: View, form: Sequence[AffineForm], loops: Sequence[Loop]) -> Access:
+    offset, strides = view.offset, dict.fromkeys(loops, 0)
+    for item, stride in zip(form, view.strides, strict=True):
+        offset += item.offset * stride
+        for dim in item.dims:
+            strides[loops[dim]] += item.coefficients[dim] * stride
+    return Access(view.buffer, offset, strides)
+
+
+def _extents(
+    inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], forms: Sequence[Sequence[AffineForm]], num_loops: int
+) -> list[int]:
+    """Iterations of each loop, from the operand dims that it alone indexes."""
+    extents = [0] * num_loops
+    for value, form in zip([*inputs, outputs[0]], forms, strict=True):
+        if not isinstance(value.type, ir.RankedTensorType):
+            continue
+        for item, extent in zip(form, tensor_shape(value), strict=True):
+            if item.single_dim is not None:
+                extents[item.single_dim] = extent
+    return extents
+
+
+def _reassociation(op: ir.Operation) -> list[list[int]]:
+    groups = ir.ArrayAttr(op.attributes["reassociation"])
+    return [[ir.IntegerAttr(dim).value for dim in ir.ArrayAttr(group)] for group in groups]
+
+
+def _run_stride(view: View, group: Sequence[int]) -> int | None:
+    """Stride of the dims of `group` taken as one; None when they do not lie in one run."""
+    dims = [dim for dim in group if view.shape[dim] > 1]
+    if not dims:
+        return 0
+    for outer, inner in zip(dims, dims[1:], strict=False):
+        if view.strides[outer] != view.strides[inner] * view.shape[inner]:
+            return None
+    return view.strides[dims[-1]]
+
+
+def _kept_dims(sizes: Sequence[int], shape: Sequence[int], strides: Sequence[int]) -> list[int]:
+    """Strides of the dims that a rank-reducing slice keeps."""
+    kept: list[int] = []
+    wanted = list(shape)
+    for size, stride in zip(sizes, strides, strict=True):
+        if wanted and size == wanted[0] and (size != 1 or len(wanted) > 0):
+            kept.append(stride)
+            wanted.pop(0)
+        elif size != 1:
+            raise UnsupportedError(f"a slice of {list(sizes)} that becomes {list(shape)}")
+    return kept
+
+
+def _frame(
+    shape: Sequence[int], low: Sequence[int], inner: Sequence[int]
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Boxes (shape, start) that tile `shape` outside the box `inner` at `low`."""
+    boxes: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    start, extent = [0] * len(shape), list(shape)
+    for dim, (first, size) in enumerate(zip(low, inner, strict=True)):
+        for begin, end in ((0, first), (first + size, shape[dim])):
+            if end > begin:
+                part, at = list(extent), list(start)
+                part[dim], at[dim] = end - begin, begin
+                boxes.append((tuple(part), tuple(at)))
+        start[dim], extent[dim] = first, size
+    return boxes
