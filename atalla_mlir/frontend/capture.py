@@ -5,11 +5,9 @@ The names of the graph's nodes are the names by which everything later speaks of
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,9 +19,7 @@ from torch.utils import _pytree as pytree
 from atalla_mlir.errors import BadInputError, UnsupportedError
 from atalla_mlir.frontend import constants
 from atalla_mlir.frontend.decompositions import table
-
-_TORCH_ROOT = str(Path(torch.__file__).parent)
-_FRAME = re.compile(r'File "([^"]+)", line ([0-9]+)')
+from atalla_mlir.frontend.source import source_lines
 
 
 @dataclass(frozen=True)
@@ -49,6 +45,8 @@ class Captured:
     """Position among the flattened arguments -> the Python constant that the capture was made with."""
     originals: Mapping[str, str]
     """Node name -> the ATen operation of the model that it was made from ("aten.softmax.int")."""
+    sources: Mapping[str, str]
+    """Node name -> `file.py:line` of the model's code, relative to the model's root."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +75,6 @@ def _capture(model: nn.Module | ExportedProgram, args: tuple[Any, ...], kwargs: 
     except Exception as error:
         raise UnsupportedError(f"cannot decompose the model into primitive operations: {_first_line(error)}") from error
     return _from_exported(exported, before)
-
-
-def source_of(node: fx.Node) -> str | None:
-    """`file.py:line` of the model's code that a node comes from: the innermost frame that is not PyTorch's own."""
-    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
-    own = [frame for frame in frames if not frame[0].startswith(_TORCH_ROOT)]
-    return f"{own[-1][0]}:{own[-1][1]}" if own else None
 
 
 def _export(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ExportedProgram:
@@ -165,14 +156,12 @@ def _from_exported(exported: ExportedProgram, before: Mapping[str, str]) -> Capt
         parameters=folded.values,
         constants=frozenset((folded.computed | literal) & set(folded.values)),
         targets={name: target for name, target in targets.items() if name in folded.values},
-        outputs=tuple(folded.renamed.get(o, o) if isinstance(o, str) else o for o in outputs),
+        outputs=outputs,
+        sources=source_lines(folded.graph),
         in_spec=in_spec,
         out_spec=out_spec,
         flat_constants=fixed,
-        originals={
-            **originals,
-            **{new: originals.get(old, "aten.clone.default") for old, new in folded.renamed.items()},
-        },
+        originals=originals,
     )
 
 
@@ -183,7 +172,7 @@ def _state(exported: ExportedProgram, target: str) -> Tensor:
     return value.detach()
 
 
-def _outputs(exported: ExportedProgram) -> list[str | OutputConstant]:
+def _outputs(exported: ExportedProgram) -> tuple[str | OutputConstant, ...]:
     found: list[str | OutputConstant] = []
     for spec in exported.graph_signature.output_specs:
         if spec.kind is not OutputKind.USER_OUTPUT:
@@ -192,7 +181,7 @@ def _outputs(exported: ExportedProgram) -> list[str | OutputConstant]:
                 "pass the state in and return it"
             )
         found.append(OutputConstant(spec.arg.value) if hasattr(spec.arg, "value") else spec.arg.name)  # pyright: ignore
-    return found
+    return tuple(found)
 
 
 def _original(node: fx.Node, before: Mapping[str, str]) -> str:

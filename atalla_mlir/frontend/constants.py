@@ -29,8 +29,6 @@ class Folded:
     """Placeholder name -> value, for the placeholders that are still read."""
     computed: frozenset[str]
     """Names of the placeholders that stand for folded operations."""
-    renamed: Mapping[str, str]
-    """Output name -> the name of its copy, for outputs that are an input, a parameter or a constant."""
 
 
 def fold(module: fx.GraphModule, values: Mapping[str, Tensor]) -> Folded:
@@ -48,8 +46,9 @@ def fold(module: fx.GraphModule, values: Mapping[str, Tensor]) -> Folded:
             mapping[node] = _constant(graph, node, kept.tensor(node), results)
         else:
             mapping[node] = _copy(graph, node, mapping)
-    renamed = _finish(graph, module.graph, mapping)
-    return _pruned(graph, {**values, **results}, frozenset(results), renamed)
+    returned = next(node for node in module.graph.nodes if node.op == "output").args[0]
+    graph.output(fx.map_arg(returned, mapping.__getitem__))
+    return _pruned(graph, {**values, **results}, frozenset(results))
 
 
 def _constant_nodes(graph: fx.Graph, values: Mapping[str, Tensor]) -> set[fx.Node]:
@@ -127,33 +126,11 @@ def _copy(graph: fx.Graph, node: fx.Node, mapping: dict[fx.Node, fx.Node]) -> fx
     return new
 
 
-def _finish(graph: fx.Graph, old: fx.Graph, mapping: dict[fx.Node, fx.Node]) -> dict[str, str]:
-    """Add the output node; a value that no operation computes is returned as a copy."""
-    renamed: dict[str, str] = {}
-    copies: dict[fx.Node, fx.Node] = {}
-    returned = next(node for node in old.nodes if node.op == "output").args[0]
-
-    def result(node: fx.Node) -> fx.Node:
-        source = mapping[node]
-        if source.op != "placeholder":
-            return source
-        if source not in copies:
-            copies[source] = graph.call_function(aten.clone.default, (source,))
-            copies[source].meta = dict(source.meta)
-            renamed[node.name] = copies[source].name
-        return copies[source]
-
-    graph.output(fx.map_arg(returned, result))
-    return renamed
-
-
-def _pruned(
-    graph: fx.Graph, values: Mapping[str, Tensor], computed: frozenset[str], renamed: Mapping[str, str]
-) -> Folded:
+def _pruned(graph: fx.Graph, values: Mapping[str, Tensor], computed: frozenset[str]) -> Folded:
     graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
     for node in list(graph.nodes):
         if node.op == "placeholder" and not node.users and node.name in values:
             graph.erase_node(node)
     read = {node.name for node in graph.nodes if node.op == "placeholder"}
     used = {name: value for name, value in values.items() if name in read}
-    return Folded(graph, used, computed & read, renamed)
+    return Folded(graph, used, computed & read)

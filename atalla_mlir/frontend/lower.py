@@ -9,6 +9,7 @@ through `atalla_mlir._mlir`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import fx
@@ -17,17 +18,19 @@ from torch_mlir.extras.fx_importer import FxImporter, GraphNodeImporter
 from atalla_mlir import _mlir
 from atalla_mlir._mlir import PassManager, ir
 from atalla_mlir.errors import InternalError, UnsupportedError
-from atalla_mlir.frontend.capture import source_of
 from atalla_mlir.frontend.partition import DeviceStep, Plan
 
-_TO_TORCH_BACKEND = "builtin.module(func.func(torch-match-quantized-custom-ops), torchdynamo-export-to-torch-backend-pipeline{ extra-library=})"
+_TO_TORCH_BACKEND = (
+    "builtin.module(func.func(torch-match-quantized-custom-ops),"
+    "torchdynamo-export-to-torch-backend-pipeline{ extra-library=})"
+)
 _TO_LINALG = "builtin.module(torch-backend-to-linalg-on-tensors-backend-pipeline)"
 
 
 def import_plan(plan: Plan) -> ir.Module:
     """One public function per device step, named like its entry; attributes name arguments, results and their kinds."""
-    context = _mlir.context()
-    importer = FxImporter(context=context, graph_node_importer_cls=_NamedNodeImporter)
+    naming = type("_Importer", (_NamedNodeImporter,), {"sources": plan.captured.sources})
+    importer = FxImporter(context=_mlir.context(), graph_node_importer_cls=naming)
     for step in plan.device_steps:
         importer.import_stateless_graph(_segment_graph(plan, step), func_name=step.entry)
     for pipeline in (_TO_TORCH_BACKEND, _TO_LINALG):
@@ -39,16 +42,18 @@ def import_plan(plan: Plan) -> ir.Module:
 class _NamedNodeImporter(GraphNodeImporter):
     """Gives every operation the name of its node as location."""
 
-    def _import_torch_op_overload(self, loc: ir.Location, node: fx.Node) -> Any:
-        return super()._import_torch_op_overload(_location(node, self._c), node)
+    sources: Mapping[str, str] = {}
+
+    def _import_torch_op_overload(self, loc: ir.Location, node: fx.Node, concrete_target: Any = None) -> Any:
+        location = _location(node.name, self.sources, self._c)
+        return super()._import_torch_op_overload(location, node, concrete_target)
 
 
-def _location(node: fx.Node, context: ir.Context) -> ir.Location:
-    source = source_of(node)
-    if source is None:
-        return ir.Location.name(node.name, context=context)
-    file, line = source.rsplit(":", 1)
-    return ir.Location.name(node.name, childLoc=ir.Location.file(file, int(line), 0, context=context), context=context)
+def _location(name: str, sources: Mapping[str, str], context: ir.Context) -> ir.Location:
+    if name not in sources:
+        return ir.Location.name(name, context=context)
+    file, line = sources[name].rsplit(":", 1)
+    return ir.Location.name(name, childLoc=ir.Location.file(file, int(line), 0, context=context), context=context)
 
 
 def _segment_graph(plan: Plan, step: DeviceStep) -> fx.Graph:
@@ -58,12 +63,18 @@ def _segment_graph(plan: Plan, step: DeviceStep) -> fx.Graph:
     mapping: dict[fx.Node, fx.Node] = {}
     for name in (*step.inputs, *step.parameters):
         mapping[nodes[name]] = graph.placeholder(name)
-        mapping[nodes[name]].meta = dict(nodes[name].meta)
+        mapping[nodes[name]].meta = _without_trace(nodes[name])
     for node in step.nodes:
         mapping[node] = graph.node_copy(node, mapping.__getitem__)
         mapping[node].name = node.name
+        mapping[node].meta = _without_trace(node)
     graph.output(tuple(mapping[nodes[name]] for name in step.outputs))
     return graph
+
+
+def _without_trace(node: fx.Node) -> dict[str, Any]:
+    """What is known of a node but its Python stack, whose absolute paths the importer would put into the IR."""
+    return {key: value for key, value in node.meta.items() if key != "stack_trace"}
 
 
 def _run(module: ir.Module, pipeline: str) -> None:

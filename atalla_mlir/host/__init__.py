@@ -1,0 +1,1 @@
+"""What needs PyTorch at run time: programs on torch tensors, host operations, verification."""
