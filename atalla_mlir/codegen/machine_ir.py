@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from atalla_mlir.errors import InternalError
+from atalla_mlir.target.encoding import DmaShape
 from atalla_mlir.target.isa import Format, Instruction, Role, Unit
 from atalla_mlir.target.registers import FILES, HARD_WIRED, RegisterFile
 
 ANY_OBJECT = "*"
 """`MemoryRef.object` of an access that may touch anything in its space."""
 
-_PAD_SPACES = tuple(f"pad{pad}" for pad in range(4))
+PAD_SPACES = tuple(f"pad{pad}" for pad in range(4))
 
 
 @dataclass(eq=False, frozen=True, slots=True)
@@ -78,7 +79,8 @@ class Inst:
     """One instruction. `operands` follow the table's order; IGNORED operands are int 0, targets are label strings.
 
     `merges`: inactive lanes keep the old destination, which is therefore read. `memory`: what a memory instruction
-    touches; empty means unknown. `clobbers`: registers that a call overwrites.
+    touches; empty means unknown. `clobbers`: registers that a call overwrites. `dma_shape`: what a DMA's metadata
+    register holds, when that is known.
     """
 
     op: Instruction
@@ -87,6 +89,7 @@ class Inst:
     memory: tuple[MemoryRef, ...] = ()
     clobbers: frozenset[tuple[RegisterFile, int]] = frozenset()
     source: str | None = None
+    dma_shape: DmaShape | None = None
 
     def __post_init__(self) -> None:
         self.operands = tuple(self.operands)
@@ -102,7 +105,7 @@ class Inst:
 
     @property
     def uses(self) -> tuple[Register, ...]:
-        """Registers read (ports included, and the old destination of a merging instruction), without hard-wired ones."""
+        """Registers read, the old destination of a merging instruction and ports included, hard-wired ones not."""
         read = [
             value
             for operand, value in zip(self.op.operands, self.operands, strict=True)
@@ -141,12 +144,14 @@ class Inst:
 
     @property
     def pad(self) -> int | None:
-        """Pad of a `vreg` instruction; None for all others (a DMA names its pad in a register)."""
-        if self.op.format is not Format.VM:
-            return None
-        sid = self.operands[-1]
-        assert isinstance(sid, int)
-        return sid
+        """Pad of a `vreg` instruction or of a DMA whose pad is known; None for all others."""
+        if self.op.format is Format.VM:
+            sid = self.operands[-1]
+            assert isinstance(sid, int)
+            return sid
+        if self.dma_shape is not None:
+            return self.dma_shape.pad
+        return next((PAD_SPACES.index(ref.space) for ref in self.memory if ref.space in PAD_SPACES), None)
 
     def replace_registers(self, mapping: dict[Register, Register]) -> None:
         """Renames operands in place; a register that is not in `mapping` stays."""
@@ -173,11 +178,13 @@ class Inst:
 
 def _unknown_memory(inst: Inst) -> tuple[MemoryRef, ...]:
     """Everything that a memory instruction without refs could touch."""
+    pad = inst.pad
     if inst.op.format is Format.SDMA:
         loads = inst.op.mnemonic == "scpad.ld"
-        pads = tuple(MemoryRef(space, ANY_OBJECT, None, None, loads) for space in _PAD_SPACES)
+        spaces = PAD_SPACES if pad is None else PAD_SPACES[pad : pad + 1]
+        pads = tuple(MemoryRef(space, ANY_OBJECT, None, None, loads) for space in spaces)
         return (*pads, MemoryRef("dram", ANY_OBJECT, None, None, not loads))
-    space = "dram" if inst.pad is None else _PAD_SPACES[inst.pad]
+    space = "dram" if pad is None else PAD_SPACES[pad]
     return (MemoryRef(space, ANY_OBJECT, None, None, not inst.op.writes),)
 
 
@@ -240,9 +247,10 @@ class Function:
     def verify(self) -> None:
         """Raises InternalError when the function is not well formed."""
         labels = [block.label for block in self.blocks]
-        repeated = {label for position, label in enumerate(labels) if label in labels[:position]}
-        if repeated:
-            raise InternalError(f"function {self.name}: labels defined twice: {', '.join(sorted(repeated))}")
+        defined = set(labels)
+        if len(defined) != len(labels):
+            repeated = sorted(label for label in defined if labels.count(label) > 1)
+            raise InternalError(f"function {self.name}: labels defined twice: {', '.join(repeated)}")
         for block in self.blocks:
             for position, inst in enumerate(block.insts):
                 where = f"function {self.name}, block {block.label}, instruction {position} '{inst}'"
@@ -250,7 +258,7 @@ class Function:
                 _verify_memory(inst, where)
                 if inst.op.is_control and position != len(block.insts) - 1:
                     raise InternalError(f"{where}: a control instruction must be the last of its block")
-                if inst.target is not None and not inst.is_call and inst.target not in labels:
+                if inst.target is not None and not inst.is_call and inst.target not in defined:
                     raise InternalError(f"{where}: label {inst.target} is not defined in the function")
         if self.blocks and not _ends_flow(self.blocks[-1].control):
             raise InternalError(f"function {self.name}: control runs off the end of the last block")
@@ -311,7 +319,7 @@ def _verify_memory(inst: Inst, where: str) -> None:
     if inst.memory and not inst.op.is_memory and not inst.is_call:
         raise InternalError(f"{where}: {inst.op.mnemonic} does not access memory")
     for ref in inst.memory:
-        if ref.space != "dram" and ref.space not in _PAD_SPACES:
+        if ref.space != "dram" and ref.space not in PAD_SPACES:
             raise InternalError(f"{where}: unknown memory space {ref.space}, expected dram or pad0..pad3")
         if ref.low is not None and ref.high is not None and ref.low > ref.high:
             raise InternalError(f"{where}: memory range {ref.low}:{ref.high} is reversed")
