@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +31,7 @@ __all__ = [
     "array_attr",
     "bool_attr",
     "builtin",
+    "bytecode",
     "context",
     "create_op",
     "dense_to_numpy",
@@ -85,6 +87,10 @@ def _register_torch_dialects(new: ir.Context) -> None:
     from torch_mlir.dialects import torch as torch_dialect  # the dialect's bindings, not PyTorch
 
     torch_dialect.register_dialect(new)
+    with new, ir.Location.unknown():
+        # a pass manager loads what its passes depend on: the bindings cannot name tm_tensor and torch_c
+        loader = PassManager.parse("builtin.module(func.func(convert-torch-to-tmtensor))")
+        loader.run(ir.Module.create().operation)
 
 
 # Building
@@ -137,6 +143,13 @@ def i64_array_attr(values: Sequence[int]) -> ir.DenseI64ArrayAttr:
 
 
 # Reading
+
+
+def bytecode(module: ir.Module) -> bytes:
+    """`module` in MLIR's binary form, which `ir.Module.parse` reads too."""
+    stream = io.BytesIO()
+    module.operation.write_bytecode(stream)
+    return stream.getvalue()
 
 
 def integer_value(attribute: ir.Attribute) -> int:

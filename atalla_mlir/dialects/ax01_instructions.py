@@ -32,7 +32,14 @@ def result_name(operand: isa.Operand) -> str:
     return f"{operand.name}_out" if operand.is_read else operand.name
 
 
-_PURE_UNITS = isa.LANE_UNITS | {isa.Unit.EX1, isa.Unit.EX2, isa.Unit.EX3, isa.Unit.EX4, isa.Unit.REDUCTION, isa.Unit.MTS}
+_PURE_UNITS = isa.LANE_UNITS | {
+    isa.Unit.EX1,
+    isa.Unit.EX2,
+    isa.Unit.EX3,
+    isa.Unit.EX4,
+    isa.Unit.REDUCTION,
+    isa.Unit.MTS,
+}
 
 
 def is_pure(instruction: isa.Instruction) -> bool:

@@ -197,7 +197,9 @@ class _Run:
             op.verify()
         except ir.MLIRError as error:
             name = step.element.name
-            raise self._failure(f"{name} (verification after it)", of_mlir_error(error), InternalError.category) from error
+            raise self._failure(
+                f"{name} (verification after it)", of_mlir_error(error), InternalError.category
+            ) from error
 
     def _failure(self, name: str, diagnostics: Sequence[Diagnostic], category: str) -> PipelineFailure:
         everything = [*self._reported, *diagnostics]

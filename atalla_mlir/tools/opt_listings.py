@@ -1,0 +1,44 @@
+"""What atalla-opt tells about itself: passes, dialects, versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import pkgutil
+import platform
+
+import torch_mlir.dialects
+
+from atalla_mlir import _mlir
+from atalla_mlir.passes import find_pass, pass_names
+from atalla_mlir.passes.base import documented_options, summary
+from atalla_mlir.version import VERSION
+
+
+def passes_table() -> str:
+    """Our passes in the order of the flow, each with its options below it."""
+    lines: list[str] = []
+    for name in pass_names():
+        pass_class = find_pass(name)
+        anchor = "" if pass_class.anchor == "builtin.module" else f" (on {pass_class.anchor})"
+        lines.append(f"  {name:32} {summary(pass_class)}{anchor}")
+        for option in documented_options(pass_class):
+            default = str(option.default).lower() if isinstance(option.default, bool) else repr(option.default)
+            lines.append(f"    {option.name:30} {option.help} (default {default})")
+    return "\n".join(["passes (upstream's can be used too):", *lines])
+
+
+def dialects() -> str:
+    """The names of the dialects that can be read, ours first."""
+    candidates = {module.name for module in pkgutil.iter_modules(torch_mlir.dialects.__path__)} | {
+        "tm_tensor",
+        "torch_c",
+    }
+    loaded = _mlir.context()
+    upstream = sorted(name for name in candidates if loaded.is_dialect_loaded(name))
+    return f"Available Dialects: {', '.join([*_mlir.DIALECTS, *upstream])}"
+
+
+def versions(program: str) -> str:
+    packages = ("torch-mlir", "torch", "numpy", "ml_dtypes")
+    lines = [f"{program} {VERSION}", f"Python {platform.python_version()}"]
+    return "\n".join([*lines, *(f"{name} {importlib.metadata.version(name)}" for name in packages)])
