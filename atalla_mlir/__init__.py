@@ -1,1 +1,39 @@
-"""atalla-mlir: PyTorch models on the Atalla Ax01."""
+"""atalla-mlir: PyTorch models on the Atalla Ax01.
+
+    program = atalla_mlir.compile(model, (x,))
+    y = program(x)
+
+Nothing heavy is imported before it is used: neither PyTorch nor MLIR by `import atalla_mlir`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from atalla_mlir.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from atalla_mlir.host.program import TorchProgram as Program
+    from atalla_mlir.host.program import compile, load  # noqa: A004 - the public name
+    from atalla_mlir.host.verify import verify
+
+__all__ = ["Program", "__version__", "compile", "load", "verify"]
+
+_LAZY = {
+    "Program": ("atalla_mlir.host.program", "TorchProgram"),
+    "compile": ("atalla_mlir.host.program", "compile"),
+    "load": ("atalla_mlir.host.program", "load"),
+    "verify": ("atalla_mlir.host.verify", "verify"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'atalla_mlir' has no attribute '{name}'")
+    module, attribute = _LAZY[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import fx
 
-_TORCH_ROOT = str(Path(torch.__file__).parent) + os.sep
+_TORCH_ROOT = torch.__path__[0] + os.sep
 _FRAME = re.compile(r'File "([^"]+)", line ([0-9]+)')
 _INSTALLED = re.compile(r".*[/\\](?:site|dist)-packages[/\\]")
 

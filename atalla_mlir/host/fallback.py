@@ -1,63 +1,15 @@
-"""Operations that PyTorch runs: how they are written in a loadable's JSON and executed from it.
-
-A value is `{"value": name}`; PyTorch's own types and non-finite numbers are one-key objects; the rest is plain JSON.
-"""
+"""Operations that PyTorch runs for a loadable: each is found by its name and executed on the tensors it names."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
-from atalla_mlir.errors import BadInputError, ConfigurationError, UnsupportedError
-
-_NAMESPACES = {"dtype": torch, "layout": torch, "memory_format": torch}
-_TYPES = {torch.dtype: "dtype", torch.layout: "layout", torch.memory_format: "memory_format"}
-
-
-def encode_argument(value: Any) -> Any:
-    """The JSON form of one argument of a node."""
-    if isinstance(value, fx.Node):
-        return {"value": value.name}
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else {"float": str(value)}
-    if isinstance(value, (list, tuple)):
-        return [encode_argument(item) for item in value]
-    if isinstance(value, torch.device):
-        return {"device": "cpu"}
-    for kind, key in _TYPES.items():
-        if isinstance(value, kind):
-            return {key: str(value).removeprefix("torch.")}
-    raise UnsupportedError(f"an argument of type {type(value).__name__} cannot be stored for the host: {value!r}")
-
-
-def decode_argument(value: Any, values: Mapping[str, Tensor]) -> Any:
-    """The argument that `encode_argument` wrote, with names replaced by tensors."""
-    if isinstance(value, list):
-        return [decode_argument(item, values) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if len(value) != 1:
-        raise BadInputError(f"malformed argument of a host operation: {value!r}")
-    key, content = next(iter(value.items()))
-    if key == "value" and content in values:
-        return values[content]
-    if key == "float":
-        return float(content)
-    if key == "device":
-        return torch.device(content)
-    if key in _NAMESPACES and isinstance(found := getattr(_NAMESPACES[key], content, None), _kind(key)):
-        return found
-    raise BadInputError(f"malformed argument of a host operation: {value!r}")
-
-
-def _kind(key: str) -> type:
-    return next(kind for kind, name in _TYPES.items() if name == key)
+from atalla_mlir.errors import BadInputError, ConfigurationError
+from atalla_mlir.frontend.arguments import decode_argument
 
 
 def operation(target: str) -> torch._ops.OpOverload:

@@ -1,0 +1,82 @@
+"""compile_model(): a PyTorch model becomes a loadable."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from atalla_mlir import pipeline, translate
+from atalla_mlir.errors import BadInputError
+from atalla_mlir.frontend.arrays import dtype_name, to_numpy
+from atalla_mlir.frontend.capture import capture
+from atalla_mlir.frontend.lower import import_plan
+from atalla_mlir.frontend.metadata import annotated_kernels, device_parameters, host_values, metadata
+from atalla_mlir.frontend.partition import Plan, partition, require_device_only
+from atalla_mlir.loadable.format import Loadable, Segment
+from atalla_mlir.target.machine import Machine
+from atalla_mlir.target.machine import machine as find_machine
+
+_ALIGNMENT_BYTES = 64
+
+
+def compile_model(
+    model: nn.Module | ExportedProgram,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    machine: str | Machine = "ax01",
+    strict: bool = False,
+) -> Loadable:
+    """Compile `model` for inputs of the shapes and types of `args` and `kwargs`.
+
+    The model is taken in eval mode; its weights become part of the loadable. With `strict`, an operation that the
+    device does not run is an error and not a step on the host.
+    """
+    return compile_plan(plan_model(model, args, kwargs, strict=strict), machine=machine)
+
+
+def plan_model(
+    model: nn.Module | ExportedProgram,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    strict: bool = False,
+) -> Plan:
+    """The first part of `compile_model`: capture and partition."""
+    if not isinstance(args, tuple):
+        raise BadInputError(f"example inputs must be a tuple, got {type(args).__name__}; write (x,) for one input")
+    plan = partition(capture(model, args, kwargs))
+    if strict:
+        require_device_only(plan)
+    return plan
+
+
+def compile_plan(plan: Plan, *, machine: str | Machine = "ax01") -> Loadable:
+    """The second part of `compile_model`: import, lower, link."""
+    target = machine if isinstance(machine, Machine) else find_machine(machine)
+    parameters = {name: to_numpy(value) for name, value in device_parameters(plan).items()}
+    module, constants = pipeline.compile_module(import_plan(plan), parameters, target)
+    loadable = translate.to_loadable(module, constants, target)
+    kernels = annotated_kernels(plan, loadable.meta["kernels"])
+    described = {**loadable.meta, **metadata(plan), "kernels": kernels}
+    return _with_host_values(dataclasses.replace(loadable, meta=described), host_values(plan))
+
+
+def _with_host_values(loadable: Loadable, values: Mapping[str, Tensor]) -> Loadable:
+    """Store what host operations read behind the device's data, in the model's own dtypes."""
+    rows: dict[str, dict[str, Any]] = {}
+    segments = list(loadable.segments)
+    end = loadable.dram_size
+    for name, value in values.items():
+        address = -(-end // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
+        data = to_numpy(value).tobytes()
+        rows[name] = {"address": address, "dtype": dtype_name(value.dtype), "shape": list(value.shape)}
+        if data:
+            segments.append(Segment("data", address, data))
+        end = address + len(data)
+    meta = {**loadable.meta, "host_values": rows}
+    return dataclasses.replace(loadable, segments=tuple(segments), dram_size=end, meta=meta)

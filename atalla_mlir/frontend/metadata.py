@@ -1,0 +1,93 @@
+"""What a loadable says about the model: its plan, its calling convention, its coverage, and the work of each kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from atalla_mlir.frontend.arguments import encode_argument
+from atalla_mlir.frontend.arrays import dtype_name
+from atalla_mlir.frontend.capture import Captured, OutputConstant
+from atalla_mlir.frontend.coverage import coverage
+from atalla_mlir.frontend.flops import flops, macs
+from atalla_mlir.frontend.partition import DeviceStep, HostStep, Plan, Step
+
+
+def metadata(plan: Plan) -> dict[str, Any]:
+    """The JSON part of the loadable that the frontend knows."""
+    captured = plan.captured
+    return {
+        "steps": [_step(step) for step in plan.steps],
+        "inputs": list(captured.inputs),
+        "outputs": [output for output in captured.outputs if isinstance(output, str)],
+        "signature": _signature(captured),
+        "coverage": coverage(plan).to_json(),
+    }
+
+
+def host_values(plan: Plan) -> dict[str, Tensor]:
+    """Parameters and constants that host operations read or that the model returns, in the model's dtypes."""
+    read = {node.name for step in plan.host_steps for node in step.node.all_input_nodes}
+    read.update(output for output in plan.captured.outputs if isinstance(output, str))
+    return {name: value for name, value in plan.captured.parameters.items() if name in read}
+
+
+def device_parameters(plan: Plan) -> dict[str, Tensor]:
+    """Parameters and constants that device segments read."""
+    read = {name for step in plan.device_steps for name in step.parameters}
+    return {name: value for name, value in plan.captured.parameters.items() if name in read}
+
+
+def annotated_kernels(plan: Plan, kernels: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """`kernels` with operations, source lines and work looked up by the names of their nodes."""
+    nodes = {node.name: node for node in plan.captured.graph.nodes if node.op == "call_function"}
+    return [{**kernel, **_work(plan, [nodes[name] for name in kernel["nodes"]])} for kernel in kernels]
+
+
+def _work(plan: Plan, nodes: Sequence[fx.Node]) -> dict[str, Any]:
+    lines = [plan.captured.sources[node.name] for node in nodes if node.name in plan.captured.sources]
+    return {
+        "aten": [str(node.target) for node in nodes],
+        "source": lines[-1] if lines else None,
+        "flops": sum(flops(node) for node in nodes),
+        "macs": sum(macs(node) for node in nodes),
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    if isinstance(step, DeviceStep):
+        return {"kind": "device", "entry": step.entry, "inputs": list(step.inputs), "outputs": list(step.outputs)}
+    return _host_step(step)
+
+
+def _host_step(step: HostStep) -> dict[str, Any]:
+    return {
+        "kind": "host",
+        "target": str(step.node.target),
+        "args": [encode_argument(argument) for argument in step.node.args],
+        "kwargs": {name: encode_argument(argument) for name, argument in step.node.kwargs.items()},
+        "outputs": list(step.outputs),
+        "reason": step.reason,
+    }
+
+
+def _signature(captured: Captured) -> dict[str, Any]:
+    """How arguments flatten to inputs, and how results nest."""
+    return {
+        "in_spec": pytree.treespec_dumps(captured.in_spec),
+        "out_spec": pytree.treespec_dumps(captured.out_spec),
+        "inputs": [_tensor(captured, name) for name in captured.inputs],
+        "fixed": {str(position): encode_argument(value) for position, value in captured.flat_constants.items()},
+        "outputs": [
+            {"constant": output.value} if isinstance(output, OutputConstant) else {"value": output}
+            for output in captured.outputs
+        ],
+    }
+
+
+def _tensor(captured: Captured, name: str) -> dict[str, Any]:
+    value = next(node.meta["val"] for node in captured.graph.nodes if node.name == name)
+    return {"name": name, "dtype": dtype_name(value.dtype), "shape": list(value.shape)}

@@ -1,0 +1,116 @@
+"""Programs on torch tensors: compile, load, run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from atalla_mlir.compiler import compile_model
+from atalla_mlir.errors import BadInputError
+from atalla_mlir.frontend.arrays import dtype_named, to_numpy, to_torch
+from atalla_mlir.frontend.coverage import Coverage
+from atalla_mlir.host.fallback import run_operation
+from atalla_mlir.host.signature import Signature
+from atalla_mlir.loadable.format import Loadable
+from atalla_mlir.loadable.reader import read_loadable
+from atalla_mlir.loadable.writer import write_loadable
+from atalla_mlir.runtime.program import Program
+from atalla_mlir.target.machine import Machine
+
+
+class TorchProgram:
+    """A loadable on an engine, called like the model that it was compiled from.
+
+    Device segments run on the engine, the remaining operations through PyTorch; `coverage` says which and why.
+    """
+
+    def __init__(self, loadable: Loadable, *, engine: str = "auto", machine: Machine | None = None) -> None:
+        self.loadable = loadable
+        self.device = Program(loadable, engine=engine, machine=machine)
+        """The NumPy side: entry points, engine and counters."""
+        self.coverage = Coverage.from_json(_part(loadable, "coverage"))
+        self._signature = Signature.from_json(_part(loadable, "signature"))
+        self._steps: list[Mapping[str, Any]] = _part(loadable, "steps")
+        self._stored = _stored_values(loadable)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Results for one set of arguments, nested as the model nests them."""
+        values = {**self._stored, **self._signature.flatten(args, kwargs)}
+        for step in self._steps:
+            values.update(self._run(step, values))
+        return self._signature.unflatten(values)
+
+    @property
+    def inputs(self) -> tuple[tuple[str, tuple[int, ...], str], ...]:
+        """Name, shape and dtype of each tensor that a call takes."""
+        return tuple((i.name, i.shape, str(i.dtype).removeprefix("torch.")) for i in self._signature.inputs)
+
+    def save(self, path: str | Path) -> None:
+        """Write the loadable; `load` gives the same program in another process."""
+        Path(path).write_bytes(write_loadable(self.loadable))
+
+    def _run(self, step: Mapping[str, Any], values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        if step["kind"] == "host":
+            return run_operation(step, values)
+        arrays = [to_numpy(values[name]) for name in step["inputs"]]
+        results = self.device.run_entry(step["entry"], arrays)
+        return {name: to_torch(array) for name, array in zip(step["outputs"], results, strict=True)}
+
+    def __repr__(self) -> str:
+        return f"<atalla program for {self.loadable.machine_name}: {self.coverage.summary()}>"
+
+
+def compile(  # noqa: A001 - the public name
+    model: nn.Module | ExportedProgram,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    machine: str | Machine = "ax01",
+    strict: bool = False,
+    engine: str = "auto",
+) -> TorchProgram:
+    """Compile `model` for inputs like `args` and `kwargs` and open it on an engine.
+
+    The model is taken in eval mode. With `strict`, an operation that the device does not run is an error and not a
+    step on the host. `machine` is a parameter set or its name, `engine` one of auto, reference, native.
+    """
+    loadable = compile_model(model, args, kwargs, machine=machine, strict=strict)
+    return TorchProgram(loadable, engine=engine, machine=machine if isinstance(machine, Machine) else None)
+
+
+def load(path: str | Path, *, engine: str = "auto", machine: Machine | None = None) -> TorchProgram:
+    """Open a loadable that was compiled from a PyTorch model."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise BadInputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    return TorchProgram(read_loadable(data), engine=engine, machine=machine)
+
+
+def _part(loadable: Loadable, key: str) -> Any:
+    if key not in loadable.meta:
+        raise BadInputError(f"the loadable does not describe a PyTorch model: its metadata lacks '{key}'")
+    return loadable.meta[key]
+
+
+def _stored_values(loadable: Loadable) -> dict[str, Tensor]:
+    """Parameters and constants that host operations read."""
+    return {name: _stored_value(loadable, name, row) for name, row in loadable.meta.get("host_values", {}).items()}
+
+
+def _stored_value(loadable: Loadable, name: str, row: Mapping[str, Any]) -> Tensor:
+    like = to_numpy(Tensor().to(dtype_named(row["dtype"])))
+    size = like.dtype.itemsize * int(np.prod(row["shape"]))
+    for segment in loadable.segments:
+        start = row["address"] - segment.address
+        if segment.kind == "data" and 0 <= start and start + size <= len(segment.data):
+            data = np.frombuffer(segment.data, dtype=like.dtype, count=int(np.prod(row["shape"])), offset=start)
+            return to_torch(data.reshape(row["shape"]).copy())
+    if size == 0:
+        return to_torch(np.zeros(row["shape"], like.dtype))
+    raise BadInputError(f"the loadable lacks the {size} bytes of '{name}' at {row['address']:#x}")

@@ -1,0 +1,86 @@
+"""The calling convention of a program: arguments are checked and flattened, results are nested again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from atalla_mlir.errors import BadInputError
+from atalla_mlir.frontend.arguments import decode_argument
+from atalla_mlir.frontend.arrays import dtype_named
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """A tensor that the caller passes."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    def check(self, value: object) -> Tensor:
+        """`value` when it is the tensor that the program was compiled for."""
+        if not isinstance(value, Tensor):
+            raise BadInputError(f"input '{self.name}': expected a tensor, got {type(value).__name__}")
+        if value.dtype is not self.dtype or tuple(value.shape) != self.shape:
+            raise BadInputError(
+                f"input '{self.name}': expected {_describe(self.dtype, self.shape)}, "
+                f"got {_describe(value.dtype, tuple(value.shape))}"
+            )
+        return value.detach()
+
+
+def _describe(dtype: torch.dtype, shape: tuple[int, ...]) -> str:
+    return f"{str(dtype).removeprefix('torch.')}[{', '.join(map(str, shape))}]"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Flattening of arguments and nesting of results, as the model was captured."""
+
+    inputs: tuple[InputSpec, ...]
+    fixed: Mapping[int, Any]
+    """Position among the flattened arguments -> the Python constant that the program was compiled for."""
+    outputs: tuple[Mapping[str, Any], ...]
+    in_spec: pytree.TreeSpec
+    out_spec: pytree.TreeSpec
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Signature:
+        inputs = [InputSpec(i["name"], dtype_named(i["dtype"]), tuple(i["shape"])) for i in row["inputs"]]
+        return cls(
+            inputs=tuple(inputs),
+            fixed={int(position): decode_argument(value, {}) for position, value in row["fixed"].items()},
+            outputs=tuple(row["outputs"]),
+            in_spec=pytree.treespec_loads(row["in_spec"]),
+            out_spec=pytree.treespec_loads(row["out_spec"]),
+        )
+
+    def flatten(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Input name -> tensor; BadInputError says what differs from the captured arguments."""
+        flat, spec = pytree.tree_flatten((tuple(args), dict(kwargs)))
+        if len(flat) != self.in_spec.num_leaves:
+            raise BadInputError(f"expected {self._expected()}, got {len(flat)} arguments")
+        if spec != self.in_spec:
+            raise BadInputError(f"arguments are nested differently than when compiled: expected {self._expected()}")
+        for position, value in self.fixed.items():
+            if flat[position] != value:
+                raise BadInputError(
+                    f"argument {position} was compiled as {value!r}, got {flat[position]!r}; compile again for it"
+                )
+        tensors = [value for position, value in enumerate(flat) if position not in self.fixed]
+        return {spec.name: spec.check(value) for spec, value in zip(self.inputs, tensors, strict=True)}
+
+    def unflatten(self, values: Mapping[str, Tensor]) -> Any:
+        """The results, nested as the model nests them."""
+        flat = [row["constant"] if "constant" in row else values[row["value"]] for row in self.outputs]
+        return pytree.tree_unflatten(flat, self.out_spec)
+
+    def _expected(self) -> str:
+        listed = ", ".join(f"{spec.name}: {_describe(spec.dtype, spec.shape)}" for spec in self.inputs)
+        return f"{self.in_spec.num_leaves} arguments ({listed})"
