@@ -105,7 +105,8 @@ def _check_access(op: Any, num_ivs: int) -> bool:
 class KernelOp(Atalla.Operation, name="kernel", traits=[ir.IsIsolatedFromAboveTrait]):
     """A kernel: its region's arguments are the DRAM buffers of its inputs, then of its outputs.
 
-    `sizes` holds the elements of each buffer. Called by `atalla.launch`.
+    `sizes` holds the elements of each buffer. It implements the private function of the same name, which keeps the
+    tensor types of its callers.
     """
 
     sym_name: ir.StringAttr
@@ -116,14 +117,6 @@ class KernelOp(Atalla.Operation, name="kernel", traits=[ir.IsIsolatedFromAboveTr
 
 class EndOp(Atalla.Operation, name="end", traits=[ir.IsTerminatorTrait]):
     """Ends a kernel."""
-
-
-class LaunchOp(Atalla.Operation, name="launch"):
-    """Run `kernel` on tensors: `%out = launch(%in...) {kernel = "k"}`; each result is a new tensor."""
-
-    kernel: ir.StringAttr
-    inputs: Sequence[Operand[Any]]
-    outputs: Sequence[Result[Any]]
 
 
 class LoadOp(Atalla.Operation, name="load", traits=[ext.Pure]):

@@ -1,0 +1,99 @@
+"""Choose the roles of operands and loops of a product (matmul, batched matmul, convolution) on the systolic array.
+
+One operand is *pushed*: its rows become weight columns, 32 at a time, and its own loop runs along the lanes of the
+result. The other is *streamed*: each of its rows gives one row of results. The lanes of both are a slice of 32 of one
+reduced loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from atalla_mlir.codegen.iteration import Access, Loop, Stage
+from atalla_mlir.errors import UnsupportedError
+
+LANES = 32
+# Slices that are added in sequence before a second level of sums starts (machine reference 4.7).
+MAX_SEQUENTIAL_SLICES = 32
+
+
+@dataclass(frozen=True)
+class ProductPlan:
+    """Roles of a product's loops; tuples are outermost first.
+
+    `batch` index both operands and the result, `rows` the streamed operand and the result, `cols` the pushed operand
+    and the result (the last one, `lane`, lies in the lanes), `depth` is reduced (`depth_lane` in the lanes).
+    """
+
+    streamed: int
+    pushed: int
+    batch: tuple[Loop, ...]
+    rows: tuple[Loop, ...]
+    cols: tuple[Loop, ...]
+    lane: Loop | None
+    depth: tuple[Loop, ...]
+    depth_lane: Loop | None
+    block_rows: int
+
+    @property
+    def slices(self) -> int:
+        """32-deep slices along the depth lanes."""
+        return 1 if self.depth_lane is None else -(-self.depth_lane.extent // LANES)
+
+
+def choose_product_plan(product: Stage, stored: Sequence[Access]) -> ProductPlan:
+    """Roles by the layout of the result: its contiguous loop must come from the pushed operand."""
+    streamed, pushed = 0, 1
+    if _unit_loop_side(product, stored) == 0:
+        streamed, pushed = 1, 0
+    left, right = product.reads[streamed], product.reads[pushed]
+    parallel = [loop for loop in product.loops if loop not in product.reduced]
+    batch = [loop for loop in parallel if left.stride(loop) and right.stride(loop)]
+    rows = [loop for loop in parallel if left.stride(loop) and not right.stride(loop)]
+    cols = [loop for loop in parallel if right.stride(loop) and not left.stride(loop)]
+    if len(batch) + len(rows) + len(cols) != len(parallel):
+        raise UnsupportedError("a product with a loop that indexes neither operand")
+    key = stored[0].stride
+    batch.sort(key=key, reverse=True)
+    rows.sort(key=left.stride, reverse=True)
+    lane = next((loop for loop in cols if all(access.stride(loop) == 1 for access in stored)), None)
+    if cols and lane is None:
+        raise UnsupportedError("a product whose results are not contiguous along a loop of one operand")
+    others = sorted((loop for loop in cols if loop is not lane), key=key, reverse=True)
+    depth_lane = min(product.reduced, key=lambda loop: _depth_cost(loop, left, right), default=None)
+    depth = tuple(loop for loop in product.reduced if loop is not depth_lane)
+    plan = ProductPlan(
+        streamed,
+        pushed,
+        tuple(batch),
+        tuple(rows),
+        tuple([*others, lane] if lane is not None else others),
+        lane,
+        depth,
+        depth_lane,
+        0,
+    )
+    return _with_block_rows(plan)
+
+
+def _unit_loop_side(product: Stage, stored: Sequence[Access]) -> int | None:
+    """Which operand (0 or 1) alone is indexed by the loop along which all results are contiguous."""
+    for loop in product.loops:
+        if loop in product.reduced or not all(access.stride(loop) == 1 for access in stored):
+            continue
+        sides = [side for side in (0, 1) if product.reads[side].stride(loop)]
+        return sides[0] if len(sides) == 1 else None
+    return None
+
+
+def _depth_cost(loop: Loop, streamed: Access, pushed: Access) -> tuple[int, int]:
+    """Fewest transposed operands first, then fewest slices for the depth that the loop covers."""
+    transposed = (streamed.stride(loop) != 1) * 2 + (pushed.stride(loop) != 1)
+    return (transposed, -loop.extent)
+
+
+def _with_block_rows(plan: ProductPlan) -> ProductPlan:
+    """Rows of results held in registers: 64, or 48 beside a second level of sums."""
+    limit = 64 if plan.slices <= MAX_SEQUENTIAL_SLICES and not plan.depth else 48
+    return ProductPlan(**{**plan.__dict__, "block_rows": limit})

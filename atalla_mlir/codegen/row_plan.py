@@ -1,0 +1,119 @@
+"""Choose lanes, loop order and blocks for kernels that work row by row (maps, reductions and chains of them)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from atalla_mlir.codegen.grouping import outer_loops
+from atalla_mlir.codegen.iteration import Access, Loop, Stage
+from atalla_mlir.errors import UnsupportedError
+
+LANES = 32
+# A transposed read costs 32 pushes and 32 pops of the transpose unit for up to 32 rows.
+TRANSPOSED_READ_CYCLES = 545 / 32
+SCALAR_READ_CYCLES = 4
+# Chunks of a row that stay in registers, unrolled; longer rows are loops over chunks with temporaries in a pad.
+MAX_REGISTER_CHUNKS = 8
+# Rows of all tiles of one block: an eighth of the pads, so that several buffers and the next block fit.
+BLOCK_BUDGET_ROWS = 4096
+MAX_UNROLL_NODES = 96
+
+
+@dataclass(frozen=True)
+class RowPlan:
+    """How a kernel is run: `lane` fills the lanes; each iteration of `outer` (outermost first) is one row.
+
+    `outer` contains `lane` when no stage reduces it: then its chunks of 32 are iterations of a loop like any other.
+    The last of `outer` is the row loop, taken in blocks of `block_rows`, `unroll` rows at a time.
+    """
+
+    lane: Loop | None
+    outer: tuple[Loop, ...]
+    block_rows: int
+    unroll: int
+
+    @property
+    def lane_is_outer(self) -> bool:
+        return self.lane in self.outer
+
+
+def choose_row_plan(stages: Sequence[Stage], stored: Sequence[Access]) -> RowPlan:
+    """The cheapest plan by a count of rows touched; `stored` are the writes that leave the kernel."""
+    loops = list(dict.fromkeys(loop for stage in stages for loop in stage.loops))
+    lane = min(loops, key=lambda loop: _lane_cost(loop, stages, stored), default=None)
+    if lane is not None and not all(access.stride(lane) in (0, 1) for access in stored):
+        raise UnsupportedError("no loop runs along the elements of every result")
+    outer = outer_loops(stages)
+    order = sorted(outer, key=lambda loop: _order_key(loop, lane, stored), reverse=True)
+    plan = RowPlan(lane, tuple(order), 0, 0)
+    return RowPlan(lane, plan.outer, _block_rows(stages, plan), _unroll(stages, plan))
+
+
+def _lane_cost(lane: Loop, stages: Sequence[Stage], stored: Sequence[Access]) -> float:
+    """Cycles, roughly, that all iterations take with `lane` in the lanes."""
+    cost = 0.0
+    for stage in stages:
+        rows = math.prod(loop.extent for loop in stage.loops)
+        if lane in stage.loops:
+            rows = rows // lane.extent * -(-lane.extent // LANES)
+        per_row = 2.0 * sum(1 for _ in stage.body.walk()) + (8.0 if lane in stage.reduced else 0.0)
+        for read in stage.reads:
+            per_row += _access_cost(read.stride(lane), lane in stage.loops)
+        cost += rows * per_row
+    for access in stored:
+        if access.stride(lane) not in (0, 1):
+            cost += 1e15
+    return cost
+
+
+def _access_cost(stride: int, in_lanes: bool) -> float:
+    if stride == 1:
+        return 1.0
+    if stride == 0:
+        return SCALAR_READ_CYCLES if in_lanes else 1.0
+    return TRANSPOSED_READ_CYCLES * 2
+
+
+def _order_key(loop: Loop, lane: Loop | None, stored: Sequence[Access]) -> tuple[bool, int]:
+    """Sorted downwards: big strides outermost; the chunks of the lane loop just outside the row loop."""
+    stride = max((access.stride(loop) for access in stored), default=0)
+    return (loop is not lane, stride)
+
+
+def _rows_per_iteration(stages: Sequence[Stage], plan: RowPlan) -> int:
+    """Rows of pad that one row iteration of all accesses takes."""
+    rows = 0
+    for stage in stages:
+        for access in stage.accesses():
+            inner = [loop for loop in access.strides if loop not in plan.outer]
+            rows += math.prod(
+                -(-loop.extent // LANES) if loop is plan.lane else loop.extent for loop in inner
+            )
+    return rows
+
+
+def _block_rows(stages: Sequence[Stage], plan: RowPlan) -> int:
+    if not plan.outer:
+        return 1
+    extent = plan.outer[-1].extent
+    if plan.outer[-1] is plan.lane:
+        extent = max(1, extent // LANES)
+    budget = max(1, BLOCK_BUDGET_ROWS // max(1, _rows_per_iteration(stages, plan)))
+    if budget >= 32:
+        budget -= budget % 32
+    return max(1, min(extent, budget, 512))
+
+
+def _unroll(stages: Sequence[Stage], plan: RowPlan) -> int:
+    """Rows that are computed side by side, so that their latencies overlap."""
+    if any(loop not in plan.outer and loop is not plan.lane for stage in stages for loop in stage.loops):
+        return 1
+    chunks = 1
+    if plan.lane is not None and not plan.lane_is_outer:
+        chunks = -(-plan.lane.extent // LANES)
+        if chunks > MAX_REGISTER_CHUNKS:
+            return 1
+    nodes = chunks * sum(2 + sum(1 for _ in stage.body.walk()) for stage in stages)
+    return max(1, min(16, MAX_UNROLL_NODES // max(1, nodes)))

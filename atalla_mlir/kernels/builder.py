@@ -1,0 +1,227 @@
+"""Builds `atalla` operations: loops with affine indices, rows, scalars and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from atalla_mlir._mlir import create_op, f32_attr, i64_array_attr, i64_attr, ir, string_attr
+from atalla_mlir.target.machine import AX01
+
+LANES = AX01.vector_lanes
+
+
+@dataclass(frozen=True)
+class Index:
+    """An affine expression of loop variables: constant + sum(coefficient * variable)."""
+
+    constant: int = 0
+    terms: tuple[tuple[ir.Value, int], ...] = ()
+
+    def __add__(self, other: Index | int) -> Index:
+        if isinstance(other, int):
+            return Index(self.constant + other, self.terms)
+        merged = dict(self.terms)
+        for variable, coefficient in other.terms:
+            merged[variable] = merged.get(variable, 0) + coefficient
+        return Index(self.constant + other.constant, tuple(merged.items()))
+
+    def scaled(self, factor: int) -> Index:
+        return Index(self.constant * factor, tuple((variable, factor * c) for variable, c in self.terms))
+
+
+def affine_map(indices: Sequence[Index]) -> tuple[ir.AffineMapAttr, list[ir.Value]]:
+    """The map (variables) -> indices, and the variables in the order of its dims."""
+    variables = list(dict.fromkeys(variable for index in indices for variable, _ in index.terms))
+    dims = {variable: ir.AffineExpr.get_dim(at) for at, variable in enumerate(variables)}
+    results = []
+    for index in indices:
+        expression = ir.AffineExpr.get_constant(index.constant)
+        for variable, coefficient in index.terms:
+            expression = dims[variable] * coefficient + expression
+        results.append(expression)
+    return ir.AffineMapAttr.get(ir.AffineMap.get(len(variables), 0, results)), variables
+
+
+class Builder:
+    """Creates operations at the current insertion point and location."""
+
+    def __init__(self) -> None:
+        self.row_type = ir.Type.parse("!atalla.row")
+        self.scalar_type = ir.Type.parse("!atalla.scalar")
+        self.mask_type = ir.Type.parse("!atalla.mask")
+        self.tile_type = ir.Type.parse("!atalla.tile")
+        self.token_type = ir.Type.parse("!atalla.token")
+        self.index_type = ir.IndexType.get()
+
+    def is_scalar(self, value: ir.Value) -> bool:
+        return value.type == self.scalar_type
+
+    # Loops
+
+    def loop(
+        self,
+        extent: int,
+        initial: Sequence[ir.Value],
+        body: Callable[[Index, list[ir.Value]], Sequence[ir.Value]],
+    ) -> list[ir.Value]:
+        """`for i in 0..extent`: `body(i, carried)` gives the carried values of the next iteration; their last is returned.
+
+        A single iteration is emitted without a loop; none returns `initial`.
+        """
+        if extent <= 0:
+            return list(initial)
+        if extent == 1:
+            return list(body(Index(), list(initial)))
+        bounds = [self.index_constant(bound) for bound in (0, extent, 1)]
+        op = create_op(
+            "scf.for", [value.type for value in initial], [*bounds, *initial], regions=1
+        )
+        types = [self.index_type, *(value.type for value in initial)]
+        location = ir.Location.current
+        block = ir.Block.create_at_start(op.regions[0], types, [location] * len(types))
+        with ir.InsertionPoint(block):
+            carried = list(block.arguments)
+            results = body(Index(0, ((carried[0], 1),)), carried[1:])
+            create_op("scf.yield", [], list(results))
+        return list(op.results)
+
+    def index_constant(self, value: int) -> ir.Value:
+        attribute = ir.IntegerAttr.get(self.index_type, value)
+        return create_op("arith.constant", [self.index_type], [], {"value": attribute}).results[0]
+
+    # Memory
+
+    def load(
+        self,
+        buffer: ir.Value,
+        positions: Sequence[Index],
+        strides: Sequence[int],
+        *,
+        offset: int,
+        lane_stride: int,
+        cols: int,
+    ) -> ir.Value:
+        mapping, variables = affine_map(positions)
+        attributes = self._access(mapping, strides, offset, lane_stride, cols)
+        return create_op("atalla.load", [self.row_type], [buffer, *variables], attributes).results[0]
+
+    def store(
+        self,
+        row: ir.Value,
+        buffer: ir.Value,
+        positions: Sequence[Index],
+        strides: Sequence[int],
+        *,
+        offset: int,
+        lane_stride: int,
+        cols: int,
+    ) -> None:
+        mapping, variables = affine_map(positions)
+        attributes = self._access(mapping, strides, offset, lane_stride, cols)
+        create_op("atalla.store", [], [row, buffer, *variables], attributes)
+
+    @staticmethod
+    def _access(
+        mapping: ir.AffineMapAttr, strides: Sequence[int], offset: int, lane_stride: int, cols: int
+    ) -> dict[str, ir.Attribute]:
+        return {
+            "map": mapping,
+            "strides": i64_array_attr(strides),
+            "offset": i64_attr(offset),
+            "lane_stride": i64_attr(lane_stride),
+            "cols": i64_attr(cols),
+        }
+
+    def alloc_tile(self, rows: int, pad: int, base: int) -> ir.Value:
+        attributes = {"rows": i64_attr(rows), "pad": i64_attr(pad), "base": i64_attr(base)}
+        return create_op("atalla.alloc_tile", [self.tile_type], [], attributes).results[0]
+
+    def tile_load(self, tile: ir.Value, row: Index, cols: int) -> ir.Value:
+        mapping, variables = affine_map([row])
+        attributes = {"map": mapping, "cols": i64_attr(cols)}
+        return create_op("atalla.tile_load", [self.row_type], [tile, *variables], attributes).results[0]
+
+    def tile_store(self, row: ir.Value, tile: ir.Value, at: Index, cols: int) -> None:
+        mapping, variables = affine_map([at])
+        attributes = {"map": mapping, "cols": i64_attr(cols)}
+        create_op("atalla.tile_store", [], [row, tile, *variables], attributes)
+
+    def dma(
+        self, kind: str, tile: ir.Value, buffer: ir.Value, row: Index, element: Index, *, rows: int, cols: int, pitch: int
+    ) -> ir.Value:
+        """One transfer; `kind` is `dma_load` or `dma_store`. Returns its token."""
+        tile_map, variables = affine_map([row, element])
+        row_map, element_map = (
+            ir.AffineMapAttr.get(ir.AffineMap.get(len(variables), 0, [result])) for result in tile_map.value.results
+        )
+        attributes = {
+            "tile_map": row_map,
+            "dram_map": element_map,
+            "rows": i64_attr(rows),
+            "cols": i64_attr(cols),
+            "pitch": i64_attr(pitch),
+        }
+        return create_op(f"atalla.{kind}", [self.token_type], [tile, buffer, *variables], attributes).results[0]
+
+    def wait(self, tokens: Sequence[ir.Value]) -> None:
+        if tokens:
+            create_op("atalla.wait", [], list(tokens))
+
+    # Values
+
+    def constant(self, value: float) -> ir.Value:
+        return create_op("atalla.constant", [self.scalar_type], [], {"value": f32_attr(value)}).results[0]
+
+    def broadcast(self, scalar: ir.Value) -> ir.Value:
+        return self._row("broadcast", [scalar])
+
+    def splat(self, value: float) -> ir.Value:
+        return self.broadcast(self.constant(value))
+
+    def as_row(self, value: ir.Value) -> ir.Value:
+        return self.broadcast(value) if self.is_scalar(value) else value
+
+    def extract(self, row: ir.Value, lane: int = 0) -> ir.Value:
+        return create_op("atalla.extract", [self.scalar_type], [row], {"lane": i64_attr(lane)}).results[0]
+
+    def binary(self, kind: str, lhs: ir.Value, rhs: ir.Value, lanes: int = LANES) -> ir.Value:
+        """`add`, `sub` or `mul` of a row with a row or scalar; lanes from `lanes` on keep lhs."""
+        return self._row(kind, [lhs, rhs], {"lanes": i64_attr(lanes)})
+
+    def scalar_op(self, kind: str, *operands: ir.Value) -> ir.Value:
+        return create_op(f"atalla.{kind}", [self.scalar_type], list(operands)).results[0]
+
+    def exp(self, source: ir.Value) -> ir.Value:
+        return self._row("exp", [source])
+
+    def compare(self, predicate: str, lhs: ir.Value, rhs: ir.Value) -> ir.Value:
+        attributes = {"predicate": string_attr(predicate)}
+        return create_op("atalla.compare", [self.mask_type], [lhs, rhs], attributes).results[0]
+
+    def select(self, mask: ir.Value, on_true: ir.Value, on_false: ir.Value) -> ir.Value:
+        return self._row("select", [mask, on_true, self.as_row(on_false)])
+
+    def lane_mask(self, first: int, last: int) -> ir.Value:
+        attributes = {"first": i64_attr(first), "last": i64_attr(last)}
+        return create_op("atalla.lane_mask", [self.mask_type], [], attributes).results[0]
+
+    def reduce(self, kind: str, source: ir.Value, lanes: int = LANES) -> ir.Value:
+        return self._row("reduce", [source], {"kind": string_attr(kind), "lanes": i64_attr(lanes)})
+
+    def push(self, row: ir.Value) -> None:
+        create_op("atalla.push", [], [row])
+
+    def gemm(self, row: ir.Value) -> ir.Value:
+        return self._row("gemm", [row])
+
+    def transpose_push(self, row: ir.Value) -> None:
+        create_op("atalla.transpose_push", [], [row])
+
+    def transpose_pop(self) -> ir.Value:
+        return self._row("transpose_pop", [])
+
+    def _row(
+        self, name: str, operands: Sequence[ir.Value], attributes: dict[str, ir.Attribute] | None = None
+    ) -> ir.Value:
+        return create_op(f"atalla.{name}", [self.row_type], list(operands), attributes).results[0]

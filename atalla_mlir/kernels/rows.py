@@ -1,0 +1,480 @@
+"""Kernels that work row by row: maps, reductions, and chains of them over the same rows (softmax, norms).
+
+Each iteration of the plan's outer loops is independent. Inside it, stages with equal inner loops share a loop nest; a
+value that one nest computes and a later one reads stays in registers when the lanes are the only inner loop and few,
+else it goes to a temporary tile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Stage
+from atalla_mlir.codegen.row_plan import LANES, MAX_REGISTER_CHUNKS, RowPlan
+from atalla_mlir.kernels.builder import Builder, Index
+from atalla_mlir.kernels.expression import Evaluated, Evaluator
+
+# Terms that are added in sequence before a second level starts (machine reference 4.7).
+MAX_SEQUENTIAL_TERMS = 32
+IDENTITY = {Combine.ADD: 0.0, Combine.MAX: -math.inf, Combine.MIN: math.inf}
+
+
+@dataclass
+class Place:
+    """Where in the iteration space code is being emitted: a position per loop, and the lanes in use."""
+
+    positions: dict[Loop, Index]
+    cols: int
+
+    def at(self, loop: Loop, index: Index, cols: int | None = None) -> Place:
+        return Place({**self.positions, loop: index}, self.cols if cols is None else cols)
+
+
+@dataclass
+class RowKernel:
+    """Emits one loop nest of stages that share loops. `buffers` are the kernel's DRAM arguments by buffer."""
+
+    builder: Builder
+    stages: Sequence[Stage]
+    plan: RowPlan
+    buffers: dict[Buffer, ir.Value]
+    top: ir.InsertionPoint
+    """Where tiles for temporaries are allocated."""
+    temporaries: dict[Buffer, tuple[ir.Value, list[Loop]]] = field(default_factory=dict)
+
+    def emit(self) -> None:
+        self._outer(list(self.plan.outer), Place({}, self._only_cols()))
+
+    def _only_cols(self) -> int:
+        lane = self.plan.lane
+        return LANES if lane is None else min(LANES, lane.extent)
+
+    # Outer loops
+
+    def _outer(self, loops: list[Loop], place: Place) -> None:
+        if not loops:
+            RowBody(self, place).emit()
+        elif len(loops) == 1:
+            self._row_loop(loops[0], place)
+        elif loops[0] is self.plan.lane:
+            for start, count, cols in lane_segments(loops[0].extent):
+                self._loop(count, lambda i, start=start, cols=cols: self._outer(
+                    loops[1:], place.at(loops[0], i.scaled(LANES) + start * LANES, cols)
+                ))
+        else:
+            self._loop(loops[0].extent, lambda i: self._outer(loops[1:], place.at(loops[0], i)))
+
+    def _row_loop(self, loop: Loop, place: Place) -> None:
+        if loop is self.plan.lane:
+            for start, count, cols in lane_segments(loop.extent):
+                self._blocked(count, lambda i, start=start, cols=cols: RowBody(
+                    self, place.at(loop, i.scaled(LANES) + start * LANES, cols)
+                ).emit())
+        else:
+            self._blocked(loop.extent, lambda i: RowBody(self, place.at(loop, i)).emit())
+
+    def _blocked(self, extent: int, row: Callable[[Index], None]) -> None:
+        block = min(self.plan.block_rows, extent)
+        self._loop(extent // block, lambda b: self._rows(block, b.scaled(block), row))
+        if extent % block:
+            self._rows(extent % block, Index(extent - extent % block), row)
+
+    def _rows(self, count: int, start: Index, row: Callable[[Index], None]) -> None:
+        unroll = min(self.plan.unroll, count)
+
+        def several(first: Index, how_many: int) -> None:
+            for at in range(how_many):
+                row(first + at)
+
+        self._loop(count // unroll, lambda i: several(start + i.scaled(unroll), unroll))
+        several(start + count - count % unroll, count % unroll)
+
+    def _loop(self, extent: int, body: Callable[[Index], None]) -> None:
+        def step(index: Index, _: list[ir.Value]) -> list[ir.Value]:
+            body(index)
+            return []
+
+        self.builder.loop(extent, [], step)
+
+    # Memory
+
+    def load(self, access: Access, place: Place) -> Evaluated:
+        """A value from DRAM: a row along the lanes, or one element, as a scalar, when the lanes do not index it."""
+        lane = self.plan.lane
+        stride = access.stride(lane) if lane is not None else 0
+        loops = list(access.strides)
+        row = self.builder.load(
+            self.buffers[access.buffer],
+            [place.positions[loop] for loop in loops],
+            [access.strides[loop] for loop in loops],
+            offset=access.offset,
+            lane_stride=stride or 1,
+            cols=place.cols if stride else 1,
+        )
+        return Evaluated(row, False) if stride else Evaluated(self.builder.extract(row), True)
+
+    def store(self, access: Access, place: Place, value: ir.Value) -> None:
+        lane = self.plan.lane
+        stride = access.stride(lane) if lane is not None else 0
+        loops = list(access.strides)
+        self.builder.store(
+            self.builder.as_row(value),
+            self.buffers[access.buffer],
+            [place.positions[loop] for loop in loops],
+            [access.strides[loop] for loop in loops],
+            offset=access.offset,
+            lane_stride=stride or 1,
+            cols=place.cols if stride else 1,
+        )
+
+    def temporary(self, access: Access, place: Place) -> tuple[ir.Value, Index]:
+        """The tile of an intermediate buffer and the row in it for `place`."""
+        if access.buffer not in self.temporaries:
+            inner = [loop for loop in access.strides if loop not in self.plan.outer]
+            rows = math.prod(self._tile_extent(loop) for loop in inner)
+            with self.top:
+                tile = self.builder.alloc_tile(rows, 0, 0)
+            self.temporaries[access.buffer] = (tile, inner)
+        tile, inner = self.temporaries[access.buffer]
+        row, step = Index(), 1
+        for loop in reversed(inner):
+            position = place.positions[loop]
+            if loop is self.plan.lane:
+                position = divided(position, LANES)
+            row = row + position.scaled(step)
+            step *= self._tile_extent(loop)
+        return tile, row
+
+    def _tile_extent(self, loop: Loop) -> int:
+        return -(-loop.extent // LANES) if loop is self.plan.lane else loop.extent
+
+
+def divided(index: Index, factor: int) -> Index:
+    return Index(index.constant // factor, tuple((variable, c // factor) for variable, c in index.terms))
+
+
+def lane_segments(extent: int) -> list[tuple[int, int, int]]:
+    """(first chunk, number of chunks, columns): the full chunks of a lane loop, then its tail."""
+    segments = [(0, extent // LANES, LANES)] if extent >= LANES else []
+    if extent % LANES:
+        segments.append((extent // LANES, 1, extent % LANES))
+    return segments
+
+
+@dataclass
+class Segment:
+    """Stages that share one nest of `loops` (parallel ones first, then `reduced`, the lanes innermost)."""
+
+    stages: list[Stage]
+    loops: list[Loop]
+    reduced: list[Loop]
+
+
+class RowBody:
+    """One iteration of the outer loops."""
+
+    def __init__(self, kernel: RowKernel, place: Place) -> None:
+        self.kernel = kernel
+        self.builder = kernel.builder
+        self.place = place
+        self.values: dict[Buffer, Evaluated] = {}
+        """Results without inner loops."""
+        self.chunks: dict[Buffer, dict[int, Evaluated]] = {}
+        """Results along the lanes that stay in registers, by chunk."""
+        self.segments = self._segments()
+
+    def emit(self) -> None:
+        for segment in self.segments:
+            if segment.loops:
+                self._nest(segment)
+            else:
+                self._straight(segment.stages, self.place, {}, chunk=None)
+
+    def _inner(self, stage: Stage) -> list[Loop]:
+        return [loop for loop in stage.loops if loop not in self.kernel.plan.outer]
+
+    def _segments(self) -> list[Segment]:
+        segments: list[Segment] = []
+        for stage in self.kernel.stages:
+            inner = set(self._inner(stage))
+            last = segments[-1] if segments else None
+            if last is None or set(last.loops) != inner or not self._may_join(last, stage):
+                ordered = self._nest_order(inner, stage.reduced)
+                segments.append(Segment([], ordered, list(stage.reduced)))
+            elif stage.reduced and not last.reduced:
+                last.reduced = list(stage.reduced)
+                last.loops = self._nest_order(inner, stage.reduced)
+            segments[-1].stages.append(stage)
+        return segments
+
+    def _may_join(self, segment: Segment, stage: Stage) -> bool:
+        done = {member.write.buffer for member in segment.stages if member.reduced}
+        if any(read.buffer in done for read in stage.reads):
+            return False
+        return not stage.reduced or not segment.reduced or set(stage.reduced) == set(segment.reduced)
+
+    def _nest_order(self, loops: set[Loop], reduced: Sequence[Loop]) -> list[Loop]:
+        lane = self.kernel.plan.lane
+        return sorted(loops, key=lambda loop: (loop in reduced, loop is lane, -loop.extent))
+
+    # Straight-line code
+
+    def _straight(
+        self, stages: Sequence[Stage], place: Place, accumulators: dict[Stage, ir.Value], chunk: int | None
+    ) -> dict[Stage, ir.Value]:
+        """Evaluate all stages at `place`; gives the accumulators of the reducing ones after this term."""
+        local: dict[Buffer, Evaluated] = {}
+        loaded: dict[object, Evaluated] = {}
+        updated: dict[Stage, ir.Value] = {}
+        for stage in stages:
+            value = self._evaluate(stage, place, local, loaded, chunk)
+            if stage.reduced and stage.combine is not None:
+                cols = place.cols if self.kernel.plan.lane in stage.reduced else LANES
+                updated[stage] = self._accumulate(stage.combine, accumulators.get(stage), value, cols)
+            else:
+                local[stage.write.buffer] = value
+                self._deliver(stage, place, value, chunk)
+        return updated
+
+    def _evaluate(
+        self,
+        stage: Stage,
+        place: Place,
+        local: dict[Buffer, Evaluated],
+        loaded: dict[object, Evaluated],
+        chunk: int | None,
+    ) -> Evaluated:
+        def load(read: int) -> Evaluated:
+            access = stage.reads[read]
+            if access.buffer in local:
+                return local[access.buffer]
+            key = (access.buffer, access.offset, frozenset(access.strides.items()))
+            if key not in loaded:
+                loaded[key] = self._fetch(access, place, chunk)
+            return loaded[key]
+
+        evaluator = Evaluator(self.builder, load)
+        found = evaluator.evaluate(stage.body)
+        return Evaluated(evaluator.operand(found), found.uniform)
+
+    def _fetch(self, access: Access, place: Place, chunk: int | None) -> Evaluated:
+        if access.buffer in self.values:
+            return self.values[access.buffer]
+        if access.buffer in self.chunks and chunk is not None:
+            return self.chunks[access.buffer][chunk]
+        if access.buffer in self._computed():
+            tile, row = self.kernel.temporary(access, place)
+            lane = self.kernel.plan.lane
+            if lane is None or lane not in access.strides:
+                return Evaluated(self.builder.tile_load(tile, row, LANES), True)
+            return Evaluated(self.builder.tile_load(tile, row, place.cols), False)
+        return self.kernel.load(access, place)
+
+    def _computed(self) -> set[Buffer]:
+        return {stage.write.buffer for stage in self.kernel.stages}
+
+    def _deliver(self, stage: Stage, place: Place, value: Evaluated, chunk: int | None) -> None:
+        """Put a finished value where its readers look for it, and store it when it leaves the kernel."""
+        buffer = stage.write.buffer
+        operand = value.value
+        assert operand is not None
+        if buffer in self.kernel.buffers:
+            self.kernel.store(stage.write, place, operand)
+        inner = [loop for loop in stage.write.strides if loop not in self.kernel.plan.outer]
+        if not inner:
+            self.values[buffer] = value
+        elif inner == [self.kernel.plan.lane] and chunk is not None:
+            self.chunks.setdefault(buffer, {})[chunk] = value
+        elif self._is_read_later(stage):
+            tile, row = self.kernel.temporary(stage.write, place)
+            lane_varies = self.kernel.plan.lane in stage.write.strides
+            self.builder.tile_store(self.builder.as_row(operand), tile, row, place.cols if lane_varies else LANES)
+
+    def _is_read_later(self, stage: Stage) -> bool:
+        own = next(segment for segment in self.segments if stage in segment.stages)
+        return any(
+            read.buffer is stage.write.buffer
+            for segment in self.segments
+            if segment is not own
+            for reader in segment.stages
+            for read in reader.reads
+        )
+
+    # Loop nests
+
+    def _nest(self, segment: Segment) -> None:
+        parallel = [loop for loop in segment.loops if loop not in segment.reduced]
+        self._parallel(segment, parallel, self.place)
+
+    def _parallel(self, segment: Segment, loops: list[Loop], place: Place) -> None:
+        if not loops:
+            reduced = [loop for loop in segment.loops if loop in segment.reduced]
+            self._reduced(segment, reduced, place)
+        elif loops[0] is self.kernel.plan.lane:
+            self._lane_chunks(loops[0], place, lambda at, chunk: self._after_lanes(segment, loops[1:], at, chunk))
+        else:
+            self.kernel._loop(loops[0].extent, lambda i: self._parallel(segment, loops[1:], place.at(loops[0], i)))
+
+    def _after_lanes(self, segment: Segment, loops: list[Loop], place: Place, chunk: int | None) -> None:
+        reduced = [loop for loop in segment.loops if loop in segment.reduced]
+        if not loops and not reduced:
+            self._straight(segment.stages, place, {}, chunk)
+        else:
+            self._parallel(segment, loops, place)
+
+    def _lane_chunks(self, lane: Loop, place: Place, body: Callable[[Place, int | None], None]) -> None:
+        """Run `body` for each chunk of the lanes: unrolled when the chunks stay in registers, else as a loop."""
+        in_registers = self._lanes_in_registers()
+        for start, count, cols in lane_segments(lane.extent):
+            if in_registers:
+                for chunk in range(start, start + count):
+                    body(place.at(lane, Index(chunk * LANES), cols), chunk)
+            else:
+                self.kernel._loop(
+                    count,
+                    lambda i, start=start, cols=cols: body(place.at(lane, i.scaled(LANES) + start * LANES, cols), None),
+                )
+
+    def _lanes_in_registers(self) -> bool:
+        lane = self.kernel.plan.lane
+        others = {loop for segment in self.segments for loop in segment.loops if loop is not lane}
+        return lane is not None and not others and -(-lane.extent // LANES) <= MAX_REGISTER_CHUNKS
+
+    def _reduced(self, segment: Segment, loops: list[Loop], place: Place) -> None:
+        reducing = [stage for stage in segment.stages if stage.reduced]
+        if not reducing:
+            self._straight(segment.stages, place, {}, None)
+            return
+        totals = self._sum_over(segment, loops, place, None)
+        lane = self.kernel.plan.lane
+        for stage in reducing:
+            total = totals[stage]
+            if lane in stage.reduced and stage.combine is not None and lane is not None:
+                total = self.builder.reduce(stage.combine.value, total, min(LANES, lane.extent))
+                self._deliver(stage, place, Evaluated(total, True), None)
+            else:
+                uniform = lane is None or lane not in stage.loops
+                self._deliver(stage, place, Evaluated(total, uniform), None)
+
+    def _sum_over(
+        self, segment: Segment, loops: list[Loop], place: Place, accumulators: dict[Stage, ir.Value] | None
+    ) -> dict[Stage, ir.Value]:
+        """Fold all iterations of `loops` into `accumulators` (None: there is no term yet)."""
+        if not loops:
+            return self._straight(segment.stages, place, accumulators or {}, None)
+        loop, rest = loops[0], loops[1:]
+        if loop is self.kernel.plan.lane:
+            return self._sum_over_lanes(segment, loop, place, accumulators)
+
+        def term(index: Index, so_far: dict[Stage, ir.Value] | None) -> dict[Stage, ir.Value]:
+            at = place.at(loop, index)
+            if not rest:
+                return self._straight(segment.stages, at, so_far or {}, None)
+            return self._combine_all(so_far, self._sum_over(segment, rest, at, None))
+
+        return self._combine_all(accumulators, self._levels(segment, loop.extent, term))
+
+    def _sum_over_lanes(
+        self, segment: Segment, lane: Loop, place: Place, accumulators: dict[Stage, ir.Value] | None
+    ) -> dict[Stage, ir.Value]:
+        if self._lanes_in_registers():
+            totals = accumulators
+            for start, count, cols in lane_segments(lane.extent):
+                for chunk in range(start, start + count):
+                    at = place.at(lane, Index(chunk * LANES), cols)
+                    totals = self._straight(segment.stages, at, totals or {}, chunk)
+            return totals or {}
+        totals = None
+        for start, count, cols in lane_segments(lane.extent):
+
+            def term(
+                index: Index, so_far: dict[Stage, ir.Value] | None, start: int = start, cols: int = cols
+            ) -> dict[Stage, ir.Value]:
+                at = place.at(lane, index.scaled(LANES) + start * LANES, cols)
+                return self._straight(segment.stages, at, so_far or {}, None)
+
+            if count == 1 and totals is not None:
+                totals = term(Index(), totals)
+            else:
+                totals = self._combine_all(totals, self._levels(segment, count, term))
+        return self._combine_all(accumulators, totals or {})
+
+    def _levels(
+        self,
+        segment: Segment,
+        extent: int,
+        term: Callable[[Index, dict[Stage, ir.Value] | None], dict[Stage, ir.Value]],
+    ) -> dict[Stage, ir.Value]:
+        """Fold `extent` terms: in sequence up to 32, beyond that in blocks of about the square root of their number."""
+        if extent <= MAX_SEQUENTIAL_TERMS:
+            return self._fold(segment, extent, term)
+        block = math.isqrt(extent - 1) + 1
+        blocks, rest = divmod(extent, block)
+
+        def one_block(index: Index, so_far: dict[Stage, ir.Value] | None) -> dict[Stage, ir.Value]:
+            inner = self._fold(segment, block, lambda i, acc: term(index.scaled(block) + i, acc))
+            return self._combine_all(so_far, inner)
+
+        totals = self._fold(segment, blocks, one_block)
+        if rest:
+            last = self._fold(segment, rest, lambda i, acc: term(i + blocks * block, acc))
+            totals = self._combine_all(totals, last)
+        return totals
+
+    def _fold(
+        self,
+        segment: Segment,
+        extent: int,
+        term: Callable[[Index, dict[Stage, ir.Value] | None], dict[Stage, ir.Value]],
+    ) -> dict[Stage, ir.Value]:
+        reducing = [stage for stage in segment.stages if stage.reduced]
+        if extent == 1:
+            return term(Index(), None)
+        initial = [self.builder.splat(IDENTITY[stage.combine or Combine.ADD]) for stage in reducing]
+
+        def step(index: Index, carried: list[ir.Value]) -> list[ir.Value]:
+            result = term(index, dict(zip(reducing, carried, strict=True)))
+            return [result[stage] for stage in reducing]
+
+        return dict(zip(reducing, self.builder.loop(extent, initial, step), strict=True))
+
+    # Accumulation
+
+    def _combine_all(
+        self, so_far: dict[Stage, ir.Value] | None, terms: dict[Stage, ir.Value]
+    ) -> dict[Stage, ir.Value]:
+        if not so_far:
+            return terms
+        return {
+            stage: self._accumulate(stage.combine or Combine.ADD, so_far[stage], Evaluated(term, False), LANES)
+            for stage, term in terms.items()
+        }
+
+    def _accumulate(self, combine: Combine, total: ir.Value | None, term: Evaluated, cols: int) -> ir.Value:
+        """`total` combined with `term` in the first `cols` lanes; the others keep `total`."""
+        operand = term.value
+        assert operand is not None
+        if total is None:
+            return self._first_term(combine, operand, cols)
+        if combine is Combine.ADD:
+            return self.builder.binary("add", total, operand, cols)
+        row = self._fill_tail(combine, self.builder.as_row(operand), cols)
+        predicate = "lt" if combine is Combine.MAX else "gt"
+        return self.builder.select(self.builder.compare(predicate, total, row), row, total)
+
+    def _first_term(self, combine: Combine, operand: ir.Value, cols: int) -> ir.Value:
+        """The accumulator after one term; lanes beyond a tail hold the identity unless the final fold masks them."""
+        row = self.builder.as_row(operand)
+        lane = self.kernel.plan.lane
+        if cols == LANES or (lane is not None and lane.extent < LANES):
+            return row
+        return self._fill_tail(combine, row, cols)
+
+    def _fill_tail(self, combine: Combine, row: ir.Value, cols: int) -> ir.Value:
+        if cols == LANES:
+            return row
+        mask = self.builder.lane_mask(cols, LANES - 1)
+        return self.builder.select(mask, self.builder.constant(IDENTITY[combine]), row)

@@ -1,0 +1,101 @@
+"""`convert-linalg-to-atalla`: kernel functions become loops over rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from atalla_mlir._mlir import create_op, i64_array_attr, i64_attr, ir, operations, string_attr, string_value
+from atalla_mlir.codegen.grouping import Group, form_groups
+from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind, coalesce_loops
+from atalla_mlir.codegen.product_plan import choose_product_plan
+from atalla_mlir.codegen.row_plan import choose_row_plan
+from atalla_mlir.errors import UnsupportedError
+from atalla_mlir.kernels.builder import Builder
+from atalla_mlir.kernels.linalg_stages import StageList, read_stages
+from atalla_mlir.kernels.products import ProductKernel
+from atalla_mlir.kernels.rows import RowKernel
+from atalla_mlir.passes.base import Pass, PassFailure
+
+
+@dataclass(frozen=True)
+class ConvertLinalgToAtallaPass(Pass):
+    """Lower private functions of linalg operations to `atalla.kernel`s that work on rows in DRAM
+
+    Lanes, loop order and blocks are chosen here, by the cost of the rows touched.
+    """
+
+    name: ClassVar[str] = "convert-linalg-to-atalla"
+
+    def run(self, op: ir.Operation) -> None:
+        for function in operations(op, "func.func"):
+            if "sym_visibility" in function.attributes and function.regions[0].blocks:
+                try:
+                    with function.location:
+                        _convert(function)
+                except UnsupportedError as error:
+                    raise PassFailure(function, str(error)) from error
+
+
+def _convert(function: ir.Operation) -> None:
+    listed = read_stages(function)
+    name = string_value(function.attributes["sym_name"])
+    buffers = [view.buffer for view in [*listed.arguments, *listed.results]]
+    with ir.InsertionPoint(function):
+        kernel = create_op(
+            "atalla.kernel",
+            [],
+            [],
+            {
+                "sym_name": string_attr(name),
+                "num_inputs": i64_attr(len(listed.arguments)),
+                "sizes": i64_array_attr([buffer.num_elements for buffer in buffers]),
+            },
+            regions=1,
+        )
+    dram = ir.Type.parse("!atalla.dram")
+    block = ir.Block.create_at_start(kernel.regions[0], [dram] * len(buffers), [function.location] * len(buffers))
+    with ir.InsertionPoint(block):
+        end = create_op("atalla.end")
+    values = dict(zip(buffers, block.arguments, strict=True))
+    for group in _nests(listed):
+        _emit(group, values, block, end)
+    _make_declaration(function)
+
+
+def _make_declaration(function: ir.Operation) -> None:
+    """Drop the body: callers keep the symbol and its tensor types, the kernel of the same name implements it."""
+    names = ("sym_name", "sym_visibility", "function_type")
+    with ir.InsertionPoint(function):
+        create_op("func.func", [], [], {key: function.attributes[key] for key in names}, regions=1)
+    function.erase()
+
+
+def _nests(listed: StageList) -> list[Group]:
+    """The stages as groups with unified loops; parts of a concatenation or padding are nests of their own."""
+    return form_groups(listed.stages, list(range(len(listed.stages))))
+
+
+def _emit(group: Group, values: dict[Buffer, ir.Value], block: ir.Block, end: ir.Operation) -> None:
+    stages = group.stages
+    coalesce_loops(stages)
+    builder = Builder()
+    stored = _stored(stages, values)
+    top = ir.InsertionPoint.at_block_begin(block)
+    with ir.InsertionPoint(end):
+        if stages[0].kind is StageKind.PRODUCT:
+            plan = choose_product_plan(stages[0], stored)
+            ProductKernel(builder, stages[0], stages[1:], plan, values, top).emit()
+        else:
+            RowKernel(builder, stages, choose_row_plan(stages, stored), values, top).emit()
+
+
+def _stored(stages: list[Stage], values: dict[Buffer, ir.Value]) -> list[Access]:
+    stored = [stage.write for stage in stages if stage.write.buffer in values]
+    if not stored:
+        raise UnsupportedError("a kernel without results")
+    for access in stored:
+        if math.prod(loop.extent for loop in access.strides) > access.buffer.num_elements:
+            raise UnsupportedError("a result that is written more than once")
+    return stored

@@ -1,0 +1,290 @@
+"""`atalla-form-kernels`: cut functions into kernels."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+from atalla_mlir._mlir import (
+    array_attr,
+    create_op,
+    file_position,
+    fused_location,
+    ir,
+    location_names,
+    operations,
+    string_attr,
+    string_value,
+    symbol_attr,
+)
+from atalla_mlir.codegen.grouping import Group, form_groups
+from atalla_mlir.codegen.iteration import Buffer
+from atalla_mlir.errors import UnsupportedError
+from atalla_mlir.kernels.linalg_stages import StageList, View, read_stages
+from atalla_mlir.passes.base import Pass, PassFailure
+
+_RESHAPES = ("tensor.expand_shape", "tensor.collapse_shape", "tensor.cast")
+
+
+@dataclass(frozen=True)
+class FormKernelsPass(Pass):
+    """Outline fused groups of linalg operations as private functions, called from what remains
+
+    Equal groups become one function. `atalla.nodes`, `atalla.inputs` and `atalla.outputs` on a call name the graph
+    nodes that it computes, reads and defines; `atalla.not_fused` says why later stages did not join.
+    """
+
+    fuse: bool = True
+    """Fuse stages into kernels; without it each operation is a kernel of its own."""
+
+    name: ClassVar[str] = "atalla-form-kernels"
+
+    def run(self, op: ir.Operation) -> None:
+        outliner = _Outliner(op)
+        for function in operations(op, "func.func"):
+            if "sym_visibility" not in function.attributes and function.regions[0].blocks:
+                try:
+                    stages = read_stages(function)
+                    _FunctionCutter(function, stages, outliner, fuse=self.fuse).run()
+                except UnsupportedError as error:
+                    raise PassFailure(function, str(error)) from error
+
+
+class _Outliner:
+    """Creates kernel functions; a body that was seen before gives the earlier function's name."""
+
+    def __init__(self, module: ir.Operation) -> None:
+        self.module = module
+        self.by_body: dict[str, str] = {}
+
+    def add(self, function: ir.Operation, label: str) -> str:
+        """The name of the kernel with the body of `function`, which is kept only if it is new."""
+        text = function.get_asm(enable_debug_info=False)
+        body = text[text.index("(") :]
+        if body in self.by_body:
+            function.erase()
+            return self.by_body[body]
+        name = f"k{len(self.by_body)}_{label}"
+        function.attributes["sym_name"] = string_attr(name)
+        self.by_body[body] = name
+        return name
+
+    def insertion_point(self) -> ir.InsertionPoint:
+        return ir.InsertionPoint.at_block_begin(self.module.regions[0].blocks[0])
+
+
+class _FunctionCutter:
+    """Replaces the body of one function by calls of kernels."""
+
+    def __init__(self, function: ir.Operation, stages: StageList, outliner: _Outliner, *, fuse: bool) -> None:
+        self.function = function
+        self.block = function.regions[0].blocks[0]
+        self.terminator = self.block.operations[len(self.block.operations) - 1].operation
+        self.list = stages
+        self.outliner = outliner
+        self.groups = self._groups(fuse)
+        self.new: dict[ir.Value, ir.Value] = {argument: argument for argument in self.block.arguments}
+        self.old = [op.operation for op in self.block.operations]
+
+    def _groups(self, fuse: bool) -> list[Group]:
+        parts: dict[ir.Operation, int] = {}
+        numbers: list[int] = []
+        copies = 0
+        for ops in self.list.stage_ops:
+            if ops[0] == self.terminator:  # each copied result is a part of its own
+                copies += 1
+                numbers.append(-copies)
+            else:
+                numbers.append(parts.setdefault(ops[0], len(parts)))
+        if fuse:
+            return form_groups(self.list.stages, numbers)
+        groups: dict[int, Group] = {}
+        for stage, number in zip(self.list.stages, numbers, strict=True):
+            groups.setdefault(number, Group([])).stages.append(stage)
+        return list(groups.values())
+
+    def run(self) -> None:
+        returned = self._returned()
+        with ir.InsertionPoint(self.terminator):
+            for group in self.groups:
+                self._outline(group, returned)
+            for at, value in enumerate(list(self.terminator.operands)):
+                self.terminator.operands[at] = self._result_value(value, self.list.results[at].buffer)
+        for op in reversed(self.old):
+            if op != self.terminator and not any(True for result in op.results for _ in result.uses):
+                op.erase()
+
+    def _returned(self) -> dict[Buffer, ir.Value]:
+        return {
+            view.buffer: value for view, value in zip(self.list.results, self.terminator.operands, strict=True)
+        }
+
+    def _holder(self, buffer: Buffer, returned: dict[Buffer, ir.Value]) -> ir.Value:
+        """The tensor value of the old body that holds `buffer`: its owner, or the returned view that was copied."""
+        return self.list.owners.get(buffer, returned.get(buffer)) or returned[buffer]
+
+    def _outline(self, group: Group, returned: dict[Buffer, ir.Value]) -> None:
+        written = dict.fromkeys(stage.write.buffer for stage in group.stages)
+        needed = [buffer for buffer in written if self._is_needed(buffer, group)]
+        outputs = [self._holder(buffer, returned) for buffer in needed]
+        inputs: list[ir.Value] = []
+        for stage in group.stages:
+            for read in stage.reads:
+                if read.buffer not in written:
+                    value = self._holder(read.buffer, returned)
+                    if value not in inputs:
+                        inputs.append(value)
+        location = fused_location([op.location for stage in group.stages for op in self._ops(stage)])
+        label = _label(group)
+        with location:
+            name = self.outliner.add(self._function(inputs, outputs, location), label)
+            call = create_op(
+                "func.call",
+                [value.type for value in outputs],
+                [self.new[value] for value in inputs],
+                {
+                    "callee": symbol_attr(name),
+                    "atalla.nodes": _names(dict.fromkeys(node for stage in group.stages for node in stage.nodes)),
+                    "atalla.inputs": _names(self._value_name(value) for value in inputs),
+                    "atalla.outputs": _names(self._value_name(value) for value in outputs),
+                    "atalla.source": string_attr(_source(location)),
+                    "atalla.not_fused": _names(group.refusals),
+                },
+            )
+        for old, new in zip(outputs, call.results, strict=True):
+            self.new[old] = new
+
+    def _ops(self, stage: object) -> tuple[ir.Operation, ...]:
+        return self.list.stage_ops[next(i for i, item in enumerate(self.list.stages) if item is stage)]
+
+    def _is_needed(self, buffer: Buffer, group: Group) -> bool:
+        if any(view.buffer is buffer for view in self.list.results):
+            return True
+        return any(
+            read.buffer is buffer
+            for other in self.groups
+            if other is not group
+            for stage in other.stages
+            for read in stage.reads
+        )
+
+    def _value_name(self, value: ir.Value) -> str:
+        if isinstance(value, ir.BlockArgument):
+            attributes = ir.ArrayAttr(self.function.attributes["arg_attrs"]) if "arg_attrs" in self.function.attributes else []
+            if len(attributes):
+                own = ir.DictAttr(attributes[value.arg_number])
+                if "atalla.name" in own:
+                    return string_value(own["atalla.name"])
+            return f"arg{value.arg_number}"
+        names = location_names(value.owner.operation.location)
+        return names[0] if names else ""
+
+    def _function(self, inputs: list[ir.Value], outputs: list[ir.Value], location: ir.Location) -> ir.Operation:
+        """A private function that computes `outputs` from `inputs`, with clones of whatever lies between."""
+        signature = ir.FunctionType.get([v.type for v in inputs], [v.type for v in outputs])
+        with self.outliner.insertion_point():
+            op = create_op(
+                "func.func",
+                [],
+                [],
+                {
+                    "sym_name": string_attr("kernel"),
+                    "sym_visibility": string_attr("private"),
+                    "function_type": ir.TypeAttr.get(signature),
+                },
+                location,
+                regions=1,
+            )
+        block = ir.Block.create_at_start(op.regions[0], list(signature.inputs), [location] * len(inputs))
+        mapping: dict[ir.Value, ir.Value] = dict(zip(inputs, block.arguments, strict=True))
+        with ir.InsertionPoint(block):
+            clone_order = _upstream(outputs, mapping)
+            for source in clone_order:
+                _clone(source, mapping)
+            create_op("func.return", [], [mapping[value] for value in outputs], {}, location)
+        return op
+
+    def _result_value(self, value: ir.Value, buffer: Buffer) -> ir.Value:
+        """The new value to return for the old `value`: a kernel's result, reshaped where the old one was."""
+        if value in self.new:
+            return self.new[value]
+        holder = self.list.owners.get(buffer)
+        view = self.list.values.get(value)
+        if holder is None or not isinstance(view, View):
+            raise UnsupportedError(f"result of type {value.type} is not computed")
+        mapping = {holder: self.new[holder]}
+        for op in _upstream([value], mapping):
+            _clone(op, mapping)
+        self.new[value] = mapping[value]
+        return mapping[value]
+
+
+def _upstream(values: list[ir.Value], known: dict[ir.Value, ir.Value]) -> list[ir.Operation]:
+    """Operations that compute `values` from the values in `known`, in an order in which they can be cloned."""
+    order: list[ir.Operation] = []
+    seen: set[ir.Operation] = set()
+    stack: list[tuple[ir.Value, bool]] = [(value, False) for value in reversed(values)]
+    while stack:
+        value, done = stack.pop()
+        if value in known or isinstance(value, ir.BlockArgument):
+            continue
+        op = value.owner.operation
+        if done:
+            if op not in seen:
+                seen.add(op)
+                order.append(op)
+            continue
+        if op in seen:
+            continue
+        stack.append((value, True))
+        stack.extend((operand, False) for operand in reversed(_outside_operands(op)))
+    return order
+
+
+def _outside_operands(op: ir.Operation) -> list[ir.Value]:
+    """Operands of `op` and values that its regions use from outside."""
+    found = list(op.operands)
+    for region in op.regions:
+        for block in region.blocks:
+            for nested in block.operations:
+                for operand in _outside_operands(nested.operation):
+                    owner = operand.owner
+                    inside = owner == block if isinstance(operand, ir.BlockArgument) else owner.operation.block == block
+                    if not inside:
+                        found.append(operand)
+    return found
+
+
+def _clone(op: ir.Operation, mapping: dict[ir.Value, ir.Value]) -> None:
+    """Clone `op` at the insertion point with operands (also inside its regions) replaced by `mapping`."""
+    copy = op.clone()
+    _remap(copy.operation, mapping)
+    for old, new in zip(op.results, copy.operation.results, strict=True):
+        mapping[old] = new
+
+
+def _remap(op: ir.Operation, mapping: dict[ir.Value, ir.Value]) -> None:
+    for at, operand in enumerate(op.operands):
+        if operand in mapping:
+            op.operands[at] = mapping[operand]
+    for region in op.regions:
+        for block in region.blocks:
+            for nested in block.operations:
+                _remap(nested.operation, mapping)
+
+
+def _label(group: Group) -> str:
+    """A short name for a kernel from the nodes that it computes: first and last, without their numbers."""
+    nodes = [re.sub(r"_\d+$", "", name) for stage in group.stages for name in stage.nodes[:1]]
+    distinct = list(dict.fromkeys(nodes)) or ["kernel"]
+    return "_".join(distinct if len(distinct) <= 3 else [*distinct[:2], distinct[-1]])
+
+
+def _names(values: object) -> ir.ArrayAttr:
+    return array_attr([string_attr(value) for value in values])  # pyright: ignore[reportGeneralTypeIssues]
+
+
+def _source(location: ir.Location) -> str:
+    position = file_position(location)
+    return f"{position[0]}:{position[1]}" if position else ""
