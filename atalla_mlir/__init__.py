@@ -11,12 +11,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from atalla_mlir.version import VERSION as __version__
+from atalla_mlir import version
 
 if TYPE_CHECKING:
     from atalla_mlir.host.program import TorchProgram as Program
     from atalla_mlir.host.program import compile, load  # noqa: A004 - the public name
     from atalla_mlir.host.verify import verify
+
+__version__ = version.VERSION
 
 __all__ = ["Program", "__version__", "compile", "load", "verify"]
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from torch import Tensor, nn
-from torch.export import ExportedProgram
 
 from atalla_mlir import pipeline, translate
 from atalla_mlir.errors import BadInputError
-from atalla_mlir.frontend.arrays import dtype_name, to_numpy
-from atalla_mlir.frontend.capture import capture
+from atalla_mlir.frontend.capture import Model, capture
 from atalla_mlir.frontend.lower import import_plan
-from atalla_mlir.frontend.metadata import annotated_kernels, device_parameters, host_values, metadata
+from atalla_mlir.frontend.metadata import StoredValue, annotated_kernels, device_parameters, host_values, metadata
 from atalla_mlir.frontend.partition import Plan, partition, require_device_only
 from atalla_mlir.loadable.format import Loadable, Segment
 from atalla_mlir.target.machine import Machine
@@ -24,7 +20,7 @@ _ALIGNMENT_BYTES = 64
 
 
 def compile_model(
-    model: nn.Module | ExportedProgram,
+    model: Model,
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] | None = None,
     *,
@@ -40,7 +36,7 @@ def compile_model(
 
 
 def plan_model(
-    model: nn.Module | ExportedProgram,
+    model: Model,
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] | None = None,
     *,
@@ -58,25 +54,23 @@ def plan_model(
 def compile_plan(plan: Plan, *, machine: str | Machine = "ax01") -> Loadable:
     """The second part of `compile_model`: import, lower, link."""
     target = machine if isinstance(machine, Machine) else find_machine(machine)
-    parameters = {name: to_numpy(value) for name, value in device_parameters(plan).items()}
-    module, constants = pipeline.compile_module(import_plan(plan), parameters, target)
+    module, constants = pipeline.compile_module(import_plan(plan), device_parameters(plan), target)
     loadable = translate.to_loadable(module, constants, target)
     kernels = annotated_kernels(plan, loadable.meta["kernels"])
     described = {**loadable.meta, **metadata(plan), "kernels": kernels}
     return _with_host_values(dataclasses.replace(loadable, meta=described), host_values(plan))
 
 
-def _with_host_values(loadable: Loadable, values: Mapping[str, Tensor]) -> Loadable:
+def _with_host_values(loadable: Loadable, values: Sequence[StoredValue]) -> Loadable:
     """Store what host operations read behind the device's data, in the model's own dtypes."""
     rows: dict[str, dict[str, Any]] = {}
     segments = list(loadable.segments)
     end = loadable.dram_size
-    for name, value in values.items():
+    for value in values:
         address = -(-end // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
-        data = to_numpy(value).tobytes()
-        rows[name] = {"address": address, "dtype": dtype_name(value.dtype), "shape": list(value.shape)}
-        if data:
-            segments.append(Segment("data", address, data))
-        end = address + len(data)
+        rows[value.name] = {"address": address, "dtype": value.dtype, "shape": list(value.shape)}
+        if value.data:
+            segments.append(Segment("data", address, value.data))
+        end = address + len(value.data)
     meta = {**loadable.meta, "host_values": rows}
     return dataclasses.replace(loadable, segments=tuple(segments), dram_size=end, meta=meta)

@@ -21,6 +21,9 @@ from atalla_mlir.frontend import constants
 from atalla_mlir.frontend.decompositions import table
 from atalla_mlir.frontend.source import source_lines
 
+Model = nn.Module | ExportedProgram
+"""What can be captured."""
+
 
 @dataclass(frozen=True)
 class Captured:
@@ -56,9 +59,7 @@ class OutputConstant:
     value: int | float | bool | str | None
 
 
-def capture(
-    model: nn.Module | ExportedProgram, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None
-) -> Captured:
+def capture(model: Model, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> Captured:
     """Export `model` for the shapes of `args` and reduce it to primitive operations; a module is taken in eval mode."""
     with warnings.catch_warnings():
         # PyTorch warns about its own use of pytree when it copies a program
@@ -66,7 +67,7 @@ def capture(
         return _capture(model, args, kwargs or {})
 
 
-def _capture(model: nn.Module | ExportedProgram, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Captured:
+def _capture(model: Model, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Captured:
     exported = model if isinstance(model, ExportedProgram) else _export(model, args, kwargs)
     _refuse_dynamic_inputs(exported)
     before = {node.name: str(node.target) for node in exported.graph.nodes if node.op == "call_function"}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, fx
+import numpy as np
+from torch import fx
 from torch.utils import _pytree as pytree
 
 from atalla_mlir.frontend.arguments import encode_argument
-from atalla_mlir.frontend.arrays import dtype_name
+from atalla_mlir.frontend.arrays import dtype_name, to_numpy
 from atalla_mlir.frontend.capture import Captured, OutputConstant
 from atalla_mlir.frontend.coverage import coverage
 from atalla_mlir.frontend.flops import flops, macs
@@ -28,17 +30,31 @@ def metadata(plan: Plan) -> dict[str, Any]:
     }
 
 
-def host_values(plan: Plan) -> dict[str, Tensor]:
-    """Parameters and constants that host operations read or that the model returns, in the model's dtypes."""
+@dataclass(frozen=True)
+class StoredValue:
+    """A tensor that the loadable keeps for the host, in the model's dtype."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
+def host_values(plan: Plan) -> tuple[StoredValue, ...]:
+    """Parameters and constants that host operations read or that the model returns."""
     read = {node.name for step in plan.host_steps for node in step.node.all_input_nodes}
     read.update(output for output in plan.captured.outputs if isinstance(output, str))
-    return {name: value for name, value in plan.captured.parameters.items() if name in read}
+    return tuple(
+        StoredValue(name, dtype_name(value.dtype), tuple(value.shape), to_numpy(value).tobytes())
+        for name, value in plan.captured.parameters.items()
+        if name in read
+    )
 
 
-def device_parameters(plan: Plan) -> dict[str, Tensor]:
-    """Parameters and constants that device segments read."""
+def device_parameters(plan: Plan) -> dict[str, np.ndarray]:
+    """Parameters and constants that device segments read, over the model's own memory."""
     read = {name for step in plan.device_steps for name in step.parameters}
-    return {name: value for name, value in plan.captured.parameters.items() if name in read}
+    return {name: to_numpy(value) for name, value in plan.captured.parameters.items() if name in read}
 
 
 def annotated_kernels(plan: Plan, kernels: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -108,7 +108,7 @@ def _stored_value(loadable: Loadable, name: str, row: Mapping[str, Any]) -> Tens
     size = like.dtype.itemsize * int(np.prod(row["shape"]))
     for segment in loadable.segments:
         start = row["address"] - segment.address
-        if segment.kind == "data" and 0 <= start and start + size <= len(segment.data):
+        if segment.kind == "data" and start >= 0 and start + size <= len(segment.data):
             data = np.frombuffer(segment.data, dtype=like.dtype, count=int(np.prod(row["shape"])), offset=start)
             return to_torch(data.reshape(row["shape"]).copy())
     if size == 0:
