@@ -23,8 +23,8 @@ from torch_mlir.dialects import arith, builtin, ext, func, irdl, linalg, math, m
 from torch_mlir.passmanager import PassManager
 
 __all__ = [
-    "AffineForm",
     "DIALECTS",
+    "AffineForm",
     "PassManager",
     "affine_forms",
     "arith",
@@ -106,7 +106,7 @@ def create_op(
     regions: int = 0,
     ip: ir.InsertionPoint | None = None,
 ) -> ir.Operation:
-    """Create operation `name` at `ip` (default: the current insertion point); `loc` defaults to the current location."""
+    """Create operation `name` at `ip` with location `loc`; both default to the current ones."""
     return ir.Operation.create(name, results, operands, attributes, None, regions, loc, ip)
 
 

@@ -38,18 +38,18 @@ from atalla_mlir.dialects.dialect_base import load_once
 from atalla_mlir.target.encoding import SLOTS
 
 __all__ = [
+    "INSTRUCTION_OPS",
+    "PINNED_TYPES",
+    "VIRTUAL_TYPES",
     "Ax01",
     "CallOp",
     "CopyOp",
     "EndOp",
     "FuncOp",
     "GetRegisterOp",
-    "INSTRUCTION_OPS",
     "LabelOp",
     "LoopOp",
-    "PINNED_TYPES",
     "PacketOp",
-    "VIRTUAL_TYPES",
     "YieldOp",
     "assembly_operands",
     "instruction_of",
@@ -60,7 +60,9 @@ __all__ = [
     "register_number",
 ]
 
-Operand, Result, Region = ext.Operand, ext.Result, ext.Region
+Operand = ext.Operand
+Result = ext.Result
+Region = ext.Region
 
 
 def _check_terminator(op: Any, name: str) -> bool:
@@ -92,11 +94,11 @@ class FuncOp(Ax01.Operation, name="func", traits=[ir.IsIsolatedFromAboveTrait]):
     sym_name: ir.StringAttr
     body: Region
 
-    def verify_region_invariants(op):
-        if not _check_terminator(op, "ax01.end"):
+    def verify_region_invariants(self) -> bool:
+        if not _check_terminator(self, "ax01.end"):
             return False
-        arguments = op.regions[0].blocks[0].arguments
-        return not len(arguments) or fail(op, f"takes no block arguments, got {len(arguments)}")
+        arguments = self.regions[0].blocks[0].arguments
+        return not len(arguments) or fail(self, f"takes no block arguments, got {len(arguments)}")
 
 
 class EndOp(Ax01.Operation, name="end", traits=[ir.IsTerminatorTrait]):
@@ -128,20 +130,20 @@ class LoopOp(Ax01.Operation, name="loop"):
     final_masks: Sequence[Result[MRegType]]
     body: Region
 
-    def verify_region_invariants(op):
-        if not _check_terminator(op, "ax01.yield"):
+    def verify_region_invariants(self) -> bool:
+        if not _check_terminator(self, "ax01.yield"):
             return False
-        block = op.regions[0].blocks[0]
-        inits = [value.type for value in list(op.operands)[1:]]
+        block = self.regions[0].blocks[0]
+        inits = [value.type for value in list(self.operands)[1:]]
         carried = {
             "block arguments": [value.type for value in block.arguments],
             "yielded values": [value.type for value in block.operations[len(block.operations) - 1].operands],
-            "results": [value.type for value in op.results],
+            "results": [value.type for value in self.results],
         }
         for what, types in carried.items():
             if types != inits:
                 expected, got = _type_list(inits), _type_list(types)
-                return fail(op, f"carries ({expected}), but its {what} are ({got})")
+                return fail(self, f"carries ({expected}), but its {what} are ({got})")
         return True
 
 
@@ -165,13 +167,13 @@ class CopyOp(Ax01.Operation, name="copy"):
     source: Operand[ANY_REGISTER]
     destination: Result[ANY_REGISTER]
 
-    def verify_invariants(op):
-        if len(op.operands) != 1 or len(op.results) != 1:
+    def verify_invariants(self) -> bool:
+        if len(self.operands) != 1 or len(self.results) != 1:
             return True  # IRDL reports it
-        source, destination = op.operands[0].type, op.results[0].type
+        source, destination = self.operands[0].type, self.results[0].type
         if register_file(source) is not register_file(destination):
-            return fail(op, f"cannot copy {source} to {destination}, another register file")
-        return _check_exists(op, op.operands[0]) and _check_exists(op, op.results[0])
+            return fail(self, f"cannot copy {source} to {destination}, another register file")
+        return _check_exists(self, self.operands[0]) and _check_exists(self, self.results[0])
 
 
 class GetRegisterOp(Ax01.Operation, name="get_register"):
@@ -179,8 +181,8 @@ class GetRegisterOp(Ax01.Operation, name="get_register"):
 
     content: Result[ANY_PINNED]
 
-    def verify_invariants(op):
-        return not len(op.results) or _check_exists(op, op.results[0])
+    def verify_invariants(self) -> bool:
+        return not len(self.results) or _check_exists(self, self.results[0])
 
 
 class LabelOp(Ax01.Operation, name="label"):
@@ -198,26 +200,26 @@ class PacketOp(Ax01.Operation, name="packet", traits=[ir.NoTerminatorTrait]):
 
     body: Region
 
-    def verify_region_invariants(op):
+    def verify_region_invariants(self) -> bool:
         slots: list[Any] = []
-        for block in op.regions[0].blocks:
+        for block in self.regions[0].blocks:
             for inner in block.operations:
                 instruction = instruction_of(inner.operation)
                 if instruction is None:
-                    return fail(op, f"holds '{inner.operation.name}', which is not an instruction")
+                    return fail(self, f"holds '{inner.operation.name}', which is not an instruction")
                 if instruction.is_pseudo:
-                    return fail(op, f"holds the pseudo-instruction {instruction.mnemonic}, which has no encoding")
+                    return fail(self, f"holds the pseudo-instruction {instruction.mnemonic}, which has no encoding")
                 try:
                     operands = pinned_operands(inner.operation)
                 except ValueError as error:
-                    return fail(op, f"slot {len(slots)}, {instruction.mnemonic}: {error}")
+                    return fail(self, f"slot {len(slots)}, {instruction.mnemonic}: {error}")
                 slots.append((instruction, tuple(0 if isinstance(item, str) else item for item in operands)))
         if len(slots) > SLOTS:
-            return fail(op, f"holds {len(slots)} instructions, at most {SLOTS} fit")
+            return fail(self, f"holds {len(slots)} instructions, at most {SLOTS} fit")
         from atalla_mlir.target.packets import packet_violations
 
         violations = packet_violations(slots)
-        return not violations or fail(op, "; ".join(violations))
+        return not violations or fail(self, "; ".join(violations))
 
 
 def load() -> None:

@@ -8,7 +8,8 @@ from atalla_mlir.dialects.ax01_registers import CONSTRAINTS, Ax01, fail, pinned_
 from atalla_mlir.target import isa
 from atalla_mlir.target.registers import RegisterFile
 
-Operand, Result = ext.Operand, ext.Result
+Operand = ext.Operand
+Result = ext.Result
 
 
 def target_operand(instruction: isa.Instruction) -> Optional[isa.Operand]:
@@ -32,25 +33,19 @@ def result_name(operand: isa.Operand) -> str:
     return f"{operand.name}_out" if operand.is_read else operand.name
 
 
-_PURE_UNITS = isa.LANE_UNITS | {
-    isa.Unit.EX1,
-    isa.Unit.EX2,
-    isa.Unit.EX3,
-    isa.Unit.EX4,
-    isa.Unit.REDUCTION,
-    isa.Unit.MTS,
-}
+_SCALAR_UNITS = {isa.Unit.EX1, isa.Unit.EX2, isa.Unit.EX3, isa.Unit.EX4, isa.Unit.MTS}
+_PURE_UNITS = isa.LANE_UNITS | _SCALAR_UNITS
 
 
 def is_pure(instruction: isa.Instruction) -> bool:
-    """Whether the instruction does nothing but write its results: no memory, no control, no state of array or transpose."""
+    """Whether the instruction only writes its results: no memory, no control, no state of array or transpose unit."""
     return instruction.is_pseudo or (instruction.unit in _PURE_UNITS and not instruction.is_control)
 
 
 def _immediate(op: Any, name: str) -> Optional[int]:
     """The value of an integer attribute; None when it is missing or of another kind, which IRDL reports."""
     attributes = op.attributes
-    attribute = attributes[name] if name in attributes else None
+    attribute = attributes.get(name, None)
     return attribute.value if isinstance(attribute, ir.IntegerAttr) else None
 
 

@@ -64,7 +64,7 @@ def pinned_number(register: ir.Type) -> Optional[int]:
 
 
 def register_number(value: ir.Value) -> int:
-    """The number of the register that `value` is pinned to; ValueError when it is not pinned or there is no such register."""
+    """The number of the register that `value` is pinned to; ValueError when it is virtual or the machine lacks it."""
     register = value.type
     number = pinned_number(register)
     if number is None:

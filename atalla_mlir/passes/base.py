@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import itertools
 import textwrap
 import typing
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.errors import AtallaError, BadInputError
 
 
-class PassFailure(AtallaError):
+class PassFailure(AtallaError):  # noqa: N818 (the field's word)
     """A pass cannot handle the IR that it got, for a reason that the user can act on.
 
     `where` is the operation or location to blame; `notes` are further (location, message) pairs.
@@ -160,9 +161,9 @@ def _value_text(value: Any) -> str:
 def _field_documentation(pass_class: type[Pass]) -> dict[str, str]:
     """The string below each field of the class body, first line only."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(pass_class)))
-    body = typing.cast(ast.ClassDef, tree.body[0]).body
+    body = typing.cast("ast.ClassDef", tree.body[0]).body
     found: dict[str, str] = {}
-    for field, following in zip(body, body[1:], strict=False):
+    for field, following in itertools.pairwise(body):
         if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
             continue
         if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):

@@ -9,7 +9,7 @@ from atalla_mlir._mlir import file_position, ir
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """A message about a place; `line` and `column` are 1-based, `file` is None when the place has no source position."""
+    """A message about a place: `line` and `column` are 1-based; all three are None when it is not in a file."""
 
     severity: str
     message: str

@@ -26,7 +26,7 @@ __all__ = ["PipelineError", "PipelineFailure", "check_pipeline", "run_pipeline"]
 ANY = "any"
 
 
-class PipelineFailure(AtallaError):
+class PipelineFailure(AtallaError):  # noqa: N818 (as PassFailure)
     """A pass failed.
 
     `diagnostics` say why; `command` is the shell command that shows the failure again, or None when no reproducer was

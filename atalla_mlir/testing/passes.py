@@ -1,4 +1,7 @@
-"""Small passes that show each behaviour of the pass machinery; `atalla-opt --load-pass-plugin=atalla_mlir.testing.passes`."""
+"""Small passes that show each behaviour of the pass machinery.
+
+`atalla-opt --load-pass-plugin=atalla_mlir.testing.passes` knows them.
+"""
 
 from __future__ import annotations
 

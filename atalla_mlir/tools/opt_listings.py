@@ -29,12 +29,9 @@ def passes_table() -> str:
 
 def dialects() -> str:
     """The names of the dialects that can be read, ours first."""
-    candidates = {module.name for module in pkgutil.iter_modules(torch_mlir.dialects.__path__)} | {
-        "tm_tensor",
-        "torch_c",
-    }
+    with_bindings = {module.name for module in pkgutil.iter_modules(torch_mlir.dialects.__path__)}
     loaded = _mlir.context()
-    upstream = sorted(name for name in candidates if loaded.is_dialect_loaded(name))
+    upstream = sorted(name for name in with_bindings | {"tm_tensor", "torch_c"} if loaded.is_dialect_loaded(name))
     return f"Available Dialects: {', '.join([*_mlir.DIALECTS, *upstream])}"
 
 
