@@ -38,26 +38,26 @@ def bits(low: int, high: int) -> int:
     return ((1 << (high - low)) - 1) << low if high > low else 0
 
 
-def pinned_registers(blocks: Sequence[Sequence[Packet]]) -> frozenset[Register]:
-    """The fixed registers that the code mentions, without the hard-wired ones."""
+def pinned_results(blocks: Sequence[Sequence[Packet]]) -> frozenset[Register]:
+    """The fixed registers that the code writes: arguments of calls and results of the function."""
     return frozenset(
         register
         for packets in blocks
         for packet in packets
         for inst in packet
-        for register in inst.registers
-        if register.pinned is not None and not register.is_hard_wired
+        for register in inst.defs
+        if register.pinned is not None
     )
 
 
 def reads_pinned(inst: Inst) -> bool:
-    """Calls and returns hand pinned registers over without naming them."""
+    """Calls and returns hand fixed registers over without naming them."""
     return inst.op.mnemonic in ("jal", "jalr") and (inst.is_call or inst.op.mnemonic == "jalr")
 
 
 def block_liveness(blocks: Sequence[Sequence[Packet]], successors: Sequence[Sequence[int]]) -> list[BlockLiveness]:
     """Global liveness by backward data flow; an unscheduled block is a list of packets of one instruction."""
-    pinned = pinned_registers(blocks)
+    pinned = pinned_results(blocks)
     upward: list[frozenset[Register]] = []
     written: list[frozenset[Register]] = []
     for packets in blocks:
@@ -96,7 +96,7 @@ def _block_effect(
 def live_ranges(blocks: Sequence[Sequence[Packet]], successors: Sequence[Sequence[int]]) -> LiveRanges:
     """Live ranges of all registers of the function, pinned ones included."""
     liveness = block_liveness(blocks, successors)
-    pinned = pinned_registers(blocks)
+    pinned = pinned_results(blocks)
     masks: dict[Register, int] = {}
     starts: list[int] = []
     start = 0

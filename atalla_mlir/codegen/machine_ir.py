@@ -7,6 +7,7 @@ allocator work on this form; `Function.verify` states what they may assume.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -72,6 +73,32 @@ class MemoryRef:
         if self.low is None or self.high is None or other.low is None or other.high is None:
             return True
         return self.low < other.high and other.low < self.high
+
+    def __str__(self) -> str:
+        bounds = ":".join("?" if bound is None else str(bound) for bound in (self.low, self.high))
+        return f"{'write' if self.is_write else 'read'} {self.space}:{self.object}[{bounds}]"
+
+
+_MEMORY_REF = re.compile(r"(read|write) (\w+):([^\s,:\[\]]+)\[(\d+|\?):(\d+|\?)\]")
+
+
+def format_memory(refs: Iterable[MemoryRef]) -> str:
+    """Refs as text, such as `read pad2:weights[0:1], write dram:y[?:?]`; the form of attribute `atalla.memory`."""
+    return ", ".join(map(str, refs))
+
+
+@cache
+def parse_memory(text: str) -> tuple[MemoryRef, ...]:
+    """The refs that `format_memory` wrote; ValueError when the text has another form."""
+    refs: list[MemoryRef] = []
+    for part in filter(None, text.split(", ")):
+        match = _MEMORY_REF.fullmatch(part)
+        if match is None:
+            raise ValueError(f"expected a memory access such as 'read pad2:weights[0:1]', got '{part}'")
+        access, space, name, low, high = match.groups()
+        bounds = [None if bound == "?" else int(bound) for bound in (low, high)]
+        refs.append(MemoryRef(space, name, *bounds, is_write=access == "write"))
+    return tuple(refs)
 
 
 @dataclass(eq=False, slots=True)
@@ -168,10 +195,7 @@ class Inst:
     def __str__(self) -> str:
         text = f"{self.op.mnemonic} {', '.join(str(value) for value in self.operands)}".rstrip()
         notes = ["merges"] if self.merges else []
-        notes += [
-            f"{'writes' if ref.is_write else 'reads'} {ref.space}:{ref.object}[{ref.low}:{ref.high}]"
-            for ref in self.memory
-        ]
+        notes += [str(ref) for ref in self.memory]
         notes += [f"clobbers {len(self.clobbers)}"] if self.clobbers else []
         return f"{text}  ; {', '.join(notes)}" if notes else text
 

@@ -1,0 +1,239 @@
+"""Register allocation of scheduled functions.
+
+Live ranges are exact bit sets over slot positions, so two values share a register whenever the packet rules allow it,
+also inside a packet. `colouring` gives numbers with bank conflicts in mind; what does not fit is rewritten by `spill`
+and the round repeats. The result is code on real registers with all branches in reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from atalla_mlir.codegen.coalesce import M1, copy_source
+from atalla_mlir.codegen.colouring import BankGraph, Colouring
+from atalla_mlir.codegen.layout import Item, Label, Slot, expand_long_branches
+from atalla_mlir.codegen.liveness import LiveRanges, bits, live_ranges
+from atalla_mlir.codegen.machine_ir import M0, Inst, Register, control_flow
+from atalla_mlir.codegen.schedule import ScheduledFunction
+from atalla_mlir.codegen.spill import Packets, Spiller, SpillStatistics, constant_definitions
+from atalla_mlir.errors import InternalError
+from atalla_mlir.target.isa import Role
+from atalla_mlir.target.machine import Machine
+from atalla_mlir.target.registers import ALL_ONES_MASK, FILES, FIRMWARE_TABLE, HARD_WIRED, LINK, RegisterFile
+
+RESERVED: Mapping[RegisterFile, frozenset[int]] = {
+    RegisterFile.SCALAR: frozenset({HARD_WIRED, LINK, FIRMWARE_TABLE}),
+    RegisterFile.VECTOR: frozenset({HARD_WIRED}),
+    RegisterFile.MASK: frozenset({HARD_WIRED, ALL_ONES_MASK}),
+}
+ALLOCATABLE: Mapping[RegisterFile, tuple[int, ...]] = {
+    file: tuple(number for number in range(shape.count) if number not in RESERVED[file])
+    for file, shape in FILES.items()
+}
+MAX_ROUNDS = 12
+_NEVER = float("inf")
+
+
+@dataclass(frozen=True)
+class AllocationStatistics:
+    """What allocation did: numbers used and bank conflicts (in cycles, each packet counted once), spills."""
+
+    registers_used: Mapping[RegisterFile, int]
+    bank_conflict_cycles: int
+    removed_copies: int
+    spills: SpillStatistics
+
+
+@dataclass(frozen=True)
+class AllocatedFunction:
+    """Labels and packets on real registers; `resolve_labels` gives the packets with branch distances."""
+
+    name: str
+    items: tuple[Item, ...]
+    statistics: AllocationStatistics
+
+
+def allocate(
+    scheduled: ScheduledFunction,
+    machine: Machine,
+    available: Mapping[RegisterFile, Sequence[int]] = ALLOCATABLE,
+) -> AllocatedFunction:
+    """Numbers the registers of `scheduled`; `available` are the numbers that may be given out."""
+    blocks: list[Packets] = [list(block.packets) for block in scheduled.blocks]
+    labels = [block.label for block in scheduled.blocks]
+    depths = [block.loop_depth for block in scheduled.blocks]
+    successors = control_flow([(block.label, block.control) for block in scheduled.blocks])
+    last_index = max((register.index for register in scheduled.function.registers()), default=0)
+    spiller = Spiller(scheduled.name, scheduled.function.spill_area, machine, last_index + 1)
+    for _ in range(MAX_ROUNDS):
+        ranges = live_ranges(blocks, successors)
+        numbers, spilled = _colour(blocks, depths, ranges, available, spiller)
+        if not spilled:
+            return _finish(scheduled.name, labels, blocks, numbers, spiller.statistics)
+        blocks = spiller.spill(blocks, spilled)
+    raise InternalError(f"function {scheduled.name}: register allocation did not settle in {MAX_ROUNDS} rounds")
+
+
+def _weight(depth: int) -> int:
+    return 10 ** min(depth, 3)
+
+
+def _colour(
+    blocks: Sequence[Packets],
+    depths: Sequence[int],
+    ranges: LiveRanges,
+    available: Mapping[RegisterFile, Sequence[int]],
+    spiller: Spiller,
+) -> tuple[dict[Register, int], list[Register]]:
+    """Numbers for all virtual registers, and those that must be spilled."""
+    graphs = _bank_graphs(blocks, depths)
+    costs = _spill_costs(blocks, depths, ranges, spiller.temporaries)
+    numbers: dict[Register, int] = {}
+    spilled: list[Register] = []
+    clobbered = _clobbers(blocks)
+    for file in RegisterFile:
+        colouring = Colouring(file, available[file], graphs[file])
+        masks = {register: mask for register, mask in ranges.masks.items() if register.file is file}
+        for register in [register for register in masks if register.pinned is not None]:
+            colouring.reserve(register.pinned or 0, masks.pop(register))
+        for number, mask in clobbered[file].items():
+            colouring.reserve(number, mask)
+        spilled.extend(colouring.assign(masks, costs))
+        numbers.update(colouring.numbers)
+    return numbers, spilled
+
+
+def _clobbers(blocks: Sequence[Packets]) -> dict[RegisterFile, dict[int, int]]:
+    """Positions after which calls have overwritten each register."""
+    result: dict[RegisterFile, dict[int, int]] = {file: {} for file in RegisterFile}
+    position = 0
+    for packet in (packet for packets in blocks for packet in packets):
+        position += len(packet)
+        after_packet = bits(position - 1, position)
+        for file, number in (item for inst in packet for item in inst.clobbers):
+            result[file][number] = result[file].get(number, 0) | after_packet
+    return result
+
+
+def _is_all_ones(register: Register) -> bool:
+    return register is M0 or register is M1
+
+
+def _bank_graphs(blocks: Sequence[Packets], depths: Sequence[int]) -> dict[RegisterFile, BankGraph]:
+    graphs = {file: BankGraph(shape.banks) for file, shape in FILES.items()}
+    for packets, depth in zip(blocks, depths, strict=True):
+        weight = _weight(depth)
+        for packet in packets:
+            reads = [register for inst in packet for register in inst.port_reads if not _is_all_ones(register)]
+            for file, graph in graphs.items():
+                virtual = [register for register in reads if register.file is file and register.pinned is None]
+                fixed = [
+                    register.pinned % graph.num_banks
+                    for register in reads
+                    if register.file is file and register.pinned is not None
+                ]
+                if len(virtual) + len(fixed) > 1 and virtual:
+                    graph.add_packet(virtual, fixed, weight)
+    return graphs
+
+
+def _spill_costs(
+    blocks: Sequence[Packets], depths: Sequence[int], ranges: LiveRanges, temporaries: set[Register]
+) -> dict[Register, float]:
+    """Weighted accesses per position that a register is live; constants are cheap, what a jump writes never spills."""
+    accesses: dict[Register, float] = dict.fromkeys(ranges.masks, 0.0)
+    for packets, depth in zip(blocks, depths, strict=True):
+        weight = _weight(depth)
+        for inst in (inst for packet in packets for inst in packet):
+            for register in inst.uses:
+                accesses[register] += weight
+            for register in inst.defs:
+                accesses[register] += _NEVER if inst.op.is_control else weight
+    constants = constant_definitions(blocks)
+    scalars_cost = 100.0  # a scalar that is not a constant has nowhere to go
+    costs: dict[Register, float] = {}
+    for register, count in accesses.items():
+        cost = count / ranges.masks[register].bit_count()
+        if register in temporaries:
+            cost = _NEVER
+        elif register in constants:
+            cost *= 0.5
+        elif register.file is RegisterFile.SCALAR:
+            cost += scalars_cost
+        costs[register] = cost
+    return costs
+
+
+def _finish(
+    name: str,
+    labels: Sequence[str],
+    blocks: Sequence[Packets],
+    numbers: Mapping[Register, int],
+    spills: SpillStatistics,
+) -> AllocatedFunction:
+    items: list[Item] = []
+    removed_copies = 0
+    for label, packets in zip(labels, blocks, strict=True):
+        items.append(Label(label))
+        for packet in packets:
+            slots = [_slot(inst, numbers) for inst in packet]
+            kept = [slot for inst, slot in zip(packet, slots, strict=True) if not _is_idle_copy(inst, slot)]
+            removed_copies += len(slots) - len(kept)
+            if kept:
+                items.append(tuple(_spread_masks(kept)))
+    used = {
+        file: len({number for register, number in numbers.items() if register.file is file}) for file in RegisterFile
+    }
+    final = tuple(expand_long_branches(items))
+    conflicts = sum(bank_conflict_cycles(item) for item in final if not isinstance(item, Label))
+    return AllocatedFunction(name, final, AllocationStatistics(used, conflicts, removed_copies, spills))
+
+
+def _slot(inst: Inst, numbers: Mapping[Register, int]) -> Slot:
+    operands = tuple(
+        (value.pinned if value.pinned is not None else numbers[value]) if isinstance(value, Register) else value
+        for value in inst.operands
+    )
+    return Slot(inst.op, operands, inst.source)
+
+
+def _is_idle_copy(inst: Inst, slot: Slot) -> bool:
+    return copy_source(inst) is not None and slot.operands[0] == slot.operands[1]
+
+
+def _spread_masks(slots: Sequence[Slot]) -> list[Slot]:
+    """m0 and m1 both hold all ones: chooses between them so that two mask reads of a packet use both banks."""
+    result = list(slots)
+    reads = [(at, position) for at, slot in enumerate(slots) for position in _mask_reads(slot)]
+    if len(reads) != 2:
+        return result
+    for (at, position), (other_at, other_position) in (reads, reads[::-1]):
+        number, other = slots[at].operands[position], slots[other_at].operands[other_position]
+        if number in (HARD_WIRED, ALL_ONES_MASK) and isinstance(other, int):
+            operands = list(slots[at].operands)
+            operands[position] = HARD_WIRED if other % 2 else ALL_ONES_MASK
+            result[at] = Slot(slots[at].op, tuple(operands), slots[at].source)
+            return result
+    return result
+
+
+def _mask_reads(slot: Slot) -> list[int]:
+    return [
+        position
+        for position, operand in enumerate(slot.op.operands)
+        if operand.file is RegisterFile.MASK and operand.role in (Role.READ, Role.PORT)
+    ]
+
+
+def bank_conflict_cycles(slots: Sequence[Slot]) -> int:
+    """Cycles by which a packet issues late because one bank of a file has k >= 2 reads: k (5.3)."""
+    worst = 1
+    for file, shape in FILES.items():
+        reads = [0] * shape.banks
+        for slot in slots:
+            for operand, value in zip(slot.op.operands, slot.operands, strict=True):
+                if operand.file is file and operand.takes_port and isinstance(value, int):
+                    reads[value % shape.banks] += 1
+        worst = max(worst, *reads)
+    return worst if worst > 1 else 0

@@ -1,0 +1,85 @@
+"""Copies that need not be: two registers that are never live at the same time become one.
+
+Runs on unscheduled functions, so that neither the scheduler nor the allocator sees the copies that leaving SSA form
+produces. Loops come first: a copy removed there is saved in every iteration.
+"""
+
+from __future__ import annotations
+
+from atalla_mlir.codegen.liveness import bits, live_ranges
+from atalla_mlir.codegen.machine_ir import M0, X0, Block, Function, Inst, Register, physical
+from atalla_mlir.target.registers import ALL_ONES_MASK, RegisterFile
+
+M1 = physical(RegisterFile.MASK, ALL_ONES_MASK)
+"""All ones by convention, like m0, but in the other bank."""
+
+
+def copy_source(inst: Inst) -> Register | None:
+    """What a copy reads: `addi rd, rs, 0` for scalars, `sub.vs vd, vs, x0` under all ones for vectors."""
+    if len(inst.operands) < 3 or inst.merges:
+        return None
+    source = inst.operands[1]
+    if not isinstance(source, Register):
+        return None
+    if inst.op.mnemonic == "addi.s" and inst.operands[2] == 0:
+        return source
+    if inst.op.mnemonic == "sub.vs" and inst.operands[2] is X0 and inst.operands[3] in (M0, M1):
+        return source
+    return None
+
+
+def coalesce(function: Function) -> int:
+    """Merges the two sides of copies where that changes nothing; returns the number of copies removed."""
+    copies = [
+        (block.loop_depth, inst) for block in function.blocks for inst in block.insts if copy_source(inst) is not None
+    ]
+    if not copies:
+        return 0
+    classes = _Classes(function)
+    for _, inst in sorted(copies, key=lambda item: -item[0]):
+        source = copy_source(inst)
+        if source is not None and inst.defs:
+            classes.merge(inst.defs[0], source)
+    return sum(_rewrite(block, classes) for block in function.blocks)
+
+
+class _Classes:
+    """Registers that have been merged: a representative and the live range of each class."""
+
+    def __init__(self, function: Function) -> None:
+        packets = [[(inst,) for inst in block.insts] for block in function.blocks]
+        self._masks = live_ranges(packets, function.successors()).masks
+        for position, inst in enumerate(function.instructions()):
+            for file, number in inst.clobbers:
+                register = physical(file, number)
+                self._masks[register] = self._masks.get(register, 0) | bits(position, position + 1)
+        self._parents: dict[Register, Register] = {}
+
+    def find(self, register: Register) -> Register:
+        while register in self._parents:
+            register = self._parents[register]
+        return register
+
+    def merge(self, first: Register, second: Register) -> None:
+        kept, merged = self.find(first), self.find(second)
+        if merged.pinned is not None:
+            kept, merged = merged, kept
+        if kept is merged or merged.pinned is not None or kept.is_hard_wired:
+            return
+        kept_mask, merged_mask = self._masks.get(kept, 0), self._masks.get(merged, 0)
+        if kept_mask & merged_mask:
+            return
+        self._masks[kept] = kept_mask | merged_mask
+        self._parents[merged] = kept
+
+
+def _rewrite(block: Block, classes: _Classes) -> int:
+    """Renames registers of a block to their representatives and drops copies of a register to itself."""
+    kept: list[Inst] = []
+    for inst in block.insts:
+        inst.replace_registers({register: classes.find(register) for register in inst.registers})
+        if copy_source(inst) is None or inst.operands[0] is not inst.operands[1]:
+            kept.append(inst)
+    removed = len(block.insts) - len(kept)
+    block.insts = kept
+    return removed
