@@ -11,6 +11,7 @@ because the compiler expands their scalar function itself, with a bound on the e
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,10 +36,7 @@ KEPT = frozenset(
         aten.reciprocal,
         aten.full,
         aten.pad,
-        aten.hardswish,
-        aten.hardsigmoid,
         aten.elu,
-        aten.leaky_relu,
         aten.softplus,
     }
 )
@@ -289,6 +287,26 @@ def _drop(x: Tensor, dims: Sequence[int]) -> Tensor:
     return x.view([size for d, size in enumerate(x.shape) if d not in dims])
 
 
+@_rule(aten.linalg_vector_norm.default)
+def vector_norm(
+    x: Tensor,
+    ord: float = 2,  # noqa: A002 - the operation's own name for it
+    dim: Sequence[int] | int | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    x = x if dtype is None else x.to(dtype)
+    dims = _dims(x, dim)
+    if ord == 2:
+        return aten.sum.dim_IntList(x * x, dims, keepdim).sqrt()
+    if ord == 1:
+        return aten.sum.dim_IntList(x.abs(), dims, keepdim)
+    if ord == math.inf:
+        return aten.amax(x.abs(), dims, keepdim)
+    return NotImplemented
+
+
 # Norms.
 
 
@@ -430,3 +448,93 @@ def _repeat_heads(x: Tensor, query: Tensor) -> Tensor:
         return x
     repeated = x.unsqueeze(-3).expand([*batch, heads, times, length, width])
     return repeated.reshape([*batch, heads * times, length, width])
+
+
+# Pointwise operations in terms of simpler ones.
+
+
+@_rule(aten.pow.Tensor_Scalar)
+def power(x: Tensor, exponent: float) -> Tensor:
+    if not x.dtype.is_floating_point:
+        return NotImplemented
+    if exponent in (2, 3, 4):
+        square = x * x
+        return {2: lambda: square, 3: lambda: square * x, 4: lambda: square * square}[int(exponent)]()
+    simple = {1: torch.clone, 0.5: torch.sqrt, -0.5: torch.rsqrt, -1: torch.reciprocal}
+    return simple[exponent](x) if exponent in simple else NotImplemented
+
+
+@_rule(aten.lerp.Scalar, aten.lerp.Tensor)
+def lerp(start: Tensor, end: Tensor, weight: Tensor | float) -> Tensor:
+    return start + (end - start) * weight
+
+
+@_rule(aten.clamp.Tensor)
+def clamp_between_tensors(
+    x: Tensor,
+    min: Tensor | None = None,  # noqa: A002 - the operation's own names
+    max: Tensor | None = None,  # noqa: A002
+) -> Tensor:
+    x = x if min is None else torch.maximum(x, min)
+    return x if max is None else torch.minimum(x, max)
+
+
+@_rule(aten.hardtanh.default)
+def hardtanh(x: Tensor, low: float = -1, high: float = 1) -> Tensor:
+    return x.clamp(low, high)
+
+
+@_rule(aten.relu6.default)
+def relu6(x: Tensor) -> Tensor:
+    return x.clamp(0, 6)
+
+
+@_rule(aten.leaky_relu.default)
+def leaky_relu(x: Tensor, slope: float = 0.01) -> Tensor:
+    return torch.where(x > 0, x, x * slope)
+
+
+@_rule(aten.hardsigmoid.default)
+def hardsigmoid(x: Tensor) -> Tensor:
+    return (x + 3).clamp(0, 6) / 6
+
+
+@_rule(aten.hardswish.default)
+def hardswish(x: Tensor) -> Tensor:
+    return x * hardsigmoid(x)
+
+
+@_rule(aten.full_like.default)
+def full_like(x: Tensor, value: float, *, dtype: torch.dtype | None = None, **options: Any) -> Tensor:
+    return aten.full(list(x.shape), value, dtype=x.dtype if dtype is None else dtype)
+
+
+# Parts of tensors, each a view of its own.
+
+
+@_rule(aten.squeeze.default)
+def squeeze_all(x: Tensor) -> Tensor:
+    return x.view([size for size in x.shape if size != 1])
+
+
+@_rule(aten.squeeze.dim, aten.squeeze.dims)
+def squeeze(x: Tensor, dim: int | Sequence[int]) -> Tensor:
+    dims = _dims(x, dim) if isinstance(dim, int) or dim else []
+    return _drop(x, [d for d in dims if x.shape[d] == 1])
+
+
+@_rule(aten.split_with_sizes.default)
+def split_with_sizes(x: Tensor, sizes: Sequence[int], dim: int = 0) -> list[Tensor]:
+    ends = list(itertools.accumulate(sizes))
+    return [aten.slice.Tensor(x, dim, end - size, end) for size, end in zip(sizes, ends, strict=True)]
+
+
+@_rule(aten.split.Tensor)
+def split(x: Tensor, size: int, dim: int = 0) -> list[Tensor]:
+    extent = x.shape[dim]
+    return split_with_sizes(x, [min(size, extent - start) for start in range(0, extent, size)], dim)
+
+
+@_rule(aten.unbind.int)
+def unbind(x: Tensor, dim: int = 0) -> list[Tensor]:
+    return [aten.select.int(x, dim, index) for index in range(x.shape[dim])]

@@ -18,6 +18,7 @@ from torch_mlir.extras.fx_importer import FxImporter, GraphNodeImporter
 from atalla_mlir import _mlir
 from atalla_mlir._mlir import PassManager, ir
 from atalla_mlir.errors import InternalError, UnsupportedError
+from atalla_mlir.frontend.import_forms import importable_copy
 from atalla_mlir.frontend.partition import DeviceStep, Plan
 
 _TO_TORCH_BACKEND = (
@@ -65,7 +66,7 @@ def _segment_graph(plan: Plan, step: DeviceStep) -> fx.Graph:
         mapping[nodes[name]] = graph.placeholder(name)
         mapping[nodes[name]].meta = _without_trace(nodes[name])
     for node in step.nodes:
-        mapping[node] = graph.node_copy(node, mapping.__getitem__)
+        mapping[node] = importable_copy(graph, node, mapping)
         mapping[node].name = node.name
         mapping[node].meta = _without_trace(node)
     graph.output(tuple(mapping[nodes[name]] for name in step.outputs))

@@ -1,0 +1,64 @@
+"""Forms of operations that torch-mlir lowers in the model's own type, without float64 and run-time checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+aten = torch.ops.aten
+
+# with a scalar, torch-mlir compares in float64
+_COMPARISONS = {
+    aten.eq.Scalar: aten.eq.Tensor,
+    aten.ne.Scalar: aten.ne.Tensor,
+    aten.lt.Scalar: aten.lt.Tensor,
+    aten.le.Scalar: aten.le.Tensor,
+    aten.gt.Scalar: aten.gt.Tensor,
+    aten.ge.Scalar: aten.ge.Tensor,
+}
+
+
+def importable_copy(graph: fx.Graph, node: fx.Node, mapping: Mapping[fx.Node, fx.Node]) -> fx.Node:
+    """Append `node` to `graph`, operands looked up in `mapping`, in a form with the same meaning."""
+    if node.target in _COMPARISONS:
+        operand, scalar = node.args
+        return graph.call_function(_COMPARISONS[node.target], (_mapped(operand, mapping), _filled(graph, node, scalar)))
+    if node.target is aten.reciprocal.default:
+        # torch-mlir's own lowering asserts that no element is zero
+        return graph.call_function(aten.div.Tensor, (_filled(graph, node, 1.0), _mapped(node.args[0], mapping)))
+    copy = graph.node_copy(node, mapping.__getitem__)
+    dtype = _dtype(node)
+    if dtype.is_floating_point:
+        copy.args = _rounded(copy.args, dtype)
+        copy.kwargs = {name: _rounded(value, dtype) for name, value in copy.kwargs.items()}
+    return copy
+
+
+def _mapped(argument: Any, mapping: Mapping[fx.Node, fx.Node]) -> fx.Node:
+    return mapping[argument]
+
+
+def _filled(graph: fx.Graph, node: fx.Node, value: Any) -> fx.Node:
+    """A tensor without dimensions that holds `value` in the type of the node's operand."""
+    operand: Tensor = node.all_input_nodes[0].meta["val"]
+    filled = graph.call_function(
+        aten.full.default, ([], _rounded(float(value), operand.dtype)), {"dtype": operand.dtype}
+    )
+    filled.meta["val"] = operand.new_empty([])
+    return filled
+
+
+def _rounded(value: Any, dtype: torch.dtype) -> Any:
+    """`value` with its floats rounded to `dtype`, so that the conversion from float64 folds."""
+    if isinstance(value, float):
+        return float(torch.tensor(value, dtype=dtype))
+    if isinstance(value, (list, tuple)):
+        return type(value)(_rounded(item, dtype) for item in value)
+    return value
+
+
+def _dtype(node: fx.Node) -> torch.dtype:
+    return node.meta["val"].dtype
