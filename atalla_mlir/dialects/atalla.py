@@ -6,7 +6,7 @@ the data into tiles of the scratchpad pads with DMA. Loops are `scf.for` with co
 
 Addresses are affine in the loop variables: an access has one position per dimension of its buffer's index space (the
 affine map's results) and a stride in elements per dimension, element = offset + sum(position * stride); lane i adds
-i * lane_stride.
+i * lane_stride. `lane_dim` is the dimension along which the lanes run, -1 when there is none (then cols is 1).
 """
 
 from collections.abc import Sequence
@@ -99,17 +99,21 @@ def _check_access(op: Any, num_ivs: int) -> bool:
     strides = op.attributes["strides"].maybe_downcast() if "strides" in op.attributes else None
     if not isinstance(strides, ir.DenseI64ArrayAttr):
         return _fail(op, "needs 'strides', an array of one stride per dimension")
-    return _check_map(op, "map", num_ivs, len(strides)) and _check_range(op, "cols", 1, AX01.vector_lanes)
+    return (
+        _check_map(op, "map", num_ivs, len(strides))
+        and _check_range(op, "cols", 1, AX01.vector_lanes)
+        and _check_range(op, "lane_dim", -1, len(strides) - 1)
+    )
 
 
 class KernelOp(Atalla.Operation, name="kernel", traits=[ir.IsIsolatedFromAboveTrait]):
     """A kernel: its region's arguments are the DRAM buffers of its inputs, then of its outputs.
 
-    `sizes` holds the elements of each buffer. It implements the private function of the same name, which keeps the
-    tensor types of its callers.
+    `sizes` holds the elements of each buffer. It implements the private function called
+    `kernel`, which keeps the tensor types of its callers.
     """
 
-    sym_name: ir.StringAttr
+    kernel: ir.StringAttr
     num_inputs: ir.IntegerAttr
     sizes: Any
     body: Region
@@ -127,6 +131,7 @@ class LoadOp(Atalla.Operation, name="load", traits=[ext.Pure]):
     map: ir.AffineMapAttr
     strides: Any
     offset: ir.IntegerAttr
+    lane_dim: ir.IntegerAttr
     lane_stride: ir.IntegerAttr
     cols: ir.IntegerAttr
     row: Result[RowType]
@@ -144,6 +149,7 @@ class StoreOp(Atalla.Operation, name="store"):
     map: ir.AffineMapAttr
     strides: Any
     offset: ir.IntegerAttr
+    lane_dim: ir.IntegerAttr
     lane_stride: ir.IntegerAttr
     cols: ir.IntegerAttr
 

@@ -99,11 +99,12 @@ class Builder:
         strides: Sequence[int],
         *,
         offset: int,
+        lane_dim: int,
         lane_stride: int,
         cols: int,
     ) -> ir.Value:
         mapping, variables = affine_map(positions)
-        attributes = self._access(mapping, strides, offset, lane_stride, cols)
+        attributes = self._access(mapping, strides, offset, lane_dim, lane_stride, cols)
         return create_op("atalla.load", [self.row_type], [buffer, *variables], attributes).results[0]
 
     def store(
@@ -114,21 +115,23 @@ class Builder:
         strides: Sequence[int],
         *,
         offset: int,
+        lane_dim: int,
         lane_stride: int,
         cols: int,
     ) -> None:
         mapping, variables = affine_map(positions)
-        attributes = self._access(mapping, strides, offset, lane_stride, cols)
+        attributes = self._access(mapping, strides, offset, lane_dim, lane_stride, cols)
         create_op("atalla.store", [], [row, buffer, *variables], attributes)
 
     @staticmethod
     def _access(
-        mapping: ir.AffineMapAttr, strides: Sequence[int], offset: int, lane_stride: int, cols: int
+        mapping: ir.AffineMapAttr, strides: Sequence[int], offset: int, lane_dim: int, lane_stride: int, cols: int
     ) -> dict[str, ir.Attribute]:
         return {
             "map": mapping,
             "strides": i64_array_attr(strides),
             "offset": i64_attr(offset),
+            "lane_dim": i64_attr(lane_dim),
             "lane_stride": i64_attr(lane_stride),
             "cols": i64_attr(cols),
         }

@@ -89,6 +89,16 @@ class Evaluator:
     def _mul(self, left: Evaluated, right: Evaluated) -> ir.Value:
         return self._arithmetic("mul", left, right)
 
+    def _div(self, left: Evaluated, right: Evaluated) -> ir.Value:
+        """x / y as x * (1 / y): two roundings; a constant divisor's reciprocal is rounded at compile time."""
+        reciprocal = self._rcp(right)
+        if left.constant == 1.0:
+            return reciprocal
+        return self._arithmetic("mul", left, Evaluated(reciprocal, right.uniform))
+
+    def _rsqrt(self, source: Evaluated) -> ir.Value:
+        return self._rcp(Evaluated(self._sqrt(source), source.uniform))
+
     def _neg(self, source: Evaluated) -> ir.Value:
         return self._arithmetic("mul", source, Evaluated(None, True, -1.0))
 

@@ -200,6 +200,7 @@ class ProductKernel:
             [positions[loop] for loop in loops],
             [access.strides[loop] for loop in loops],
             offset=access.offset,
+            lane_dim=loops.index(lane) if lane is not None and stride else -1,
             lane_stride=stride or 1,
             cols=deep if stride else 1,
         )

@@ -90,7 +90,7 @@ class RowKernel:
                 row(first + at)
 
         self._loop(count // unroll, lambda i: several(start + i.scaled(unroll), unroll))
-        several(start + count - count % unroll, count % unroll)
+        several(start + (count - count % unroll), count % unroll)
 
     def _loop(self, extent: int, body: Callable[[Index], None]) -> None:
         def step(index: Index, _: list[ir.Value]) -> list[ir.Value]:
@@ -111,6 +111,7 @@ class RowKernel:
             [place.positions[loop] for loop in loops],
             [access.strides[loop] for loop in loops],
             offset=access.offset,
+            lane_dim=loops.index(lane) if lane is not None and stride else -1,
             lane_stride=stride or 1,
             cols=place.cols if stride else 1,
         )
@@ -126,6 +127,7 @@ class RowKernel:
             [place.positions[loop] for loop in loops],
             [access.strides[loop] for loop in loops],
             offset=access.offset,
+            lane_dim=loops.index(lane) if lane is not None and stride else -1,
             lane_stride=stride or 1,
             cols=place.cols if stride else 1,
         )

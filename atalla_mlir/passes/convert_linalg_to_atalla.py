@@ -48,7 +48,7 @@ def _convert(function: ir.Operation) -> None:
             [],
             [],
             {
-                "sym_name": string_attr(name),
+                "kernel": string_attr(name),
                 "num_inputs": i64_attr(len(listed.arguments)),
                 "sizes": i64_array_attr([buffer.num_elements for buffer in buffers]),
             },
