@@ -154,7 +154,7 @@ def _spill_costs(
     scalars_cost = 100.0  # a scalar that is not a constant has nowhere to go
     costs: dict[Register, float] = {}
     for register, count in accesses.items():
-        cost = count / ranges.masks[register].bit_count()
+        cost = count / max(1, ranges.masks[register].bit_count())
         if register in temporaries:
             cost = _NEVER
         elif register in constants:

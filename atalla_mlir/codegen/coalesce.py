@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from atalla_mlir.codegen.liveness import bits, live_ranges
 from atalla_mlir.codegen.machine_ir import M0, X0, Block, Function, Inst, Register, physical
-from atalla_mlir.target.registers import ALL_ONES_MASK, RegisterFile
+from atalla_mlir.target.registers import ALL_ONES_MASK, FIRMWARE_TABLE, RegisterFile
 
 M1 = physical(RegisterFile.MASK, ALL_ONES_MASK)
 """All ones by convention, like m0, but in the other bank."""
+_CONSTANT = (M1, physical(RegisterFile.SCALAR, FIRMWARE_TABLE))
 
 
 def copy_source(inst: Inst) -> Register | None:
@@ -64,7 +65,7 @@ class _Classes:
         kept, merged = self.find(first), self.find(second)
         if merged.pinned is not None:
             kept, merged = merged, kept
-        if kept is merged or merged.pinned is not None or kept.is_hard_wired:
+        if kept is merged or merged.pinned is not None or kept.is_hard_wired or kept in _CONSTANT:
             return
         kept_mask, merged_mask = self._masks.get(kept, 0), self._masks.get(merged, 0)
         if kept_mask & merged_mask:

@@ -23,7 +23,7 @@ PACKET = 1
 
 @dataclass(eq=False)
 class DependenceGraph:
-    """`successors[i]` maps the instructions that must follow i to the latency of the edge; `predecessors` mirrors it."""
+    """`successors[i]` maps what must follow instruction i to the latency of the edge; `predecessors` mirrors it."""
 
     insts: Sequence[Inst]
     successors: list[dict[int, int]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Register pressure while a block is being scheduled: how many values each file holds, and what an instruction changes."""
+"""Register pressure while a block is scheduled: how many values each file holds, and what an instruction changes."""
 
 from __future__ import annotations
 

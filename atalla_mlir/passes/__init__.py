@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["PASSES", "find_pass", "is_pass", "load_plugin", "pass_names", "plugin_arguments", "register_pass"]
 
 # name -> "module:Class", in the order of the flow
-PASSES: dict[str, str] = {}
+PASSES: dict[str, str] = {
+    "atalla-emit-packets": "atalla_mlir.passes.emit_packets:EmitPacketsPass",
+}
 
 _extra: dict[str, type[Pass]] = {}
 _plugins: list[str] = []

@@ -1,0 +1,117 @@
+"""`atalla-emit-packets`: `ax01` code in SSA form becomes packets on real registers.
+
+Scheduling and register allocation are one pass because what lies between them is not SSA: loop-carried values share
+registers, and live ranges are as fine as slots of a packet. The algorithms are separate, in `codegen`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from atalla_mlir._mlir import i64_attr, ir
+from atalla_mlir.codegen.allocate import AllocatedFunction, allocate
+from atalla_mlir.codegen.coalesce import coalesce
+from atalla_mlir.codegen.layout import Label, Slot, slot_histogram
+from atalla_mlir.codegen.machine_ir import Register, physical
+from atalla_mlir.codegen.schedule import schedule
+from atalla_mlir.dialects.ax01_builder import Builder
+from atalla_mlir.passes.base import Pass
+from atalla_mlir.passes.machine_functions import FunctionReader
+from atalla_mlir.target.machine import machine
+from atalla_mlir.target.registers import RegisterFile
+
+
+@dataclass(frozen=True)
+class EmitPacketsPass(Pass):
+    """Schedule instructions into packets and allocate registers
+
+    Works on functions in SSA form; a function that holds packets already stays as it is. Attributes on the function
+    report what came of it: packets, filled slots, registers, bank conflicts, spills.
+    """
+
+    name: ClassVar[str] = "atalla-emit-packets"
+    anchor: ClassVar[str] = "ax01.func"
+
+    machine: str = "ax01"
+    """Parameter set whose latencies and units the schedule is made for."""
+
+    def run(self, op: ir.Operation) -> None:
+        if _has_packets(op):
+            return
+        target = machine(self.machine)
+        reader = FunctionReader(op)
+        function = reader.read()
+        coalesce(function)
+        allocated = allocate(schedule(function, target), target)
+        _report(op, allocated)
+        _replace_body(op, allocated, reader.locations)
+
+
+def _has_packets(op: ir.Operation) -> bool:
+    return any(inner.operation.name in ("ax01.packet", "ax01.label") for inner in op.regions[0].blocks[0].operations)
+
+
+def _report(op: ir.Operation, allocated: AllocatedFunction) -> None:
+    statistics, histogram = allocated.statistics, slot_histogram(allocated.items)
+    numbers = {
+        "packets": sum(histogram),
+        "instructions": sum(filled * count for filled, count in enumerate(histogram)),
+        "scalar_registers": statistics.registers_used[RegisterFile.SCALAR],
+        "vector_registers": statistics.registers_used[RegisterFile.VECTOR],
+        "mask_registers": statistics.registers_used[RegisterFile.MASK],
+        "bank_conflict_cycles": statistics.bank_conflict_cycles,
+        "spilled_vectors": statistics.spills.vectors_to_pad,
+        "spilled_masks": statistics.spills.masks_to_scalars,
+        "rematerialised": statistics.spills.rematerialised,
+    }
+    op.attributes["atalla.code"] = ir.DictAttr.get({name: i64_attr(number) for name, number in numbers.items()})
+
+
+def _replace_body(op: ir.Operation, allocated: AllocatedFunction, locations: Sequence[ir.Location]) -> None:
+    block = op.regions[0].blocks[0]
+    for inner in reversed(list(block.operations)):
+        inner.operation.erase()
+    builder = Builder(op.location, ir.InsertionPoint(block))
+    values = _fixed_registers(builder, allocated)
+    for item in allocated.items:
+        if isinstance(item, Label):
+            builder.label(item.name)
+            continue
+        with builder.packet():
+            for slot in item:
+                builder.loc = locations[int(slot.source)] if slot.source is not None else op.location
+                _build_slot(builder, slot, values)
+        builder.loc = op.location
+    ir.Operation.create("ax01.end", loc=op.location, ip=builder.ip)
+
+
+def _fixed_registers(builder: Builder, allocated: AllocatedFunction) -> dict[Register, ir.Value]:
+    """One `ax01.get_register` for each register that the packets read, at the top of the function."""
+    read = {
+        physical(operand.file, value)
+        for item in allocated.items
+        if not isinstance(item, Label)
+        for slot in item
+        for operand, value in zip(slot.op.operands, slot.operands, strict=True)
+        if operand.file is not None and operand.takes_port and isinstance(value, int)
+    }
+    files = list(RegisterFile)
+    ordered = sorted(read, key=lambda register: (files.index(register.file), register.index))
+    return {register: builder.get_register(register.file, register.index) for register in ordered}
+
+
+def _build_slot(builder: Builder, slot: Slot, values: dict[Register, ir.Value]) -> None:
+    arguments: list[ir.Value | int | str] = []
+    into: ir.Type | None = None
+    for operand, value in zip(slot.op.operands, slot.operands, strict=True):
+        if operand.file is None:
+            arguments.append(value)
+            continue
+        assert isinstance(value, int)
+        if operand.takes_port:
+            arguments.append(values[physical(operand.file, value)])
+        if operand.is_written:
+            into = builder.pinned(operand.file, value)
+    builder.build(slot.op.op_name, *arguments, into=into)
