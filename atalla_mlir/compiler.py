@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atalla_mlir import pipeline, translate
-from atalla_mlir.errors import BadInputError
-from atalla_mlir.frontend.capture import Model, capture
+from atalla_mlir.frontend.capture import Model
 from atalla_mlir.frontend.lower import import_plan
 from atalla_mlir.frontend.metadata import StoredValue, annotated_kernels, device_parameters, host_values, metadata
-from atalla_mlir.frontend.partition import Plan, partition, require_device_only
+from atalla_mlir.frontend.partition import Plan, plan_model
 from atalla_mlir.loadable.format import Loadable, Segment
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.machine import machine as find_machine
@@ -35,22 +34,6 @@ def compile_model(
     return compile_plan(plan_model(model, args, kwargs, strict=strict), machine=machine)
 
 
-def plan_model(
-    model: Model,
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] | None = None,
-    *,
-    strict: bool = False,
-) -> Plan:
-    """The first part of `compile_model`: capture and partition."""
-    if not isinstance(args, tuple):
-        raise BadInputError(f"example inputs must be a tuple, got {type(args).__name__}; write (x,) for one input")
-    plan = partition(capture(model, args, kwargs))
-    if strict:
-        require_device_only(plan)
-    return plan
-
-
 def compile_plan(plan: Plan, *, machine: str | Machine = "ax01") -> Loadable:
     """The second part of `compile_model`: import, lower, link."""
     target = machine if isinstance(machine, Machine) else find_machine(machine)
@@ -59,6 +42,11 @@ def compile_plan(plan: Plan, *, machine: str | Machine = "ax01") -> Loadable:
     kernels = annotated_kernels(plan, loadable.meta["kernels"])
     described = {**loadable.meta, **metadata(plan), "kernels": kernels}
     return _with_host_values(dataclasses.replace(loadable, meta=described), host_values(plan))
+
+
+def lower_until(plan: Plan, stage: str, *, machine: Machine) -> Any:
+    """The module that `stage`, one of the pipeline's, leaves."""
+    return pipeline.lower_until(import_plan(plan), device_parameters(plan), machine, stage)
 
 
 def _with_host_values(loadable: Loadable, values: Sequence[StoredValue]) -> Loadable:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import fx
 
-from atalla_mlir.errors import UnsupportedError
-from atalla_mlir.frontend.capture import Captured
+from atalla_mlir.errors import BadInputError, UnsupportedError
+from atalla_mlir.frontend.capture import Captured, Model, capture
 from atalla_mlir.frontend.support import CONSUMES_BOOLEANS, VIEWS, host_reason, keeps_boolean
 
 
@@ -53,6 +54,18 @@ class Plan:
     @property
     def host_steps(self) -> tuple[HostStep, ...]:
         return tuple(step for step in self.steps if isinstance(step, HostStep))
+
+
+def plan_model(
+    model: Model, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None, *, strict: bool = False
+) -> Plan:
+    """Capture and partition; with `strict`, an operation on the host is an error that lists all of them."""
+    if not isinstance(args, tuple):
+        raise BadInputError(f"example inputs must be a tuple, got {type(args).__name__}; write (x,) for one input")
+    plan = partition(capture(model, args, kwargs))
+    if strict:
+        require_device_only(plan)
+    return plan
 
 
 def partition(captured: Captured) -> Plan:

@@ -1,25 +1,192 @@
-"""atalla-compile: a PyTorch model becomes a loadable."""
+"""atalla-compile: a PyTorch model becomes a loadable.
+
+Exit status: 0 success, 1 failed, 2 wrong usage.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atalla_mlir.errors import BadInputError
+from atalla_mlir.tools import command_line, model_argument
+
+if TYPE_CHECKING:
+    from atalla_mlir.frontend.partition import Plan
+    from atalla_mlir.loadable.format import Loadable
+
+PROGRAM = "atalla-compile"
+
+_EXAMPLES = f"""\
+examples:
+  atalla-compile zoo:mlp -o mlp.atalla
+  atalla-compile zoo:mlp --arg hidden=256 --stop-after=import
+  atalla-compile my_model.py:build --strict --json -
+  atalla-compile --list-models
+
+{command_line.EXIT_STATUS_HELP}
+"""
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="atalla-compile")
-    parser.add_argument("model")
-    parser.add_argument("--stop-after", choices=["import"], required=True)
-    options = parser.parse_args()
-    from atalla_mlir import zoo
-    from atalla_mlir.frontend.capture import capture
-    from atalla_mlir.frontend.lower import import_plan
-    from atalla_mlir.frontend.partition import partition
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; the exit status."""
+    return command_line.run(PROGRAM, lambda: _main(argv), debug=command_line.is_debug(argv))
 
-    module, inputs = zoo.build(options.model.removeprefix("zoo:"))
-    imported = import_plan(partition(capture(module, inputs)))
-    print(imported.operation.get_asm(enable_debug_info=True))
-    return 0
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_line.Parser(PROGRAM, "Compile a PyTorch model for the Ax01.", _EXAMPLES)
+    parser.add_argument("model", nargs="?", help=model_argument.HELP)
+    parser.add_argument("-o", dest="output", metavar="FILE", help="the loadable (default NAME.atalla), - is stdout")
+    add_model_options(parser)
+    parser.add_argument(
+        "--stop-after", metavar="STAGE", help="print what a stage leaves: capture, partition, import, ..."
+    )
+    parser.add_argument("--mlir-print-debuginfo", action="store_true", help="print locations with --stop-after")
+    parser.add_argument("--coverage", action="store_true", help="print every operation and where it runs")
+    parser.add_argument("--json", metavar="FILE", help="write the summary and the coverage as JSON, - is stdout")
+    parser.add_argument("--list-models", action="store_true", help="the models of the zoo")
+    return parser
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every tool that compiles a model."""
+    parser.add_argument("--arg", action="append", default=[], metavar="NAME=VALUE", help="an argument of the model")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights and example inputs (default 0)")
+    parser.add_argument("--strict", action="store_true", help="fail when an operation would run on the host")
+    parser.add_argument("--machine", default="ax01", metavar="SET", help="machine parameter set (default ax01)")
+    parser.add_argument("--debug", action="store_true", help="show Python tracebacks of errors")
+    parser.add_argument("--version", action="store_true", help="the versions that matter")
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    options = _parser().parse_args(argv)
+    if options.version:
+        from atalla_mlir.tools.versions import versions
+
+        print(versions(PROGRAM))
+        return command_line.SUCCESS
+    if options.list_models:
+        from atalla_mlir import zoo
+
+        print("\n".join(zoo.describe(name) for name in zoo.names()))
+        return command_line.SUCCESS
+    if options.model is None:
+        raise command_line.UsageError("a model is missing")
+    return _compile(options)
+
+
+def _compile(options: argparse.Namespace) -> int:
+    from atalla_mlir.frontend.partition import plan_model
+    from atalla_mlir.target.machine import machine
+
+    target = machine(options.machine)
+    with command_line.progress() as say:
+        say("loading")
+        arguments = model_argument.parse_factory_arguments(options.arg)
+        loaded = model_argument.load_model(options.model, arguments, seed=options.seed)
+        say(f"capturing {loaded.name}")
+        plan = plan_model(loaded.model, loaded.args, loaded.kwargs, strict=options.strict)
+        if options.stop_after is None:
+            from atalla_mlir import compiler
+
+            say(f"compiling {loaded.name}")
+            loadable = compiler.compile_plan(plan, machine=target)
+    if options.stop_after is not None:
+        _write_text(options.output or "-", _stage(plan, target, options))
+        return command_line.SUCCESS
+    return _finish(options, loaded.name, loadable)
+
+
+def _stage(plan: Plan, target: Any, options: argparse.Namespace) -> str:
+    """What `--stop-after` prints."""
+    if options.stop_after == "capture":
+        return str(plan.captured.graph)
+    if options.stop_after == "partition":
+        return plan_text(plan)
+    if options.stop_after == "import":
+        from atalla_mlir.frontend.lower import import_plan
+
+        module: Any = import_plan(plan)
+    else:
+        from atalla_mlir import compiler
+
+        module = compiler.lower_until(plan, options.stop_after, machine=target)
+    return module.operation.get_asm(enable_debug_info=options.mlir_print_debuginfo)
+
+
+def plan_text(plan: Plan) -> str:
+    """The steps of a plan, one to a line, and below them the coverage table."""
+    from atalla_mlir.frontend.coverage import coverage
+    from atalla_mlir.frontend.partition import DeviceStep
+
+    lines: list[str] = []
+    for step in plan.steps:
+        if isinstance(step, DeviceStep):
+            nodes = " ".join(node.name for node in step.nodes)
+            lines.append(f"device {step.entry}({', '.join(step.inputs)}) -> {', '.join(step.outputs)}: {nodes}")
+        else:
+            lines.append(f"host {step.node.name} = {step.node.target}: {step.reason}")
+    return "\n".join([*lines, "", str(coverage(plan))])
+
+
+def _finish(options: argparse.Namespace, name: str, loadable: Loadable) -> int:
+    from atalla_mlir.frontend.coverage import Coverage
+    from atalla_mlir.loadable.writer import write_loadable
+
+    data = write_loadable(loadable)
+    output = options.output or f"{name}.atalla"
+    if output == "-" and options.json == "-":
+        raise command_line.UsageError("-o - and --json - both want stdout")
+    if output == "-":
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    else:
+        Path(output).write_bytes(data)
+    coverage = Coverage.from_json(loadable.meta["coverage"])
+    if options.json is not None:
+        _write_text(options.json, json.dumps({**_summary(loadable, data), "coverage": coverage.to_json()}, indent=2))
+    if output != "-" and options.json != "-":
+        print(_report(output, loadable, data, str(coverage) if options.coverage else coverage.summary()))
+    return command_line.SUCCESS
+
+
+def _summary(loadable: Loadable, data: bytes) -> dict[str, Any]:
+    code = sum(len(segment.data) for segment in loadable.segments if segment.kind == "code")
+    constants = sum(len(segment.data) for segment in loadable.segments if segment.kind == "data")
+    return {
+        "machine": loadable.machine_name,
+        "entries": [entry.name for entry in loadable.entries],
+        "kernels": len(loadable.meta["kernels"]),
+        "packets": code // 20,
+        "code_bytes": code,
+        "constant_bytes": constants,
+        "file_bytes": len(data),
+        "dram_bytes": loadable.dram_size,
+    }
+
+
+def _report(output: str, loadable: Loadable, data: bytes, coverage: str) -> str:
+    numbers = _summary(loadable, data)
+    return (
+        f"{coverage}\n"
+        f"{output}: {numbers['file_bytes']} bytes for {numbers['machine']}, {numbers['kernels']} kernels in "
+        f"{len(numbers['entries'])} entry points, {numbers['packets']} packets, "
+        f"{numbers['constant_bytes']} bytes of constants"
+    )
+
+
+def _write_text(path: str, text: str) -> None:
+    if path == "-":
+        print(text)
+        return
+    try:
+        Path(path).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise BadInputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
 
 
 if __name__ == "__main__":

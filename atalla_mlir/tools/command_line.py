@@ -1,0 +1,85 @@
+"""What the tools that read models share: usage errors, error reports, exit statuses, progress."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn, TextIO
+
+from atalla_mlir.errors import AtallaError
+
+SUCCESS = 0
+FAILED = 1
+WRONG_USAGE = 2
+DIFFERENT = 3
+"""Exit statuses; DIFFERENT is a run whose verification found a wrong result."""
+
+EXIT_STATUS_HELP = "exit status: 0 success, 1 failed, 2 wrong usage"
+
+
+class UsageError(Exception):
+    """The command line is wrong."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises UsageError where argparse would print and exit."""
+
+    def __init__(self, program: str, description: str, epilog: str) -> None:
+        super().__init__(
+            prog=program,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def run(program: str, body: Callable[[], int], *, debug: bool, stderr: TextIO | None = None) -> int:
+    """The exit status of `body`; an exception becomes one line on stderr (and a traceback with `debug`)."""
+    errors = stderr or sys.stderr
+    try:
+        return body()
+    except UsageError as error:
+        print(f"{program}: error: {error}; see {program} --help", file=errors)
+        return WRONG_USAGE
+    except BrokenPipeError:
+        return FAILED
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=errors)
+        return FAILED
+    except Exception as error:
+        if debug:
+            traceback.print_exc(file=errors)
+        print(f"{program}: error: {_text(error)}", file=errors)
+        return FAILED
+
+
+def is_debug(argv: Sequence[str] | None) -> bool:
+    return "--debug" in (sys.argv[1:] if argv is None else argv)
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, AtallaError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {(error.strerror or str(error)).lower()}"
+    return f"internal error: {type(error).__name__}: {error}; --debug shows where"
+
+
+@contextlib.contextmanager
+def progress(stderr: TextIO | None = None) -> Iterator[Callable[[str], None]]:
+    """A function that says what is being done: on a terminal, a line that changes; elsewhere, nothing."""
+    stream = stderr or sys.stderr
+    if not stream.isatty():
+        yield lambda text: None
+        return
+    from rich.console import Console
+
+    with Console(file=stream).status("") as status:
+        yield lambda text: status.update(text)

@@ -1,0 +1,125 @@
+"""Models as command-line arguments: `zoo:NAME`, `file.py:factory` or `model.pt2`."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from atalla_mlir.errors import BadInputError
+
+HELP = "zoo:NAME, FILE.py:FACTORY (returns module and example inputs) or FILE.pt2"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model and the arguments that it is captured with."""
+
+    name: str
+    model: Any
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+def load_model(argument: str, factory_arguments: Mapping[str, object], *, seed: int = 0) -> LoadedModel:
+    """The model that `argument` names; `factory_arguments` go to the zoo's or the file's factory."""
+    if argument.startswith("zoo:"):
+        return _from_zoo(argument.removeprefix("zoo:"), factory_arguments, seed)
+    if argument.endswith(".pt2"):
+        return _from_exported(Path(argument), factory_arguments)
+    path, colon, function = argument.rpartition(":")
+    if colon and path.endswith(".py"):
+        return _from_file(Path(path), function, factory_arguments, seed)
+    raise BadInputError(f"cannot tell what model '{argument}' is; expected {HELP}")
+
+
+def parse_factory_arguments(texts: Sequence[str]) -> dict[str, object]:
+    """`["dim=64", "name=small"]` as Python values; what is no Python literal is a string."""
+    arguments: dict[str, object] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise BadInputError(f"--arg {text}: expected NAME=VALUE")
+        try:
+            arguments[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            arguments[name] = value
+    return arguments
+
+
+def _from_zoo(name: str, arguments: Mapping[str, object], seed: int) -> LoadedModel:
+    from atalla_mlir import zoo
+
+    module, inputs = zoo.build(name, seed=seed, **arguments)
+    return LoadedModel(name, module, inputs, {})
+
+
+def _from_exported(path: Path, arguments: Mapping[str, object]) -> LoadedModel:
+    import torch
+
+    if arguments:
+        raise BadInputError("an exported model takes no --arg; its shapes are in the file")
+    if not path.is_file():
+        raise BadInputError(f"{path}: no such file")
+    try:
+        exported = torch.export.load(path)
+    except Exception as error:
+        raise BadInputError(f"{path}: not an exported program: {_first_line(error)}") from error
+    if exported.example_inputs is None:
+        raise BadInputError(f"{path}: holds no example inputs; export the model with them")
+    args, kwargs = exported.example_inputs
+    return LoadedModel(path.stem, exported, tuple(args), kwargs)
+
+
+def _from_file(path: Path, function: str, arguments: Mapping[str, object], seed: int) -> LoadedModel:
+    import torch
+
+    factory = getattr(_module(path), function, None)
+    if not callable(factory):
+        raise BadInputError(f"{path}: has no function '{function}'")
+    try:
+        inspect.signature(factory).bind(**arguments)
+    except TypeError as error:
+        raise BadInputError(f"{path}: {function}: {error}") from error
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        built = factory(**arguments)
+    if not isinstance(built, (tuple, list)) or len(built) != 2:
+        raise BadInputError(f"{path}: {function} must return (module, example inputs), got {type(built).__name__}")
+    module, inputs = built
+    if not isinstance(module, (torch.nn.Module, torch.export.ExportedProgram)):
+        raise BadInputError(f"{path}: {function} must return a module first, got {type(module).__name__}")
+    return LoadedModel(function, module, inputs if isinstance(inputs, tuple) else _as_tuple(inputs), {})
+
+
+def _as_tuple(inputs: Any) -> tuple[Any, ...]:
+    return tuple(inputs) if isinstance(inputs, list) else (inputs,)
+
+
+def _module(path: Path) -> ModuleType:
+    """The file as a module, found by its tracebacks and able to import its neighbours, as when run as a script."""
+    if not path.is_file():
+        raise BadInputError(f"{path}: no such file")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    if spec is None or spec.loader is None:
+        raise BadInputError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise BadInputError(f"{path}: {type(error).__name__}: {_first_line(error)}") from error
+    return module
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
