@@ -1,0 +1,391 @@
+"""The oracle: ATen nodes of a captured graph in float64, each with a bound on what the device may store.
+
+One table maps an ATen overload to its rule. A node without a rule is an error, never a guess: what the compiler puts on
+the device and this module cannot judge must not pass.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+
+from atalla_mlir.errors import InternalError
+from atalla_mlir.host import error_bound as eb
+from atalla_mlir.host import sum_bound
+from atalla_mlir.host.error_bound import Array, Bounded
+from atalla_mlir.host.sum_bound import SumPlan
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """The stated bound of a scalar function that the compiler expands into operations of the machine."""
+
+    relative: float
+    absolute: float
+
+
+@dataclass(frozen=True)
+class Plans:
+    """What a kernel records about its arithmetic, by node name."""
+
+    sums: Mapping[str, SumPlan] = field(default_factory=dict)
+    expansions: Mapping[str, Expansion] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, kernel: Mapping[str, Any]) -> Plans:
+        """The `sums` and `expansions` of a row of `meta.kernels`."""
+        sums = {name: SumPlan.from_json(row) for name, row in kernel.get("sums", {}).items()}
+        stated = kernel.get("expansions", {})
+        return cls(sums, {name: Expansion(row["relative"], row["absolute"]) for name, row in stated.items()})
+
+
+NO_PLANS = Plans()
+
+
+def evaluate(
+    nodes: Iterable[fx.Node], env: Mapping[str, Array | Bounded], plans: Plans = NO_PLANS
+) -> dict[str, Bounded]:
+    """Values of `nodes`, which are in the order of their graph, by name; `env` has what they read from outside."""
+    values = {name: value if isinstance(value, Bounded) else eb.exact(value) for name, value in env.items()}
+    results: dict[str, Bounded] = {}
+    for node in nodes:
+        results[node.name] = values[node.name] = _evaluate(node, values, plans)
+    return results
+
+
+def cone(outputs: Sequence[fx.Node], known: Iterable[str]) -> list[fx.Node]:
+    """The operations between the values called `known` and `outputs`, in the order of the graph."""
+    stop = frozenset(known)
+    found: set[fx.Node] = set()
+    pending = list(outputs)
+    while pending:
+        node = pending.pop()
+        # an output is computed even when its name is also that of a value the kernel reads
+        if node in found or node.op != "call_function" or (node.name in stop and node not in outputs):
+            continue
+        found.add(node)
+        pending.extend(node.all_input_nodes)
+    return [node for node in outputs[0].graph.nodes if node in found] if outputs else []
+
+
+def _evaluate(node: fx.Node, values: Mapping[str, Bounded], plans: Plans) -> Bounded:
+    rule = RULES.get(node.target)
+    if rule is None:
+        raise InternalError(f"no oracle for {node.target} ({node.name}): its result on the device cannot be verified")
+    result = rule(_Call(node, values, plans))
+    expected = tuple(node.meta["val"].shape)
+    if result.shape != expected:
+        raise InternalError(f"the oracle of {node.target} ({node.name}) gives shape {result.shape}, not {expected}")
+    return result
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One node with access to the values of its operands."""
+
+    node: fx.Node
+    values: Mapping[str, Bounded]
+    plans: Plans
+
+    def argument(self, index: int, name: str = "", default: Any = None) -> Any:
+        """An argument by position, or by keyword, as the graph spells it."""
+        if index < len(self.node.args):
+            return self.node.args[index]
+        return self.node.kwargs.get(name, default)
+
+    def bounded(self, argument: Any) -> Bounded:
+        """The value of a node or of a number."""
+        if isinstance(argument, fx.Node):
+            if argument.name not in self.values:
+                raise InternalError(f"the oracle of {self.node.name} lacks the value of {argument.name}")
+            return self.values[argument.name]
+        if isinstance(argument, (bool, int, float)):
+            return eb.constant(float(argument))
+        raise InternalError(f"the oracle of {self.node.name} cannot read {argument!r}")
+
+    def operand(self, index: int, name: str = "") -> Bounded:
+        return self.bounded(self.argument(index, name))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.node.meta["val"].shape)
+
+    @property
+    def expansion(self) -> Expansion:
+        stated = self.plans.expansions.get(self.node.name)
+        if stated is None:
+            raise InternalError(f"the kernel of {self.node.name} states no error bound for {self.node.target}")
+        return stated
+
+
+Rule = Callable[[_Call], Bounded]
+
+
+# Pointwise
+
+
+def _unary(function: Callable[[Bounded], Bounded]) -> Rule:
+    return lambda call: function(call.operand(0))
+
+
+def _binary(function: Callable[[Bounded, Bounded], Bounded]) -> Rule:
+    return lambda call: function(call.operand(0), call.operand(1))
+
+
+def _scaled(function: Callable[[Bounded, Bounded], Bounded]) -> Rule:
+    """`function(x, alpha * y)`, as add and sub have it."""
+
+    def rule(call: _Call) -> Bounded:
+        alpha = call.argument(2, "alpha", 1)
+        right = call.operand(1)
+        return function(call.operand(0), right if alpha == 1 else eb.multiply(right, eb.constant(float(alpha))))
+
+    return rule
+
+
+def _reversed_subtract(call: _Call) -> Bounded:
+    alpha = call.argument(2, "alpha", 1)
+    left = call.operand(0)
+    return eb.subtract(call.operand(1), left if alpha == 1 else eb.multiply(left, eb.constant(float(alpha))))
+
+
+def _divide(call: _Call) -> Bounded:
+    divisor = call.argument(1)
+    if not isinstance(divisor, fx.Node):
+        return eb.multiply(call.operand(0), eb.constant_reciprocal(float(divisor)))
+    if divisor.target is aten.full.default:
+        return eb.multiply(call.operand(0), eb.constant_reciprocal(float(divisor.args[1])))  # pyright: ignore
+    return eb.divide(call.operand(0), call.bounded(divisor))
+
+
+def _clamp(call: _Call) -> Bounded:
+    result = call.operand(0)
+    low, high = call.argument(1, "min"), call.argument(2, "max")
+    result = result if low is None else eb.maximum(result, call.bounded(low))
+    return result if high is None else eb.minimum(result, call.bounded(high))
+
+
+def _clamp_max(call: _Call) -> Bounded:
+    return eb.minimum(call.operand(0), call.operand(1, "max"))
+
+
+def _clamp_min(call: _Call) -> Bounded:
+    return eb.maximum(call.operand(0), call.operand(1, "min"))
+
+
+def _relu(call: _Call) -> Bounded:
+    return eb.maximum(call.operand(0), eb.exact(0.0))
+
+
+def _power(call: _Call) -> Bounded:
+    exponent = call.argument(1)
+    base = call.operand(0)
+    if exponent == 0.5:
+        return eb.square_root(base)
+    if exponent == -0.5:
+        return eb.reciprocal_root(base)
+    if not isinstance(exponent, (int, float)) or exponent != int(exponent) or exponent == 0:
+        raise InternalError(f"no oracle for the power {exponent} of {call.node.name}")
+    positive = eb.power(base, abs(int(exponent)))
+    return positive if exponent > 0 else eb.reciprocal(positive)
+
+
+def _compare(relation: Callable[[Any, Any], Any]) -> Rule:
+    return lambda call: eb.compare(relation, call.operand(0), call.operand(1))
+
+
+def _select(call: _Call) -> Bounded:
+    condition, yes, no = (call.operand(index) for index in range(3))
+    return eb.select(condition, yes, no)
+
+
+def _expanded(function: Callable[[Array], Array], lipschitz: float | None = None) -> Rule:
+    def rule(call: _Call) -> Bounded:
+        stated = call.expansion
+        return eb.expanded(
+            function, call.operand(0), relative=stated.relative, absolute=stated.absolute, lipschitz=lipschitz
+        )
+
+    return rule
+
+
+def _sigmoid(x: Array) -> Array:
+    with np.errstate(all="ignore"):
+        return np.where(x >= 0, 1 / (1 + np.exp(-x)), np.exp(x) / (1 + np.exp(x)))
+
+
+def _error_function(x: Array) -> Array:
+    return torch.erf(torch.from_numpy(np.asarray(x))).numpy()
+
+
+# Products and reductions
+
+
+def _product(call: _Call) -> Bounded:
+    return sum_bound.contraction(call.operand(0), call.operand(1), call.plans.sums.get(call.node.name))
+
+
+def _reduced_dims(call: _Call, rank: int) -> tuple[int, ...]:
+    dims = call.argument(1, "dim", None)
+    chosen = [dims] if isinstance(dims, int) else dims or range(rank)
+    return tuple(dim % rank for dim in chosen) if rank else ()
+
+
+def _sum(call: _Call) -> Bounded:
+    operand = call.operand(0)
+    dims = _reduced_dims(call, len(operand.shape))
+    if not dims:
+        return operand
+    kept = [dim for dim in range(len(operand.shape)) if dim not in dims]
+    rows = operand.moved(lambda array: array.transpose(*kept, *dims).reshape([*(array.shape[d] for d in kept), -1]))
+    total = sum_bound.reduction(rows, call.plans.sums.get(call.node.name))
+    return total.moved(lambda array: array.reshape(call.shape))
+
+
+def _extreme(choose: Callable[[Bounded, Bounded], Bounded]) -> Rule:
+    """amax and amin, folded in halves: the result is an element, so the order does not matter."""
+
+    def rule(call: _Call) -> Bounded:
+        operand = call.operand(0)
+        for dim in _reduced_dims(call, len(operand.shape)):
+            operand = _fold(choose, operand, dim)
+        return operand.moved(lambda array: array.reshape(call.shape))
+
+    return rule
+
+
+def _fold(choose: Callable[[Bounded, Bounded], Bounded], operand: Bounded, dim: int) -> Bounded:
+    moved = operand.moved(lambda array: np.moveaxis(array, dim, 0))
+    while (length := moved.shape[0]) > 1:
+        half = length // 2
+        folded = choose(moved.moved(lambda a, h=half: a[:h]), moved.moved(lambda a, h=half: a[h : 2 * h]))
+        rest = moved.moved(lambda a, h=half: a[2 * h :])
+        moved = eb.concatenate([folded, rest], 0) if length % 2 else folded
+    return moved.moved(lambda array: np.moveaxis(array, 0, dim))
+
+
+# Moves: PyTorch itself moves the elements of values and errors, so no rule of shapes is written twice.
+
+
+def _move(call: _Call) -> Bounded:
+    if any(isinstance(item, fx.Node) for item in call.node.all_input_nodes[1:]):
+        raise InternalError(f"the oracle of {call.node.name} cannot move elements by a shape computed at run time")
+    arguments = call.node.args[1:]
+
+    def move(array: Array) -> Array:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        return call.node.target(tensor, *arguments, **call.node.kwargs).numpy()  # pyright: ignore
+
+    return call.operand(0).moved(move)
+
+
+def _same(call: _Call) -> Bounded:
+    return call.operand(0)
+
+
+def _concatenate(call: _Call) -> Bounded:
+    # PyTorch skips empty tensors of rank 1 in a concatenation
+    parts = [part for part in map(call.bounded, call.argument(0)) if part.shape != (0,)]
+    return eb.concatenate(parts, call.argument(1, "dim", 0))
+
+
+def _pad(call: _Call) -> Bounded:
+    amounts = list(call.argument(1, "pad"))
+    fill = eb.constant(float(call.argument(3 if call.node.target is aten.pad.default else 2, "value", 0.0) or 0.0))
+    operand = call.operand(0)
+
+    def move(array: Array, value: Array) -> Array:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        return aten.constant_pad_nd.default(tensor, amounts, float(value)).numpy()
+
+    return Bounded(move(operand.value, fill.value), move(operand.error, fill.error))
+
+
+def _full(call: _Call) -> Bounded:
+    index = 0 if call.node.target is aten.scalar_tensor.default else 1
+    fill = eb.constant(float(call.argument(index, "fill_value")))
+    return fill.moved(lambda array: np.full(call.shape, array))
+
+
+_MOVES = (
+    aten.view.default,
+    aten._unsafe_view.default,
+    aten.reshape.default,
+    aten.expand.default,
+    aten.permute.default,
+    aten.transpose.int,
+    aten.t.default,
+    aten.squeeze.dim,
+    aten.squeeze.dims,
+    aten.squeeze.default,
+    aten.unsqueeze.default,
+    aten.slice.Tensor,
+    aten.select.int,
+    aten.repeat.default,
+)
+
+RULES: Mapping[Any, Rule] = MappingProxyType(
+    {
+        **dict.fromkeys(_MOVES, _move),
+        **dict.fromkeys((aten.clone.default, aten.alias.default, aten.detach.default, aten._to_copy.default), _same),
+        aten.cat.default: _concatenate,
+        aten.constant_pad_nd.default: _pad,
+        aten.pad.default: _pad,
+        aten.full.default: _full,
+        aten.scalar_tensor.default: _full,
+        aten.mm.default: _product,
+        aten.bmm.default: _product,
+        aten.sum.dim_IntList: _sum,
+        aten.amax.default: _extreme(eb.maximum),
+        aten.amin.default: _extreme(eb.minimum),
+        aten.add.Tensor: _scaled(eb.add),
+        aten.add.Scalar: _scaled(eb.add),
+        aten.sub.Tensor: _scaled(eb.subtract),
+        aten.sub.Scalar: _scaled(eb.subtract),
+        aten.rsub.Scalar: _reversed_subtract,
+        aten.mul.Tensor: _binary(eb.multiply),
+        aten.mul.Scalar: _binary(eb.multiply),
+        aten.div.Tensor: _divide,
+        aten.div.Scalar: _divide,
+        aten.div.Tensor_mode: _divide,
+        aten.neg.default: _unary(eb.negate),
+        aten.abs.default: _unary(eb.absolute),
+        aten.relu.default: _relu,
+        aten.exp.default: _unary(eb.exponential),
+        aten.sqrt.default: _unary(eb.square_root),
+        aten.rsqrt.default: _unary(eb.reciprocal_root),
+        aten.reciprocal.default: _unary(eb.reciprocal),
+        aten.pow.Tensor_Scalar: _power,
+        aten.maximum.default: _binary(eb.maximum),
+        aten.minimum.default: _binary(eb.minimum),
+        aten.clamp.default: _clamp,
+        aten.clamp_min.default: _clamp_min,
+        aten.clamp_max.default: _clamp_max,
+        aten.where.self: _select,
+        **{
+            overload: _compare(relation)
+            for name, relation in (
+                ("eq", operator.eq),
+                ("ne", operator.ne),
+                ("lt", operator.lt),
+                ("le", operator.le),
+                ("gt", operator.gt),
+                ("ge", operator.ge),
+            )
+            for overload in (getattr(aten, name).Tensor, getattr(aten, name).Scalar)
+        },
+        aten.sigmoid.default: _expanded(_sigmoid),
+        aten.tanh.default: _expanded(np.tanh),
+        aten.erf.default: _expanded(_error_function),
+        aten.log.default: _expanded(np.log),
+    }
+)

@@ -1,0 +1,167 @@
+"""Error bounds of sums: contractions in 32-deep slices and reductions, in the order in which the kernel adds.
+
+A plan says how a kernel sums. What it says about the order is used: the partial sums that really occur are computed in
+float64 and each rounding is charged on one of them. Machine reference 4.7 is the default of contractions. A sum whose
+order is not recorded gets the bound that holds for every order of the same depth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from atalla_mlir.errors import InternalError
+from atalla_mlir.host.error_bound import TINY, TREE_TINY, TREE_UNIT, UNIT, Array, Bounded, add, rounded, settled
+
+LANES = 32
+MAX_SEQUENTIAL = 32
+"""Terms in a row before a second level of sums starts (machine reference 4.7)."""
+
+
+@dataclass(frozen=True)
+class SumPlan:
+    """How a kernel sums one axis."""
+
+    kind: str
+    """slices: `gemm.vv` on 32 consecutive terms, slice results added; lanes: term i in lane i mod 32, then `rsum`;
+    rows: one term after the other; any: unknown order."""
+    block: int
+    """Terms (rows), chunks (lanes) or slices added in sequence; the sums of blocks are then added in sequence."""
+    depth: int = 0
+    """any: the largest number of roundings that one term goes through."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("slices", "lanes", "rows", "any"):
+            raise InternalError(f"unknown kind of sum '{self.kind}'")
+        if self.block < 1:
+            raise InternalError(f"a sum in blocks of {self.block}; at least 1 is expected")
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> SumPlan:
+        """A plan as `meta.kernels[i].sums` records it."""
+        return cls(row["kind"], int(row.get("block", MAX_SEQUENTIAL)), int(row.get("depth", 0)))
+
+
+def default_block(num_terms: int) -> int:
+    """All terms in sequence up to 32 of them, beyond that blocks of about the square root."""
+    return max(num_terms, 1) if num_terms <= MAX_SEQUENTIAL else math.isqrt(num_terms - 1) + 1
+
+
+def contraction_plan(depth: int) -> SumPlan:
+    """The plan of a contraction over `depth` terms that machine reference 4.7 asks for."""
+    return SumPlan("slices", default_block(-(-depth // LANES)))
+
+
+def contraction(left: Bounded, right: Bounded, plan: SumPlan | None = None) -> Bounded:
+    """[..., M, K] x [..., K, N] on the systolic array."""
+    depth = left.shape[-1]
+    plan = plan or contraction_plan(depth)
+    if plan.kind == "any":
+        return _contraction_in_any_order(left, right, plan)
+    if plan.kind != "slices":
+        raise InternalError(f"a contraction summed as '{plan.kind}'; 'slices' is expected")
+    starts = range(0, depth, LANES)
+    slices = (_slice(left, right, slice(start, start + LANES)) for start in starts)
+    return _in_blocks(slices, plan.block)
+
+
+def reduction(terms: Bounded, plan: SumPlan | None = None) -> Bounded:
+    """Sum over the last axis."""
+    if plan is None or plan.kind == "any":
+        return _reduction_in_any_order(terms, plan.depth if plan else 0)
+    if plan.kind == "lanes":
+        return lane_sum(_in_blocks(_chunks(terms), plan.block))
+    if plan.kind == "rows":
+        return _in_blocks((_term(terms, index) for index in range(terms.shape[-1])), plan.block)
+    raise InternalError(f"a reduction summed as '{plan.kind}'; 'lanes' or 'rows' is expected")
+
+
+def lane_sum(lanes: Bounded) -> Bounded:
+    """`rsum.vi` over the last axis: a tree of float32 additions over 32 lanes, rounded once."""
+    with np.errstate(all="ignore"):
+        magnitude = np.abs(lanes.value).sum(-1)
+        propagated = lanes.error.sum(-1)
+        tree = TREE_UNIT * (magnitude + propagated)
+        return rounded(lanes.value.sum(-1), propagated + np.where(np.isfinite(tree), tree, 0.0))
+
+
+def _in_blocks(terms: Any, block: int) -> Bounded:
+    """Terms added in sequence by BF16 additions in blocks of `block`; the sums of blocks added likewise."""
+    total: Bounded | None = None
+    partial: Bounded | None = None
+    for count, term in enumerate(terms):
+        if partial is not None and count % block == 0:
+            total = partial if total is None else add(total, partial)
+            partial = None
+        partial = term if partial is None else add(partial, term)
+    if partial is None:
+        raise InternalError("a sum without terms")
+    return partial if total is None else add(total, partial)
+
+
+def _slice(left: Bounded, right: Bounded, depth: slice) -> Bounded:
+    """`gemm.vv` on one slice of the depth: exact products, a float32 tree, one rounding."""
+    a, b = left.value[..., depth], right.value[..., depth, :]
+    with np.errstate(all="ignore"):
+        value = a @ b
+        propagated = _product_error(a, left.error[..., depth], b, right.error[..., depth, :])
+        # |a| @ |b| is at most the product of the norms, which costs no second matrix product
+        norms = np.linalg.norm(a, axis=-1)[..., :, None] * np.linalg.norm(b, axis=-2)[..., None, :]
+        tree = TREE_UNIT * (norms + propagated) + TREE_TINY
+        return rounded(value, propagated + np.where(np.isfinite(tree), tree, 0.0))
+
+
+def _product_error(a: Array, a_error: Array, b: Array, b_error: Array) -> Array:
+    """Bound on |(a + da) @ (b + db) - a @ b|."""
+    shape = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    total = np.zeros((*shape, a.shape[-2], b.shape[-1]))
+    if a_error.any():
+        total = total + a_error @ (np.abs(b) + b_error)
+    if b_error.any():
+        total = total + np.abs(a) @ b_error
+    return np.where(np.isnan(total), np.inf, total)
+
+
+def _chunks(terms: Bounded) -> Any:
+    """The last axis in chunks of 32 lanes; lanes without a term hold zero."""
+    length = terms.shape[-1]
+    padding = [(0, 0)] * (len(terms.shape) - 1) + [(0, -length % LANES)]
+    padded = terms.moved(lambda array: np.pad(array, padding))
+    for start in range(0, length, LANES):
+        yield padded.moved(lambda array, start=start: array[..., start : start + LANES])
+
+
+def _term(terms: Bounded, index: int) -> Bounded:
+    return terms.moved(lambda array: array[..., index])
+
+
+def _contraction_in_any_order(left: Bounded, right: Bounded, plan: SumPlan) -> Bounded:
+    with np.errstate(all="ignore"):
+        value = left.value @ right.value
+        propagated = _product_error(left.value, left.error, right.value, right.error)
+        magnitude = np.abs(left.value) @ np.abs(right.value) + propagated
+        return _any_order(value, propagated, magnitude, plan.depth or _depth(-(-left.shape[-1] // LANES)))
+
+
+def _reduction_in_any_order(terms: Bounded, depth: int) -> Bounded:
+    with np.errstate(all="ignore"):
+        propagated = terms.error.sum(-1)
+        magnitude = np.abs(terms.value).sum(-1) + propagated
+        return _any_order(terms.value.sum(-1), propagated, magnitude, depth or _depth(terms.shape[-1]))
+
+
+def _depth(num_terms: int) -> int:
+    """Roundings that one term goes through when sums follow machine reference 4.7, lane reduction included."""
+    block = default_block(num_terms)
+    return block + -(-num_terms // block) + 1
+
+
+def _any_order(value: Array, propagated: Array, magnitude: Array, depth: int) -> Bounded:
+    """Each term takes part in at most `depth` rounded sums, none larger than the sum of magnitudes."""
+    growth = (1 + UNIT + TREE_UNIT) ** depth - 1
+    rounding = growth * magnitude + depth * (TINY + TREE_TINY)
+    return settled(value, propagated, np.where(np.isfinite(value), rounding, 0.0))
