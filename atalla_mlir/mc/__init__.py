@@ -1,0 +1,1 @@
+"""Machine code: encoding, decoding, assembly text and the image files of the existing emulator."""

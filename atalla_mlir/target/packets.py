@@ -1,0 +1,124 @@
+"""Which instructions may share a packet (machine reference 5.1 to 5.3)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from atalla_mlir.target.encoding import SLOTS
+from atalla_mlir.target.isa import LANE_OPS_PER_PACKET, LANE_UNITS, UNIT_LIMITS, Instruction, Operand, Unit
+from atalla_mlir.target.registers import FILES, HARD_WIRED, RegisterFile
+
+SlotContent = tuple[Instruction, tuple[int, ...]]
+"""An instruction and its operands in the table's order; register numbers and immediates as integers."""
+
+
+def packet_violations(slots: Sequence[SlotContent]) -> tuple[str, ...]:
+    """Why `slots` (slot 0 first, empty slots left out) must not be one packet; nothing when they may.
+
+    Checks dependences between slots (5.1 rules 1 and 2), units and read ports (5.2). Whether two slots touch the same
+    memory is known only when the packet runs.
+    """
+    found: list[str] = []
+    if len(slots) > SLOTS:
+        found.append(f"{len(slots)} instructions in a packet of {SLOTS} slots")
+    found.extend(_dependences(slots))
+    found.extend(_unit_overuse(slots))
+    found.extend(_port_overuse(slots))
+    return tuple(found)
+
+
+def _registers(slot: SlotContent, *, written: bool) -> list[tuple[RegisterFile, int]]:
+    instruction, operands = slot
+    return [
+        (operand.file, number)
+        for operand, number in zip(instruction.operands, operands, strict=True)
+        if operand.file is not None and number != HARD_WIRED and (operand.is_written if written else operand.is_read)
+    ]
+
+
+def _dependences(slots: Sequence[SlotContent]) -> list[str]:
+    found: list[str] = []
+    writers: dict[tuple[RegisterFile, int], int] = {}
+    for at, slot in enumerate(slots):
+        name = slot[0].mnemonic
+        for register in _registers(slot, written=False):
+            if register in writers:
+                found.append(f"slot {at} ({name}) reads {_text(register)}, which slot {writers[register]} writes")
+        for register in _registers(slot, written=True):
+            if register in writers:
+                found.append(f"slots {writers[register]} and {at} ({name}) both write {_text(register)}")
+            writers.setdefault(register, at)
+    return found
+
+
+def _text(register: tuple[RegisterFile, int]) -> str:
+    return f"{register[0].value}{register[1]}"
+
+
+def _unit_key(slot: SlotContent) -> tuple[Unit, int]:
+    """The unit that a slot takes; a pad's load/store unit is told from the others by the pad's number."""
+    instruction, operands = slot
+    if instruction.unit is not Unit.VLSU:
+        return instruction.unit, 0
+    return instruction.unit, operands[_position(instruction, "sid")]
+
+
+def _position(instruction: Instruction, name: str) -> int:
+    return next(at for at, operand in enumerate(instruction.operands) if operand.name == name)
+
+
+def _unit_overuse(slots: Sequence[SlotContent]) -> list[str]:
+    found: list[str] = []
+    counts = Counter(_unit_key(slot) for slot in slots)
+    for (unit, pad), count in counts.items():
+        limit = UNIT_LIMITS.get(unit)
+        if limit is not None and count > limit:
+            where = f" of pad {pad}" if unit is Unit.VLSU else ""
+            found.append(f"{count} instructions for unit {unit.name}{where}, which takes {limit}")
+    lanes = sum(count for (unit, _), count in counts.items() if unit in LANE_UNITS)
+    if lanes > LANE_OPS_PER_PACKET:
+        found.append(f"{lanes} lane operations, at most {LANE_OPS_PER_PACKET}")
+    return found
+
+
+def _ports(slots: Sequence[SlotContent], file: RegisterFile) -> list[int]:
+    """Numbers of the registers of `file` that the packet reads, duplicates and register 0 included."""
+    return [
+        number
+        for instruction, operands in slots
+        for operand, number in zip(instruction.operands, operands, strict=True)
+        if _takes(operand, file)
+    ]
+
+
+def _takes(operand: Operand, file: RegisterFile) -> bool:
+    return operand.file is file and operand.takes_port
+
+
+def _port_overuse(slots: Sequence[SlotContent]) -> list[str]:
+    found: list[str] = []
+    for file, shape in FILES.items():
+        count = len(_ports(slots, file))
+        if count > shape.read_ports:
+            found.append(f"{count} reads of {file.name.lower()} registers, at most {shape.read_ports}")
+    return found
+
+
+def lane_unit_conflict(slots: Sequence[SlotContent]) -> bool:
+    """Whether two lane operations of one unit share the packet: legal, but only one can start at a time.
+
+    Compares and reductions use the ALU.
+    """
+    units = [slot[0].unit for slot in slots if slot[0].unit in LANE_UNITS]
+    folded = [Unit.LANE_ALU if unit is Unit.REDUCTION else unit for unit in units]
+    return len(set(folded)) != len(folded)
+
+
+def bank_conflict_cycles(slots: Sequence[SlotContent]) -> int:
+    """Cycles that the packet issues late: reads of the busiest bank of any file when two or more, else 0 (5.3)."""
+    busiest = 0
+    for file, shape in FILES.items():
+        banks = Counter(number % shape.banks for number in _ports(slots, file))
+        busiest = max(busiest, *banks.values(), 0)
+    return busiest if busiest >= 2 else 0
