@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import io
+import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import torch_mlir.dialects
 from torch_mlir import _mlir_libs, ir, rewrite
 from torch_mlir._mlir_libs._mlir import globals as _bindings
 from torch_mlir.dialects import arith, builtin, ext, func, irdl, linalg, math, memref, scf, tensor
@@ -35,6 +37,7 @@ __all__ = [
     "context",
     "create_op",
     "dense_to_numpy",
+    "dialect_names",
     "ext",
     "f32_attr",
     "file_position",
@@ -81,6 +84,14 @@ def context(*, allow_unregistered_dialects: bool = False) -> ir.Context:
         for name in DIALECTS:
             importlib.import_module(f"{DIALECT_PACKAGE}.{name}").load()
     return new
+
+
+def dialect_names() -> tuple[str, ...]:
+    """The dialects that a new context reads, ours first; the bindings only tell whether a given one is loaded."""
+    with_bindings = {module.name for module in pkgutil.iter_modules(torch_mlir.dialects.__path__)}
+    loaded = context()
+    upstream = sorted(name for name in with_bindings | {"tm_tensor", "torch_c"} if loaded.is_dialect_loaded(name))
+    return (*DIALECTS, *upstream)
 
 
 def _register_torch_dialects(new: ir.Context) -> None:

@@ -1,5 +1,9 @@
 """Configuration of lit: `lit test` runs the IR tests."""
 
+# lit puts `config` into the globals of this file
+# ruff: noqa: F821
+# pyright: reportUndefinedVariable=false
+
 import os
 import sysconfig
 from pathlib import Path

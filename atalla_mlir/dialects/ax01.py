@@ -36,6 +36,7 @@ from atalla_mlir.dialects.ax01_registers import (
 )
 from atalla_mlir.dialects.dialect_base import load_once
 from atalla_mlir.target.encoding import SLOTS
+from atalla_mlir.target.packets import packet_violations
 
 __all__ = [
     "INSTRUCTION_OPS",
@@ -216,8 +217,6 @@ class PacketOp(Ax01.Operation, name="packet", traits=[ir.NoTerminatorTrait]):
                 slots.append((instruction, tuple(0 if isinstance(item, str) else item for item in operands)))
         if len(slots) > SLOTS:
             return fail(self, f"holds {len(slots)} instructions, at most {SLOTS} fit")
-        from atalla_mlir.target.packets import packet_violations
-
         violations = packet_violations(slots)
         return not violations or fail(self, "; ".join(violations))
 

@@ -56,7 +56,7 @@ class InProcessTest(lit.formats.ShTest):
         super().__init__(execute_external=False)
 
     def execute(self, test: Any, litConfig: Any) -> Any:  # noqa: N803 (lit's name)
-        script = lit.TestRunner.parseIntegratedTestScript(test)
+        script: Any = lit.TestRunner.parseIntegratedTestScript(test)
         if isinstance(script, lit.Test.Result):
             return script
         try:

@@ -139,7 +139,7 @@ def _information(options: argparse.Namespace, parser: argparse.ArgumentParser) -
         return opt_listings.versions(PROGRAM)
     if options.list_passes:
         return opt_listings.passes_table()
-    return opt_listings.dialects() if options.show_dialects else None
+    return f"Available Dialects: {', '.join(_mlir.dialect_names())}" if options.show_dialects else None
 
 
 def _pipeline(options: argparse.Namespace, rest: Sequence[str], parser: argparse.ArgumentParser) -> str:

@@ -1,14 +1,10 @@
-"""What atalla-opt tells about itself: passes, dialects, versions."""
+"""What atalla-opt tells about itself: passes and versions."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import pkgutil
 import platform
 
-import torch_mlir.dialects
-
-from atalla_mlir import _mlir
 from atalla_mlir.passes import find_pass, pass_names
 from atalla_mlir.passes.base import documented_options, summary
 from atalla_mlir.version import VERSION
@@ -25,14 +21,6 @@ def passes_table() -> str:
             default = str(option.default).lower() if isinstance(option.default, bool) else repr(option.default)
             lines.append(f"    {option.name:30} {option.help} (default {default})")
     return "\n".join(["passes (upstream's can be used too):", *lines])
-
-
-def dialects() -> str:
-    """The names of the dialects that can be read, ours first."""
-    with_bindings = {module.name for module in pkgutil.iter_modules(torch_mlir.dialects.__path__)}
-    loaded = _mlir.context()
-    upstream = sorted(name for name in with_bindings | {"tm_tensor", "torch_c"} if loaded.is_dialect_loaded(name))
-    return f"Available Dialects: {', '.join([*_mlir.DIALECTS, *upstream])}"
 
 
 def versions(program: str) -> str:
