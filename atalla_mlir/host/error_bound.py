@@ -109,7 +109,9 @@ def settled(value: Array, propagated: Array, rounding: Array | float = 0.0) -> B
 def rounded(value: Array, propagated: Array) -> Bounded:
     """A result that is rounded to BF16 once: the device's own exact result lies within `propagated` of `value`."""
     magnitude = np.abs(value) + propagated
-    return settled(value, propagated, np.where(np.isfinite(value), UNIT * magnitude + TINY, 0.0))
+    # zero without doubt is stored as zero
+    rounding = np.where(magnitude > 0, UNIT * magnitude + TINY, 0.0)
+    return settled(value, propagated, np.where(np.isfinite(value), rounding, 0.0))
 
 
 def _times(left: Array, right: Array) -> Array:

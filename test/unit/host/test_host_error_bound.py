@@ -1,4 +1,4 @@
-"""Every result of an emulated device lies within its bound: on random values of all magnitudes, and after chains of operations."""
+"""Every result of an emulated device lies within its bound, on random values of all magnitudes."""
 
 from __future__ import annotations
 
