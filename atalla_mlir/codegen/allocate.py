@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from atalla_mlir.codegen.coalesce import M1, copy_source
+from atalla_mlir.codegen.coalesce import copy_source
 from atalla_mlir.codegen.colouring import BankGraph, Colouring
 from atalla_mlir.codegen.layout import Item, Label, Slot, expand_long_branches
 from atalla_mlir.codegen.liveness import LiveRanges, bits, live_ranges
-from atalla_mlir.codegen.machine_ir import M0, Inst, Register, control_flow
+from atalla_mlir.codegen.machine_ir import M0, M1, Inst, Register, control_flow
 from atalla_mlir.codegen.schedule import ScheduledFunction
 from atalla_mlir.codegen.spill import Packets, Spiller, SpillStatistics, constant_definitions
 from atalla_mlir.errors import InternalError
-from atalla_mlir.target.isa import Role
+from atalla_mlir.target.isa import Instruction, Role
 from atalla_mlir.target.machine import Machine
+from atalla_mlir.target.packets import bank_conflict_cycles
 from atalla_mlir.target.registers import ALL_ONES_MASK, FILES, FIRMWARE_TABLE, HARD_WIRED, LINK, RegisterFile
 
 RESERVED: Mapping[RegisterFile, frozenset[int]] = {
@@ -186,8 +187,13 @@ def _finish(
         file: len({number for register, number in numbers.items() if register.file is file}) for file in RegisterFile
     }
     final = tuple(expand_long_branches(items))
-    conflicts = sum(bank_conflict_cycles(item) for item in final if not isinstance(item, Label))
+    conflicts = sum(bank_conflict_cycles(_contents(item)) for item in final if not isinstance(item, Label))
     return AllocatedFunction(name, final, AllocationStatistics(used, conflicts, removed_copies, spills))
+
+
+def _contents(packet: Sequence[Slot]) -> list[tuple[Instruction, tuple[int, ...]]]:
+    """A packet with 0 for labels, which decide neither legality nor bank conflicts."""
+    return [(slot.op, tuple(value if isinstance(value, int) else 0 for value in slot.operands)) for slot in packet]
 
 
 def _slot(inst: Inst, numbers: Mapping[Register, int]) -> Slot:
@@ -224,16 +230,3 @@ def _mask_reads(slot: Slot) -> list[int]:
         for position, operand in enumerate(slot.op.operands)
         if operand.file is RegisterFile.MASK and operand.role in (Role.READ, Role.PORT)
     ]
-
-
-def bank_conflict_cycles(slots: Sequence[Slot]) -> int:
-    """Cycles by which a packet issues late because one bank of a file has k >= 2 reads: k (5.3)."""
-    worst = 1
-    for file, shape in FILES.items():
-        reads = [0] * shape.banks
-        for slot in slots:
-            for operand, value in zip(slot.op.operands, slot.operands, strict=True):
-                if operand.file is file and operand.takes_port and isinstance(value, int):
-                    reads[value % shape.banks] += 1
-        worst = max(worst, *reads)
-    return worst if worst > 1 else 0

@@ -7,11 +7,9 @@ produces. Loops come first: a copy removed there is saved in every iteration.
 from __future__ import annotations
 
 from atalla_mlir.codegen.liveness import bits, live_ranges
-from atalla_mlir.codegen.machine_ir import M0, X0, Block, Function, Inst, Register, physical
-from atalla_mlir.target.registers import ALL_ONES_MASK, FIRMWARE_TABLE, RegisterFile
+from atalla_mlir.codegen.machine_ir import M0, M1, X0, Block, Function, Inst, Register, physical
+from atalla_mlir.target.registers import FIRMWARE_TABLE, RegisterFile
 
-M1 = physical(RegisterFile.MASK, ALL_ONES_MASK)
-"""All ones by convention, like m0, but in the other bank."""
 _CONSTANT = (M1, physical(RegisterFile.SCALAR, FIRMWARE_TABLE))
 
 

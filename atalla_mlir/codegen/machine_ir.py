@@ -15,7 +15,7 @@ from functools import cache
 from atalla_mlir.errors import InternalError
 from atalla_mlir.target.encoding import DmaShape
 from atalla_mlir.target.isa import Format, Instruction, Role, Unit
-from atalla_mlir.target.registers import FILES, HARD_WIRED, RegisterFile
+from atalla_mlir.target.registers import ALL_ONES_MASK, FILES, HARD_WIRED, RegisterFile
 
 ANY_OBJECT = "*"
 """`MemoryRef.object` of an access that may touch anything in its space."""
@@ -48,6 +48,8 @@ def physical(file: RegisterFile, number: int) -> Register:
 
 
 X0, V0, M0 = (physical(file, HARD_WIRED) for file in RegisterFile)
+M1 = physical(RegisterFile.MASK, ALL_ONES_MASK)
+"""All ones by convention, like m0, but in the other bank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,8 @@ class Block:
 class SpillArea:
     """Where registers go that do not fit: `rows` rows of `pad` from byte address x[`base`], in units of one register.
 
-    The area is the function's own: nothing else touches these rows.
+    The area is the function's own: nothing else touches these rows. The instruction that writes `base` ends its block,
+    so that all code after it may spill, however it is scheduled.
     """
 
     pad: int
@@ -284,8 +287,18 @@ class Function:
                     raise InternalError(f"{where}: a control instruction must be the last of its block")
                 if inst.target is not None and not inst.is_call and inst.target not in defined:
                     raise InternalError(f"{where}: label {inst.target} is not defined in the function")
+        self._verify_spill_area()
         if self.blocks and not _ends_flow(self.blocks[-1].control):
             raise InternalError(f"function {self.name}: control runs off the end of the last block")
+
+    def _verify_spill_area(self) -> None:
+        if self.spill_area is None or self.spill_area.base.pinned is not None:
+            return
+        for block in self.blocks:
+            if any(self.spill_area.base in inst.defs for inst in block.insts[:-1]):
+                raise InternalError(
+                    f"function {self.name}: {self.spill_area.base} must be written at the end of a block"
+                )
 
     def dump(self) -> str:
         """The function as text, for debugging and tests."""

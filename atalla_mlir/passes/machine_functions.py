@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atalla_mlir._mlir import ir, string_value
-from atalla_mlir.codegen.coalesce import M1
 from atalla_mlir.codegen.machine_ir import (
     X0,
     Block,
@@ -37,7 +36,7 @@ from atalla_mlir.target.registers import (
 )
 
 SPILL_ROWS, SPILL_PAD = "atalla.spill_rows", "atalla.spill_pad"
-"""On the operation that makes a pad-local byte address: rows from there, in that pad, that spilled registers may use."""
+"""On the operation that makes a pad-local byte address: rows from there, in that pad, that spills may use."""
 FIRMWARE_PREFIXES = ("spad_", "fw_", "panic")
 CONSTANT_REGISTERS = {
     RegisterFile.SCALAR: (HARD_WIRED, FIRMWARE_TABLE),
@@ -245,6 +244,7 @@ class FunctionReader:
         base = operands[0]
         assert isinstance(base, Register)
         self._function.spill_area = SpillArea(pad, base, rows)
+        self._start_block(self._new_label("spillable"))
 
     # loops
 
