@@ -11,7 +11,7 @@ from atalla_mlir.frontend.capture import Model
 from atalla_mlir.frontend.lower import import_plan
 from atalla_mlir.frontend.metadata import StoredValue, annotated_kernels, device_parameters, host_values, metadata
 from atalla_mlir.frontend.partition import Plan, plan_model
-from atalla_mlir.loadable.format import Loadable, Segment
+from atalla_mlir.loadable.format import Loadable, Segment, SegmentKind
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.machine import machine as find_machine
 
@@ -58,7 +58,7 @@ def _with_host_values(loadable: Loadable, values: Sequence[StoredValue]) -> Load
         address = -(-end // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
         rows[value.name] = {"address": address, "dtype": value.dtype, "shape": list(value.shape)}
         if value.data:
-            segments.append(Segment("data", address, value.data))
+            segments.append(Segment(SegmentKind.DATA, address, memoryview(value.data)))
         end = address + len(value.data)
     meta = {**loadable.meta, "host_values": rows}
     return dataclasses.replace(loadable, segments=tuple(segments), dram_size=end, meta=meta)

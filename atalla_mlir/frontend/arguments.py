@@ -48,8 +48,8 @@ def decode_argument(value: Any, values: Mapping[str, Tensor]) -> Any:
         return values[content]
     if key == "float":
         return float(content)
-    if key == "device":
-        return torch.device(content)
+    if key == "device" and content == "cpu":
+        return torch.device("cpu")
     if key in _TYPES and isinstance(found := getattr(torch, str(content), None), _TYPES[key]):
         return found
     raise BadInputError(f"malformed argument of a host operation: {value!r}")

@@ -100,7 +100,7 @@ def _export_error(model: nn.Module, error: Exception) -> UnsupportedError | BadI
             f"{name} decides on values of its tensors, which are not known when compiling: {text}; "
             "use torch.where or move the decision out of the model"
         )
-    if isinstance(error, TypeError) and "forward()" in text:
+    if isinstance(error, TypeError) and ("forward()" in text or "argument" in text):
         return BadInputError(f"the example inputs do not fit {name}: {text}")
     return UnsupportedError(f"torch.export cannot capture {name}: {kind}: {text}")
 

@@ -122,20 +122,32 @@ def _boolean_crossings(nodes: list[fx.Node], reasons: Mapping[fx.Node, str]) -> 
 
 
 def _views_beside_host(nodes: list[fx.Node], reasons: Mapping[fx.Node, str]) -> dict[fx.Node, str]:
-    """Views of host results that no device operation reads: free on the host, a copy kernel on the device."""
+    """Views of host results and constants that no device operation reads: free on the host, a kernel on the device."""
     reaches_device: set[fx.Node] = set()
     for node in reversed(nodes):
         is_device = node not in reasons
-        if is_device and (node.target not in VIEWS or any(user in reaches_device for user in node.users)):
+        if is_device and (not _is_light(node) or any(user in reaches_device for user in node.users)):
             reaches_device.add(node)
     found: dict[fx.Node, str] = {}
     for node in nodes:
-        source = node.all_input_nodes[0] if node.all_input_nodes else None
-        if node in reasons or node in reaches_device or source is None:
+        if node in reasons or node in reaches_device:
             continue
-        if source in reasons or source in found:
-            found[node] = f"a view of {source.name}, which is computed on the host"
+        sources = [n for n in node.all_input_nodes if n in reasons or n in found]
+        readers = [n for n in node.users if n in reasons]
+        if sources:
+            found[node] = f"a view of {sources[0].name}, which is computed on the host"
+        elif readers and not _computed_inputs(node):
+            found[node] = f"a constant that only {readers[0].name} reads, which is computed on the host"
     return found
+
+
+def _is_light(node: fx.Node) -> bool:
+    """Whether `node` only renames or makes elements, so that it belongs where its readers are."""
+    return node.target in VIEWS or not node.all_input_nodes
+
+
+def _computed_inputs(node: fx.Node) -> list[fx.Node]:
+    return [n for n in node.all_input_nodes if n.op == "call_function"]
 
 
 def _phases(nodes: list[fx.Node], reasons: Mapping[fx.Node, str]) -> dict[fx.Node, int]:
@@ -151,8 +163,8 @@ def _phases(nodes: list[fx.Node], reasons: Mapping[fx.Node, str]) -> dict[fx.Nod
 
 
 def _join_readers(node: fx.Node, reasons: Mapping[fx.Node, str], phases: dict[fx.Node, int]) -> None:
-    """Move a device view of a host result or an input to the segment that reads it first."""
-    if node in reasons or node.target not in VIEWS:
+    """Move a device view of a host result or an input, or a constant, to the segment that reads it first."""
+    if node in reasons or not _is_light(node):
         return
     if any(phases.get(source) == phases[node] for source in node.all_input_nodes):
         return

@@ -21,6 +21,9 @@ aten = torch.ops.aten
 Rule = Callable[[fx.Node], str | None]
 """Gives the reason why a node runs on the host, or None when the device can run it."""
 
+MAX_RANK = 8
+"""Dimensions of a tensor that a loadable's records hold."""
+
 FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 
 
@@ -142,6 +145,8 @@ def _shape_reason(node: fx.Node) -> str | None:
     for value in [_tensor(node), *(_tensor(n) for n in node.all_input_nodes if isinstance(n.meta.get("val"), Tensor))]:
         if not is_static(value):
             return f"the shape [{', '.join(map(str, value.shape))}] is known only at run time"
+        if value.dim() > MAX_RANK:
+            return f"the tensor has {value.dim()} dimensions, a loadable holds at most {MAX_RANK}"
         if math.prod(value.shape) == 0:
             return f"the tensor of shape {list(value.shape)} is empty"
         if value.layout is not torch.strided:

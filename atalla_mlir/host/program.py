@@ -106,9 +106,9 @@ def _stored_values(loadable: Loadable) -> dict[str, Tensor]:
 def _stored_value(loadable: Loadable, name: str, row: Mapping[str, Any]) -> Tensor:
     like = to_numpy(Tensor().to(dtype_named(row["dtype"])))
     size = like.dtype.itemsize * int(np.prod(row["shape"]))
-    for segment in loadable.segments:
+    for segment in loadable.data_segments:
         start = row["address"] - segment.address
-        if segment.kind == "data" and start >= 0 and start + size <= len(segment.data):
+        if start >= 0 and start + size <= len(segment.data):
             data = np.frombuffer(segment.data, dtype=like.dtype, count=int(np.prod(row["shape"])), offset=start)
             return to_torch(data.reshape(row["shape"]).copy())
     if size == 0:

@@ -8,8 +8,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from atalla_mlir.errors import BadInputError
-
 
 class Basic(nn.Module):
     """`depth` blocks of matmul + bias + relu, a scaled residual on the odd ones, and a final linear layer."""
@@ -32,7 +30,6 @@ class Basic(nn.Module):
 
 def basic(dim: int = 32, depth: int = 2, batch: int = 4) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
     """matmul + bias + relu blocks with residual, then a linear layer."""
-    _at_least_one(dim=dim, depth=depth, batch=batch)
     return Basic(dim, depth), (torch.randn(batch, dim),)
 
 
@@ -53,11 +50,4 @@ def mlp(
     inputs: int = 64, hidden: int = 128, outputs: int = 10, depth: int = 3, batch: int = 4
 ) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
     """`depth` linear layers with relu between them."""
-    _at_least_one(inputs=inputs, hidden=hidden, outputs=outputs, depth=depth, batch=batch)
     return Mlp((inputs, *[hidden] * (depth - 1), outputs)), (torch.randn(batch, inputs),)
-
-
-def _at_least_one(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise BadInputError(f"{name}={size}: expected an integer of at least 1")

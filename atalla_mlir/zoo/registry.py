@@ -56,7 +56,15 @@ def build(name: str, *, seed: int = 0, **arguments: object) -> Built:
     unknown = sorted(set(arguments) - set(known))
     if unknown:
         raise BadInputError(f"model '{name}' has no argument '{unknown[0]}'; arguments: {', '.join(known) or 'none'}")
+    for argument, value in arguments.items():
+        if isinstance(known[argument].default, int):
+            _require_positive(argument, value)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module, inputs = function(**arguments)
     return module.eval(), inputs
+
+
+def _require_positive(argument: str, value: object) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise BadInputError(f"{argument}={value!r}: expected an integer of at least 1")

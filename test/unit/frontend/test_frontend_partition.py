@@ -1,0 +1,159 @@
+"""Partition: segments, reasons, and what strict compilation says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from atalla_mlir.errors import BadInputError, UnsupportedError
+from atalla_mlir.frontend.capture import capture
+from atalla_mlir.frontend.coverage import Coverage, coverage
+from atalla_mlir.frontend.partition import DeviceStep, Plan, partition, plan_model
+
+
+class Apply(nn.Module):
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args: Tensor) -> Any:
+        return self.function(*args)
+
+
+def plan_of(function: Callable[..., Any], *inputs: Tensor) -> Plan:
+    return partition(capture(Apply(function), inputs))
+
+
+def shape_of(plan: Plan) -> list[str]:
+    """One letter for each step."""
+    return ["device" if isinstance(step, DeviceStep) else str(step.node.target) for step in plan.steps]
+
+
+def check_order(plan: Plan) -> None:
+    """No step reads a value that is not there yet."""
+    known = {*plan.captured.inputs, *plan.captured.parameters}
+    for step in plan.steps:
+        if isinstance(step, DeviceStep):
+            assert set(step.inputs) | set(step.parameters) <= known
+            known.update(step.outputs)
+        else:
+            assert {node.name for node in step.node.all_input_nodes} <= known
+            known.update(name for name in step.outputs if name)
+    assert {output for output in plan.captured.outputs if isinstance(output, str)} <= known
+
+
+def test_a_supported_model_is_one_segment() -> None:
+    plan = plan_of(lambda x: torch.softmax(x.relu() @ x.t(), -1).reshape(-1)[2:], torch.ones(4, 4))
+    assert shape_of(plan) == ["device"]
+    assert plan.device_steps[0].entry == "main"
+    check_order(plan)
+
+
+def test_an_unsupported_operation_splits_the_model() -> None:
+    plan = plan_of(lambda x: torch.sin(x * 2) + x * 2, torch.ones(4))
+    assert shape_of(plan) == ["device", "aten.sin.default", "device"]
+    assert [step.entry for step in plan.device_steps] == ["main", "main_1"]
+    assert plan.host_steps[0].reason == "aten.sin.default has no lowering"
+    check_order(plan)
+
+
+def test_independent_branches_share_segments() -> None:
+    def branches(x: Tensor) -> Tensor:
+        return torch.sin(x + 1) * 2 + torch.sin(x - 1) * 3
+
+    plan = plan_of(branches, torch.ones(4))
+    assert shape_of(plan) == ["device", "aten.sin.default", "aten.sin.default", "device"]
+    check_order(plan)
+
+
+def test_a_long_and_a_short_way_do_not_make_a_cycle() -> None:
+    def skip(x: Tensor) -> Tensor:
+        a = x * 2
+        return torch.sin(torch.sin(a) + 1) + a * torch.sin(a)
+
+    plan = plan_of(skip, torch.ones(4))
+    sine = "aten.sin.default"
+    assert shape_of(plan) == ["device", sine, sine, "device", sine, "device"]
+    check_order(plan)
+
+
+def test_operations_with_several_results() -> None:
+    plan = plan_of(lambda x: torch.topk(x * 2, 2)[0] + 1, torch.ones(4))
+    (step,) = plan.host_steps
+    assert step.outputs == ("getitem", None)
+    check_order(plan)
+
+
+def test_views_of_host_results_stay_where_they_are_free() -> None:
+    returned = plan_of(lambda x: torch.sin(x).t(), torch.ones(4, 3))
+    assert shape_of(returned) == ["aten.sin.default", "aten.permute.default"]
+    assert returned.host_steps[1].reason == "a view of sin, which is computed on the host"
+    used = plan_of(lambda x: torch.sin(x).t() * 2, torch.ones(4, 3))
+    assert shape_of(used) == ["aten.sin.default", "device"]
+
+
+def test_a_view_waits_for_the_segment_that_reads_it() -> None:
+    plan = plan_of(lambda x: torch.sin(torch.sin(x) + 1) * x.t(), torch.ones(2, 2))
+    transposed = next(node for node in plan.captured.graph.nodes if "permute" in node.name)
+    assert transposed in plan.device_steps[1].nodes
+    check_order(plan)
+
+
+def test_a_model_of_views_only_runs_on_the_device() -> None:
+    assert shape_of(plan_of(lambda x: x.t(), torch.ones(4, 3))) == ["device"]
+
+
+@pytest.mark.parametrize(
+    ("function", "inputs", "reason"),
+    [
+        (lambda x: x + 1, (torch.arange(4),), "it computes int64, the device computes bfloat16"),
+        (lambda x, y: torch.where(y, x, 0.0), (torch.ones(2), torch.tensor([True, False])), None),
+        (lambda x: x > 0, (torch.ones(2),), "its boolean result is read outside the device, by output"),
+        (lambda x: x * 2, (torch.ones(0, 3),), "the tensor of shape [0, 3] is empty"),
+        (lambda x: torch.div(x, 2, rounding_mode="floor"), (torch.ones(2),), None),
+    ],
+)
+def test_reasons(function: Callable[..., Any], inputs: tuple[Tensor, ...], reason: str | None) -> None:
+    plan = plan_of(function, *inputs)
+    assert plan.device_steps == ()
+    assert reason is None or plan.host_steps[-1].reason == reason
+
+
+def test_a_boolean_that_leaves_the_device_takes_its_reader_along() -> None:
+    def function(x: Tensor) -> tuple[Tensor, Tensor]:
+        positive = x > 0
+        return torch.where(positive, x, 1.0), positive
+
+    plan = plan_of(function, torch.ones(2))
+    assert "aten.where.self" in shape_of(plan)
+    assert any(s.reason == "it reads the boolean gt, which is computed on the host" for s in plan.host_steps)
+
+
+def test_strict_lists_every_host_operation() -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        plan_model(Apply(lambda x: torch.sin(x) + torch.cos(x)), (torch.ones(2),), strict=True)
+    assert str(caught.value) == (
+        "2 operations would run on the host, which strict compilation refuses:\n"
+        "  sin (aten.sin.default): aten.sin.default has no lowering\n"
+        "  cos (aten.cos.default): aten.cos.default has no lowering"
+    )
+
+
+def test_example_inputs_must_be_a_tuple() -> None:
+    with pytest.raises(BadInputError) as caught:
+        plan_model(nn.Identity(), torch.ones(2))  # pyright: ignore[reportArgumentType]
+    assert str(caught.value) == "example inputs must be a tuple, got Tensor; write (x,) for one input"
+
+
+def test_coverage_lists_operations_with_their_share() -> None:
+    table = coverage(plan_of(lambda x: torch.sin(x @ x), torch.ones(4, 4)))
+    product, sine = table.operations
+    assert (product.device, product.reason, product.flops) == ("ax01", None, 2 * 4 * 4 * 4)
+    assert (sine.device, sine.reason, sine.flops) == ("host", "aten.sin.default has no lowering", 16)
+    assert table.device_flops_fraction == pytest.approx(128 / 144)
+    assert table.summary() == "on ax01: 1 of 2 operations, 88.89 % of the FLOPs"
+    assert Coverage.from_json(table.to_json()) == table
