@@ -85,7 +85,8 @@ def _host_step(step: HostStep) -> dict[str, Any]:
         "target": str(step.node.target),
         "args": [encode_argument(argument) for argument in step.node.args],
         "kwargs": {name: encode_argument(argument) for name, argument in step.node.kwargs.items()},
-        "outputs": list(step.outputs),
+        # a result that nothing reads has no name
+        "outputs": [name or "" for name in step.outputs],
         "reason": step.reason,
     }
 
@@ -98,7 +99,7 @@ def _signature(captured: Captured) -> dict[str, Any]:
         "inputs": [_tensor(captured, name) for name in captured.inputs],
         "fixed": {str(position): encode_argument(value) for position, value in captured.flat_constants.items()},
         "outputs": [
-            {"constant": output.value} if isinstance(output, OutputConstant) else {"value": output}
+            {"constant": encode_argument(output.value)} if isinstance(output, OutputConstant) else {"value": output}
             for output in captured.outputs
         ],
     }

@@ -40,6 +40,6 @@ def run_operation(step: Mapping[str, Any], values: Mapping[str, Tensor]) -> dict
     return _by_name(step["outputs"], result)
 
 
-def _by_name(names: Sequence[str | None], result: Any) -> dict[str, Tensor]:
+def _by_name(names: Sequence[str], result: Any) -> dict[str, Tensor]:
     results = result if isinstance(result, (list, tuple)) else [result]
-    return {name: value for name, value in zip(names, results, strict=True) if name is not None}
+    return {name: value for name, value in zip(names, results, strict=True) if name}

@@ -17,8 +17,8 @@ from atalla_mlir.frontend.coverage import Coverage
 from atalla_mlir.host.fallback import run_operation
 from atalla_mlir.host.signature import Signature
 from atalla_mlir.loadable.format import Loadable
-from atalla_mlir.loadable.reader import read_loadable
-from atalla_mlir.loadable.writer import write_loadable
+from atalla_mlir.loadable.reader import load_loadable
+from atalla_mlir.loadable.writer import save_loadable
 from atalla_mlir.runtime.program import Program
 from atalla_mlir.target.machine import Machine
 
@@ -52,7 +52,7 @@ class TorchProgram:
 
     def save(self, path: str | Path) -> None:
         """Write the loadable; `load` gives the same program in another process."""
-        Path(path).write_bytes(write_loadable(self.loadable))
+        save_loadable(self.loadable, path)
 
     def _run(self, step: Mapping[str, Any], values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         if step["kind"] == "host":
@@ -85,11 +85,7 @@ def compile(  # noqa: A001 - the public name
 
 def load(path: str | Path, *, engine: str = "auto", machine: Machine | None = None) -> TorchProgram:
     """Open a loadable that was compiled from a PyTorch model."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise BadInputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-    return TorchProgram(read_loadable(data), engine=engine, machine=machine)
+    return TorchProgram(load_loadable(path), engine=engine, machine=machine)
 
 
 def _part(loadable: Loadable, key: str) -> Any:

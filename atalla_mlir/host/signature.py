@@ -78,7 +78,9 @@ class Signature:
 
     def unflatten(self, values: Mapping[str, Tensor]) -> Any:
         """The results, nested as the model nests them."""
-        flat = [row["constant"] if "constant" in row else values[row["value"]] for row in self.outputs]
+        flat = [
+            decode_argument(row["constant"], {}) if "constant" in row else values[row["value"]] for row in self.outputs
+        ]
         return pytree.tree_unflatten(flat, self.out_spec)
 
     def _expected(self) -> str:

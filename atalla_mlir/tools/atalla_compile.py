@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atalla_mlir.errors import BadInputError
+from atalla_mlir.target.encoding import PACKET_BYTES
 from atalla_mlir.tools import command_line, model_argument
 
 if TYPE_CHECKING:
@@ -155,13 +156,13 @@ def _finish(options: argparse.Namespace, name: str, loadable: Loadable) -> int:
 
 
 def _summary(loadable: Loadable, data: bytes) -> dict[str, Any]:
-    code = sum(len(segment.data) for segment in loadable.segments if segment.kind == "code")
-    constants = sum(len(segment.data) for segment in loadable.segments if segment.kind == "data")
+    code = sum(segment.size for segment in loadable.code_segments)
+    constants = sum(len(segment.data) for segment in loadable.data_segments)
     return {
         "machine": loadable.machine_name,
         "entries": [entry.name for entry in loadable.entries],
         "kernels": len(loadable.meta["kernels"]),
-        "packets": code // 20,
+        "packets": code // PACKET_BYTES,
         "code_bytes": code,
         "constant_bytes": constants,
         "file_bytes": len(data),
