@@ -53,10 +53,11 @@ class Builder:
         return PINNED_TYPES[file].get(self.integer(number))
 
     def integer(self, value: int) -> ir.IntegerAttr:
-        """An i32 attribute; each value is made once."""
+        """An i32 attribute; each value is made once. Values from 2^31 on mean the negative ones of the same bits."""
         attribute = self._integers.get(value)
         if attribute is None:
-            attribute = self._integers[value] = ir.IntegerAttr.get(self._integer_type, value)
+            signed = value - (1 << 32) if value >= 1 << 31 else value
+            attribute = self._integers[value] = ir.IntegerAttr.get(self._integer_type, signed)
         return attribute
 
     # structure

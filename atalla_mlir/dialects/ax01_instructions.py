@@ -29,6 +29,13 @@ def attribute_fields(instruction: isa.Instruction) -> tuple[isa.Operand, ...]:
     return tuple(operand for operand in instruction.immediates if operand is not target_operand(instruction))
 
 
+def immediate_range(instruction: isa.Instruction, operand: isa.Operand) -> range:
+    """The values that an attribute may have: the field's, or any word for a pseudo-instruction, which has none."""
+    if instruction.is_pseudo:
+        return range(-(1 << 31), 1 << 31)
+    return range(operand.field.minimum, operand.field.maximum + 1, operand.field.scale)
+
+
 def result_name(operand: isa.Operand) -> str:
     return f"{operand.name}_out" if operand.is_read else operand.name
 
@@ -62,19 +69,18 @@ def _instruction_verifier(instruction: isa.Instruction) -> Optional[Callable[[An
 
     None when there is nothing to check, so that verification does not call into Python.
     """
-    immediates = attribute_fields(instruction)
+    ranges = [(operand.name, immediate_range(instruction, operand)) for operand in attribute_fields(instruction)]
     fields = operand_fields(instruction)
     written = [operand for operand in instruction.operands if operand.is_written]
     tied = [(fields.index(operand), written.index(operand)) for operand in written if operand.is_read]
-    if not (immediates or tied or instruction.merges):
+    if not (ranges or tied or instruction.merges):
         return None
 
     def verify_invariants(op: Any) -> bool:
-        for operand in immediates:
-            value = _immediate(op, operand.name)
-            if value is not None and not operand.field.fits(value):
-                low, high = operand.field.minimum, operand.field.maximum
-                return fail(op, f"{operand.name} {value} does not fit in {low}..{high}")
+        for name, allowed in ranges:
+            value = _immediate(op, name)
+            if value is not None and value not in allowed:
+                return fail(op, f"{name} {value} does not fit in {allowed[0]}..{allowed[-1]}")
         if not (tied or instruction.merges):
             return True
         operands, results = op.operands, op.results

@@ -14,7 +14,8 @@ import io
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,19 @@ class InProcessTest(lit.formats.ShTest):
         except NotSupportedError:
             return super().execute(test, litConfig)
         log = io.StringIO()
-        passed = all(run_pipeline(pipeline, log) for pipeline in pipelines)
+        with _temporary_files_in(lit.TestRunner.getTempPaths(test)[0]):
+            passed = all(run_pipeline(pipeline, log) for pipeline in pipelines)
         return lit.Test.Result(lit.Test.PASS if passed else lit.Test.FAIL, log.getvalue())
+
+
+@contextlib.contextmanager
+def _temporary_files_in(directory: str) -> Iterator[None]:
+    """Reproducers of failures that a test provokes belong to its output."""
+    outer, tempfile.tempdir = tempfile.tempdir, directory
+    try:
+        yield
+    finally:
+        tempfile.tempdir = outer
 
 
 def _expand(test: Any, script: Sequence[Any]) -> list[str]:
