@@ -1,0 +1,104 @@
+"""Entry functions to `ax01`: one call after another, with the addresses of the buffers in argument registers.
+
+What the loadable must know about them is left on the module as attributes, named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from atalla_mlir._mlir import array_attr, i64_array_attr, i64_attr, ir, string_attr, string_value
+from atalla_mlir.dialects.ax01_builder import Builder
+from atalla_mlir.errors import InternalError
+from atalla_mlir.target.encoding import IMM12, IMM25U
+from atalla_mlir.target.registers import ARGUMENT_BASE, RegisterFile
+
+ENTRIES = "atalla.entries"
+"""Array of {function, inputs, outputs}; an input or output is {name, address, shape}."""
+CONSTANTS = "atalla.constants"
+"""Array of {name, address, shape, permutation}: BF16 parameters, transposed by `permutation` if that is not empty."""
+LAUNCHES = "atalla.launches"
+"""Array of {entry, function, nodes, source, inputs, outputs}: the kernel calls of each entry in order."""
+
+_SCALAR = RegisterFile.SCALAR
+
+
+def tensor_entry(name: str, address: int, kind: ir.Type) -> ir.DictAttr:
+    return ir.DictAttr.get(
+        {
+            "name": string_attr(name),
+            "address": i64_attr(address),
+            "shape": i64_array_attr(list(ir.ShapedType(kind).shape)),
+        }
+    )
+
+
+class EntryLowering:
+    """Lowers one entry function. `addresses` gives the DRAM address of each argument and kernel result."""
+
+    def __init__(self, function: ir.Operation, builder: Builder, addresses: Mapping[ir.Value, int]) -> None:
+        self.function = function
+        self.b = builder
+        self.addresses = addresses
+        self.launches: list[ir.Attribute] = []
+
+    def lower(self) -> None:
+        name = string_value(self.function.attributes["sym_name"])
+        with self.b.function(name):
+            zero = self.b.get_register(_SCALAR, 0)
+            for view in self.function.regions[0].blocks[0].operations:
+                op = view.operation
+                self.b.loc = op.location
+                if op.name == "func.call":
+                    self._launch(name, op, zero)
+            self.b.halt_s()
+
+    def _launch(self, entry: str, op: ir.Operation, zero: ir.Value) -> None:
+        callee = string_value(op.attributes["callee"])
+        values = [*op.operands, *op.results]
+        for position, value in enumerate(values):
+            self._load_address(zero, ARGUMENT_BASE + position, self.addresses[value])
+        self.b.call(callee)
+        self.launches.append(
+            ir.DictAttr.get(
+                {
+                    "entry": string_attr(entry),
+                    "function": string_attr(callee),
+                    "nodes": _names(op, "atalla.nodes"),
+                    "source": op.attributes["atalla.source"] if "atalla.source" in op.attributes else string_attr(""),
+                    "not_fused": _names(op, "atalla.not_fused"),
+                    "inputs": self._tensors(op.operands, _names(op, "atalla.inputs")),
+                    "outputs": self._tensors(op.results, _names(op, "atalla.outputs")),
+                }
+            )
+        )
+
+    def _tensors(self, values: Sequence[ir.Value], names: ir.ArrayAttr) -> ir.ArrayAttr:
+        if len(names) != len(values):
+            raise InternalError(f"{len(values)} buffers with {len(names)} names")
+        return array_attr(
+            [
+                tensor_entry(string_value(name), self.addresses[value], value.type)
+                for name, value in zip(names, values, strict=True)
+            ]
+        )
+
+    def _load_address(self, zero: ir.Value, register: int, address: int) -> None:
+        into = self.b.pinned(_SCALAR, register)
+        if IMM12.fits(address):
+            self.b.addi_s(zero, address, into=into)
+            return
+        low = address & 0x7F
+        upper = self.b.lui_s((address >> 7) & IMM25U.maximum, into=None if low else into)
+        if low:
+            self.b.addi_s(upper, low, into=into)
+
+
+def _names(op: ir.Operation, key: str) -> ir.ArrayAttr:
+    if key in op.attributes:
+        return ir.ArrayAttr(op.attributes[key])
+    if key == "atalla.inputs":
+        return array_attr([string_attr(f"in{at}") for at in range(len(op.operands))])
+    if key == "atalla.outputs":
+        return array_attr([string_attr(f"out{at}") for at in range(len(op.results))])
+    return array_attr([])

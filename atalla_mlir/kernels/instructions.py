@@ -1,0 +1,452 @@
+"""`atalla` kernels to `ax01` instructions: rows become vector registers, tiles become addresses.
+
+Addresses are strength-reduced: every access that depends on the same loop variables in the same way shares one
+pointer register, which each loop carries and increments; what is constant goes into the row offset of the access.
+The kernel asks the firmware for one arena per pad on entry and gives it back at its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import ml_dtypes
+import numpy as np
+
+from atalla_mlir._mlir import affine_forms, integer_value, ir, operations, string_attr, string_value
+from atalla_mlir.dialects.ax01_builder import Builder, Loop
+from atalla_mlir.errors import InternalError, LimitError
+from atalla_mlir.target.encoding import IMM12, IMM25U, DmaShape
+from atalla_mlir.target.machine import Machine
+from atalla_mlir.target.registers import ALL_ONES_MASK, ARGUMENT_BASE, FIRMWARE_TABLE, LINK, RESULT, RegisterFile
+
+ALLOCATE, FREE = "spad_alloc", "spad_free"
+PANIC_WHEN_EXHAUSTED = 2
+"""Flag of `spad_alloc`: do not return when there is no free run, but panic."""
+MAX_ARGUMENTS = FIRMWARE_TABLE + 252 - ARGUMENT_BASE
+SPILL_PAGES = 2
+# Row offsets up to here are constants in registers that all accesses share; the rest goes into the pointers.
+SHARED_OFFSETS = 64
+BROADCAST = 0x40
+_REDUCTIONS = {"add": "rsum_vi", "max": "rmax_vi", "min": "rmin_vi"}
+_COMPARISONS = {"gt": "mgt", "lt": "mlt", "eq": "meq", "ne": "mneq"}
+_SCALAR, _VECTOR, _MASK = RegisterFile.SCALAR, RegisterFile.VECTOR, RegisterFile.MASK
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """A byte address: of `root` (a tile or a DRAM buffer) plus `offset` plus sum(coefficient * variable), in bytes."""
+
+    root: ir.Value
+    offset: int
+    terms: frozenset[tuple[ir.Value, int]]
+
+    def without(self, variable: ir.Value) -> Pointer:
+        return Pointer(self.root, self.offset, frozenset(term for term in self.terms if term[0] != variable))
+
+    def step(self, variable: ir.Value) -> int:
+        return next((coefficient for term, coefficient in self.terms if term == variable), 0)
+
+
+@dataclass
+class _Tile:
+    pad: int
+    base: int
+    rows: int
+    name: str
+
+
+class KernelLowering:
+    """Lowers one `atalla.kernel` to an `ax01.func` at the builder's insertion point."""
+
+    def __init__(self, kernel: ir.Operation, builder: Builder, machine: Machine) -> None:
+        self.kernel = kernel
+        self.b = builder
+        self.machine = machine
+        self.values: dict[ir.Value, ir.Value] = {}
+        self.tiles: dict[ir.Value, _Tile] = {}
+        self.buffers: dict[ir.Value, int] = {}
+        self.arenas: dict[int, ir.Value] = {}
+        self.pages: dict[int, int] = {}
+        self.constants: dict[int, ir.Value] = {}
+        self.lane_masks: dict[int, ir.Value] = {}
+        self.pointers: list[dict[Pointer, ir.Value]] = [{}]
+        self.token_memory: dict[ir.Value, str] = {}
+        self.handlers: dict[str, Callable[[ir.Operation], None]] = {
+            name.removeprefix("_lower_"): getattr(self, name) for name in dir(self) if name.startswith("_lower_")
+        }
+
+    def lower(self) -> None:
+        block = self.kernel.regions[0].blocks[0]
+        name = string_value(self.kernel.attributes["kernel"])
+        if len(block.arguments) > MAX_ARGUMENTS:
+            raise LimitError(f"kernel {name} has {len(block.arguments)} buffers, at most {MAX_ARGUMENTS} fit in registers")
+        with self.b.function(name):
+            self._fixed_registers(block)
+            self.top = self.link.owner.operation
+            self._collect_tiles()
+            self._allocate_pads()
+            self._block(block)
+            self._free_pads()
+            self.b.jalr(self.link, 0, into=self.b.pinned(_SCALAR, 0))
+
+    # Entry and exit
+
+    def _fixed_registers(self, block: ir.Block) -> None:
+        self.x0 = self.b.get_register(_SCALAR, 0)
+        self.v0 = self.b.get_register(_VECTOR, 0)
+        self.m0 = self.b.get_register(_MASK, 0)
+        self.m1 = self.b.get_register(_MASK, ALL_ONES_MASK)
+        self.constants[0] = self.x0
+        self.link = self._taken(LINK)
+        for argument in block.arguments:
+            self.values[argument] = self._taken(ARGUMENT_BASE + argument.arg_number)
+            self.buffers[argument] = argument.arg_number
+
+    def _taken(self, number: int) -> ir.Value:
+        """The present content of a scalar register, in a virtual one."""
+        return self.b.copy(self.b.get_register(_SCALAR, number), self.b.types[_SCALAR])
+
+    def _collect_tiles(self) -> None:
+        for at, op in enumerate(operations(self.kernel, "atalla.alloc_tile")):
+            pad, base, rows = (integer_value(op.attributes[key]) for key in ("pad", "base", "rows"))
+            self.tiles[op.results[0]] = _Tile(pad, base, rows, f"t{at}")
+        for tile in self.tiles.values():
+            needed = -(-(tile.base + tile.rows) // self.machine.page_rows)
+            self.pages[tile.pad] = max(self.pages.get(tile.pad, 0), needed)
+
+    def _argument(self, position: int, value: int | ir.Value) -> None:
+        into = self.b.pinned(_SCALAR, ARGUMENT_BASE + position)
+        if isinstance(value, int):
+            self.b.addi_s(self.x0, value, into=into)
+        else:
+            self.b.copy(value, into)
+
+    def _allocate_pads(self) -> None:
+        spill_pad = min(self.pages, key=lambda pad: self.pages[pad], default=0)
+        for pad in sorted({*self.pages, spill_pad}):
+            pages = self.pages.get(pad, 0) + (SPILL_PAGES if pad == spill_pad else 0)
+            for position, value in enumerate((pad, pages, PANIC_WHEN_EXHAUSTED)):
+                self._argument(position, value)
+            self.b.call(ALLOCATE)
+            self.arenas[pad] = self._taken(RESULT)
+            if pad == spill_pad:
+                self._spill_area(pad)
+            self.pages[pad] = pages
+
+    def _spill_area(self, pad: int) -> None:
+        offset = self.pages.get(pad, 0) * self.machine.page_bytes
+        base = self._plus(self.arenas[pad], offset) if offset else self.b.addi_s(self.arenas[pad], 0)
+        op = base.owner.operation
+        op.attributes["atalla.spill_rows"] = self.b.integer(SPILL_PAGES * self.machine.page_rows)
+        op.attributes["atalla.spill_pad"] = self.b.integer(pad)
+
+    def _free_pads(self) -> None:
+        for pad, base in self.arenas.items():
+            for position, value in enumerate((pad, base, self.pages[pad])):
+                self._argument(position, value)
+            self.b.call(FREE)
+
+    # Constants, made once at the top of the function
+
+    def _at_top(self, make: Callable[[], ir.Value]) -> ir.Value:
+        outer, self.b.ip = self.b.ip, ir.InsertionPoint(self.top)
+        try:
+            return make()
+        finally:
+            self.b.ip = outer
+
+    def integer(self, value: int) -> ir.Value:
+        if value not in self.constants:
+            self.constants[value] = self._at_top(lambda: self._load_immediate(value))
+        return self.constants[value]
+
+    def _load_immediate(self, value: int) -> ir.Value:
+        """`addi.s`, or `lui.s` and, unless the low seven bits are 0, `addi.s`."""
+        if IMM12.fits(value):
+            return self.b.addi_s(self.x0, value)
+        low = value & 0x7F
+        upper = self.b.lui_s((value >> 7) & IMM25U.maximum)
+        return self.b.addi_s(upper, low) if low else upper
+
+    def float_bits(self, value: float) -> int:
+        bits = int(np.asarray(value, np.float32).astype(ml_dtypes.bfloat16).view(np.uint16))
+        return bits << 16
+
+    def lane_mask(self, bits: int) -> ir.Value:
+        if bits == 0xFFFFFFFF:
+            return self.m0
+        if bits not in self.lane_masks:
+            source = self.integer(bits)
+            self.lane_masks[bits] = self._at_top(lambda: self.b.mv_stm(source))
+        return self.lane_masks[bits]
+
+    def low_lanes(self, count: int) -> ir.Value:
+        return self.lane_mask((1 << count) - 1)
+
+    # Blocks and loops
+
+    def _block(self, block: ir.Block) -> None:
+        for view in block.operations:
+            op = view.operation
+            self.b.loc = op.location
+            name = op.name
+            if name == "scf.for":
+                self._loop(op)
+            elif name.startswith("atalla.") and name[7:] in self.handlers:
+                self.handlers[name[7:]](op)
+            elif name not in ("arith.constant", "scf.yield", "atalla.end"):
+                raise InternalError(f"operation {name} in a kernel has no lowering")
+
+    def _loop(self, op: ir.Operation) -> None:
+        body = op.regions[0].blocks[0]
+        variable = body.arguments[0]
+        low, high, step = (integer_value(bound.owner.operation.attributes["value"]) for bound in list(op.operands)[:3])
+        if low != 0 or step != 1:
+            raise InternalError(f"a loop from {low} by {step}; loops of kernels count from 0 by 1")
+        needed = [pointer for pointer in self._pointers_in(body) if pointer.step(variable)]
+        inits = [self.values[value] for value in list(op.operands)[3:]]
+        starts = [self._pointer(pointer.without(variable)) for pointer in needed]
+        trip_count = self.integer(high)
+        carried_rows = [self._virtual(value) for value in inits]
+        with self.b.loop(trip_count, [*carried_rows, *starts]) as loop:
+            self._loop_body(loop, body, needed, len(inits))
+        for result, value in zip(op.results, loop.results[: len(inits)], strict=True):
+            self.values[result] = value
+
+    def _virtual(self, value: ir.Value) -> ir.Value:
+        """Loops carry virtual registers only: copy the zero row."""
+        if value == self.v0:
+            return self.b.copy(value, self.b.types[_VECTOR])
+        return self.b.copy(value, self.b.types[_SCALAR]) if value == self.x0 else value
+
+    def _loop_body(self, loop: Loop, body: ir.Block, needed: Sequence[Pointer], num_rows: int) -> None:
+        variable = body.arguments[0]
+        for argument, value in zip(list(body.arguments)[1:], loop.carried[:num_rows], strict=True):
+            self.values[argument] = value
+        current = dict(zip(needed, loop.carried[num_rows:], strict=True))
+        self.pointers.append(current)
+        self._block(body)
+        self.pointers.pop()
+        yielded = [self._virtual(self.values[value]) for value in body.operations[len(body.operations) - 1].operands]
+        loop.next = [*yielded, *(self._plus(current[pointer], pointer.step(variable)) for pointer in needed)]
+
+    # Addresses
+
+    def _pointers_in(self, block: ir.Block) -> list[Pointer]:
+        """Pointers that the code of `block` uses, in terms of the loops outside it."""
+        found: dict[Pointer, None] = {}
+        for view in block.operations:
+            op = view.operation
+            if op.name == "scf.for":
+                inner = op.regions[0].blocks[0]
+                for pointer in self._pointers_in(inner):
+                    found[pointer.without(inner.arguments[0])] = None
+            elif op.name in ("atalla.tile_load", "atalla.tile_store"):
+                found[self._tile_address(op, "map", 1 if op.name.endswith("store") else 0)[0]] = None
+            elif op.name in ("atalla.dma_load", "atalla.dma_store"):
+                found[self._tile_address(op, "tile_map", 0)[0]] = None
+                found[self._dram_address(op)[0]] = None
+        return list(found)
+
+    def _form(self, op: ir.Operation, key: str, variables: Sequence[ir.Value]) -> tuple[int, list[tuple[ir.Value, int]]]:
+        form = (affine_forms(ir.AffineMapAttr(op.attributes[key]).value) or ())[0]
+        return form.offset, [(variables[dim], form.coefficients[dim]) for dim in form.dims]
+
+    def _tile_address(self, op: ir.Operation, key: str, tile_operand: int) -> tuple[Pointer, int]:
+        """The pointer of a tile access and the rows to add to it, 0..63."""
+        first = 2 if key == "tile_map" else tile_operand + 1
+        constant, terms = self._form(op, key, list(op.operands)[first:])
+        tile = op.operands[tile_operand]
+        far, near = divmod(constant, SHARED_OFFSETS)
+        row_bytes = self.machine.row_bytes
+        moving = frozenset((variable, coefficient * row_bytes) for variable, coefficient in terms)
+        return Pointer(tile, far * SHARED_OFFSETS * row_bytes, moving), near
+
+    def _dram_address(self, op: ir.Operation) -> tuple[Pointer, int]:
+        """The pointer of a transfer and the bytes to add to it."""
+        constant, terms = self._form(op, "dram_map", list(op.operands)[2:])
+        moving = frozenset((variable, coefficient * 2) for variable, coefficient in terms)
+        return Pointer(op.operands[1], 0, moving), constant * 2
+
+    def _pointer(self, pointer: Pointer) -> ir.Value:
+        for scope in reversed(self.pointers):
+            if pointer in scope:
+                return scope[pointer]
+        if pointer.terms:
+            raise InternalError("a pointer that moves with a loop that does not carry it")
+        value = self._root(pointer)
+        self.pointers[-1][pointer] = value
+        return value
+
+    def _root(self, pointer: Pointer) -> ir.Value:
+        if pointer.root in self.buffers:
+            return self._plus(self.values[pointer.root], pointer.offset)
+        tile = self.tiles[pointer.root]
+        return self._plus(self.arenas[tile.pad], tile.base * self.machine.row_bytes + pointer.offset)
+
+    def _plus(self, base: ir.Value, distance: int) -> ir.Value:
+        if distance == 0:
+            return base
+        if IMM12.fits(distance):
+            return self.b.addi_s(base, distance)
+        return self.b.add_s(base, self.integer(distance))
+
+    # Memory
+
+    def _memory(self, op: ir.Operation, tile: ir.Value, key: str, rows: int, variables: int, *, write: bool) -> str:
+        """What a tile access touches, for the scheduler: exact rows where no loop moves them."""
+        info = self.tiles[tile]
+        constant, terms = self._form(op, key, list(op.operands)[variables:])
+        bounds = "?:?" if terms else f"{constant}:{constant + rows}"
+        return f"{'write' if write else 'read'} pad{info.pad}:{info.name}[{bounds}]"
+
+    def _lower_alloc_tile(self, op: ir.Operation) -> None:
+        pass
+
+    def _lower_tile_load(self, op: ir.Operation) -> None:
+        pointer, near = self._tile_address(op, "map", 0)
+        tile = self.tiles[op.operands[0]]
+        self.values[op.results[0]] = self.b.vreg_ld(
+            self._pointer(pointer),
+            self.integer(near),
+            integer_value(op.attributes["cols"]) - 1,
+            tile.pad,
+            memory=string_attr(self._memory(op, op.operands[0], "map", 1, 1, write=False)),
+        )
+
+    def _lower_tile_store(self, op: ir.Operation) -> None:
+        pointer, near = self._tile_address(op, "map", 1)
+        tile = self.tiles[op.operands[1]]
+        self.b.vreg_st(
+            self.values[op.operands[0]],
+            self._pointer(pointer),
+            self.integer(near),
+            integer_value(op.attributes["cols"]) - 1,
+            tile.pad,
+            memory=string_attr(self._memory(op, op.operands[1], "map", 1, 2, write=True)),
+        )
+
+    def _lower_dma_load(self, op: ir.Operation) -> None:
+        self._dma(op, is_load=True)
+
+    def _lower_dma_store(self, op: ir.Operation) -> None:
+        self._dma(op, is_load=False)
+
+    def _dma(self, op: ir.Operation, *, is_load: bool) -> None:
+        rows, cols, pitch = (integer_value(op.attributes[key]) for key in ("rows", "cols", "pitch"))
+        pad_pointer, near = self._tile_address(op, "tile_map", 0)
+        dram_pointer, distance = self._dram_address(op)
+        shape = DmaShape(self.tiles[op.operands[0]].pad, rows, cols, pitch)
+        pad_address = self._plus(self._pointer(pad_pointer), near * self.machine.row_bytes)
+        dram_address = self._plus(self._pointer(dram_pointer), distance)
+        metadata = self.integer(shape.encode())
+        tile_memory = self._memory(op, op.operands[0], "tile_map", rows, 2, write=is_load)
+        dram_memory = f"{'read' if is_load else 'write'} dram:b{self.buffers[op.operands[1]]}[?:?]"
+        transfer = self.b.scpad_ld if is_load else self.b.scpad_st
+        token = transfer(pad_address, dram_address, metadata, memory=string_attr(f"{tile_memory}, {dram_memory}"))
+        self.values[op.results[0]] = token
+        waited = self._memory(op, op.operands[0], "tile_map", rows, 2, write=True)
+        self.token_memory[op.results[0]] = waited
+
+    def _lower_wait(self, op: ir.Operation) -> None:
+        """Reading the address register waits for the transfer; the rows count as written, so that nothing overtakes."""
+        for token in op.operands:
+            memory = string_attr(self.token_memory[token])
+            self.b.addi_s(self.values[token], 0, into=self.b.pinned(_SCALAR, 0), memory=memory)
+
+    # Values
+
+    def _lower_constant(self, op: ir.Operation) -> None:
+        value = ir.FloatAttr(op.attributes["value"]).value
+        self.values[op.results[0]] = self.integer(self.float_bits(value))
+
+    def _lower_broadcast(self, op: ir.Operation) -> None:
+        scalar = self.values[op.operands[0]]
+        row = self.v0 if scalar == self.x0 else self.b.add_vs(self.v0, scalar, self.m0)
+        self.values[op.results[0]] = row
+
+    def _lower_extract(self, op: ir.Operation) -> None:
+        lane = integer_value(op.attributes["lane"])
+        self.values[op.results[0]] = self.b.vmov_vts(self.values[op.operands[0]], lane)
+
+    def _is_scalar(self, value: ir.Value) -> bool:
+        return value == self.x0 or value.type == self.b.types[_SCALAR]
+
+    def _arithmetic(self, op: ir.Operation, name: str, mask: ir.Value) -> None:
+        left, right = (self.values[value] for value in op.operands)
+        lanes = integer_value(op.attributes["lanes"])
+        suffix = "vs" if self._is_scalar(right) else "vv"
+        whole = lanes == self.machine.vector_lanes
+        self.values[op.results[0]] = self.b.build(
+            f"{name}_{suffix}", left, right, mask if whole else self.low_lanes(lanes), old=None if whole else left
+        )
+
+    def _lower_add(self, op: ir.Operation) -> None:
+        self._arithmetic(op, "add", self.m0)
+
+    def _lower_sub(self, op: ir.Operation) -> None:
+        self._arithmetic(op, "sub", self.m0)
+
+    def _lower_mul(self, op: ir.Operation) -> None:
+        self._arithmetic(op, "mul", self.m1)
+
+    def _lower_exp(self, op: ir.Operation) -> None:
+        self.values[op.results[0]] = self.b.expi_vi(self.values[op.operands[0]], 0, self.m1)
+
+    def _lower_compare(self, op: ir.Operation) -> None:
+        left, right = (self.values[value] for value in op.operands)
+        name = _COMPARISONS[string_value(op.attributes["predicate"])]
+        suffix = "mvs" if self._is_scalar(right) else "mvv"
+        self.values[op.results[0]] = self.b.build(f"{name}_{suffix}", left, right, self.m0)
+
+    def _lower_select(self, op: ir.Operation) -> None:
+        """A masked copy over the false value: by 1.0 on the multiplier, which leaves the ALU to the comparison."""
+        mask, on_true, on_false = (self.values[value] for value in op.operands)
+        if on_true == self.x0:
+            row = self.b.mul_vs(self.v0, self.x0, mask, old=on_false)
+        elif self._is_scalar(on_true):
+            row = self.b.add_vs(self.v0, on_true, mask, old=on_false)
+        else:
+            row = self.b.mul_vs(on_true, self.integer(self.float_bits(1.0)), mask, old=on_false)
+        self.values[op.results[0]] = row
+
+    def _lower_lane_mask(self, op: ir.Operation) -> None:
+        first, last = (integer_value(op.attributes[key]) for key in ("first", "last"))
+        self.values[op.results[0]] = self.lane_mask(((1 << (last + 1)) - 1) & ~((1 << first) - 1))
+
+    def _lower_reduce(self, op: ir.Operation) -> None:
+        name = _REDUCTIONS[string_value(op.attributes["kind"])]
+        lanes = integer_value(op.attributes["lanes"])
+        mask = self.m0 if lanes == self.machine.vector_lanes else self.low_lanes(lanes)
+        self.values[op.results[0]] = self.b.build(name, self.values[op.operands[0]], BROADCAST, mask)
+
+    def _scalar(self, op: ir.Operation, name: str) -> None:
+        self.values[op.results[0]] = self.b.build(name, *(self.values[value] for value in op.operands))
+
+    def _lower_scalar_add(self, op: ir.Operation) -> None:
+        self._scalar(op, "add_bf")
+
+    def _lower_scalar_sub(self, op: ir.Operation) -> None:
+        self._scalar(op, "sub_bf")
+
+    def _lower_scalar_mul(self, op: ir.Operation) -> None:
+        self._scalar(op, "mul_bf")
+
+    def _lower_reciprocal(self, op: ir.Operation) -> None:
+        self._scalar(op, "rcp_bf")
+
+    def _lower_sqrt(self, op: ir.Operation) -> None:
+        self._scalar(op, "sqrt_bf")
+
+    def _lower_push(self, op: ir.Operation) -> None:
+        self.b.lw_vi(self.values[op.operands[0]], 0, self.m1)
+
+    def _lower_gemm(self, op: ir.Operation) -> None:
+        self.values[op.results[0]] = self.b.gemm_vv(self.values[op.operands[0]])
+
+    def _lower_transpose_push(self, op: ir.Operation) -> None:
+        self.b.tpus_vi(self.values[op.operands[0]])
+
+    def _lower_transpose_pop(self, op: ir.Operation) -> None:
+        self.values[op.results[0]] = self.b.tpop_vi()

@@ -1,0 +1,108 @@
+"""`convert-atalla-to-ax01`: kernels on tiles become instructions on virtual registers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from atalla_mlir._mlir import array_attr, i64_array_attr, integer_value, ir, operations, string_attr, string_value
+from atalla_mlir.dialects.ax01_builder import Builder
+from atalla_mlir.errors import LimitError
+from atalla_mlir.kernels.entries import CONSTANTS, ENTRIES, LAUNCHES, EntryLowering, tensor_entry
+from atalla_mlir.kernels.instructions import KernelLowering
+from atalla_mlir.passes.base import Pass, PassFailure
+from atalla_mlir.passes.plan_memory import ADDRESS, ADDRESSES, CONSTANT_KINDS, buffer_of
+from atalla_mlir.target.machine import machine
+
+
+@dataclass(frozen=True)
+class ConvertAtallaToAx01Pass(Pass):
+    """Lower `atalla.kernel`s and the functions that call them to `ax01.func`s
+
+    Entry functions need the addresses of `atalla-plan-memory`. What a loadable must know about entries, constants and
+    launches becomes attributes of the module.
+    """
+
+    machine: str = "ax01"
+    """Parameter set that gives row and page sizes."""
+
+    name: ClassVar[str] = "convert-atalla-to-ax01"
+
+    def run(self, op: ir.Operation) -> None:
+        target = machine(self.machine)
+        for kernel in operations(op, "atalla.kernel"):
+            try:
+                KernelLowering(kernel, Builder(kernel.location, ir.InsertionPoint(kernel)), target).lower()
+            except LimitError as error:
+                raise PassFailure(kernel, str(error)) from error
+            kernel.erase()
+        tables = _Tables()
+        for function in operations(op, "func.func"):
+            if function.regions[0].blocks:
+                _lower_entry(function, tables)
+        for function in operations(op, "func.func"):
+            function.erase()
+        op.attributes["atalla.machine"] = string_attr(self.machine)
+        op.attributes[ENTRIES] = array_attr(tables.entries)
+        op.attributes[CONSTANTS] = array_attr(list(tables.constants.values()))
+        op.attributes[LAUNCHES] = array_attr(tables.launches)
+
+
+class _Tables:
+    def __init__(self) -> None:
+        self.entries: list[ir.Attribute] = []
+        self.constants: dict[int, ir.Attribute] = {}
+        self.launches: list[ir.Attribute] = []
+
+
+def _lower_entry(function: ir.Operation, tables: _Tables) -> None:
+    block = function.regions[0].blocks[0]
+    addresses: dict[ir.Value, int] = {}
+    attributes = [ir.DictAttr(item) for item in ir.ArrayAttr(function.attributes["arg_attrs"])] if (
+        "arg_attrs" in function.attributes
+    ) else []
+    if len(attributes) != len(block.arguments) or any(ADDRESS not in item for item in attributes):
+        raise PassFailure(function, "its arguments have no addresses; run atalla-plan-memory first")
+    inputs: list[ir.Attribute] = []
+    for argument, own in zip(block.arguments, attributes, strict=True):
+        addresses[argument] = address = integer_value(own[ADDRESS])
+        name = string_value(own["atalla.name"]) if "atalla.name" in own else f"arg{argument.arg_number}"
+        kind = string_value(own["atalla.kind"]) if "atalla.kind" in own else "input"
+        entry = tensor_entry(name, address, argument.type)
+        if kind in CONSTANT_KINDS:
+            permutation = own["atalla.permutation"] if "atalla.permutation" in own else i64_array_attr([])
+            fields = {item.name: item.attr for item in entry}
+            tables.constants[address] = ir.DictAttr.get({**fields, "permutation": permutation})
+        else:
+            inputs.append(entry)
+    for op in operations(function, "func.call"):
+        if ADDRESSES not in op.attributes:
+            raise PassFailure(op, "its results have no addresses; run atalla-plan-memory first")
+        addresses.update(zip(op.results, ir.DenseI64ArrayAttr(op.attributes[ADDRESSES]), strict=True))
+    for op in operations(function, "tensor.expand_shape", "tensor.collapse_shape", "tensor.cast"):
+        addresses[op.results[0]] = addresses[buffer_of(op.results[0])]
+    lowering = EntryLowering(function, Builder(function.location, ir.InsertionPoint(function)), addresses)
+    lowering.lower()
+    tables.launches.extend(lowering.launches)
+    tables.entries.append(
+        ir.DictAttr.get(
+            {
+                "function": function.attributes["sym_name"],
+                "inputs": array_attr(inputs),
+                "outputs": array_attr(_outputs(function, addresses)),
+            }
+        )
+    )
+
+
+def _outputs(function: ir.Operation, addresses: dict[ir.Value, int]) -> list[ir.Attribute]:
+    block = function.regions[0].blocks[0]
+    returned = block.operations[len(block.operations) - 1].operands
+    own = [ir.DictAttr(item) for item in ir.ArrayAttr(function.attributes["res_attrs"])] if (
+        "res_attrs" in function.attributes
+    ) else []
+    names = [
+        string_value(own[at]["atalla.name"]) if at < len(own) and "atalla.name" in own[at] else f"result{at}"
+        for at in range(len(returned))
+    ]
+    return [tensor_entry(name, addresses[value], value.type) for name, value in zip(names, returned, strict=True)]

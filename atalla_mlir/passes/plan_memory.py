@@ -1,0 +1,113 @@
+"""`atalla-plan-memory`: addresses in DRAM for everything that entry functions pass between kernels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from atalla_mlir._mlir import i64_array_attr, i64_attr, ir, operations, string_value
+from atalla_mlir.codegen.memory_plan import LiveBuffer, align, plan_memory
+from atalla_mlir.passes.base import Pass, PassFailure
+
+FIRST_ADDRESS = 0x1000
+ADDRESS, ADDRESSES, DRAM_BYTES = "atalla.address", "atalla.addresses", "atalla.dram_bytes"
+CONSTANT_KINDS = ("parameter", "constant")
+_RESHAPES = ("tensor.expand_shape", "tensor.collapse_shape", "tensor.cast")
+ELEMENT_BYTES = 2
+
+
+@dataclass(frozen=True)
+class PlanMemoryPass(Pass):
+    """Give each argument and each kernel result a DRAM address, reusing those whose content is dead
+
+    Parameters come first and are shared between entries by name; then inputs and outputs, which keep their places for
+    the host; then one arena for the values between kernels.
+    """
+
+    reuse: bool = True
+    """Let buffers share addresses when they are not alive at the same time."""
+
+    name: ClassVar[str] = "atalla-plan-memory"
+
+    def run(self, op: ir.Operation) -> None:
+        functions = [
+            function
+            for function in operations(op, "func.func")
+            if "sym_visibility" not in function.attributes and function.regions[0].blocks
+        ]
+        at = FIRST_ADDRESS
+        shared: dict[str, int] = {}
+        for function in functions:
+            at = _place_arguments(function, shared, at)
+        ends = [_place_values(function, at, reuse=self.reuse) for function in functions]
+        op.attributes[DRAM_BYTES] = i64_attr(max(ends, default=at))
+
+
+def size_bytes(kind: ir.Type) -> int:
+    """Bytes of a tensor of BF16."""
+    shaped = ir.ShapedType(kind)
+    return math.prod(shaped.shape) * ELEMENT_BYTES
+
+
+def _place_arguments(function: ir.Operation, shared: dict[str, int], at: int) -> int:
+    """Addresses as argument attributes; `shared` holds those of constants by what identifies their content."""
+    if "arg_attrs" in function.attributes:
+        own = [ir.DictAttr(item) for item in ir.ArrayAttr(function.attributes["arg_attrs"])]
+    else:
+        own = [ir.DictAttr.get({}) for _ in function.regions[0].blocks[0].arguments]
+    placed: list[ir.Attribute] = []
+    for argument, attributes in zip(function.regions[0].blocks[0].arguments, own, strict=True):
+        key = _constant_key(attributes)
+        if key and key in shared:
+            address = shared[key]
+        else:
+            address, at = at, align(at + size_bytes(argument.type))
+            if key:
+                shared[key] = address
+        entries = {item.name: item.attr for item in attributes}
+        placed.append(ir.DictAttr.get({**entries, ADDRESS: i64_attr(address)}))
+    function.attributes["arg_attrs"] = ir.ArrayAttr.get(placed)
+    return at
+
+
+def _constant_key(attributes: ir.DictAttr) -> str:
+    if "atalla.kind" not in attributes or string_value(attributes["atalla.kind"]) not in CONSTANT_KINDS:
+        return ""
+    permutation = attributes["atalla.permutation"] if "atalla.permutation" in attributes else ""
+    return f"{string_value(attributes['atalla.name'])} {permutation}"
+
+
+def _place_values(function: ir.Operation, base: int, *, reuse: bool) -> int:
+    block = function.regions[0].blocks[0]
+    steps = [op.operation for op in block.operations]
+    first: dict[ir.Value, int] = {}
+    last: dict[ir.Value, int] = {}
+    for step, op in enumerate(steps):
+        for operand in op.operands:
+            root = buffer_of(operand)
+            if root in first:
+                last[root] = len(steps) if op.name == "func.return" else step
+        if op.name == "func.call":
+            for result in op.results:
+                first[result] = last[result] = step
+        elif op.name not in (*_RESHAPES, "func.return", "tensor.empty", "arith.constant"):
+            raise PassFailure(op, f"operation {op.name} between kernels has no place in memory")
+    values = list(first)
+    buffers = [
+        LiveBuffer(str(at), size_bytes(value.type), first[value] if reuse else 0, last[value] if reuse else len(steps))
+        for at, value in enumerate(values)
+    ]
+    plan = plan_memory(buffers, base)
+    by_value = dict(zip(values, plan.addresses, strict=True))
+    for op in steps:
+        if op.name == "func.call":
+            op.attributes[ADDRESSES] = i64_array_attr([by_value[result] for result in op.results])
+    return plan.end
+
+
+def buffer_of(value: ir.Value) -> ir.Value:
+    """The argument or kernel result whose bytes `value` shows: reshapes between kernels do not move data."""
+    while isinstance(value, ir.OpResult) and value.owner.operation.name in _RESHAPES:
+        value = value.owner.operation.operands[0]
+    return value
