@@ -15,6 +15,13 @@ __all__ = ["PASSES", "find_pass", "is_pass", "load_plugin", "pass_names", "plugi
 
 # name -> "module:Class", in the order of the flow
 PASSES: dict[str, str] = {
+    "atalla-demote-floats": "atalla_mlir.passes.demote_floats:DemoteFloatsPass",
+    "atalla-pack-constants": "atalla_mlir.passes.pack_constants:PackConstantsPass",
+    "atalla-form-kernels": "atalla_mlir.passes.form_kernels:FormKernelsPass",
+    "atalla-plan-memory": "atalla_mlir.passes.plan_memory:PlanMemoryPass",
+    "convert-linalg-to-atalla": "atalla_mlir.passes.convert_linalg_to_atalla:ConvertLinalgToAtallaPass",
+    "atalla-place-tiles": "atalla_mlir.passes.place_tiles:PlaceTilesPass",
+    "convert-atalla-to-ax01": "atalla_mlir.passes.convert_atalla_to_ax01:ConvertAtallaToAx01Pass",
     "atalla-emit-packets": "atalla_mlir.passes.emit_packets:EmitPacketsPass",
 }
 

@@ -1,0 +1,81 @@
+"""The compiler as a list: the stages of the flow, each a list of passes, in the order in which they run.
+
+The names of the stages are those of the flow table in the README; `atalla-compile --stop-after` takes them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atalla_mlir._mlir import ir
+from atalla_mlir.errors import BadInputError
+from atalla_mlir.passes.manager import Instrumentation, run_pipeline
+from atalla_mlir.target.machine import AX01, Machine
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose about a compilation."""
+
+    machine: Machine = AX01
+    fuse: bool = True
+    """Fuse operations into kernels; without it every operation is a kernel of its own."""
+    reuse_memory: bool = True
+    """Let values between kernels share DRAM addresses when they are not alive at the same time."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the flow and the passes that it runs on the module."""
+
+    name: str
+    passes: tuple[str, ...]
+
+    def pipeline(self) -> str:
+        return f"builtin.module({','.join(self.passes)})"
+
+
+def stages(options: Options) -> tuple[Stage, ...]:
+    """The stages after import, in order."""
+    machine = options.machine.name.split("+")[0]
+    fuse, reuse = str(options.fuse).lower(), str(options.reuse_memory).lower()
+    return (
+        Stage(
+            "legalize",
+            (
+                "atalla-demote-floats",
+                "func.func(linalg-generalize-named-ops)",
+                "canonicalize",
+                "cse",
+                "func.func(atalla-pack-constants)",
+                "canonicalize",
+                "cse",
+            ),
+        ),
+        Stage("fuse", (f"atalla-form-kernels{{fuse={fuse}}}", f"atalla-plan-memory{{reuse={reuse}}}")),
+        Stage("tile", ("convert-linalg-to-atalla", "cse")),
+        Stage("place", (f"atalla-place-tiles{{machine={machine}}}", "canonicalize", "cse")),
+        Stage("lower", (f"convert-atalla-to-ax01{{machine={machine}}}",)),
+        Stage("schedule", (f"ax01.func(atalla-emit-packets{{machine={machine}}})",)),
+    )
+
+
+STAGE_NAMES = ("import", *(stage.name for stage in stages(Options())))
+
+
+def lower_module(
+    module: ir.Module,
+    options: Options | None = None,
+    *,
+    stop_after: str = "schedule",
+    instrumentation: Instrumentation | None = None,
+) -> None:
+    """Run the stages on an imported module, in place, up to and including `stop_after`."""
+    if stop_after not in STAGE_NAMES:
+        raise BadInputError(f"no stage '{stop_after}'; the stages are {', '.join(STAGE_NAMES)}")
+    if stop_after == "import":
+        return
+    for stage in stages(options or Options()):
+        run_pipeline(module, stage.pipeline(), instrumentation)
+        if stage.name == stop_after:
+            return
