@@ -44,7 +44,9 @@ class Machine:
     mispredict_penalty_cycles: int = 3
     btb_entries: int = 64
     icache_bytes: int = 8192
+    """0 stands for instruction memory that never misses."""
     icache_line_bytes: int = 64
+    icache_beat_bytes: int = 8
     # data cache
     dcache_bytes: int = 4096
     dcache_ways: int = 4

@@ -1,0 +1,42 @@
+"""Simulator engines: the reference (executable specification), the native one, and the emulator's legacy mode."""
+
+from __future__ import annotations
+
+from atalla_mlir.errors import BadInputError, ConfigurationError
+from atalla_mlir.sim.engine import Counters, Engine, Lint, RunResult, StallCause, Trap, TrapKind
+from atalla_mlir.target.machine import AX01, Machine
+
+__all__ = [
+    "ENGINES",
+    "Counters",
+    "Engine",
+    "Lint",
+    "RunResult",
+    "StallCause",
+    "Trap",
+    "TrapKind",
+    "create_engine",
+]
+
+ENGINES = ("auto", "reference", "native", "legacy-fs")
+
+
+def create_engine(name: str = "auto", machine: Machine = AX01) -> Engine:
+    """An engine by name; "auto" is the native engine when its library loads, else the reference engine."""
+    if name == "legacy-fs":
+        from atalla_mlir.sim.legacy_fs import LegacyEngine
+
+        return LegacyEngine(machine)
+    if name == "reference":
+        from atalla_mlir.sim.reference import ReferenceEngine
+
+        return ReferenceEngine(machine)
+    if name in ("auto", "native"):
+        return _native_or_reference(machine, required=name == "native")
+    raise BadInputError(f"no engine '{name}'; there are {', '.join(ENGINES)}")
+
+
+def _native_or_reference(machine: Machine, *, required: bool) -> Engine:
+    if required:
+        raise ConfigurationError("the native engine is not installed; the reference engine gives the same results")
+    return create_engine("reference", machine)
