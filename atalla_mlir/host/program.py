@@ -40,9 +40,17 @@ class TorchProgram:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Results for one set of arguments, nested as the model nests them."""
-        values = {**self._stored, **self._signature.flatten(args, kwargs)}
+        values = self.initial_values(args, kwargs)
         for step in self._steps:
             values.update(self._run(step, values))
+        return self.nested_results(values)
+
+    def initial_values(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
+        """By name, what the steps read that no step computes: the checked arguments and the host's constants."""
+        return {**self._stored, **self._signature.flatten(args, kwargs)}
+
+    def nested_results(self, values: Mapping[str, Tensor]) -> Any:
+        """The model's results from the values of all steps, nested as the model nests them."""
         return self._signature.unflatten(values)
 
     @property
