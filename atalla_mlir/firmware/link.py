@@ -1,0 +1,200 @@
+"""Firmware and functions become one image of instruction space with all jumps resolved.
+
+The image starts at PC 0 with the reset code, then come the firmware table, the services, and the functions in the
+order given. Jumps are relative to their packet, so a function's packets do not depend on where it lies.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+
+from atalla_mlir.errors import InternalError, LimitError
+from atalla_mlir.firmware.symbols import ROUTINES, symbols
+from atalla_mlir.loadable import abi
+from atalla_mlir.mc.encode import encode_packet
+from atalla_mlir.mc.instruction import MachineInstruction
+from atalla_mlir.mc.parse import assemble
+from atalla_mlir.target.encoding import PACKET_BYTES
+from atalla_mlir.target.machine import AX01, Machine
+
+
+@dataclass(frozen=True)
+class Relocation:
+    """The jump or branch in slot `slot` of packet `packet` goes to label, function or service `target`."""
+
+    packet: int
+    slot: int
+    target: str
+
+
+@dataclass(frozen=True)
+class CodeBlock:
+    """A function before linking: packets, whose unresolved distances are 0, and what resolves them.
+
+    `labels` give packet indices; they hide functions of the same name. `sources` has one entry per packet, or none.
+    """
+
+    name: str
+    packets: tuple[tuple[MachineInstruction, ...], ...]
+    relocations: tuple[Relocation, ...] = ()
+    labels: Mapping[str, int] = field(default_factory=dict[str, int])
+    sources: tuple[str | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """The assembled services; `labels` are PCs, and the code starts at PC 0."""
+
+    code: bytes
+    labels: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class LinkedImage:
+    """Code from PC 0 on, where everything in it lies, and the DRAM below the tensors as the device expects it."""
+
+    code: bytes
+    functions: Mapping[str, tuple[int, int]]
+    """Name -> (first PC, PC after the last packet), firmware included."""
+    sources: tuple[tuple[int, int, str], ...]
+    """(first PC, PC after the last packet, source position), ascending."""
+    system_data: bytes
+    """DRAM from address 0 to the first tensor: header, argument table, firmware state."""
+
+    def pc(self, name: str) -> int:
+        """The first PC of function or service `name`."""
+        if name not in self.functions:
+            raise InternalError(f"the image has no function '{name}'")
+        return self.functions[name][0]
+
+
+_NAME = re.compile(r"\b[A-Z][A-Z0-9_]+\b")
+
+
+def _substitute(text: str, values: Mapping[str, int]) -> str:
+    """Names in capitals become numbers, except in comments."""
+
+    def value(match: re.Match[str]) -> str:
+        if match[0] not in values:
+            raise InternalError(f"services.s uses the unknown name {match[0]}")
+        return str(values[match[0]])
+
+    def line(text: str) -> str:
+        code, mark, comment = text.partition("#")
+        return _NAME.sub(value, code) + mark + comment
+
+    return "\n".join(line(text) for text in text.split("\n"))
+
+
+@cache
+def firmware(machine: Machine = AX01) -> Firmware:
+    """The services for the pads of `machine`."""
+    text = resources.files("atalla_mlir.firmware").joinpath("services.s").read_text("utf-8")
+    assembly = assemble(_substitute(text, symbols(machine)), "services.s")
+    return Firmware(assembly.code, assembly.labels)
+
+
+def system_data() -> bytes:
+    """DRAM below the tensors before the first start: the header is filled in, everything else is zero."""
+    data = bytearray(abi.TENSORS_ADDRESS)
+    for address, word in (
+        (abi.HEADER_MAGIC_ADDRESS, abi.HEADER_MAGIC),
+        (abi.HEADER_ABI_ADDRESS, abi.ABI_VERSION),
+        (abi.HEADER_STATE_ADDRESS, abi.STATE_ADDRESS),
+    ):
+        struct.pack_into("<I", data, address, word)
+    return bytes(data)
+
+
+def _firmware_ranges(image: Firmware) -> dict[str, tuple[int, int]]:
+    starts = sorted((image.labels[name], name) for name in ROUTINES)
+    ends = [start for start, _ in starts[1:]] + [len(image.code)]
+    return {name: (start, end) for (start, name), end in zip(starts, ends, strict=True)}
+
+
+def _place(blocks: Sequence[CodeBlock], functions: dict[str, tuple[int, int]], start: int) -> None:
+    for block in blocks:
+        if block.name in functions:
+            raise InternalError(f"two functions are called '{block.name}'")
+        if not block.packets:
+            raise InternalError(f"function '{block.name}' has no packets")
+        end = start + len(block.packets) * PACKET_BYTES
+        functions[block.name] = (start, end)
+        start = end
+
+
+class _BlockLinker:
+    """Resolves and encodes one function."""
+
+    def __init__(self, block: CodeBlock, functions: Mapping[str, tuple[int, int]]) -> None:
+        self._block = block
+        self._functions = functions
+        self._base = functions[block.name][0]
+        self._targets = {(item.packet, item.slot): item.target for item in block.relocations}
+
+    def _target_pc(self, target: str) -> int:
+        if target in self._block.labels:
+            return self._base + self._block.labels[target] * PACKET_BYTES
+        if target in self._functions:
+            return self._functions[target][0]
+        raise InternalError(f"function '{self._block.name}' jumps to '{target}', which is neither label nor function")
+
+    def _resolve(self, packet: int, slot: int, instruction: MachineInstruction) -> MachineInstruction:
+        target = self._targets.pop((packet, slot), None)
+        if target is None:
+            return instruction
+        op = instruction.op
+        if not op.is_control or not op.immediates:
+            raise InternalError(f"{op.mnemonic} in packet {packet} of '{self._block.name}' has no destination to resolve")
+        distance_operand = op.immediates[0]
+        distance = self._target_pc(target) - (self._base + packet * PACKET_BYTES)
+        if not distance_operand.field.fits(distance):
+            reach = f"{distance_operand.field.minimum}..{distance_operand.field.maximum} bytes"
+            raise LimitError(
+                f"{op.mnemonic} in packet {packet} of function '{self._block.name}' cannot reach '{target}': "
+                f"{distance} bytes away, it reaches {reach}"
+            )
+        operands = list(instruction.operands)
+        operands[op.operands.index(distance_operand)] = distance
+        return MachineInstruction(op, tuple(operands))
+
+    def encode(self) -> bytes:
+        code = b"".join(
+            encode_packet([self._resolve(index, slot, instruction) for slot, instruction in enumerate(packet)])
+            for index, packet in enumerate(self._block.packets)
+        )
+        if self._targets:
+            packet, slot = min(self._targets)
+            raise InternalError(f"function '{self._block.name}' has no instruction in packet {packet} slot {slot}")
+        return code
+
+
+def _source_ranges(
+    blocks: Sequence[CodeBlock], functions: Mapping[str, tuple[int, int]]
+) -> tuple[tuple[int, int, str], ...]:
+    ranges: list[tuple[int, int, str]] = []
+    for block in blocks:
+        start = functions[block.name][0]
+        for index, source in enumerate(block.sources):
+            pc = start + index * PACKET_BYTES
+            if source is None:
+                continue
+            if ranges and ranges[-1][1:] == (pc, source):
+                ranges[-1] = (ranges[-1][0], pc + PACKET_BYTES, source)
+            else:
+                ranges.append((pc, pc + PACKET_BYTES, source))
+    return tuple(ranges)
+
+
+def link(blocks: Sequence[CodeBlock], machine: Machine = AX01) -> LinkedImage:
+    """The image of firmware and `blocks`; LimitError names a jump that cannot reach its destination."""
+    services = firmware(machine)
+    functions = _firmware_ranges(services)
+    _place(blocks, functions, len(services.code))
+    code = services.code + b"".join(_BlockLinker(block, functions).encode() for block in blocks)
+    return LinkedImage(code, functions, _source_ranges(blocks, functions), system_data())

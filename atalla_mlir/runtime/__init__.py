@@ -1,0 +1,1 @@
+"""Programs on an engine: NumPy arrays in and out, counters, errors in terms of the program's source."""
