@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
             file.write_text(text, encoding="utf-8")
     if stale:
         verb = "out of date, run `make docs`:" if "--check" in arguments else "written:"
-        print(verb, ", ".join(stale))
+        sys.stdout.write(f"{verb} {', '.join(stale)}\n")
     return 1 if stale and "--check" in arguments else 0
 
 
