@@ -190,6 +190,7 @@ class Engine(ABC):
     @abstractmethod
     def restore(self, snapshot: object) -> None: ...
 
+    @abstractmethod
     def set_source_map(self, source_map: Mapping[int, str]) -> None:
         """Source positions ("model.py:12") by PC, for traps."""
 

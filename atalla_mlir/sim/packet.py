@@ -10,7 +10,7 @@ from atalla_mlir.sim.engine import TrapKind
 from atalla_mlir.sim.semantics import Action, bind
 from atalla_mlir.sim.semantics_scalar import WORD
 from atalla_mlir.sim.state import DmaAccess, State
-from atalla_mlir.sim.traps import TrapSignal
+from atalla_mlir.sim.traps import TrapError
 from atalla_mlir.target import isa
 from atalla_mlir.target.encoding import DmaShape
 
@@ -38,7 +38,7 @@ class PreparedPacket:
         """What the timing model prepared for this packet."""
 
 
-class ConflictSignal(TrapSignal):
+class ConflictError(TrapError):
     """Rule 3 of 5.1; `index` is the instruction of the packet that meets an earlier one."""
 
     def __init__(self, index: int, message: str) -> None:
@@ -67,7 +67,7 @@ def _conflict_guard(state: State, instructions: tuple[MachineInstruction, ...]) 
         dma = DmaAccess(shape.pad, 0, shape.rows, shape.cols, x[address_register], shape.pitch)
         word = address // _WORD_BYTES
         if any(first // _WORD_BYTES <= word <= last // _WORD_BYTES for first, last in dma.byte_runs()):
-            raise ConflictSignal(
+            raise ConflictError(
                 max(load, store), f"the load and the store of this packet meet in dram word 0x{word * _WORD_BYTES:X}"
             )
 

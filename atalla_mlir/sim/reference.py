@@ -14,10 +14,10 @@ from atalla_mlir.mc.decode import UndefinedOpcode, decode
 from atalla_mlir.mc.instruction import MachineInstruction
 from atalla_mlir.sim.coherence import DRAM_LOADS, DRAM_STORES, CoherenceLint
 from atalla_mlir.sim.engine import Counters, Engine, Lint, Rows, RunResult, Trap, TrapKind
-from atalla_mlir.sim.packet import ConflictSignal, PreparedPacket
+from atalla_mlir.sim.packet import ConflictError, PreparedPacket
 from atalla_mlir.sim.state import State, StateSnapshot
 from atalla_mlir.sim.timing import TimingModel
-from atalla_mlir.sim.traps import TrapSignal
+from atalla_mlir.sim.traps import TrapError
 from atalla_mlir.target.encoding import PACKET_BYTES, unpack_packets
 from atalla_mlir.target.machine import AX01, Machine
 from atalla_mlir.target.packets import packet_violations
@@ -38,7 +38,7 @@ class EngineSnapshot:
     lint: CoherenceLint
 
 
-class _FetchTrap(Exception):
+class _FetchError(Exception):
     """A packet that cannot be prepared."""
 
     def __init__(self, trap: Trap) -> None:
@@ -88,7 +88,8 @@ class ReferenceEngine(Engine):
     def _check_dram(self, address: int, size: int) -> None:
         if address < 0 or size < 0 or address + size > self.machine.dram_bytes:
             raise BadInputError(
-                f"dram bytes 0x{address:X}..0x{address + size:X} are outside the {self.machine.dram_bytes} bytes of dram"
+                f"dram bytes 0x{address:X}..0x{address + size:X} are outside the {self.machine.dram_bytes} bytes "
+                "of dram"
             )
 
     def set_source_map(self, source_map: Mapping[int, str]) -> None:
@@ -123,7 +124,7 @@ class ReferenceEngine(Engine):
         with np.errstate(all="ignore"):
             try:
                 return self._run(max_packets, breakpoints, self._timing if timing else None)
-            except _FetchTrap as stop:
+            except _FetchError as stop:
                 return RunResult("trap", stop.trap.pc, stop.trap)
 
     def _run(self, max_packets: int | None, breakpoints: frozenset[int], timing: TimingModel | None) -> RunResult:
@@ -161,10 +162,10 @@ class ReferenceEngine(Engine):
                 packet.guard()
             for index, action in enumerate(packet.actions):  # noqa: B007 (read after the loop when an action raises)
                 action()
-        except ConflictSignal as signal:
-            return self._instruction_trap(packet, signal.index, signal.kind, signal.message)
-        except TrapSignal as signal:
-            return self._instruction_trap(packet, index, signal.kind, signal.message)
+        except ConflictError as error:
+            return self._instruction_trap(packet, error.index, error.kind, error.message)
+        except TrapError as error:
+            return self._instruction_trap(packet, index, error.kind, error.message)
         for instruction in packet.dram_instructions:
             self._observe(packet.pc, instruction)
         return None
@@ -185,12 +186,12 @@ class ReferenceEngine(Engine):
     def _prepare(self, pc: int) -> PreparedPacket:
         words = self._code.get(pc)
         if words is None:
-            raise _FetchTrap(self._missing_code_trap(pc))
+            raise _FetchError(self._missing_code_trap(pc))
         slots = tuple(self._decode(pc, slot, word) for slot, word in enumerate(words))
         filled = [(inst.op, inst.operands) for inst in slots if inst is not None]
         violations = packet_violations(filled)
         if violations:
-            raise _FetchTrap(self._trap(TrapKind.ILLEGAL_PACKET, pc, None, "", "; ".join(violations)))
+            raise _FetchError(self._trap(TrapKind.ILLEGAL_PACKET, pc, None, "", "; ".join(violations)))
         packet = PreparedPacket(self._state, pc, slots)
         self._packets[pc] = packet
         return packet
@@ -199,7 +200,7 @@ class ReferenceEngine(Engine):
         try:
             return decode(word)
         except UndefinedOpcode as error:
-            raise _FetchTrap(self._trap(TrapKind.UNDEFINED_OPCODE, pc, slot, f"0x{word:010X}", str(error))) from None
+            raise _FetchError(self._trap(TrapKind.UNDEFINED_OPCODE, pc, slot, f"0x{word:010X}", str(error))) from None
 
     def _missing_code_trap(self, pc: int) -> Trap:
         previous = self._previous_pc

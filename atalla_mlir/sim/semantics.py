@@ -14,7 +14,7 @@ from atalla_mlir.sim.semantics_scalar import Action, Binder
 from atalla_mlir.sim.state import State
 from atalla_mlir.target import isa
 
-__all__ = ["Action", "BINDERS", "bind"]
+__all__ = ["BINDERS", "Action", "bind"]
 
 BINDERS: dict[str, Binder] = semantics_scalar.BINDERS | semantics_vector.BINDERS | semantics_memory.BINDERS
 

@@ -10,7 +10,7 @@ import numpy as np
 from atalla_mlir.sim.engine import TrapKind
 from atalla_mlir.sim.semantics_scalar import WORD, Action, Binder
 from atalla_mlir.sim.state import ELEMENT_BYTES, SCALARS, VECTORS, DmaAccess, State
-from atalla_mlir.sim.traps import TrapSignal
+from atalla_mlir.sim.traps import TrapError
 from atalla_mlir.target.encoding import DmaShape
 
 WORD_BYTES = 4
@@ -20,11 +20,11 @@ def scalar_address(state: State, base: int, imm: int, size_bytes: int) -> int:
     """The checked DRAM address of a scalar access."""
     address = (state.x[base] + imm) & WORD
     if address % size_bytes:
-        raise TrapSignal(
+        raise TrapError(
             TrapKind.MISALIGNED_ACCESS, f"dram address 0x{address:X} is not a multiple of {size_bytes} bytes"
         )
     if address + size_bytes > state.dram.size_bytes:
-        raise TrapSignal(
+        raise TrapError(
             TrapKind.DRAM_RANGE, f"dram address 0x{address:X} is outside the {state.dram.size_bytes} bytes of dram"
         )
     state.scalar_address = address
@@ -77,7 +77,7 @@ def _store_half(state: State, rd: int, imm: int, rs1: int) -> Action:
 
 def _check_pad(state: State, pad: int) -> None:
     if pad >= state.machine.pads:
-        raise TrapSignal(TrapKind.PAD_RANGE, f"pad {pad} does not exist; the machine has {state.machine.pads} pads")
+        raise TrapError(TrapKind.PAD_RANGE, f"pad {pad} does not exist; the machine has {state.machine.pads} pads")
 
 
 def _pad_row(state: State, rs1: int, rs2: int, pad: int) -> int:
@@ -85,7 +85,7 @@ def _pad_row(state: State, rs1: int, rs2: int, pad: int) -> int:
     row = (x[rs1] // state.machine.row_bytes + x[rs2]) & WORD
     if row >= state.machine.pad_rows:
         _check_pad(state, pad)
-        raise TrapSignal(TrapKind.PAD_RANGE, f"row {row} is outside the {state.machine.pad_rows} rows of pad {pad}")
+        raise TrapError(TrapKind.PAD_RANGE, f"row {row} is outside the {state.machine.pad_rows} rows of pad {pad}")
     state.pad_row[pad] = row
     return row
 
@@ -124,25 +124,26 @@ def checked_dma(state: State, rs1: int, rs2: int, rs3: int) -> DmaAccess:
     access = DmaAccess(shape.pad, x[rs1] // machine.row_bytes, shape.rows, shape.cols, x[rs2], shape.pitch)
     _check_pad(state, access.pad)
     if access.cols > machine.vector_lanes:
-        raise TrapSignal(TrapKind.PAD_RANGE, f"dma of {access.cols} columns into rows of {machine.vector_lanes} lanes")
+        raise TrapError(TrapKind.PAD_RANGE, f"dma of {access.cols} columns into rows of {machine.vector_lanes} lanes")
     if access.row + access.rows > machine.pad_rows:
-        raise TrapSignal(
+        raise TrapError(
             TrapKind.PAD_RANGE,
             f"dma rows {access.row}..{access.row + access.rows - 1} are outside the {machine.pad_rows} rows "
             f"of pad {access.pad}",
         )
     if access.pitch < access.cols:
-        raise TrapSignal(
+        raise TrapError(
             TrapKind.DMA_PITCH, f"dma pitch of {access.pitch} elements is less than its {access.cols} columns"
         )
     if access.address % ELEMENT_BYTES:
-        raise TrapSignal(
+        raise TrapError(
             TrapKind.MISALIGNED_ACCESS, f"dma address 0x{access.address:X} is not a multiple of {ELEMENT_BYTES} bytes"
         )
     if access.end > state.dram.size_bytes:
-        raise TrapSignal(
+        raise TrapError(
             TrapKind.DRAM_RANGE,
-            f"dma bytes 0x{access.address:X}..0x{access.end - 1:X} are outside the {state.dram.size_bytes} bytes of dram",
+            f"dma bytes 0x{access.address:X}..0x{access.end - 1:X} are outside the {state.dram.size_bytes} bytes "
+            "of dram",
         )
     state.dma = access
     return access

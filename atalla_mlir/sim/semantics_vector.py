@@ -18,7 +18,7 @@ from atalla_mlir.sim.engine import TrapKind
 from atalla_mlir.sim.numerics import Bits, Floats
 from atalla_mlir.sim.semantics_scalar import UPPER, Action, Binder
 from atalla_mlir.sim.state import ALL_ONES, MASKS, SCALARS, VECTORS, State
-from atalla_mlir.sim.traps import TrapSignal
+from atalla_mlir.sim.traps import TrapError
 
 Arithmetic = Callable[[Floats, Floats], Floats]
 Ufunc = Callable[..., Any]
@@ -235,7 +235,7 @@ def _push_row(state: State, vs1: int) -> Action:
 
     def execute() -> None:
         if unit.draining:
-            raise TrapSignal(
+            raise TrapError(
                 TrapKind.TRANSPOSE_ORDER,
                 f"push into the transpose unit after {unit.column} of {len(unit.tile)} columns were popped "
                 "would wait for ever; pop all columns first",

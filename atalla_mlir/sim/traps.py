@@ -5,7 +5,7 @@ from __future__ import annotations
 from atalla_mlir.sim.engine import TrapKind
 
 
-class TrapSignal(Exception):
+class TrapError(Exception):
     """Raised by an action before it changes anything."""
 
     def __init__(self, kind: TrapKind, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Timing of the instruction cache and of the scalar memory unit with its data cache (machine reference 5.6, 6.1, 6.6)."""
+"""Timing of the instruction cache and of the scalar memory unit with its data cache (machine reference 5.6, 6.6)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class InstructionCache:
 
 
 class DataCache:
-    """Write-back, write-allocate, tree-PLRU; behind the queue of the scalar memory unit, which takes one access at a time.
+    """Write-back, write-allocate, tree-PLRU; behind the scalar memory unit's queue, which is served one by one.
 
     Fills are served one after the other; a miss occupies a miss register (MSHR) until its line is there, later accesses
     to that line are its targets.

@@ -133,6 +133,15 @@ class Channel:
             self._ready[master] = cycle + 1 if self._demand[master] else NEVER
         return master, cycle
 
+    def _next_master(self, cycle: int) -> int:
+        """Round robin: the first after the last granted one that has a burst ready."""
+        masters, ready = len(self._ready), self._ready
+        master = self._last
+        while True:
+            master = master + 1 if master + 1 < masters else 0
+            if ready[master] <= cycle:
+                return master
+
     def _transfer_launched(self, pad: int, cycle: int) -> int:
         """Account a launched burst of a pad's transfer; when its next burst is ready."""
         transfer = self.transfers[pad]

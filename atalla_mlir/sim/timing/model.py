@@ -29,6 +29,9 @@ _PAD_PORT = CAUSE_INDEX[StallCause.PAD_PORT]
 _BANKS = CAUSE_INDEX[StallCause.BANK_CONFLICT]
 _DRAIN = CAUSE_INDEX[StallCause.DRAIN]
 
+_SCALAR_LOAD_PRIORITY = WRITE_PRIORITY[Unit.EX5]
+_TILE_PRIORITY = WRITE_PRIORITY[Unit.TRANSPOSE]
+
 Problem = tuple[int, TrapKind, str]
 """Instruction of the packet, kind and message of a trap that timing found."""
 
@@ -176,9 +179,8 @@ class TimingModel:
             self._start_special(plan, kind, a, b, cycle, state)
         if plan.dropped_delay:
             self._busy_until = max(self._busy_until, following + plan.dropped_delay)
-        if plan.is_control:
-            if self._btb.mispredicts(plan.pc, state.next_pc):
-                self._arrival, self._arrival_cause = following + self._machine.mispredict_penalty_cycles, _MISPREDICT
+        if plan.is_control and self._btb.mispredicts(plan.pc, state.next_pc):
+            self._arrival, self._arrival_cause = following + self._machine.mispredict_penalty_cycles, _MISPREDICT
         board.forget_before(cycle)
         if plan.halts:
             self._drain(following + 1)
@@ -233,7 +235,7 @@ class TimingModel:
             slot = (self._reduction_index + a) % len(self._reductions)
             return self._wait(_UNIT_BUSY, cycle, self._reductions[slot])
         if kind == Special.DMA_LOAD or kind == Special.DMA_STORE:
-            return self._wait_dma(plan, kind, cycle, state)
+            return self._wait_dma(cycle, state.dma.pad)
         if kind == Special.SCALAR_LOAD or kind == Special.SCALAR_STORE:
             return self._wait(_DATA_CACHE, cycle, self._dcache.queue_free)
         return self._wait(_UNIT_BUSY, cycle, self._tile_queue[self._tile_index] - 1)
@@ -243,7 +245,7 @@ class TimingModel:
         if kind == Special.ROW_LOAD:
             self._start_row_load(a, b, cycle, state.pad_row[a])
         elif kind == Special.ROW_STORE:
-            self._start_row_store(plan, a, cycle, state.pad_row[a])
+            self._ports[a].write(following, state.pad_row[a])
         elif kind == Special.GEMM:
             self._array_free = cycle + self._machine.array_drain_cycles
             if self._credits:
@@ -334,11 +336,7 @@ class TimingModel:
         else:
             self._busy_until = max(self._busy_until, accepted + latency + 2)
 
-    def _start_row_store(self, plan: PacketPlan, pad: int, cycle: int, row: int) -> None:
-        self._ports[pad].write(cycle + 1, row)
-
-    def _wait_dma(self, plan: PacketPlan, kind: int, cycle: int, state: State) -> int:
-        pad = state.dma.pad
+    def _wait_dma(self, cycle: int, pad: int) -> int:
         if self._channel.transfers[pad] is not None:
             self._channel.finish(pad)
             self._board.release(self._channel.register_ready)

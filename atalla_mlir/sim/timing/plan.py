@@ -62,7 +62,7 @@ WRITE_AFTER_EX = 2
 
 
 class Special(IntEnum):
-    """Instructions whose timing depends on more than scoreboard and initiation interval, in the order of their checks."""
+    """Instructions whose timing takes more than scoreboard and initiation interval, in the order of their checks."""
 
     REDUCTION = 0
     TILE_PUSH = 1
@@ -130,10 +130,11 @@ class PacketPlan:
 
     `registers` are the scoreboard indices that must not be busy, in charging order, `register_causes` what a wait for
     them is charged to. `units` are (unit, interval) pairs with intervals above 1. `writes` are (index, delay from issue
-    to write, bank, pending write). `specials` are (kind, instruction, a, b), sorted: for rows a = pad and b = destination or
-    0; for scalar loads, `tpop.vi` and SDMA a = the register written or held, or 0; for reductions a =
-    reductions in earlier slots and b = cycles that it waits for earlier slots. `dropped_delay` is the longest delay of a result that goes to a
-    hard-wired register.
+    to write, bank, pending write). `dropped_delay` is the longest such delay of a result for a hard-wired register.
+
+    `specials` are (kind, instruction of the packet, a, b), sorted. Row accesses: a = pad, b = register loaded or 0.
+    Scalar loads, `tpop.vi`, SDMA: a = register written or held, or 0. Reductions: a = reductions in earlier slots, b =
+    cycles that it waits for earlier slots.
     """
 
     __slots__ = (
@@ -205,10 +206,7 @@ class PacketPlan:
 
 def pending_write(unit: Unit, operand: Operand, index: int) -> int:
     """Priority and register of a write, as one number."""
-    if operand.file is RegisterFile.MASK:
-        priority = 1 if unit in LANE_UNITS else 0
-    else:
-        priority = WRITE_PRIORITY[unit]
+    priority = int(unit in LANE_UNITS) if operand.file is RegisterFile.MASK else WRITE_PRIORITY[unit]
     return priority << PRIORITY_SHIFT | index
 
 

@@ -52,9 +52,11 @@ def test_illegal_packets_are_rejected(packet):
     engine = ReferenceEngine()
     engine.load_code(0, program(packet, HALT))
     result = engine.run()
-    assert result.reason == "trap" and result.trap is not None
+    assert result.reason == "trap"
+    assert result.trap is not None
     assert result.trap.kind is TrapKind.ILLEGAL_PACKET
-    assert engine.read_register(X, 1) == 0 and engine.counters.packets == 0
+    assert engine.read_register(X, 1) == 0
+    assert engine.counters.packets == 0
 
 
 def test_every_slot_of_a_halting_packet_executes():
@@ -68,12 +70,15 @@ def test_branches_compare_signed_old_values_and_then_increment():
     taken = run([("blt.s", 1, 0, 40, 0)], [("addi.s", 2, 0, 1)], x={1: 0xFFFFFFFF})
     assert taken.read_register(X, 2) == 0
     equal = run([("beq.s", 1, 2, 40, 100)], [("addi.s", 3, 0, 1)], x={1: 3, 2: 3})
-    assert equal.read_register(X, 1) == 103 and equal.read_register(X, 3) == 0
+    assert equal.read_register(X, 1) == 103
+    assert equal.read_register(X, 3) == 0
 
 
 def test_jalr_reads_its_base_before_it_links():
     engine = run([("jalr", 1, 1, 0)], [("addi.s", 2, 0, 1)], x={1: 40})
-    assert engine.pc == 40 and engine.read_register(X, 1) == 20 and engine.read_register(X, 2) == 0
+    assert engine.pc == 40
+    assert engine.read_register(X, 1) == 20
+    assert engine.read_register(X, 2) == 0
 
 
 @pytest.mark.parametrize(
@@ -170,7 +175,8 @@ def test_register_zero_of_every_file_is_hard_wired():
         [("mv.stm", 0, 1), ("addi.s", 0, 1, 3), ("add.vv", 0, 1, 1, 0)], [("mv.mts", 2, 0)], x={1: 5}, v={1: 1.0}
     )
     assert engine.read_register(X, 2) == 0xFFFFFFFF
-    assert engine.read_register(X, 0) == 0 and values(engine, 0) == [0.0] * 32
+    assert engine.read_register(X, 0) == 0
+    assert values(engine, 0) == [0.0] * 32
 
 
 def test_partial_row_load_clears_and_partial_row_store_keeps_the_other_lanes():
