@@ -20,7 +20,7 @@ def main() -> None:
         if step["kind"] == "device":
             print(f"  device {step['entry']}({', '.join(step['inputs'])}) -> {', '.join(step['outputs'])}")
         else:
-            print(f"  host {step['target']} -> {', '.join(name for name in step['outputs'] if name)}: {step['reason']}")
+            print(f"  host {step['target']} -> {', '.join(step['outputs'])}: {step['reason']}")
 
     print("kernels:")
     for kernel in loadable.meta["kernels"]:

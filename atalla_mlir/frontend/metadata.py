@@ -85,8 +85,7 @@ def _host_step(step: HostStep) -> dict[str, Any]:
         "target": str(step.node.target),
         "args": [encode_argument(argument) for argument in step.node.args],
         "kwargs": {name: encode_argument(argument) for name, argument in step.node.kwargs.items()},
-        # a result that nothing reads has no name
-        "outputs": [name or "" for name in step.outputs],
+        "outputs": list(step.outputs),
         "reason": step.reason,
     }
 

@@ -32,8 +32,8 @@ class HostStep:
     """One operation that PyTorch runs."""
 
     node: fx.Node
-    outputs: tuple[str | None, ...]
-    """A name for each result; None for one that nothing reads."""
+    outputs: tuple[str, ...]
+    """A name for each result; one of several that nothing reads is called `node.index`."""
     reason: str
 
 
@@ -177,7 +177,7 @@ def _host_step(node: fx.Node, reason: str) -> HostStep:
     items = [user for user in node.users if user.target is operator.getitem]
     if not isinstance(node.meta.get("val"), (tuple, list)):
         return HostStep(node, (node.name,), reason)
-    names: list[str | None] = [None] * len(node.meta["val"])
+    names = [f"{node.name}.{index}" for index in range(len(node.meta["val"]))]
     for item in items:
         names[item.args[1]] = item.name  # pyright: ignore[reportArgumentType, reportCallIssue]
     return HostStep(node, tuple(names), reason)

@@ -42,4 +42,4 @@ def run_operation(step: Mapping[str, Any], values: Mapping[str, Tensor]) -> dict
 
 def _by_name(names: Sequence[str], result: Any) -> dict[str, Tensor]:
     results = result if isinstance(result, (list, tuple)) else [result]
-    return {name: value for name, value in zip(names, results, strict=True) if name}
+    return dict(zip(names, results, strict=True))

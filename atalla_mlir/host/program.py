@@ -15,7 +15,7 @@ from atalla_mlir.errors import BadInputError
 from atalla_mlir.frontend.arrays import dtype_named, to_numpy, to_torch
 from atalla_mlir.frontend.coverage import Coverage
 from atalla_mlir.host.fallback import run_operation
-from atalla_mlir.host.signature import Signature
+from atalla_mlir.host.signature import InputSpec, Signature
 from atalla_mlir.loadable.format import Loadable
 from atalla_mlir.loadable.reader import load_loadable
 from atalla_mlir.loadable.writer import save_loadable
@@ -40,10 +40,19 @@ class TorchProgram:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Results for one set of arguments, nested as the model nests them."""
-        values = self.initial_values(args, kwargs)
+        return self.nested_results(self.run(self.initial_values(args, kwargs)))
+
+    def run(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`values` and what every step of the program adds to them, by name."""
+        known = dict(values)
         for step in self._steps:
-            values.update(self._run(step, values))
-        return self.nested_results(values)
+            known.update(self._run(step, known))
+        return known
+
+    def run_named(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors among the results, by name, for inputs by name."""
+        values = self.run({**self._stored, **self._signature.checked(inputs)})
+        return {name: values[name] for name in self.outputs}
 
     def initial_values(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
         """By name, what the steps read that no step computes: the checked arguments and the host's constants."""
@@ -54,9 +63,14 @@ class TorchProgram:
         return self._signature.unflatten(values)
 
     @property
-    def inputs(self) -> tuple[tuple[str, tuple[int, ...], str], ...]:
-        """Name, shape and dtype of each tensor that a call takes."""
-        return tuple((i.name, i.shape, str(i.dtype).removeprefix("torch.")) for i in self._signature.inputs)
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """The tensors that a call takes."""
+        return self._signature.inputs
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the tensors that a call gives, in the order of the flattened result."""
+        return tuple(row["value"] for row in self._signature.outputs if "value" in row)
 
     def save(self, path: str | Path) -> None:
         """Write the loadable; `load` gives the same program in another process."""

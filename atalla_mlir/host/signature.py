@@ -23,6 +23,9 @@ class InputSpec:
     dtype: torch.dtype
     shape: tuple[int, ...]
 
+    def __str__(self) -> str:
+        return f"{self.name}: {_describe(self.dtype, self.shape)}"
+
     def check(self, value: object) -> Tensor:
         """`value` when it is the tensor that the program was compiled for."""
         if not isinstance(value, Tensor):
@@ -74,7 +77,14 @@ class Signature:
                     f"argument {position} was compiled as {value!r}, got {flat[position]!r}; compile again for it"
                 )
         tensors = [value for position, value in enumerate(flat) if position not in self.fixed]
-        return {spec.name: spec.check(value) for spec, value in zip(self.inputs, tensors, strict=True)}
+        return self.checked({spec.name: value for spec, value in zip(self.inputs, tensors, strict=True)})
+
+    def checked(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`values` when they are exactly the program's inputs."""
+        names = [spec.name for spec in self.inputs]
+        if set(values) != set(names):
+            raise BadInputError(f"expected the inputs {', '.join(names)}, got {', '.join(values) or 'none'}")
+        return {spec.name: spec.check(values[spec.name]) for spec in self.inputs}
 
     def unflatten(self, values: Mapping[str, Tensor]) -> Any:
         """The results, nested as the model nests them."""
@@ -84,5 +94,4 @@ class Signature:
         return pytree.tree_unflatten(flat, self.out_spec)
 
     def _expected(self) -> str:
-        listed = ", ".join(f"{spec.name}: {_describe(spec.dtype, spec.shape)}" for spec in self.inputs)
-        return f"{self.in_spec.num_leaves} arguments ({listed})"
+        return f"{self.in_spec.num_leaves} arguments ({', '.join(map(str, self.inputs))})"

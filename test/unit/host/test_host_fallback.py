@@ -55,9 +55,9 @@ def test_malformed_arguments(value: Any) -> None:
 
 
 def test_run_an_operation_with_several_results() -> None:
-    step = {"target": "aten.topk.default", "args": [{"value": "x"}, 2], "kwargs": {}, "outputs": ["", "indices"]}
+    step = {"target": "aten.topk.default", "args": [{"value": "x"}, 2], "kwargs": {}, "outputs": ["topk.0", "indices"]}
     results = run_operation(step, {"x": torch.tensor([1.0, 3.0, 2.0])})
-    assert list(results) == ["indices"]
+    assert list(results) == ["topk.0", "indices"]
     assert results["indices"].tolist() == [1, 2]
 
 
