@@ -77,9 +77,9 @@ class PadPort:
 
     @property
     def backlog_landed(self) -> int:
-        """A cycle in which every queued write has landed, rows of a load in between included."""
-        return self.write_free + self._write_latency
+        """The cycle in which every queued write has landed, rows of a load in between included."""
+        return self.write_free - self._interval + self._write_latency
 
     @property
     def idle_at(self) -> int:
-        return max(self.read_free, self.backlog_landed if self.write_free else 0)
+        return max(self.read_free, self.write_free, self.backlog_landed)
