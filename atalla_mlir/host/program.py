@@ -49,14 +49,13 @@ class TorchProgram:
             known.update(self._run(step, known))
         return known
 
-    def run_named(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors among the results, by name, for inputs by name."""
-        values = self.run({**self._stored, **self._signature.checked(inputs)})
-        return {name: values[name] for name in self.outputs}
-
     def initial_values(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
         """By name, what the steps read that no step computes: the checked arguments and the host's constants."""
         return {**self._stored, **self._signature.flatten(args, kwargs)}
+
+    def nested_arguments(self, inputs: Mapping[str, Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Positional and keyword arguments of a call with `inputs`, which are given by name."""
+        return self._signature.nested_arguments(inputs)
 
     def nested_results(self, values: Mapping[str, Tensor]) -> Any:
         """The model's results from the values of all steps, nested as the model nests them."""

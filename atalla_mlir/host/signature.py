@@ -86,6 +86,13 @@ class Signature:
             raise BadInputError(f"expected the inputs {', '.join(names)}, got {', '.join(values) or 'none'}")
         return {spec.name: spec.check(values[spec.name]) for spec in self.inputs}
 
+    def nested_arguments(self, values: Mapping[str, Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Positional and keyword arguments of a call that passes `values`; the inverse of `flatten`."""
+        tensors = iter(self.checked(values).values())
+        count = self.in_spec.num_leaves
+        flat = [self.fixed[position] if position in self.fixed else next(tensors) for position in range(count)]
+        return pytree.tree_unflatten(flat, self.in_spec)
+
     def unflatten(self, values: Mapping[str, Tensor]) -> Any:
         """The results, nested as the model nests them."""
         flat = [

@@ -97,7 +97,7 @@ def _compile(options: argparse.Namespace) -> int:
             say(f"compiling {loaded.name}")
             loadable = compiler.compile_plan(plan, machine=target)
     if options.stop_after is not None:
-        _write_text(options.output or "-", _stage(plan, target, options))
+        write_text(options.output or "-", _stage(plan, target, options))
         return command_line.SUCCESS
     return _finish(options, loaded.name, loadable)
 
@@ -149,7 +149,7 @@ def _finish(options: argparse.Namespace, name: str, loadable: Loadable) -> int:
         Path(output).write_bytes(data)
     coverage = Coverage.from_json(loadable.meta["coverage"])
     if options.json is not None:
-        _write_text(options.json, json.dumps({**_summary(loadable, data), "coverage": coverage.to_json()}, indent=2))
+        write_text(options.json, json.dumps({**_summary(loadable, data), "coverage": coverage.to_json()}, indent=2))
     if output != "-" and options.json != "-":
         print(_report(output, loadable, data, str(coverage) if options.coverage else coverage.summary()))
     return command_line.SUCCESS
@@ -180,7 +180,8 @@ def _report(output: str, loadable: Loadable, data: bytes, coverage: str) -> str:
     )
 
 
-def _write_text(path: str, text: str) -> None:
+def write_text(path: str, text: str) -> None:
+    """Write `text` to a file, or to stdout for `-`."""
     if path == "-":
         print(text)
         return
