@@ -60,8 +60,8 @@ class Pass:
     def run(self, op: ir.Operation) -> None:
         """Transform `op`, which is verified, and leave it verified.
 
-        Raises PassFailure or another AtallaError when the IR is valid but cannot be handled. The context of `op` is
-        current; locations and insertion points are not.
+        Raises PassFailure or another AtallaError when the IR is valid but cannot be handled. The context and the
+        location of `op` are current (the bindings want one even to make a type), an insertion point is not.
         """
         raise NotImplementedError
 

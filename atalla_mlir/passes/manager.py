@@ -174,7 +174,8 @@ class _Run:
         name = step.element.name
         try:
             if isinstance(step, _PythonPass):
-                step.instance.run(op)
+                with op.location:
+                    step.instance.run(op)
             else:
                 step.manager.run(op)
         except PassFailure as failure:
