@@ -69,8 +69,7 @@ def cone(outputs: Sequence[fx.Node], known: Iterable[str]) -> list[fx.Node]:
     pending = list(outputs)
     while pending:
         node = pending.pop()
-        # an output is computed even when its name is also that of a value the kernel reads
-        if node in found or node.op != "call_function" or (node.name in stop and node not in outputs):
+        if node in found or node.op != "call_function" or node.name in stop:
             continue
         found.add(node)
         pending.extend(node.all_input_nodes)

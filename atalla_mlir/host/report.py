@@ -1,0 +1,244 @@
+"""What verification found: a row per kernel launch or host operation, and totals (defined in docs/metrics.md)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+
+from atalla_mlir.host.kernel_check import Comparison, Wrong
+
+HOST = "host"
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Shapes of what an operation reads and writes, in the order of its operands."""
+
+    inputs: tuple[tuple[int, ...], ...]
+    outputs: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class OpReport:
+    """One kernel launch, or one operation that PyTorch ran on the host."""
+
+    name: str
+    aten: tuple[str, ...]
+    source: str | None
+    shapes: Shapes
+    device: str
+    reason: str | None
+    """Why it ran on the host; None on the device."""
+    flops: int
+    macs: int
+    stores: tuple[Comparison, ...] = ()
+    """Each output beside its reference."""
+    reads: tuple[Comparison, ...] = ()
+    """Each input beside what was stored under its name."""
+    problem: str | None = None
+    """A fault of the run that is not a wrong element: a value that was never stored, for example."""
+    static_slot_fill: float = 0.0
+    static_slot_fill_nonempty: float = 0.0
+    dynamic_slot_fill: float = 0.0
+    packets_executed: int = 0
+    instructions_executed: int = 0
+    dram_bytes_loaded: int = 0
+    dram_bytes_stored: int = 0
+
+    @property
+    def ok(self) -> bool:
+        return self.problem is None and all(check.ok for check in (*self.stores, *self.reads))
+
+    @property
+    def max_error(self) -> float:
+        """Largest difference of a stored element from its reference."""
+        return max((check.max_error for check in self.stores), default=0.0)
+
+    @property
+    def error_bound(self) -> float:
+        """Largest bound of a stored element."""
+        return max((check.error_bound for check in self.stores), default=0.0)
+
+    @property
+    def worst_ratio(self) -> float:
+        return max((check.worst_ratio for check in self.stores), default=0.0)
+
+    @property
+    def arithmetic_intensity(self) -> float:
+        """FLOPs per byte of DRAM traffic; 0 without traffic."""
+        return ratio(self.flops, self.dram_bytes_loaded + self.dram_bytes_stored)
+
+    @property
+    def wrong(self) -> str | None:
+        """What is wrong, in words; None when nothing is."""
+        if self.problem is not None:
+            return self.problem
+        for check in self.reads:
+            if check.wrong is not None:
+                return f"it reads other values than were stored: {check.wrong}"
+        return next((str(check.wrong) for check in self.stores if check.wrong is not None), None)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "aten": list(self.aten),
+            "source": self.source,
+            "shapes": {key: [list(shape) for shape in shapes] for key, shapes in asdict(self.shapes).items()},
+            "device": self.device,
+            "reason": self.reason,
+            "max_error": number(self.max_error),
+            "error_bound": number(self.error_bound),
+            "worst_ratio": number(self.worst_ratio),
+            "num_unbounded": sum(check.num_unbounded for check in self.stores),
+            "ok": self.ok,
+            "wrong": self.wrong,
+            "first_wrong": _first_wrong_json(self),
+            "static_slot_fill": self.static_slot_fill,
+            "static_slot_fill_nonempty": self.static_slot_fill_nonempty,
+            "dynamic_slot_fill": self.dynamic_slot_fill,
+            "packets_executed": self.packets_executed,
+            "instructions_executed": self.instructions_executed,
+            "dram_bytes_loaded": self.dram_bytes_loaded,
+            "dram_bytes_stored": self.dram_bytes_stored,
+            "flops": self.flops,
+            "macs": self.macs,
+            "arithmetic_intensity": self.arithmetic_intensity,
+        }
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The whole run."""
+
+    packets_executed: int
+    instructions_executed: int
+    static_slot_fill: float
+    static_slot_fill_nonempty: float
+    dynamic_slot_fill: float
+    slot_histogram: tuple[int, ...]
+    dram_bytes_loaded: int
+    dram_bytes_stored: int
+    macs: int
+    flops: int
+    arithmetic_intensity: float
+    arithmetic_intensity_loads: float
+    device_flops_fraction: float
+    host_ops: tuple[Mapping[str, str], ...]
+    cosine_f32: float
+    ok: bool
+
+    def to_json(self) -> dict[str, Any]:
+        row = asdict(self)
+        return {
+            **row,
+            "slot_histogram": list(self.slot_histogram),
+            "host_ops": [dict(op) for op in self.host_ops],
+            "cosine_f32": number(self.cosine_f32),
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of `verify`. Printing it gives a table; `first_wrong` names the operation that went wrong first."""
+
+    model: str
+    ops: tuple[OpReport, ...]
+    totals: Totals
+
+    @property
+    def ok(self) -> bool:
+        return self.totals.ok
+
+    @property
+    def first_wrong(self) -> OpReport | None:
+        return next((op for op in self.ops if not op.ok), None)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"model": self.model, "ops": [op.to_json() for op in self.ops], "totals": self.totals.to_json()}
+
+    def summary(self) -> str:
+        """One line, or two when something is wrong."""
+        kernels = [op for op in self.ops if op.device != HOST]
+        wrong = sum(not op.ok for op in self.ops)
+        cosine = f"cosine {self.totals.cosine_f32:.6f} against float32 PyTorch"
+        if self.ok:
+            return f"{self.model}: {len(kernels)} kernels within their error bounds, {cosine}"
+        return f"{self.model}: {wrong} of {len(self.ops)} operations are wrong, {cosine}\n{self._first_wrong_text()}"
+
+    def _first_wrong_text(self) -> str:
+        first = self.first_wrong
+        if first is None:
+            return "the results of the program are not those of its kernels"
+        place = f" ({first.source})" if first.source else ""
+        return f"first wrong: {first.name} [{', '.join(first.aten)}]{place}: {first.wrong}"
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield table(self.ops)
+        yield self.summary()
+
+    def __str__(self) -> str:
+        console = Console(width=160, color_system=None)
+        with console.capture() as captured:
+            console.print(self)
+        return captured.get()
+
+
+def table(ops: Sequence[OpReport]) -> Table:
+    """Rows for people: what ran, how wrong it is in units of its bound, how full its packets are, what it moved."""
+    result = Table(box=None, pad_edge=False)
+    for heading in ("kernel", "ATen", "shape", "on"):
+        result.add_column(heading, overflow="fold")
+    for heading in ("max error", "error bound", "of bound", "fill", "packets", "loaded", "stored", "FLOP/byte"):
+        result.add_column(heading, justify="right")
+    result.add_column("")
+    for op in ops:
+        result.add_row(*_cells(op), style=None if op.ok else "bold red")
+    return result
+
+
+def _cells(op: OpReport) -> list[str]:
+    shape = " ".join("x".join(map(str, s)) or "scalar" for s in op.shapes.outputs)
+    aten = " ".join(dict.fromkeys(name.split(".")[1] if "." in name else name for name in op.aten))
+    if op.device == HOST:
+        return [op.name, aten, shape, HOST, *[""] * 8, op.reason or ""]
+    return [
+        op.name,
+        aten,
+        shape,
+        op.device,
+        f"{op.max_error:.3g}",
+        f"{op.error_bound:.3g}",
+        f"{op.worst_ratio:.2f}",
+        f"{100 * op.dynamic_slot_fill:.0f} %",
+        f"{op.packets_executed:,}",
+        f"{op.dram_bytes_loaded:,}",
+        f"{op.dram_bytes_stored:,}",
+        f"{op.arithmetic_intensity:.2f}",
+        "ok" if op.ok else "WRONG",
+    ]
+
+
+def _first_wrong_json(op: OpReport) -> dict[str, Any] | None:
+    wrong: Wrong | None = next((c.wrong for c in (*op.reads, *op.stores) if c.wrong is not None), None)
+    if wrong is None:
+        return None
+    row = asdict(wrong)
+    return {
+        **row,
+        "indices": list(wrong.indices),
+        **{key: number(row[key]) for key in ("stored", "expected", "error_bound")},
+    }
+
+
+def number(value: float) -> float | str:
+    """A number as strict JSON can hold it: infinities and NaN are the strings "inf", "-inf" and "nan"."""
+    return value if math.isfinite(value) else str(float(value))
+
+
+def ratio(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0

@@ -1,0 +1,226 @@
+"""Verification: each kernel of the shipped program against the float64 composition of its ATen operations."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from atalla_mlir.compiler import compile_plan
+from atalla_mlir.errors import BadInputError
+from atalla_mlir.frontend.arrays import to_numpy, to_torch
+from atalla_mlir.frontend.capture import Model
+from atalla_mlir.frontend.partition import Plan, plan_model
+from atalla_mlir.host.error_bound import exact
+from atalla_mlir.host.fallback import run_operation
+from atalla_mlir.host.fill import fill_between, fill_of_code
+from atalla_mlir.host.kernel_check import Comparison, Judge, compare
+from atalla_mlir.host.oracle import Plans
+from atalla_mlir.host.program import TorchProgram
+from atalla_mlir.host.report import HOST, OpReport, Report, Shapes, Totals, ratio
+from atalla_mlir.host.trace import Cost, Launch, traced
+from atalla_mlir.target.encoding import SLOTS
+from atalla_mlir.target.machine import Machine
+
+
+def verify(
+    model: Model,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    machine: str | Machine = "ax01",
+    strict: bool = False,
+    engine: str = "auto",
+) -> Report:
+    """Compile `model`, run it on `args` and `kwargs`, and judge every kernel; the first wrong one is named.
+
+    Takes the same options as `compile`.
+    """
+    plan = plan_model(model, args, kwargs, strict=strict)
+    loadable = compile_plan(plan, machine=machine)
+    program = TorchProgram(loadable, engine=engine, machine=machine if isinstance(machine, Machine) else None)
+    return verify_program(program, plan, model, args, kwargs)
+
+
+def verify_program(
+    program: TorchProgram,
+    plan: Plan,
+    model: Model,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    name: str | None = None,
+) -> Report:
+    """Run `program`, which was compiled from `plan` of `model`, and judge every kernel of it.
+
+    `name` is what the report calls the model.
+    """
+    run = _Run(program, plan, args, kwargs or {})
+    run.steps()
+    cosine = cosine_f32(run.results(), model, args, kwargs or {})
+    return Report(name or type(model).__name__, tuple(run.rows), _totals(run, cosine))
+
+
+class _Run:
+    """One run of a program in which every step is judged."""
+
+    def __init__(self, program: TorchProgram, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self.program = program
+        self.plan = plan
+        self.judge = Judge(plan.captured)
+        self.values: dict[str, Tensor] = program.initial_values(args, kwargs)
+        self.rows: list[OpReport] = []
+        self.checks: list[Comparison] = []
+        """Results of entry points beside what their kernels stored."""
+        self.slot_histogram = np.zeros(SLOTS + 1, np.int64)
+        self.cost = Cost()
+        functions = program.loadable.meta["functions"]
+        self._fill = {name: fill_between(program.loadable, *pcs) for name, pcs in functions.items()}
+        for value in plan.captured.inputs:
+            self.judge.supply(value, self.values[value])
+
+    def steps(self) -> None:
+        for step in self.program.loadable.meta["steps"]:
+            if step["kind"] == "host":
+                self._host(step)
+            else:
+                self._device(step)
+
+    def results(self) -> Any:
+        return self.program.nested_results(self.values)
+
+    def _host(self, step: Mapping[str, Any]) -> None:
+        results = run_operation(step, self.values)
+        self.values.update(results)
+        for value, tensor in results.items():
+            self.judge.supply(value, tensor)
+        covered = {op.name: op for op in self.program.coverage.host_operations}
+        names = [value for value in step["outputs"] if value is not None]
+        operation = next((covered[value] for value in names if value in covered), None)
+        self.rows.append(
+            OpReport(
+                name=operation.name if operation else names[0] if names else step["target"],
+                aten=(step["target"],),
+                source=operation.source if operation else None,
+                shapes=Shapes((), tuple(tuple(results[value].shape) for value in names)),
+                device=HOST,
+                reason=step["reason"],
+                flops=operation.flops if operation else 0,
+                macs=0,
+            )
+        )
+
+    def _device(self, step: Mapping[str, Any]) -> None:
+        arrays = [to_numpy(self.values[value]) for value in step["inputs"]]
+        results, launches = traced(self.program.device, step["entry"], arrays, self._is_comparable)
+        for launch in launches:
+            self.rows.append(self._judged(launch, step["inputs"]))
+        counters = self.program.device.counters
+        self.slot_histogram += np.asarray(counters.slot_histogram)
+        self.cost += Cost.of(counters)
+        for value, array in zip(step["outputs"], results, strict=True):
+            self.values[value] = to_torch(array)
+            self.checks.append(compare(value, np.asarray(array).astype(np.float64), exact(self.judge.value(value))))
+
+    def _is_comparable(self, value: str, row: Mapping[str, Any]) -> bool:
+        """Packed parameters have a layout of their own; their kernels are judged with the model's values."""
+        return value in self.judge and tuple(row["shape"]) == self.judge.shape(value)
+
+    def _judged(self, launch: Launch, outside: Sequence[str]) -> OpReport:
+        kernel = launch.kernel
+        row = self._described(launch)
+        reads = self.judge.check_reads(launch.inputs)
+        stores = self.judge.check_stores(launch.inputs, launch.outputs, outside, Plans.from_json(kernel))
+        return replace(row, reads=tuple(reads), stores=tuple(stores))
+
+    def _described(self, launch: Launch) -> OpReport:
+        kernel, cost = launch.kernel, launch.cost
+        fill = self._fill[kernel["function"]]
+        return OpReport(
+            name=kernel["name"],
+            aten=tuple(kernel["aten"]),
+            source=kernel["source"],
+            shapes=Shapes(_shapes(kernel["inputs"]), _shapes(kernel["outputs"])),
+            device=self.program.loadable.machine_name,
+            reason=None,
+            flops=kernel["flops"],
+            macs=kernel["macs"],
+            static_slot_fill=fill.all_packets,
+            static_slot_fill_nonempty=fill.nonempty_packets,
+            dynamic_slot_fill=ratio(cost.instructions, SLOTS * cost.packets),
+            packets_executed=cost.packets,
+            instructions_executed=cost.instructions,
+            dram_bytes_loaded=cost.dram_bytes_loaded,
+            dram_bytes_stored=cost.dram_bytes_stored,
+        )
+
+
+def _shapes(rows: Iterable[Mapping[str, Any]]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(row["shape"]) for row in rows)
+
+
+def _totals(run: _Run, cosine: float) -> Totals:
+    cost = run.cost
+    fill = fill_of_code(run.program.loadable)
+    coverage = run.program.coverage
+    flops = sum(row.flops for row in run.rows)
+    loaded, stored = cost.dram_bytes_loaded, cost.dram_bytes_stored
+    return Totals(
+        packets_executed=cost.packets,
+        instructions_executed=cost.instructions,
+        static_slot_fill=fill.all_packets,
+        static_slot_fill_nonempty=fill.nonempty_packets,
+        dynamic_slot_fill=ratio(cost.instructions, SLOTS * cost.packets),
+        slot_histogram=tuple(int(count) for count in run.slot_histogram),
+        dram_bytes_loaded=loaded,
+        dram_bytes_stored=stored,
+        macs=sum(row.macs for row in run.rows),
+        flops=flops,
+        arithmetic_intensity=ratio(flops, loaded + stored),
+        arithmetic_intensity_loads=ratio(flops, loaded),
+        device_flops_fraction=coverage.device_flops_fraction,
+        host_ops=tuple(
+            {"name": op.name, "aten": op.aten, "reason": op.reason or ""} for op in coverage.host_operations
+        ),
+        cosine_f32=cosine,
+        ok=all(row.ok for row in run.rows) and all(check.ok for check in run.checks),
+    )
+
+
+def cosine_f32(results: Any, model: Model, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float:
+    """Cosine between all floating results and those of `model` in float32 PyTorch; NaN when one is zero or has NaN."""
+    with torch.no_grad():
+        reference = _float32(model)(*_widened(args), **_widened(kwargs))
+    ours, theirs = _flat(results), _flat(reference)
+    if ours.shape != theirs.shape:
+        raise BadInputError(f"the program gives {ours.size} floating results, the model {theirs.size}")
+    norms = float(np.linalg.norm(ours) * np.linalg.norm(theirs))
+    return float(ours @ theirs) / norms if norms else float("nan")
+
+
+def _float32(model: Model) -> Any:
+    """The model in eval mode with float32 parameters; the caller's is left as it is."""
+    if isinstance(model, ExportedProgram):
+        return model.module()
+    return copy.deepcopy(model).float().eval()
+
+
+def _widened(arguments: Any) -> Any:
+    """Reduced-precision tensors as float32."""
+
+    def widen(value: Any) -> Any:
+        return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+    return pytree.tree_map(widen, arguments)
+
+
+def _flat(results: Any) -> np.ndarray:
+    tensors = [t for t in pytree.tree_leaves(results) if isinstance(t, Tensor) and t.is_floating_point()]
+    return np.concatenate([np.zeros(0), *(to_numpy(t.double()).ravel() for t in tensors)])
