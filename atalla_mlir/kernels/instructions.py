@@ -20,9 +20,9 @@ from atalla_mlir.target.encoding import IMM12, IMM25U, DmaShape
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import ALL_ONES_MASK, ARGUMENT_BASE, FIRMWARE_TABLE, LINK, RESULT, RegisterFile
 
-ALLOCATE, FREE = "spad_alloc", "spad_free"
-PANIC_WHEN_EXHAUSTED = 2
-"""Flag of `spad_alloc`: do not return when there is no free run, but panic."""
+ALLOCATE, FREE, PANIC = "spad_alloc", "spad_free", "panic"
+PAGES_EXHAUSTED = 1
+"""Low byte of the code that a kernel passes to `panic` when a pad has no free run; the pad is in the next byte."""
 MAX_ARGUMENTS = FIRMWARE_TABLE + 252 - ARGUMENT_BASE
 SPILL_PAGES = 2
 # Row offsets up to here are constants in registers that all accesses share; the rest goes into the pointers.
@@ -89,6 +89,7 @@ class KernelLowering:
             self._block(block)
             self._free_pads()
             self.b.jalr(self.link, 0, into=self.b.pinned(_SCALAR, 0))
+            self._panics()
 
     # Entry and exit
 
@@ -126,10 +127,10 @@ class KernelLowering:
         spill_pad = min(self.pages, key=lambda pad: self.pages[pad], default=0)
         for pad in sorted({*self.pages, spill_pad}):
             pages = self.pages.get(pad, 0) + (SPILL_PAGES if pad == spill_pad else 0)
-            for position, value in enumerate((pad, pages, PANIC_WHEN_EXHAUSTED)):
+            for position, value in enumerate((pad, pages, 0)):
                 self._argument(position, value)
             self.b.call(ALLOCATE)
-            self.arenas[pad] = self._taken(RESULT)
+            self.arenas[pad] = self.b.beq_s(self._taken(RESULT), self.integer(-1), f"exhausted{pad}", 0)
             if pad == spill_pad:
                 self._spill_area(pad)
             self.pages[pad] = pages
@@ -146,6 +147,14 @@ class KernelLowering:
             for position, value in enumerate((pad, base, self.pages[pad])):
                 self._argument(position, value)
             self.b.call(FREE)
+
+    def _panics(self) -> None:
+        """Where the branches after `spad_alloc` go when there are no pages; `panic` does not return."""
+        for pad in self.arenas:
+            self.b.label(f"exhausted{pad}")
+            self._argument(0, PAGES_EXHAUSTED | pad << 8)
+            self.b.call(PANIC)
+            self.b.jalr(self.x0, 0, into=self.b.pinned(_SCALAR, 0))
 
     # Constants, made once at the top of the function
 

@@ -50,7 +50,7 @@ class EmitPacketsPass(Pass):
 
 
 def _has_packets(op: ir.Operation) -> bool:
-    return any(inner.operation.name in ("ax01.packet", "ax01.label") for inner in op.regions[0].blocks[0].operations)
+    return any(inner.operation.name == "ax01.packet" for inner in op.regions[0].blocks[0].operations)
 
 
 def _report(op: ir.Operation, allocated: AllocatedFunction) -> None:
