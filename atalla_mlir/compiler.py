@@ -25,28 +25,31 @@ def compile_model(
     *,
     machine: str | Machine = "ax01",
     strict: bool = False,
+    fuse: bool = True,
 ) -> Loadable:
     """Compile `model` for inputs of the shapes and types of `args` and `kwargs`.
 
     The model is taken in eval mode; its weights become part of the loadable. With `strict`, an operation that the
-    device does not run is an error and not a step on the host.
+    device does not run is an error and not a step on the host. Without `fuse`, every operation is a kernel of its own.
     """
-    return compile_plan(plan_model(model, args, kwargs, strict=strict), machine=machine)
+    return compile_plan(plan_model(model, args, kwargs, strict=strict), machine=machine, fuse=fuse)
 
 
-def compile_plan(plan: Plan, *, machine: str | Machine = "ax01") -> Loadable:
-    """The second part of `compile_model`: import, lower, link."""
+def compile_plan(plan: Plan, *, machine: str | Machine = "ax01", fuse: bool = True) -> Loadable:
+    """What `compile_model` does with a captured and partitioned model: import, lower, link."""
     target = machine if isinstance(machine, Machine) else find_machine(machine)
-    module, constants = pipeline.compile_module(import_plan(plan), device_parameters(plan), target)
-    loadable = translate.to_loadable(module, constants, target)
+    module = lower_plan(plan, pipeline.Options(machine=target, fuse=fuse))
+    loadable = translate.to_loadable(module, device_parameters(plan), target)
     kernels = annotated_kernels(plan, loadable.meta["kernels"])
     described = {**loadable.meta, **metadata(plan), "kernels": kernels}
     return _with_host_values(dataclasses.replace(loadable, meta=described), host_values(plan))
 
 
-def lower_until(plan: Plan, stage: str, *, machine: Machine) -> Any:
-    """The module that `stage`, one of the pipeline's, leaves."""
-    return pipeline.lower_until(import_plan(plan), device_parameters(plan), machine, stage)
+def lower_plan(plan: Plan, options: pipeline.Options, *, stop_after: str | None = None) -> Any:
+    """The module that the last stage, or the stage `stop_after`, leaves."""
+    module = import_plan(plan)
+    pipeline.lower_module(module, options, stop_after=stop_after or pipeline.STAGE_NAMES[-1])
+    return module
 
 
 def _with_host_values(loadable: Loadable, values: Sequence[StoredValue]) -> Loadable:

@@ -93,14 +93,16 @@ def compile(  # noqa: A001 - the public name
     *,
     machine: str | Machine = "ax01",
     strict: bool = False,
+    fuse: bool = True,
     engine: str = "auto",
 ) -> TorchProgram:
     """Compile `model` for inputs like `args` and `kwargs` and open it on an engine.
 
     The model is taken in eval mode. With `strict`, an operation that the device does not run is an error and not a
-    step on the host. `machine` is a parameter set or its name, `engine` one of auto, reference, native.
+    step on the host; without `fuse`, every operation is a kernel of its own. `machine` is a parameter set or its
+    name, `engine` one of auto, reference, native.
     """
-    loadable = compile_model(model, args, kwargs, machine=machine, strict=strict)
+    loadable = compile_model(model, args, kwargs, machine=machine, strict=strict, fuse=fuse)
     return TorchProgram(loadable, engine=engine, machine=machine if isinstance(machine, Machine) else None)
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PROGRAM = "atalla-compile"
 
+_STAGES = "print what a stage leaves: capture, partition, import, legalize, fuse, tile, place, lower, schedule"
+
 _EXAMPLES = f"""\
 examples:
   atalla-compile zoo:mlp -o mlp.atalla
@@ -43,9 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("model", nargs="?", help=model_argument.HELP)
     parser.add_argument("-o", dest="output", metavar="FILE", help="the loadable (default NAME.atalla), - is stdout")
     add_model_options(parser)
-    parser.add_argument(
-        "--stop-after", metavar="STAGE", help="print what a stage leaves: capture, partition, import, ..."
-    )
+    parser.add_argument("--stop-after", metavar="STAGE", help=_STAGES)
     parser.add_argument("--mlir-print-debuginfo", action="store_true", help="print locations with --stop-after")
     parser.add_argument("--coverage", action="store_true", help="print every operation and where it runs")
     parser.add_argument("--json", metavar="FILE", help="write the summary and the coverage as JSON, - is stdout")
@@ -58,6 +58,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arg", action="append", default=[], metavar="NAME=VALUE", help="an argument of the model")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and example inputs (default 0)")
     parser.add_argument("--strict", action="store_true", help="fail when an operation would run on the host")
+    parser.add_argument("--no-fuse", action="store_true", help="make every operation a kernel of its own")
     parser.add_argument("--machine", default="ax01", metavar="SET", help="machine parameter set (default ax01)")
     parser.add_argument("--debug", action="store_true", help="show Python tracebacks of errors")
     parser.add_argument("--version", action="store_true", help="the versions that matter")
@@ -95,7 +96,7 @@ def _compile(options: argparse.Namespace) -> int:
             from atalla_mlir import compiler
 
             say(f"compiling {loaded.name}")
-            loadable = compiler.compile_plan(plan, machine=target)
+            loadable = compiler.compile_plan(plan, machine=target, fuse=not options.no_fuse)
     if options.stop_after is not None:
         write_text(options.output or "-", _stage(plan, target, options))
         return command_line.SUCCESS
@@ -108,14 +109,13 @@ def _stage(plan: Plan, target: Any, options: argparse.Namespace) -> str:
         return str(plan.captured.graph)
     if options.stop_after == "partition":
         return plan_text(plan)
-    if options.stop_after == "import":
-        from atalla_mlir.frontend.lower import import_plan
+    from atalla_mlir import pipeline
+    from atalla_mlir.frontend.lower import import_plan
 
-        module: Any = import_plan(plan)
-    else:
-        from atalla_mlir import compiler
-
-        module = compiler.lower_until(plan, options.stop_after, machine=target)
+    module = import_plan(plan)
+    pipeline.lower_module(
+        module, pipeline.Options(machine=target, fuse=not options.no_fuse), stop_after=options.stop_after
+    )
     return module.operation.get_asm(enable_debug_info=options.mlir_print_debuginfo)
 
 

@@ -97,7 +97,9 @@ def _run_model(options: argparse.Namespace) -> int:
         loaded = model_argument.load_model(options.model, factory_arguments, seed=options.seed)
         say(f"compiling {loaded.name}")
         plan = plan_model(loaded.model, loaded.args, loaded.kwargs, strict=options.strict)
-        program = TorchProgram(compile_plan(plan, machine=target), engine=options.engine, machine=target)
+        program = TorchProgram(
+            compile_plan(plan, machine=target, fuse=not options.no_fuse), engine=options.engine, machine=target
+        )
         args, kwargs = loaded.args, loaded.kwargs
         if options.input:
             args, kwargs = program.nested_arguments(read_inputs(options.input, program.inputs))
