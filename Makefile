@@ -42,7 +42,6 @@ demo: $(STAMP) ## compile, run and verify basic, mlp and attention on the simula
 	$(BIN)/python examples/demo.py
 
 test: $(STAMP) ## run all tests
-	$(BIN)/lit --quiet -j $(WORKERS) test
 	$(BIN)/python -m pytest -q -n $(WORKERS)
 
 lint: $(STAMP) ## check style and types
