@@ -37,14 +37,15 @@ def verify(
     *,
     machine: str | Machine = "ax01",
     strict: bool = False,
+    fuse: bool = True,
     engine: str = "auto",
 ) -> Report:
     """Compile `model`, run it on `args` and `kwargs`, and judge every kernel; the first wrong one is named.
 
-    Takes the same options as `compile`.
+    Takes the same options as `compile`; without `fuse` every operation is judged on its own.
     """
     plan = plan_model(model, args, kwargs, strict=strict)
-    loadable = compile_plan(plan, machine=machine)
+    loadable = compile_plan(plan, machine=machine, fuse=fuse)
     program = TorchProgram(loadable, engine=engine, machine=machine if isinstance(machine, Machine) else None)
     return verify_program(program, plan, model, args, kwargs)
 
