@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from atalla_mlir.codegen.banks import bank_graphs, loop_weight
 from atalla_mlir.codegen.coalesce import copy_source
-from atalla_mlir.codegen.colouring import BankGraph, Colouring
+from atalla_mlir.codegen.colouring import Colouring
 from atalla_mlir.codegen.layout import Item, Label, Slot, expand_long_branches
 from atalla_mlir.codegen.liveness import LiveRanges, bits, live_ranges
-from atalla_mlir.codegen.machine_ir import M0, M1, Inst, Register, control_flow
+from atalla_mlir.codegen.machine_ir import Inst, Register, control_flow
 from atalla_mlir.codegen.schedule import ScheduledFunction
 from atalla_mlir.codegen.spill import Packets, Spiller, SpillStatistics, constant_definitions
 from atalla_mlir.errors import InternalError
@@ -69,15 +70,11 @@ def allocate(
     spiller = Spiller(scheduled.name, scheduled.function.spill_area, machine, last_index + 1)
     for _ in range(MAX_ROUNDS):
         ranges = live_ranges(blocks, successors)
-        numbers, spilled = _colour(blocks, depths, ranges, available, spiller)
+        numbers, spilled = _colour(blocks, depths, ranges, available, spiller, scheduled.banks)
         if not spilled:
             return _finish(scheduled.name, labels, blocks, numbers, spiller.statistics)
         blocks = spiller.spill(blocks, spilled)
     raise InternalError(f"function {scheduled.name}: register allocation did not settle in {MAX_ROUNDS} rounds")
-
-
-def _weight(depth: int) -> int:
-    return 10 ** min(depth, 3)
 
 
 def _colour(
@@ -86,9 +83,10 @@ def _colour(
     ranges: LiveRanges,
     available: Mapping[RegisterFile, Sequence[int]],
     spiller: Spiller,
+    banks: Mapping[Register, int],
 ) -> tuple[dict[Register, int], list[Register]]:
     """Numbers for all virtual registers, and those that must be spilled."""
-    graphs = _bank_graphs(blocks, depths)
+    graphs = bank_graphs(blocks, depths)
     costs = _spill_costs(blocks, depths, ranges, spiller.temporaries)
     numbers: dict[Register, int] = {}
     spilled: list[Register] = []
@@ -100,7 +98,7 @@ def _colour(
             colouring.reserve(register.pinned or 0, masks.pop(register))
         for number, mask in clobbered[file].items():
             colouring.reserve(number, mask)
-        spilled.extend(colouring.assign(masks, costs))
+        spilled.extend(colouring.assign(masks, costs, banks))
         numbers.update(colouring.numbers)
     return numbers, spilled
 
@@ -117,35 +115,13 @@ def _clobbers(blocks: Sequence[Packets]) -> dict[RegisterFile, dict[int, int]]:
     return result
 
 
-def _is_all_ones(register: Register) -> bool:
-    return register is M0 or register is M1
-
-
-def _bank_graphs(blocks: Sequence[Packets], depths: Sequence[int]) -> dict[RegisterFile, BankGraph]:
-    graphs = {file: BankGraph(shape.banks) for file, shape in FILES.items()}
-    for packets, depth in zip(blocks, depths, strict=True):
-        weight = _weight(depth)
-        for packet in packets:
-            reads = [register for inst in packet for register in inst.port_reads if not _is_all_ones(register)]
-            for file, graph in graphs.items():
-                virtual = [register for register in reads if register.file is file and register.pinned is None]
-                fixed = [
-                    register.pinned % graph.num_banks
-                    for register in reads
-                    if register.file is file and register.pinned is not None
-                ]
-                if len(virtual) + len(fixed) > 1 and virtual:
-                    graph.add_packet(virtual, fixed, weight)
-    return graphs
-
-
 def _spill_costs(
     blocks: Sequence[Packets], depths: Sequence[int], ranges: LiveRanges, temporaries: set[Register]
 ) -> dict[Register, float]:
     """Weighted accesses per position that a register is live; constants are cheap, what a jump writes never spills."""
     accesses: dict[Register, float] = dict.fromkeys(ranges.masks, 0.0)
     for packets, depth in zip(blocks, depths, strict=True):
-        weight = _weight(depth)
+        weight = loop_weight(depth)
         for inst in (inst for packet in packets for inst in packet):
             for register in inst.uses:
                 accesses[register] += weight

@@ -1,82 +1,17 @@
 """Numbers for virtual registers of one file: none shared by what interferes, few banks by what is read together.
 
-A packet that reads k >= 2 registers of one bank issues k cycles late (machine reference 5.3), so banks come first: each
-register gets a preferred bank by greedy choice and local search over the graph of registers read in the same packet.
-Then numbers are given in the order in which live ranges begin, first fit in the cheapest bank that has room, which for
-ranges without holes needs no more numbers than are live at once. A last sweep moves registers to cheaper banks.
+Numbers are given in the order in which live ranges begin, first fit in the cheapest bank that has room, which for
+ranges without holes needs no more numbers than are live at once. Last sweeps move registers to cheaper banks.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 
+from atalla_mlir.codegen.banks import SWEEPS, BankGraph, prefer_banks
 from atalla_mlir.codegen.machine_ir import Register
 from atalla_mlir.target.registers import FILES, RegisterFile
-
-SWEEPS = 3
-
-
-@dataclass
-class BankGraph:
-    """How often registers are read together, in weighted packets.
-
-    `pairs[a][b]` is the weight of packets that read both; `biases[a][bank]` that of packets in which a fixed register
-    of the bank is read beside a.
-    """
-
-    num_banks: int
-    pairs: dict[Register, dict[Register, int]] = field(default_factory=lambda: defaultdict(dict))
-    biases: dict[Register, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
-
-    def add_packet(self, reads: Sequence[Register], fixed_banks: Iterable[int], weight: int) -> None:
-        """Records that one packet reads `reads` (virtual) beside fixed registers in `fixed_banks`."""
-        distinct = list(dict.fromkeys(reads))
-        for position, first in enumerate(distinct):
-            for second in distinct[position + 1 :]:
-                self.pairs[first][second] = self.pairs[first].get(second, 0) + weight
-                self.pairs[second][first] = self.pairs[second].get(first, 0) + weight
-        for bank in fixed_banks:
-            for register in distinct:
-                self.biases[register][bank] = self.biases[register].get(bank, 0) + weight
-
-    def costs(self, register: Register, banks: Mapping[Register, int]) -> list[int]:
-        """Weight of the conflicts that `register` would have in each bank, given the banks of the others."""
-        costs = [0] * self.num_banks
-        for bank, weight in self.biases.get(register, {}).items():
-            costs[bank] += weight
-        for other, weight in self.pairs.get(register, {}).items():
-            if other in banks:
-                costs[banks[other]] += weight
-        return costs
-
-
-def prefer_banks(masks: Mapping[Register, int], graph: BankGraph) -> dict[Register, int]:
-    """A preferred bank for every register: few conflicts first, then evenly filled banks."""
-    importance = {register: sum(graph.pairs.get(register, {}).values()) for register in masks}
-    banks: dict[Register, int] = {}
-    load = [0] * graph.num_banks
-    for register in sorted(masks, key=lambda register: (-importance[register], register.index)):
-        costs = graph.costs(register, banks)
-        bank = min(range(graph.num_banks), key=lambda bank: (costs[bank], load[bank]))
-        banks[register] = bank
-        load[bank] += masks[register].bit_count()
-    for _ in range(SWEEPS):
-        if not _improve_preferences(banks, graph):
-            break
-    return banks
-
-
-def _improve_preferences(banks: dict[Register, int], graph: BankGraph) -> bool:
-    improved = False
-    for register, bank in banks.items():
-        costs = graph.costs(register, banks)
-        best = min(range(graph.num_banks), key=costs.__getitem__)
-        if costs[best] < costs[bank]:
-            banks[register] = best
-            improved = True
-    return improved
 
 
 class Colouring:
@@ -98,10 +33,12 @@ class Colouring:
         """Takes a number out of use at the positions of `mask` (pinned registers, clobbers of calls)."""
         self._occupied[number] |= mask
 
-    def assign(self, masks: Mapping[Register, int], spill_costs: Mapping[Register, float]) -> list[Register]:
-        """Numbers all registers in `masks`; returns those that must be spilled because there is no room."""
+    def assign(
+        self, masks: Mapping[Register, int], spill_costs: Mapping[Register, float], banks: Mapping[Register, int]
+    ) -> list[Register]:
+        """Numbers all registers in `masks`, starting from preferred `banks`; returns those that must be spilled."""
         self._masks = masks
-        self._banks = prefer_banks(masks, self._graph)
+        self._banks = prefer_banks(masks, self._graph, banks)
         spilled: list[Register] = []
         for register in sorted(
             masks, key=lambda register: ((masks[register] & -masks[register]).bit_length(), register.index)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
+from atalla_mlir.codegen.banks import bank_bits
 from atalla_mlir.codegen.dependence import DependenceGraph
-from atalla_mlir.codegen.machine_ir import M0, M1, Inst, Register
+from atalla_mlir.codegen.machine_ir import Register
 from atalla_mlir.codegen.pressure import PressureTracker
 from atalla_mlir.codegen.resources import Demand, Room, UnitClock, UnitKey, demand_of, unit_interval
 from atalla_mlir.target.machine import Machine
@@ -28,15 +29,6 @@ class BlockSchedule:
     @property
     def cycles(self) -> int:
         return max(self.issue_cycles, default=-1) + 1
-
-
-def bank_reads(inst: Inst) -> list[Register]:
-    """Registers that no other instruction of a packet should read, because one bank serves one read at a time.
-
-    Two reads of a register delay the packet by 2 cycles, a second packet costs 1. Masks of all ones are left out:
-    there is one in either bank.
-    """
-    return [register for register in inst.port_reads if register is not M0 and register is not M1]
 
 
 def release_cycles(graph: DependenceGraph, issue_cycles: Sequence[int], machine: Machine) -> list[int]:
@@ -71,6 +63,7 @@ class BlockScheduler:
         machine: Machine,
         packet_cycles: int,
         releases: Sequence[int] = (),
+        banks: Mapping[Register, int] | None = None,
     ) -> None:
         self._graph = graph
         self._insts = graph.insts
@@ -85,7 +78,8 @@ class BlockScheduler:
         self._oldest = 0
         self._ready: dict[UnitKey, list[tuple[int, int]]] = {}
         self._pending: list[tuple[int, int]] = []
-        self._packet_reads: set[Register] = set()
+        self._bank_bits = [bank_bits(inst, banks) if banks else 0 for inst in graph.insts]
+        self._packet_banks = 0
 
     def run(self) -> BlockSchedule:
         packets: list[list[int]] = []
@@ -104,7 +98,7 @@ class BlockScheduler:
 
     def _form_packet(self, cycle: int) -> list[int]:
         room = Room()
-        self._packet_reads = set()
+        self._packet_banks = 0
         packet: list[int] = []
         blocked: set[UnitKey] = set()
         while room.slots:
@@ -155,14 +149,14 @@ class BlockScheduler:
         demand = self._demands[index]
         if not room.fits(demand) or self._clock.earliest(self._insts[index], demand) > cycle:
             return None
-        if self._packet_cycles == 1 and not self._packet_reads.isdisjoint(bank_reads(self._insts[index])):
+        if self._packet_banks & self._bank_bits[index]:
             return None
         return best
 
     def _place(self, index: int, room: Room, cycle: int) -> None:
         inst, demand = self._insts[index], self._demands[index]
         room.take(demand)
-        self._packet_reads.update(bank_reads(inst))
+        self._packet_banks |= self._bank_bits[index]
         delay = self._clock.issue(inst, demand, cycle)
         self.pressure.place(inst)
         self._issue_cycles[index] = cycle

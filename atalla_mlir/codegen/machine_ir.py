@@ -294,11 +294,9 @@ class Function:
     def _verify_spill_area(self) -> None:
         if self.spill_area is None or self.spill_area.base.pinned is not None:
             return
-        for block in self.blocks:
-            if any(self.spill_area.base in inst.defs for inst in block.insts[:-1]):
-                raise InternalError(
-                    f"function {self.name}: {self.spill_area.base} must be written at the end of a block"
-                )
+        base = self.spill_area.base
+        if any(base in inst.defs for block in self.blocks for inst in block.insts[:-1]):
+            raise InternalError(f"function {self.name}: spill base {base} must be written at the end of a block")
 
     def dump(self) -> str:
         """The function as text, for debugging and tests."""

@@ -8,16 +8,18 @@ further wait, except the oldest one, so that pressure never needs to exceed what
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from atalla_mlir.codegen.banks import bank_graphs, prefer_banks
 from atalla_mlir.codegen.dependence import DependenceGraph, build_graph, result_latency
 from atalla_mlir.codegen.list_scheduler import BlockScheduler, release_cycles
-from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness
+from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness, live_ranges
 from atalla_mlir.codegen.machine_ir import Block, Function, Inst, Register
 from atalla_mlir.codegen.pressure import NO_LIMITS, PRESSURE_LIMITS, PressureTracker
 from atalla_mlir.target.encoding import PACKET_BYTES, SLOTS
 from atalla_mlir.target.machine import Machine
+from atalla_mlir.target.registers import RegisterFile
 
 COLD_PACKET_CYCLES = 4
 """What a packet costs that runs once, because the instruction cache fills at about this rate (5.6)."""
@@ -40,11 +42,12 @@ class ScheduledBlock:
 
 @dataclass(frozen=True)
 class ScheduledFunction:
-    """Packets over virtual registers; `function` is where they came from."""
+    """Packets over virtual registers; `function` is where they came from, `banks` what the packets count on."""
 
     name: str
     blocks: tuple[ScheduledBlock, ...]
     function: Function
+    banks: Mapping[Register, int]
 
     @property
     def num_packets(self) -> int:
@@ -52,28 +55,70 @@ class ScheduledFunction:
 
 
 def schedule(function: Function, machine: Machine) -> ScheduledFunction:
-    """Packs the instructions of each block into legal packets."""
+    """Packs the instructions of each block into legal packets.
+
+    Blocks that repeat are scheduled twice: the first round shows which registers are read together and so decides
+    their banks, the second takes the banks as given and keeps conflicts out of the packets.
+    """
     function.verify()
     liveness = block_liveness([[(inst,) for inst in block.insts] for block in function.blocks], function.successors())
-    blocks = tuple(
-        schedule_block(block, block_sets, machine) for block, block_sets in zip(function.blocks, liveness, strict=True)
-    )
-    return ScheduledFunction(function.name, blocks, function)
+    tasks = [_BlockTask(block, sets, machine) for block, sets in zip(function.blocks, liveness, strict=True)]
+    blocks = [task.schedule(None) for task in tasks]
+    banks: dict[Register, int] = {}
+    if any(task.is_hot for task in tasks):
+        banks = _choose_banks(function, blocks)
+        blocks = [task.schedule(banks) if task.is_hot else block for task, block in zip(tasks, blocks, strict=True)]
+    return ScheduledFunction(function.name, tuple(blocks), function, banks)
 
 
-def schedule_block(block: Block, liveness: BlockLiveness, machine: Machine) -> ScheduledBlock:
-    graph = build_graph(block.insts, machine)
-    repeats = block.control is not None and block.control.target == block.label
-    priorities = _priorities(graph, machine, carried=liveness.live_in & liveness.live_out if repeats else frozenset())
-    packet_cycles = _packet_cycles(block, machine)
-    free = BlockScheduler(graph, priorities, PressureTracker(block.insts, liveness, NO_LIMITS), machine, packet_cycles)
-    best = free.run()
-    if free.pressure.exceeds(PRESSURE_LIMITS):
-        releases = release_cycles(graph, best.issue_cycles, machine)
-        tracker = PressureTracker(block.insts, liveness, PRESSURE_LIMITS)
-        best = BlockScheduler(graph, priorities, tracker, machine, packet_cycles, releases).run()
-    packets = tuple(tuple(block.insts[index] for index in _slot_order(packet, graph)) for packet in best.packets)
-    return ScheduledBlock(block.label, packets, block.loop_depth, best.cycles)
+def _choose_banks(function: Function, blocks: Sequence[ScheduledBlock]) -> dict[Register, int]:
+    packets = [block.packets for block in blocks]
+    graphs = bank_graphs(packets, [block.loop_depth for block in blocks])
+    masks = live_ranges(packets, function.successors()).masks
+    banks: dict[Register, int] = {}
+    for file, graph in graphs.items():
+        virtual = {
+            register: mask for register, mask in masks.items() if register.file is file and register.pinned is None
+        }
+        banks.update(prefer_banks(virtual, graph))
+    return banks
+
+
+class _BlockTask:
+    """A block with what is needed to schedule it, once or more."""
+
+    def __init__(self, block: Block, liveness: BlockLiveness, machine: Machine) -> None:
+        self._block = block
+        self._liveness = liveness
+        self._machine = machine
+        self._packet_cycles = _packet_cycles(block, machine)
+        self._graph = build_graph(block.insts, machine)
+        repeats = block.control is not None and block.control.target == block.label
+        carried = liveness.live_in & liveness.live_out if repeats else frozenset[Register]()
+        self._priorities = _priorities(self._graph, machine, carried)
+
+    @property
+    def is_hot(self) -> bool:
+        """Whether packets cost one cycle, so that bank conflicts matter."""
+        return self._packet_cycles == 1
+
+    def schedule(self, banks: Mapping[Register, int] | None) -> ScheduledBlock:
+        free = self._scheduler(NO_LIMITS, (), banks)
+        best = free.run()
+        if free.pressure.exceeds(PRESSURE_LIMITS):
+            releases = release_cycles(self._graph, best.issue_cycles, self._machine)
+            best = self._scheduler(PRESSURE_LIMITS, releases, banks).run()
+        insts = self._block.insts
+        packets = tuple(tuple(insts[index] for index in _slot_order(packet, self._graph)) for packet in best.packets)
+        return ScheduledBlock(self._block.label, packets, self._block.loop_depth, best.cycles)
+
+    def _scheduler(
+        self, limits: Mapping[RegisterFile, int], releases: Sequence[int], banks: Mapping[Register, int] | None
+    ) -> BlockScheduler:
+        pressure = PressureTracker(self._block.insts, self._liveness, limits)
+        return BlockScheduler(
+            self._graph, self._priorities, pressure, self._machine, self._packet_cycles, releases, banks
+        )
 
 
 def _packet_cycles(block: Block, machine: Machine) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from atalla_mlir._mlir import ir, string_value
 from atalla_mlir.codegen.machine_ir import (
+    M1,
     X0,
     Block,
     Function,

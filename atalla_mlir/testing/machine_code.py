@@ -14,6 +14,7 @@ from typing import Any
 from atalla_mlir.codegen.layout import Item, Label, label_positions
 from atalla_mlir.codegen.machine_ir import (
     M0,
+    M1,
     V0,
     X0,
     Block,
@@ -26,10 +27,9 @@ from atalla_mlir.codegen.machine_ir import (
 )
 from atalla_mlir.target.encoding import DmaShape
 from atalla_mlir.target.isa import BY_MNEMONIC, HALT, Instruction, Role
-from atalla_mlir.target.registers import ALL_ONES_MASK, RegisterFile
+from atalla_mlir.target.registers import RegisterFile
 
 _X, _V, _M = RegisterFile.SCALAR, RegisterFile.VECTOR, RegisterFile.MASK
-M1 = physical(_M, ALL_ONES_MASK)
 SPILL_PAD = 3
 SPILL_BASE = 64 * 4096
 _ALL_ONES = 0xFFFFFFFF

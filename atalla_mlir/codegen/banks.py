@@ -1,0 +1,165 @@
+"""Which bank each register should live in.
+
+A packet that reads k >= 2 registers of one bank issues k cycles late (machine reference 5.3), and random banks cost
+more than latencies. Every register gets a preferred bank by greedy choice and local search over the graph of registers
+that are read in the same packet; the scheduler then treats banks as ports, and the allocator numbers accordingly.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from atalla_mlir.codegen.liveness import Packet
+from atalla_mlir.codegen.machine_ir import M0, M1, Inst, Register
+from atalla_mlir.target.registers import FILES, RegisterFile
+
+MAX_WEIGHED_DEPTH = 3
+
+
+def loop_weight(depth: int) -> int:
+    """Estimated executions of a block, relative to straight-line code."""
+    return 10 ** min(depth, MAX_WEIGHED_DEPTH)
+
+
+def is_all_ones(register: Register) -> bool:
+    """m0 and m1 hold the same, so a read of either can be served by both banks."""
+    return register is M0 or register is M1
+
+
+SWEEPS = 3
+
+
+Weights = dict[Register, dict[Register, int]]
+
+
+@dataclass
+class BankGraph:
+    """How often registers are read together, in weighted packets.
+
+    `pairs[a][b]` is the weight of packets that read both, `within[a][b]` of single instructions that do, which no
+    other choice of packets can keep apart; `biases[a][bank]` counts fixed registers of the bank read beside a.
+    """
+
+    num_banks: int
+    pairs: Weights = field(default_factory=lambda: defaultdict(dict))
+    within: Weights = field(default_factory=lambda: defaultdict(dict))
+    biases: dict[Register, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
+
+    def add_packet(self, reads: Sequence[Sequence[Register]], weight: int) -> None:
+        """Records one packet; `reads` are the registers that each of its instructions reads."""
+        together = [register for group in reads for register in group]
+        virtual = list(dict.fromkeys(register for register in together if register.pinned is None))
+        _add_pairs(self.pairs, virtual, weight)
+        for group in reads:
+            if len(group) > 1:
+                _add_pairs(self.within, [register for register in group if register.pinned is None], weight)
+        for fixed in (register.pinned for register in together if register.pinned is not None):
+            bank = fixed % self.num_banks
+            for register in virtual:
+                self.biases[register][bank] = self.biases[register].get(bank, 0) + weight
+
+    def costs(self, register: Register, banks: Mapping[Register, int]) -> list[int]:
+        """Weight of the conflicts that `register` would have in each bank, given the banks of the others."""
+        costs = [0] * self.num_banks
+        for bank, weight in self.biases.get(register, {}).items():
+            costs[bank] += weight
+        for other, weight in self.pairs.get(register, {}).items():
+            if other in banks:
+                costs[banks[other]] += weight
+        return costs
+
+
+def _add_pairs(weights: Weights, registers: Sequence[Register], weight: int) -> None:
+    for position, first in enumerate(registers):
+        for second in registers[position + 1 :]:
+            if first is not second:
+                weights[first][second] = weights[first].get(second, 0) + weight
+                weights[second][first] = weights[second].get(first, 0) + weight
+
+
+def prefer_banks(
+    masks: Mapping[Register, int], graph: BankGraph, known: Mapping[Register, int] | None = None
+) -> dict[Register, int]:
+    """A preferred bank for every register of `masks` (live ranges).
+
+    Registers that single instructions read together are first split into two halves of the banks (addresses here,
+    offsets there) and choose first; then few conflicts count, then evenly filled banks. Registers in `known` start in
+    that bank.
+    """
+    banks = {register: bank for register, bank in (known or {}).items() if register in masks}
+    halves = {} if known else _split(masks, graph.within)
+    load = [0] * graph.num_banks
+    for register, bank in banks.items():
+        load[bank] += masks[register].bit_count()
+    undecided = [register for register in masks if register not in banks]
+    for register in sorted(_by_importance(undecided, graph.pairs), key=lambda register: register not in halves):
+        costs = graph.costs(register, banks)
+        bank = min(_choices(register, halves, graph.num_banks), key=lambda bank: (costs[bank], load[bank]))
+        banks[register] = bank
+        load[bank] += masks[register].bit_count()
+    for _ in range(SWEEPS):
+        if not _improve_preferences(banks, halves, graph):
+            break
+    return banks
+
+
+def _by_importance(registers: Iterable[Register], weights: Weights) -> list[Register]:
+    importance = {register: sum(weights.get(register, {}).values()) for register in registers}
+    return sorted(importance, key=lambda register: (-importance[register], register.index))
+
+
+def _split(registers: Iterable[Register], within: Weights) -> dict[Register, int]:
+    """Half 0 or 1 for registers that instructions read together, so that few are in the same half."""
+    halves: dict[Register, int] = {}
+    for register in _by_importance((register for register in registers if register in within), within):
+        costs = [0, 0]
+        for other, weight in within[register].items():
+            if other in halves:
+                costs[halves[other]] += weight
+        halves[register] = int(costs[0] > costs[1])
+    return halves
+
+
+def _choices(register: Register, halves: Mapping[Register, int], num_banks: int) -> range:
+    if register not in halves:
+        return range(num_banks)
+    size = num_banks // 2
+    return range(halves[register] * size, (halves[register] + 1) * size)
+
+
+def _improve_preferences(banks: dict[Register, int], halves: Mapping[Register, int], graph: BankGraph) -> bool:
+    improved = False
+    for register, bank in banks.items():
+        costs = graph.costs(register, banks)
+        best = min(_choices(register, halves, graph.num_banks), key=costs.__getitem__)
+        if costs[best] < costs[bank]:
+            banks[register] = best
+            improved = True
+    return improved
+
+
+def bank_graphs(blocks: Sequence[Sequence[Packet]], depths: Sequence[int]) -> dict[RegisterFile, BankGraph]:
+    """The graph of each file for code in packets."""
+    graphs = {file: BankGraph(shape.banks) for file, shape in FILES.items()}
+    for packets, depth in zip(blocks, depths, strict=True):
+        weight = loop_weight(depth)
+        for packet in packets:
+            reads = [[register for register in inst.port_reads if not is_all_ones(register)] for inst in packet]
+            for file, graph in graphs.items():
+                graph.add_packet([[register for register in group if register.file is file] for group in reads], weight)
+    return graphs
+
+
+_BANK_OFFSETS = {RegisterFile.SCALAR: 0, RegisterFile.VECTOR: 4, RegisterFile.MASK: 8}
+
+
+def bank_bits(inst: Inst, banks: Mapping[Register, int]) -> int:
+    """The banks that an instruction reads, as a bit set over all files; a packet should not hold two that overlap."""
+    found = 0
+    for register in inst.port_reads:
+        bank = register.pinned % FILES[register.file].banks if register.pinned is not None else banks.get(register)
+        if bank is not None and not is_all_ones(register):
+            found |= 1 << (_BANK_OFFSETS[register.file] + bank)
+    return found
