@@ -12,12 +12,14 @@ import numpy.typing as npt
 from atalla_mlir.errors import BadInputError
 from atalla_mlir.mc.decode import UndefinedOpcode, decode
 from atalla_mlir.mc.instruction import MachineInstruction
+from atalla_mlir.mc.print import print_instruction
 from atalla_mlir.sim.coherence import DRAM_LOADS, DRAM_STORES, CoherenceLint
 from atalla_mlir.sim.engine import Counters, Engine, Lint, Rows, RunResult, Trap, TrapKind
 from atalla_mlir.sim.packet import ConflictError, PreparedPacket
 from atalla_mlir.sim.state import State, StateSnapshot
 from atalla_mlir.sim.timing import TimingModel
 from atalla_mlir.sim.traps import TrapError
+from atalla_mlir.target import isa
 from atalla_mlir.target.encoding import PACKET_BYTES, unpack_packets
 from atalla_mlir.target.machine import AX01, Machine
 from atalla_mlir.target.packets import packet_violations
@@ -188,8 +190,7 @@ class ReferenceEngine(Engine):
         if words is None:
             raise _FetchError(self._missing_code_trap(pc))
         slots = tuple(self._decode(pc, slot, word) for slot, word in enumerate(words))
-        filled = [(inst.op, inst.operands) for inst in slots if inst is not None]
-        violations = packet_violations(filled)
+        violations = packet_violations([(isa.NOP, ()) if inst is None else (inst.op, inst.operands) for inst in slots])
         if violations:
             raise _FetchError(self._trap(TrapKind.ILLEGAL_PACKET, pc, None, "", "; ".join(violations)))
         packet = PreparedPacket(self._state, pc, slots)
@@ -219,7 +220,7 @@ class ReferenceEngine(Engine):
         return Trap(kind, pc, slot, text, message, self._source_map.get(pc))
 
     def _instruction_trap(self, packet: PreparedPacket, index: int, kind: TrapKind, message: str) -> Trap:
-        text = instruction_text(packet.instructions[index])
+        text = print_instruction(packet.instructions[index])
         return self._trap(kind, packet.pc, packet.slots[index], text, message)
 
     def _limit_trap(self, pc: int, max_packets: int | None) -> Trap:
@@ -302,12 +303,6 @@ class ReferenceEngine(Engine):
         self._retired = copy.deepcopy(snapshot.retired)
         self._timing = copy.deepcopy(snapshot.timing)
         self._lint = snapshot.lint.copy()
-
-
-def instruction_text(instruction: MachineInstruction) -> str:
-    from atalla_mlir.mc.print import print_instruction
-
-    return print_instruction(instruction)
 
 
 def _bytes_of(data: bytes | memoryview) -> npt.NDArray[np.uint8]:
