@@ -6,7 +6,6 @@ order given. Jumps are relative to their packet, so a function's packets do not 
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -73,29 +72,11 @@ class LinkedImage:
         return self.functions[name][0]
 
 
-_NAME = re.compile(r"\b[A-Z][A-Z0-9_]+\b")
-
-
-def _substitute(text: str, values: Mapping[str, int]) -> str:
-    """Names in capitals become numbers, except in comments."""
-
-    def value(match: re.Match[str]) -> str:
-        if match[0] not in values:
-            raise InternalError(f"services.s uses the unknown name {match[0]}")
-        return str(values[match[0]])
-
-    def line(text: str) -> str:
-        code, mark, comment = text.partition("#")
-        return _NAME.sub(value, code) + mark + comment
-
-    return "\n".join(line(text) for text in text.split("\n"))
-
-
 @cache
 def firmware(machine: Machine = AX01) -> Firmware:
     """The services for the pads of `machine`."""
     text = resources.files("atalla_mlir.firmware").joinpath("services.s").read_text("utf-8")
-    assembly = assemble(_substitute(text, symbols(machine)), "services.s")
+    assembly = assemble(text, "services.s", symbols=symbols(machine))
     return Firmware(assembly.code, assembly.labels)
 
 
@@ -150,7 +131,9 @@ class _BlockLinker:
             return instruction
         op = instruction.op
         if not op.is_control or not op.immediates:
-            raise InternalError(f"{op.mnemonic} in packet {packet} of '{self._block.name}' has no destination to resolve")
+            raise InternalError(
+                f"{op.mnemonic} in packet {packet} of '{self._block.name}' has no destination to resolve"
+            )
         distance_operand = op.immediates[0]
         distance = self._target_pc(target) - (self._base + packet * PACKET_BYTES)
         if not distance_operand.field.fits(distance):

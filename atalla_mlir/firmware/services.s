@@ -35,21 +35,31 @@ fw_abi:
     { jalr x0, x1, 0 }
 
 # spad_alloc(x12 pad, x13 pages, x14 flags) -> x10 address or -1.
+# Flags: 1 from the high end; 2 panic instead of -1.
 # From the low end with pages to spare between TOP and LIMIT: nothing but TOP changes.
 spad_alloc:
     { slli.s x31, x12, 6 ; muli.s x15, x13, -PAGE_BYTES }
     { srli.s x29, x12, 2 }                              # not 0: no such pad
-    { subi.s x30, x13, 1 }
-    { lw.s x10, TOP(x31) ; bne.s x14, x0, alloc_slow, 0 }
+    { andi.s x17, x14, 1 }
+    { lw.s x10, TOP(x31) ; subi.s x30, x13, 1 }
     { lw.s x11, LIMIT(x31) ; bne.s x29, x0, alloc_none, 0 }
+    { bne.s x17, x0, alloc_slow, 0 }
     { srli.s x30, x30, 8 }                              # not 0: no pages or more than 256
     { bne.s x30, x0, alloc_none, 0 }
     { sub.s x28, x10, x15 }                             # TOP after the allocation
     { bgt.s x28, x11, alloc_slow, 0 }
     { sw.s x28, TOP(x31) ; jalr x0, x1, 0 }
+
+# No pages: -1, or panic with the pad.
 alloc_none:
+    { andi.s x28, x14, 2 }
+    { slli.s x12, x31, 2 }                              # pad * 256
     { addi.s x10, x0, -1 }
+    { bne.s x28, x0, alloc_panic, 0 }
     { jalr x0, x1, 0 }
+alloc_panic:
+    { ori.s x12, x12, PAGES_EXHAUSTED }
+    { jal x0, panic }
 
 # Anything else: walk the free runs; the first that is long enough, or with flag 0 the end of the last one.
 alloc_slow:
@@ -79,13 +89,16 @@ alloc_high:
     { sub.s x12, x29, x13 }
     { jal x0, alloc_next }
 alloc_take:
-    { blt.s x12, x0, fw_finish_far, 0 }
+    { bge.s x12, x0, alloc_fill, 0 }
+    { andi.s x28, x14, 2 }
+    { bne.s x28, x0, alloc_none, 0 }
+    { jal x0, fw_finish }
+alloc_fill:
     { addi.s x29, x12, 0 }
     { addi.s x30, x13, 0 }
     { addi.s x28, x0, 0 }
     { jal x17, fw_fill }
     { slli.s x12, x12, 11 }
-fw_finish_far:
     { jal x0, fw_finish }
 
 # spad_free(x12 pad, x13 address, x14 pages) -> x10 0, or -1 when not all of the run was in use.
@@ -317,8 +330,9 @@ avail_none:
     { addi.s x10, x0, 0 }
     { jalr x0, x1, 0 }
 
-# panic(x12 code): leaves the code and the caller for the host, and halts.
+# panic(x12 code): leaves the code and the caller for the host, and halts. The next start frees all pages.
 panic:
+    { sw.s x0, READY(x0) }
     { sw.s x12, PANIC_CODE(x0) ; addi.s x10, x0, 1 }
     { sw.s x1, PANIC_LINK(x0) }
     { sw.s x10, PANIC(x0) }

@@ -14,8 +14,8 @@ def symbols(machine: Machine) -> dict[str, int]:
     """The names that `services.s` uses; UnsupportedError when the firmware does not fit the machine's pads."""
     if machine.page_bytes != abi.PAGE_BYTES or machine.pages_per_pad > abi.MAX_PAGES or machine.pads > abi.MAX_PADS:
         raise UnsupportedError(
-            f"the firmware manages at most {abi.MAX_PADS} pads of {abi.MAX_PAGES} pages of {abi.PAGE_BYTES} bytes; machine "
-            f"{machine.name} has {machine.pads} of {machine.pages_per_pad} pages of {machine.page_bytes} bytes"
+            f"the firmware manages up to {abi.MAX_PADS} pads of {abi.MAX_PAGES} pages of {abi.PAGE_BYTES} bytes; "
+            f"machine {machine.name} has {machine.pads} of {machine.pages_per_pad} pages of {machine.page_bytes} bytes"
         )
     return {
         "ABI_UPPER": abi.ABI_VERSION >> 7,
@@ -23,6 +23,7 @@ def symbols(machine: Machine) -> dict[str, int]:
         "ENTRY": abi.ENTRY_ADDRESS,
         "READY": abi.READY_ADDRESS,
         "READY_UPPER": abi.READY_MAGIC >> 7,
+        "PAGES_EXHAUSTED": abi.PanicCode.PAGES_EXHAUSTED,
         "PANIC": abi.PANIC_ADDRESS,
         "PANIC_CODE": abi.PANIC_CODE_ADDRESS,
         "PANIC_LINK": abi.PANIC_LINK_ADDRESS,

@@ -39,9 +39,13 @@ PAGE_BYTES = 2048
 MAX_PAGES = 256
 MAX_PADS = 4
 NO_PAGES = 0xFFFFFFFF
+# Flags of spad_alloc.
+ALLOCATE_HIGH = 1
+PANIC_WHEN_EXHAUSTED = 2
 
 SERVICES = ("fw_abi", "spad_alloc", "spad_free", "spad_mark", "spad_release", "spad_avail", "panic")
 """Services in the order of the firmware table."""
+
 
 class PanicCode(IntEnum):
     """The low byte of the argument of `panic`; the bits above it are a detail that depends on the code."""
