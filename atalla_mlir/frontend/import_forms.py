@@ -32,8 +32,9 @@ def importable_copy(graph: fx.Graph, node: fx.Node, mapping: Mapping[fx.Node, fx
     copy = graph.node_copy(node, mapping.__getitem__)
     dtype = _dtype(node)
     if dtype.is_floating_point:
-        copy.args = _rounded(copy.args, dtype)
-        copy.kwargs = {name: _rounded(value, dtype) for name, value in copy.kwargs.items()}
+        convert = _rounded_number if torch.Tag.pointwise in node.target.tags else _rounded
+        copy.args = tuple(convert(argument, dtype) for argument in copy.args)
+        copy.kwargs = {name: convert(value, dtype) for name, value in copy.kwargs.items()}
     return copy
 
 
@@ -58,6 +59,12 @@ def _rounded(value: Any, dtype: torch.dtype) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(_rounded(item, dtype) for item in value)
     return value
+
+
+def _rounded_number(value: Any, dtype: torch.dtype) -> Any:
+    """The same for an operation whose numbers are all operands: an integer is one of the tensor's type."""
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    return _rounded(float(value) if is_integer else value, dtype)
 
 
 def _dtype(node: fx.Node) -> torch.dtype:

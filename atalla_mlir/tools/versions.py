@@ -14,5 +14,8 @@ def versions(program: str) -> str:
 
     lines = [f"{program} {VERSION}"]
     lines += [f"  {name} {importlib.metadata.version(name)}" for name in ("torch", "torch-mlir")]
-    lines += [f"  loadable format {FORMAT_VERSION}", f"  parameter set {AX01.name} {AX01.digest[:12]}"]
+    lines += [
+        f"  loadable format {'.'.join(map(str, FORMAT_VERSION))}",
+        f"  parameter set {AX01.name} {AX01.digest()[:12]}",
+    ]
     return "\n".join(lines)
