@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from torch import Tensor, fx
 
@@ -135,7 +136,7 @@ class Judge:
         """Compare what a kernel finds in memory with what the values called so are known to be."""
         found: list[Comparison] = []
         for name, stored in inputs.items():
-            found.append(compare(name, stored, self._expected(name)))
+            found.append(compare(name, stored, self.expected(name)))
             self._known[name] = stored
         return found
 
@@ -152,7 +153,8 @@ class Judge:
         self._known.update(outputs)
         return found
 
-    def _expected(self, name: str) -> Bounded:
+    def expected(self, name: str) -> Bounded:
+        """The value called `name` as far as it is known: exactly, or as a view of what is known exactly."""
         if name in self._known or name in self._captured.parameters:
             return eb.exact(self.value(name))
         return self._evaluate([self._nodes[name]], set(self._known), NO_PLANS)[name]
@@ -169,5 +171,5 @@ class Judge:
 def held(tensor: Tensor) -> Array:
     """A tensor's values as the device holds them: floating values rounded to BF16."""
     if tensor.is_floating_point():
-        return eb.to_bf16(to_numpy(tensor))
+        return to_numpy(tensor).astype(ml_dtypes.bfloat16).astype(np.float64)
     return to_numpy(tensor).astype(np.float64)

@@ -18,14 +18,14 @@ from atalla_mlir.errors import BadInputError
 from atalla_mlir.frontend.arrays import to_numpy, to_torch
 from atalla_mlir.frontend.capture import Model
 from atalla_mlir.frontend.partition import Plan, plan_model
-from atalla_mlir.host.error_bound import exact
 from atalla_mlir.host.fallback import run_operation
 from atalla_mlir.host.fill import fill_between, fill_of_code
 from atalla_mlir.host.kernel_check import Comparison, Judge, compare
 from atalla_mlir.host.oracle import Plans
 from atalla_mlir.host.program import TorchProgram
 from atalla_mlir.host.report import HOST, OpReport, Report, Shapes, Totals, ratio
-from atalla_mlir.host.trace import Cost, Launch, traced
+from atalla_mlir.host.trace import Execution, traced
+from atalla_mlir.sim.engine import Counters
 from atalla_mlir.target.encoding import SLOTS
 from atalla_mlir.target.machine import Machine
 
@@ -80,8 +80,8 @@ class _Run:
         self.rows: list[OpReport] = []
         self.checks: list[Comparison] = []
         """Results of entry points beside what their kernels stored."""
-        self.slot_histogram = np.zeros(SLOTS + 1, np.int64)
-        self.cost = Cost()
+        self.counters: list[Counters] = []
+        """What each device step executed."""
         functions = program.loadable.meta["functions"]
         self._fill = {name: fill_between(program.loadable, *pcs) for name, pcs in functions.items()}
         for value in plan.captured.inputs:
@@ -120,29 +120,32 @@ class _Run:
 
     def _device(self, step: Mapping[str, Any]) -> None:
         arrays = [to_numpy(self.values[value]) for value in step["inputs"]]
-        results, launches = traced(self.program.device, step["entry"], arrays, self._is_comparable)
-        for launch in launches:
-            self.rows.append(self._judged(launch, step["inputs"]))
-        counters = self.program.device.counters
-        self.slot_histogram += np.asarray(counters.slot_histogram)
-        self.cost += Cost.of(counters)
+        results, executions = traced(self.program.device, step["entry"], arrays, self._is_comparable)
+        for execution in executions:
+            self.rows.append(self._judged(execution, step["inputs"]))
+        self.counters.append(self.program.device.counters)
         for value, array in zip(step["outputs"], results, strict=True):
             self.values[value] = to_torch(array)
-            self.checks.append(compare(value, np.asarray(array).astype(np.float64), exact(self.judge.value(value))))
+            self.checks.append(self._checked_result(value, np.asarray(array)))
+
+    def _checked_result(self, value: str, result: np.ndarray) -> Comparison:
+        """A result of an entry point beside what its kernels stored, in the model's type."""
+        stored = self.judge.expected(value).moved(lambda a: a.astype(result.dtype).astype(np.float64))
+        return compare(value, result.astype(np.float64), stored)
 
     def _is_comparable(self, value: str, row: Mapping[str, Any]) -> bool:
         """Packed parameters have a layout of their own; their kernels are judged with the model's values."""
         return value in self.judge and tuple(row["shape"]) == self.judge.shape(value)
 
-    def _judged(self, launch: Launch, outside: Sequence[str]) -> OpReport:
-        kernel = launch.kernel
-        row = self._described(launch)
-        reads = self.judge.check_reads(launch.inputs)
-        stores = self.judge.check_stores(launch.inputs, launch.outputs, outside, Plans.from_json(kernel))
+    def _judged(self, execution: Execution, outside: Sequence[str]) -> OpReport:
+        inputs, outputs = execution.inputs, execution.outputs
+        row = self._described(execution)
+        reads = self.judge.check_reads(inputs)
+        stores = self.judge.check_stores(inputs, outputs, outside, Plans.from_json(execution.kernel))
         return replace(row, reads=tuple(reads), stores=tuple(stores))
 
-    def _described(self, launch: Launch) -> OpReport:
-        kernel, cost = launch.kernel, launch.cost
+    def _described(self, execution: Execution) -> OpReport:
+        kernel, counters = execution.kernel, execution.counters
         fill = self._fill[kernel["function"]]
         return OpReport(
             name=kernel["name"],
@@ -155,11 +158,11 @@ class _Run:
             macs=kernel["macs"],
             static_slot_fill=fill.all_packets,
             static_slot_fill_nonempty=fill.nonempty_packets,
-            dynamic_slot_fill=ratio(cost.instructions, SLOTS * cost.packets),
-            packets_executed=cost.packets,
-            instructions_executed=cost.instructions,
-            dram_bytes_loaded=cost.dram_bytes_loaded,
-            dram_bytes_stored=cost.dram_bytes_stored,
+            dynamic_slot_fill=ratio(counters.instructions, SLOTS * counters.packets),
+            packets_executed=counters.packets,
+            instructions_executed=counters.instructions,
+            dram_bytes_loaded=counters.dram_bytes_loaded,
+            dram_bytes_stored=counters.dram_bytes_stored,
         )
 
 
@@ -168,18 +171,19 @@ def _shapes(rows: Iterable[Mapping[str, Any]]) -> tuple[tuple[int, ...], ...]:
 
 
 def _totals(run: _Run, cosine: float) -> Totals:
-    cost = run.cost
+    packets, instructions = _sum(run, "packets"), _sum(run, "instructions")
+    loaded, stored = _sum(run, "dram_bytes_loaded"), _sum(run, "dram_bytes_stored")
+    histogram = np.sum([[0] * (SLOTS + 1), *(counters.slot_histogram for counters in run.counters)], axis=0)
     fill = fill_of_code(run.program.loadable)
     coverage = run.program.coverage
     flops = sum(row.flops for row in run.rows)
-    loaded, stored = cost.dram_bytes_loaded, cost.dram_bytes_stored
     return Totals(
-        packets_executed=cost.packets,
-        instructions_executed=cost.instructions,
+        packets_executed=packets,
+        instructions_executed=instructions,
         static_slot_fill=fill.all_packets,
         static_slot_fill_nonempty=fill.nonempty_packets,
-        dynamic_slot_fill=ratio(cost.instructions, SLOTS * cost.packets),
-        slot_histogram=tuple(int(count) for count in run.slot_histogram),
+        dynamic_slot_fill=ratio(instructions, SLOTS * packets),
+        slot_histogram=tuple(histogram.tolist()),
         dram_bytes_loaded=loaded,
         dram_bytes_stored=stored,
         macs=sum(row.macs for row in run.rows),
@@ -193,6 +197,10 @@ def _totals(run: _Run, cosine: float) -> Totals:
         cosine_f32=cosine,
         ok=all(row.ok for row in run.rows) and all(check.ok for check in run.checks),
     )
+
+
+def _sum(run: _Run, counter: str) -> int:
+    return sum(getattr(counters, counter) for counters in run.counters)
 
 
 def cosine_f32(results: Any, model: Model, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float:
