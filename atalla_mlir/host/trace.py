@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,23 @@ from atalla_mlir.errors import InternalError
 from atalla_mlir.host.error_bound import Array
 from atalla_mlir.loadable.format import TensorSpec
 from atalla_mlir.runtime.buffers import read_stored
-from atalla_mlir.runtime.devices import Launch, LaunchObserver
 from atalla_mlir.runtime.program import Program
 from atalla_mlir.sim.engine import Counters, Engine
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a part of a run executed and moved."""
+
+    packets: int
+    instructions: int
+    dram_bytes_loaded: int
+    dram_bytes_stored: int
+
+    @classmethod
+    def between(cls, before: Counters, after: Counters) -> Cost:
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: getattr(after, name) - getattr(before, name) for name in names})
 
 
 @dataclass(frozen=True)
@@ -27,7 +42,7 @@ class Execution:
     """Value name -> what was in memory when the kernel was called."""
     outputs: Mapping[str, Array]
     """Value name -> what was in memory when it had returned."""
-    counters: Counters
+    cost: Cost
     """What was executed and moved between the two."""
 
 
@@ -39,30 +54,42 @@ def traced(
     program: Program, entry: str, arrays: Sequence[object], wanted: Wanted
 ) -> tuple[Sequence[np.ndarray], list[Execution]]:
     """Run `entry`; its results, and its kernel launches in order."""
-    recorder = _Recorder(wanted)
-    results = program.run_entry(entry, arrays, observer=recorder)
-    expected = [launch.name for launch in program.launches(entry)]
-    executed = [execution.kernel["name"] for execution in recorder.executions]
-    if executed != expected:
-        raise InternalError(f"entry '{entry}' ran the kernels {executed}, its description says {expected}")
+    recorder = _Recorder([row for row in program.loadable.meta["kernels"] if row["entry"] == entry], wanted)
+    results = program.run_entry(entry, arrays, stops=recorder.stops, on_stop=recorder.stop)
+    if recorder.pending:
+        names = ", ".join(row["name"] for row in recorder.pending)
+        raise InternalError(f"entry '{entry}' came back without having run {names}")
     return results, recorder.executions
 
 
-class _Recorder(LaunchObserver):
-    """Reads the tensors of every kernel before and after it runs."""
+class _Recorder:
+    """Reads the tensors of kernels when they are called and when they have returned; each runs once, in order."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, kernels: Sequence[Mapping[str, Any]], wanted: Wanted) -> None:
+        self.stops = frozenset(pc for row in kernels for pc in (row["launch_pc"], row["return_pc"]))
+        self.pending = list(kernels)
         self.executions: list[Execution] = []
         self._wanted = wanted
-        self._inputs: dict[str, Array] = {}
+        self._running: tuple[Mapping[str, Any], dict[str, Array], Counters] | None = None
 
-    def before(self, launch: Launch, engine: Engine) -> None:
-        rows = [row for row in launch.row["inputs"] if self._wanted(row["value"], row)]
-        self._inputs = {row["value"]: _read(engine, row) for row in rows}
+    def stop(self, engine: Engine) -> None:
+        """The engine is about to execute the packet at a launch or return PC; one packet may be both."""
+        if self._running is not None and engine.pc == self._running[0]["return_pc"]:
+            self._finish(engine)
+        if self._running is None and self.pending and engine.pc == self.pending[0]["launch_pc"]:
+            self._start(engine, self.pending.pop(0))
 
-    def after(self, launch: Launch, engine: Engine, counters: Counters) -> None:
-        outputs = {row["value"]: _read(engine, row) for row in launch.row["outputs"]}
-        self.executions.append(Execution(launch.row, self._inputs, outputs, counters))
+    def _start(self, engine: Engine, kernel: Mapping[str, Any]) -> None:
+        rows = [row for row in kernel["inputs"] if self._wanted(row["value"], row)]
+        inputs = {row["value"]: _read(engine, row) for row in rows}
+        self._running = (kernel, inputs, copy.deepcopy(engine.counters))
+
+    def _finish(self, engine: Engine) -> None:
+        assert self._running is not None
+        kernel, inputs, before = self._running
+        outputs = {row["value"]: _read(engine, row) for row in kernel["outputs"]}
+        self.executions.append(Execution(kernel, inputs, outputs, Cost.between(before, engine.counters)))
+        self._running = None
 
 
 def _read(engine: Engine, row: Mapping[str, Any]) -> Array:

@@ -145,7 +145,7 @@ class _Run:
         return replace(row, reads=tuple(reads), stores=tuple(stores))
 
     def _described(self, execution: Execution) -> OpReport:
-        kernel, counters = execution.kernel, execution.counters
+        kernel, cost = execution.kernel, execution.cost
         fill = self._fill[kernel["function"]]
         return OpReport(
             name=kernel["name"],
@@ -158,11 +158,11 @@ class _Run:
             macs=kernel["macs"],
             static_slot_fill=fill.all_packets,
             static_slot_fill_nonempty=fill.nonempty_packets,
-            dynamic_slot_fill=ratio(counters.instructions, SLOTS * counters.packets),
-            packets_executed=counters.packets,
-            instructions_executed=counters.instructions,
-            dram_bytes_loaded=counters.dram_bytes_loaded,
-            dram_bytes_stored=counters.dram_bytes_stored,
+            dynamic_slot_fill=ratio(cost.instructions, SLOTS * cost.packets),
+            packets_executed=cost.packets,
+            instructions_executed=cost.instructions,
+            dram_bytes_loaded=cost.dram_bytes_loaded,
+            dram_bytes_stored=cost.dram_bytes_stored,
         )
 
 
