@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from atalla_mlir.codegen.grouping import outer_loops
 from atalla_mlir.codegen.iteration import Access, Loop, Stage
-from atalla_mlir.errors import UnsupportedError
 
 LANES = 32
 # A transposed read costs 32 pushes and 32 pops of the transpose unit for up to 32 rows.
@@ -40,18 +39,20 @@ class RowPlan:
 
 
 def choose_row_plan(stages: Sequence[Stage], stored: Sequence[Access]) -> RowPlan:
-    """The cheapest plan by a count of rows touched; `stored` are the writes that leave the kernel."""
+    """The cheapest plan by a count of rows touched; `stored` are the writes that leave the kernel.
+
+    Where no loop runs along the elements of every result, nothing is in the lanes and elements are rows of one.
+    """
     loops = list(dict.fromkeys(loop for stage in stages for loop in stage.loops))
-    lane = min(loops, key=lambda loop: _lane_cost(loop, stages, stored), default=None)
-    if lane is not None and not all(access.stride(lane) in (0, 1) for access in stored):
-        raise UnsupportedError("no loop runs along the elements of every result")
+    fitting = [loop for loop in loops if all(access.stride(loop) in (0, 1) for access in stored)]
+    lane = min(fitting, key=lambda loop: _lane_cost(loop, stages), default=None)
     outer = outer_loops(stages)
     order = sorted(outer, key=lambda loop: _order_key(loop, lane, stored), reverse=True)
     plan = RowPlan(lane, tuple(order), 0, 0)
     return RowPlan(lane, plan.outer, _block_rows(stages, plan), _unroll(stages, plan))
 
 
-def _lane_cost(lane: Loop, stages: Sequence[Stage], stored: Sequence[Access]) -> float:
+def _lane_cost(lane: Loop, stages: Sequence[Stage]) -> float:
     """Cycles, roughly, that all iterations take with `lane` in the lanes."""
     cost = 0.0
     for stage in stages:
@@ -62,9 +63,6 @@ def _lane_cost(lane: Loop, stages: Sequence[Stage], stored: Sequence[Access]) ->
         for read in stage.reads:
             per_row += _access_cost(read.stride(lane), lane in stage.loops)
         cost += rows * per_row
-    for access in stored:
-        if access.stride(lane) not in (0, 1):
-            cost += 1e15
     return cost
 
 

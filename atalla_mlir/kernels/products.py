@@ -32,12 +32,12 @@ class ProductKernel:
     epilogue: Sequence[Stage]
     plan: ProductPlan
     buffers: dict[Buffer, ir.Value]
-    top: ir.InsertionPoint
+    block: ir.Block
 
     def __post_init__(self) -> None:
         outer = (*self.plan.batch, *self.plan.rows, *self.plan.cols)
         row_plan = RowPlan(self.plan.lane, outer, 1, 1)
-        self.rows_kernel = RowKernel(self.builder, self.epilogue, row_plan, self.buffers, self.top)
+        self.rows_kernel = RowKernel(self.builder, self.epilogue, row_plan, self.buffers, self.block)
 
     def emit(self) -> None:
         self._batch(list(self.plan.batch), Place({}, 1))

@@ -41,8 +41,8 @@ class RowKernel:
     stages: Sequence[Stage]
     plan: RowPlan
     buffers: dict[Buffer, ir.Value]
-    top: ir.InsertionPoint
-    """Where tiles for temporaries are allocated."""
+    block: ir.Block
+    """The kernel's body; tiles for temporaries are allocated at its begin."""
     temporaries: dict[Buffer, tuple[ir.Value, list[Loop]]] = field(default_factory=dict)
 
     def emit(self) -> None:
@@ -137,7 +137,7 @@ class RowKernel:
         if access.buffer not in self.temporaries:
             inner = [loop for loop in access.strides if loop not in self.plan.outer]
             rows = math.prod(self._tile_extent(loop) for loop in inner)
-            with self.top:
+            with ir.InsertionPoint.at_block_begin(self.block):
                 tile = self.builder.alloc_tile(rows, 0, 0)
             self.temporaries[access.buffer] = (tile, inner)
         tile, inner = self.temporaries[access.buffer]

@@ -82,13 +82,12 @@ def _emit(group: Group, values: dict[Buffer, ir.Value], block: ir.Block, end: ir
     coalesce_loops(stages)
     builder = Builder()
     stored = _stored(stages, values)
-    top = ir.InsertionPoint.at_block_begin(block)
     with ir.InsertionPoint(end):
         if stages[0].kind is StageKind.PRODUCT:
             plan = choose_product_plan(stages[0], stored)
-            ProductKernel(builder, stages[0], stages[1:], plan, values, top).emit()
+            ProductKernel(builder, stages[0], stages[1:], plan, values, block).emit()
         else:
-            RowKernel(builder, stages, choose_row_plan(stages, stored), values, top).emit()
+            RowKernel(builder, stages, choose_row_plan(stages, stored), values, block).emit()
 
 
 def _stored(stages: list[Stage], values: dict[Buffer, ir.Value]) -> list[Access]:
