@@ -407,7 +407,7 @@ def read_body(
 
     yielded = block.operations[len(block.operations) - 1].operands[0]
     if not is_reduction:
-        return node(yielded), None
+        return _as_number(node(yielded)), None
     if isinstance(yielded, ir.BlockArgument):
         raise UnsupportedError("a reduction that folds nothing")
     owner = yielded.owner.operation
@@ -434,11 +434,36 @@ def _body_node(value: ir.Value, node: Callable[[ir.Value], Node]) -> Node:
     if name in _BINARY:
         return Node(_BINARY[name], tuple(node(operand) for operand in op.operands))
     if name == "arith.select":
-        return Node("select", tuple(node(operand) for operand in op.operands))
+        condition, on_true, on_false = (node(operand) for operand in op.operands)
+        return Node("select", (_as_condition(condition), on_true, on_false))
+    if name in _LOGICAL and _is_boolean(value):
+        left, right = (_as_number(node(operand)) for operand in op.operands)
+        return _LOGICAL[name](left, right)
     if name == "arith.cmpf":
         predicate = _PREDICATES[ir.IntegerAttr(op.attributes["predicate"]).value]
         return Node("cmp_" + predicate, tuple(node(operand) for operand in op.operands))
     raise UnsupportedError(f"operation {name} inside a linalg body")
+
+
+# Booleans are stored as 0.0 and 1.0; a comparison is a condition until it must be a number.
+_ZERO, _ONE = Node("constant", value=0.0), Node("constant", value=1.0)
+_LOGICAL: dict[str, Callable[[Node, Node], Node]] = {
+    "arith.andi": lambda left, right: Node("mul", (left, right)),
+    "arith.ori": lambda left, right: Node("max", (left, right)),
+    "arith.xori": lambda left, right: Node("select", (Node("cmp_une", (left, right)), _ONE, _ZERO)),
+}
+
+
+def _is_boolean(value: ir.Value) -> bool:
+    return isinstance(value.type, ir.IntegerType) and ir.IntegerType(value.type).width == 1
+
+
+def _as_number(node: Node) -> Node:
+    return Node("select", (node, _ONE, _ZERO)) if node.op.startswith("cmp_") else node
+
+
+def _as_condition(node: Node) -> Node:
+    return node if node.op.startswith("cmp_") else Node("cmp_une", (node, _ZERO))
 
 
 def _access(view: View, form: Sequence[AffineForm], loops: Sequence[Loop]) -> Access:
