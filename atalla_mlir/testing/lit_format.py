@@ -25,7 +25,9 @@ import lit.Test
 import lit.TestRunner
 
 TOOLS = {
+    "atalla-compile": "atalla_mlir.tools.atalla_compile",
     "atalla-opt": "atalla_mlir.tools.atalla_opt",
+    "atalla-run": "atalla_mlir.tools.atalla_run",
     "atalla-translate": "atalla_mlir.tools.atalla_translate",
 }
 """Modules whose `main(argv, stdin, stdout, stderr)` is the tool."""

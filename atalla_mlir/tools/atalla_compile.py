@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from atalla_mlir.errors import BadInputError
 from atalla_mlir.target.encoding import PACKET_BYTES
@@ -35,9 +35,14 @@ examples:
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; the exit status."""
-    return command_line.run(PROGRAM, lambda: _main(argv), debug=command_line.is_debug(argv))
+def main(
+    argv: Sequence[str] | None = None,
+    stdin: TextIO | None = None,
+    stdout: TextIO | None = None,
+    stderr: TextIO | None = None,
+) -> int:
+    """Run the tool on the given streams; the exit status."""
+    return command_line.run(PROGRAM, lambda: _main(argv), argv, stdout, stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from atalla_mlir.tools import atalla_compile, command_line, model_argument
 from atalla_mlir.tools.array_files import read_inputs, write_outputs
@@ -33,9 +33,14 @@ Inputs are those of the model's factory unless --input gives others.
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; the exit status."""
-    return command_line.run(PROGRAM, lambda: _main(argv), debug=command_line.is_debug(argv))
+def main(
+    argv: Sequence[str] | None = None,
+    stdin: TextIO | None = None,
+    stdout: TextIO | None = None,
+    stderr: TextIO | None = None,
+) -> int:
+    """Run the tool on the given streams; the exit status."""
+    return command_line.run(PROGRAM, lambda: _main(argv), argv, stdout, stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

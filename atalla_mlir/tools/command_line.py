@@ -40,28 +40,35 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message)
 
 
-def run(program: str, body: Callable[[], int], *, debug: bool, stderr: TextIO | None = None) -> int:
-    """The exit status of `body`; an exception becomes one line on stderr (and a traceback with `debug`)."""
-    errors = stderr or sys.stderr
-    try:
-        return body()
-    except UsageError as error:
-        print(f"{program}: error: {error}; see {program} --help", file=errors)
-        return WRONG_USAGE
-    except BrokenPipeError:
-        return FAILED
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=errors)
-        return FAILED
-    except Exception as error:
-        if debug:
-            traceback.print_exc(file=errors)
-        print(f"{program}: error: {_text(error)}", file=errors)
-        return FAILED
+def run(
+    program: str,
+    body: Callable[[], int],
+    argv: Sequence[str] | None,
+    stdout: TextIO | None = None,
+    stderr: TextIO | None = None,
+) -> int:
+    """The exit status of `body`, which prints to the given streams (default: the process's).
 
-
-def is_debug(argv: Sequence[str] | None) -> bool:
-    return "--debug" in (sys.argv[1:] if argv is None else argv)
+    An exception becomes one line on stderr, and with --debug in `argv` a traceback.
+    """
+    with contextlib.redirect_stdout(stdout or sys.stdout), contextlib.redirect_stderr(stderr or sys.stderr):
+        try:
+            return body()
+        except SystemExit as finished:  # argparse has printed its help
+            return int(finished.code or SUCCESS)
+        except UsageError as error:
+            print(f"{program}: error: {error}; see {program} --help", file=sys.stderr)
+            return WRONG_USAGE
+        except BrokenPipeError:
+            return FAILED
+        except KeyboardInterrupt:
+            print(f"{program}: interrupted", file=sys.stderr)
+            return FAILED
+        except Exception as error:
+            if "--debug" in (sys.argv[1:] if argv is None else argv):
+                traceback.print_exc(file=sys.stderr)
+            print(f"{program}: error: {_text(error)}", file=sys.stderr)
+            return FAILED
 
 
 def _text(error: Exception) -> str:
@@ -73,13 +80,12 @@ def _text(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def progress(stderr: TextIO | None = None) -> Iterator[Callable[[str], None]]:
+def progress() -> Iterator[Callable[[str], None]]:
     """A function that says what is being done: on a terminal, a line that changes; elsewhere, nothing."""
-    stream = stderr or sys.stderr
-    if not stream.isatty():
+    if not sys.stderr.isatty():
         yield lambda text: None
         return
     from rich.console import Console
 
-    with Console(file=stream).status("") as status:
-        yield lambda text: status.update(text)
+    with Console(stderr=True).status("") as status:
+        yield status.update
