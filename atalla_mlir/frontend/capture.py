@@ -5,6 +5,7 @@ The names of the graph's nodes are the names by which everything later speaks of
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._ops import HigherOrderOperator, OpOverload
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
@@ -126,6 +128,7 @@ def is_static(value: Tensor) -> bool:
 
 
 def _from_exported(exported: ExportedProgram, before: Mapping[str, str]) -> Captured:
+    _refuse_foreign_calls(exported)
     signature = exported.graph_signature
     values: dict[str, Tensor] = {}
     targets: dict[str, str] = {}
@@ -164,6 +167,18 @@ def _from_exported(exported: ExportedProgram, before: Mapping[str, str]) -> Capt
         flat_constants=fixed,
         originals=originals,
     )
+
+
+def _refuse_foreign_calls(exported: ExportedProgram) -> None:
+    """Everything that is called must be an operation with a schema: no nested graphs, no arithmetic on extents."""
+    sources = source_lines(exported.graph)
+    for node in exported.graph.nodes:
+        if node.op != "call_function" or node.target is operator.getitem or isinstance(node.target, OpOverload):
+            continue
+        where = f" at {sources[node.name]}" if node.name in sources else ""
+        if isinstance(node.target, HigherOrderOperator):
+            raise UnsupportedError(f"{node.target}{where}: regions and control flow inside a model cannot be compiled")
+        raise UnsupportedError(f"{node.name}{where}: arithmetic on sizes that are known only at run time")
 
 
 def _state(exported: ExportedProgram, target: str) -> Tensor:

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._ops import OpOverload
 
 aten = torch.ops.aten
 
 # with a scalar, torch-mlir compares in float64
-_COMPARISONS = {
+_COMPARISONS: dict[Any, Any] = {
     aten.eq.Scalar: aten.eq.Tensor,
     aten.ne.Scalar: aten.ne.Tensor,
     aten.lt.Scalar: aten.lt.Tensor,
@@ -32,7 +33,8 @@ def importable_copy(graph: fx.Graph, node: fx.Node, mapping: Mapping[fx.Node, fx
     copy = graph.node_copy(node, mapping.__getitem__)
     dtype = _dtype(node)
     if dtype.is_floating_point:
-        convert = _rounded_number if torch.Tag.pointwise in node.target.tags else _rounded
+        is_pointwise = isinstance(node.target, OpOverload) and torch.Tag.pointwise in node.target.tags
+        convert = _rounded_number if is_pointwise else _rounded
         copy.args = tuple(convert(argument, dtype) for argument in copy.args)
         copy.kwargs = {name: convert(value, dtype) for name, value in copy.kwargs.items()}
     return copy

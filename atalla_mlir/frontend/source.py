@@ -26,7 +26,9 @@ def source_lines(graph: fx.Graph) -> dict[str, str]:
 
 
 def _own_frame(stack_trace: str | None) -> tuple[str, str] | None:
-    own = [frame for frame in _FRAME.findall(stack_trace or "") if not frame[0].startswith(_TORCH_ROOT)]
+    frames = _FRAME.findall(stack_trace or "")
+    # a file that is not absolute is code that PyTorch generated
+    own = [frame for frame in frames if os.path.isabs(frame[0]) and not frame[0].startswith(_TORCH_ROOT)]
     return own[-1] if own else None
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
@@ -20,6 +21,7 @@ from atalla_mlir.loadable.format import Loadable
 from atalla_mlir.loadable.reader import load_loadable
 from atalla_mlir.loadable.writer import save_loadable
 from atalla_mlir.runtime.program import Program
+from atalla_mlir.sim.engine import Counters
 from atalla_mlir.target.machine import Machine
 
 
@@ -32,7 +34,9 @@ class TorchProgram:
     def __init__(self, loadable: Loadable, *, engine: str = "auto", machine: Machine | None = None) -> None:
         self.loadable = loadable
         self.device = Program(loadable, engine=engine, machine=machine)
-        """The NumPy side: entry points, engine and counters."""
+        """The NumPy side: entry points and engine."""
+        self.counters: dict[str, Counters] = {}
+        """What each entry point executed when it ran last."""
         self.coverage = Coverage.from_json(_part(loadable, "coverage"))
         self._signature = Signature.from_json(_part(loadable, "signature"))
         self._steps: list[Mapping[str, Any]] = _part(loadable, "steps")
@@ -80,6 +84,7 @@ class TorchProgram:
             return run_operation(step, values)
         arrays = [to_numpy(values[name]) for name in step["inputs"]]
         results = self.device.run_entry(step["entry"], arrays)
+        self.counters[step["entry"]] = self.device.counters
         return {name: to_torch(array) for name, array in zip(step["outputs"], results, strict=True)}
 
     def __repr__(self) -> str:
@@ -123,13 +128,13 @@ def _stored_values(loadable: Loadable) -> dict[str, Tensor]:
 
 
 def _stored_value(loadable: Loadable, name: str, row: Mapping[str, Any]) -> Tensor:
-    like = to_numpy(Tensor().to(dtype_named(row["dtype"])))
-    size = like.dtype.itemsize * int(np.prod(row["shape"]))
+    dtype, shape = dtype_named(row["dtype"]), list(row["shape"])
+    if math.prod(shape) == 0:
+        return torch.empty(shape, dtype=dtype)
+    size = math.prod(shape) * dtype.itemsize
     for segment in loadable.data_segments:
         start = row["address"] - segment.address
         if start >= 0 and start + size <= len(segment.data):
-            data = np.frombuffer(segment.data, dtype=like.dtype, count=int(np.prod(row["shape"])), offset=start)
-            return to_torch(data.reshape(row["shape"]).copy())
-    if size == 0:
-        return to_torch(np.zeros(row["shape"], like.dtype))
+            data = bytearray(segment.data[start : start + size])
+            return torch.frombuffer(data, dtype=dtype).reshape(shape)
     raise BadInputError(f"the loadable lacks the {size} bytes of '{name}' at {row['address']:#x}")

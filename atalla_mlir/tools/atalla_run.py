@@ -85,6 +85,7 @@ def _run_loadable(options: argparse.Namespace) -> int:
         say("running")
         outputs = _outputs(program, args, kwargs)
     _show_outputs(options, outputs)
+    _show_counters(program)
     return command_line.SUCCESS
 
 
@@ -115,7 +116,7 @@ def _run_model(options: argparse.Namespace) -> int:
         outputs = _outputs(program, args, kwargs) if report is None or options.output else {}
     _show_outputs(options, outputs)
     if report is None:
-        print(program.coverage.summary())
+        _show_counters(program)
         return command_line.SUCCESS
     return _show_report(options, report)
 
@@ -137,6 +138,16 @@ def _show_outputs(options: argparse.Namespace, outputs: Mapping[str, Tensor]) ->
             f"sum {values.sum():.6g}, least {values.min():.6g}, greatest {values.max():.6g}" if tensor.numel() else ""
         )
         print(f"{name}: {dtype}{shape} {numbers}".rstrip())
+
+
+def _show_counters(program: TorchProgram) -> None:
+    counters = program.counters.values()
+    print(program.coverage.summary())
+    print(
+        f"executed {sum(c.packets for c in counters)} packets, {sum(c.instructions for c in counters)} instructions; "
+        f"DRAM {sum(c.dram_bytes_loaded for c in counters)} bytes loaded, "
+        f"{sum(c.dram_bytes_stored for c in counters)} bytes stored"
+    )
 
 
 def _show_report(options: argparse.Namespace, report: Report) -> int:

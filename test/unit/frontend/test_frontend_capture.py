@@ -114,6 +114,27 @@ def test_example_inputs_of_a_wrong_shape() -> None:
         capture(nn.Linear(2, 2), (torch.ones(3),))
 
 
+def test_control_flow() -> None:
+    class Branches(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cond(x.sum() > 0, lambda y: y + 1, lambda y: y - 1, (x,))
+
+    with pytest.raises(
+        UnsupportedError, match=r"^cond at test_frontend_capture\.py:\d+: regions and control flow inside"
+    ):
+        capture(Branches(), (torch.ones(2),))
+
+
+def test_sizes_that_depend_on_data() -> None:
+    class Chosen(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            chosen = x[x > 0]
+            return chosen.new_ones(chosen.shape[0] * 2)
+
+    with pytest.raises(UnsupportedError, match=r"arithmetic on sizes that are known only at run time$"):
+        capture(Chosen(), (torch.ones(2),))
+
+
 def test_model_that_changes_its_state() -> None:
     class Counter(nn.Module):
         def __init__(self) -> None:
@@ -121,8 +142,9 @@ def test_model_that_changes_its_state() -> None:
             self.register_buffer("count", torch.zeros(1))
 
         def forward(self, x: Tensor) -> Tensor:
-            self.count.add_(1)
-            return x + self.count
+            count = self.get_buffer("count")
+            count.add_(1)
+            return x + count
 
     with pytest.raises(UnsupportedError) as caught:
         capture(Counter(), (torch.ones(1),))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -54,7 +56,7 @@ def test_trace_gives_probabilities() -> None:
         ("attention", {"length": 0}, "length=0: expected an integer of at least 1"),
     ],
 )
-def test_wrong_requests(name: str, arguments: dict[str, object], message: str) -> None:
+def test_wrong_requests(name: str, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInputError) as caught:
         zoo.build(name, **arguments)
     assert str(caught.value) == message
