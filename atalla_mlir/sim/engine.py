@@ -44,6 +44,8 @@ class TrapKind(Enum):
     ARRAY_INTERLOCK = 12
     """`lw.vi` under in-flight activations, with `array_interlock = error` and timing on."""
     STEP_LIMIT = 13
+    EMULATOR_ERROR = 14
+    """`legacy-fs` only: the emulator stops with a Python exception here."""
 
 
 @dataclass(frozen=True)
