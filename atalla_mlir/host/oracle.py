@@ -246,7 +246,8 @@ def _sum(call: _Call) -> Bounded:
         return operand
     kept = [dim for dim in range(len(operand.shape)) if dim not in dims]
     rows = operand.moved(lambda array: array.transpose(*kept, *dims).reshape([*(array.shape[d] for d in kept), -1]))
-    total = sum_bound.reduction(rows, call.plans.sums.get(call.node.name))
+    extents = [operand.shape[dim] for dim in dims]
+    total = sum_bound.reduction(rows, call.plans.sums.get(call.node.name), extents)
     return total.moved(lambda array: array.reshape(call.shape))
 
 

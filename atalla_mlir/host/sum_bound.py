@@ -8,7 +8,7 @@ order is not recorded gets the bound that holds for every order of the same dept
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,10 +69,11 @@ def contraction(left: Bounded, right: Bounded, plan: SumPlan | None = None) -> B
     return _in_blocks(slices, plan.block)
 
 
-def reduction(terms: Bounded, plan: SumPlan | None = None) -> Bounded:
-    """Sum over the last axis."""
+def reduction(terms: Bounded, plan: SumPlan | None = None, extents: Sequence[int] = ()) -> Bounded:
+    """Sum over the last axis, which may be several dimensions of the given `extents` in one."""
     if plan is None or plan.kind == "any":
-        return _reduction_in_any_order(terms, plan.depth if plan else 0)
+        depth = plan.depth if plan else 0
+        return _reduction_in_any_order(terms, depth or unknown_depth(extents or terms.shape[-1:]))
     if plan.kind == "lanes":
         return lane_sum(_in_blocks(_chunks(terms), plan.block))
     if plan.kind == "rows":
@@ -144,20 +145,27 @@ def _contraction_in_any_order(left: Bounded, right: Bounded, plan: SumPlan) -> B
         value = left.value @ right.value
         propagated = _product_error(left.value, left.error, right.value, right.error)
         magnitude = np.abs(left.value) @ np.abs(right.value) + propagated
-        return _any_order(value, propagated, magnitude, plan.depth or _depth(-(-left.shape[-1] // LANES)))
+        return _any_order(value, propagated, magnitude, plan.depth or unknown_depth([-(-left.shape[-1] // LANES)]))
 
 
 def _reduction_in_any_order(terms: Bounded, depth: int) -> Bounded:
     with np.errstate(all="ignore"):
         propagated = terms.error.sum(-1)
         magnitude = np.abs(terms.value).sum(-1) + propagated
-        return _any_order(terms.value.sum(-1), propagated, magnitude, depth or _depth(terms.shape[-1]))
+        return _any_order(terms.value.sum(-1), propagated, magnitude, depth)
 
 
-def _depth(num_terms: int) -> int:
-    """Roundings that one term goes through when sums follow machine reference 4.7, lane reduction included."""
-    block = default_block(num_terms)
-    return block + -(-num_terms // block) + 1
+def unknown_depth(extents: Sequence[int]) -> int:
+    """Roundings that one term goes through when the loops over `extents`, in any order, nested or as one, follow 4.7.
+
+    A loop adds at most a block and the blocks' sums in sequence; the reduction of the lanes is one rounding more.
+    """
+
+    def of_loop(num_terms: int) -> int:
+        block = default_block(num_terms)
+        return block + -(-num_terms // block)
+
+    return max(sum(map(of_loop, extents)), of_loop(math.prod(extents))) + 1
 
 
 def _any_order(value: Array, propagated: Array, magnitude: Array, depth: int) -> Bounded:

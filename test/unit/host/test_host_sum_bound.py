@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from atalla_mlir.errors import InternalError
 from atalla_mlir.host import error_bound as eb
-from atalla_mlir.host.sum_bound import SumPlan, contraction, contraction_plan, default_block, reduction
+from atalla_mlir.host.sum_bound import SumPlan, contraction, contraction_plan, default_block, reduction, unknown_depth
 from atalla_mlir.testing import emulation
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -160,3 +160,19 @@ def test_plans_that_no_kernel_can_have_are_refused() -> None:
         contraction(x, x, SumPlan("rows", 4))
     with pytest.raises(InternalError, match="^a reduction summed as 'slices'; 'lanes' or 'rows' is expected$"):
         reduction(x, SumPlan("slices", 4))
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=SEEDS)
+def test_nested_sums_keep_the_bound_of_an_unknown_order(seed: int) -> None:
+    terms = draw(np.random.default_rng(seed), (4, 31, 3), "one-signed")
+    inner = [emulation.in_blocks([terms[:, i, j] for i in range(31)], 31) for j in range(3)]
+    reference = reduction(eb.exact(terms.reshape(4, -1)), None, (31, 3))
+    assert fraction_outside(emulation.in_blocks(inner, 3), reference) == 0
+
+
+@pytest.mark.parametrize(
+    ("extents", "depth"), [((1,), 3), ((32,), 34), ((64,), 17), ((31, 3), 37), ((2, 600), 71), ((), 3)]
+)
+def test_unknown_orders_have_the_depth_of_the_worst_nest(extents: tuple[int, ...], depth: int) -> None:
+    assert unknown_depth(extents) == depth
