@@ -1,0 +1,82 @@
+// RUN: atalla-opt %s --split-input-file --atalla-form-kernels | filecheck %s
+// RUN: atalla-opt %s --split-input-file --atalla-form-kernels='fuse=false' | filecheck %s --check-prefix=APART
+
+#id = affine_map<(i) -> (i)>
+
+// A chain of maps is one kernel. Unfused, each operation is one.
+
+// CHECK-LABEL: func.func private @k0
+// CHECK: math.exp
+// CHECK: arith.addf
+// CHECK-LABEL: func.func @chain(
+// CHECK: call @k0{{.*}}(%{{.*}}) {{.*}} : (tensor<64xbf16>) -> tensor<64xbf16>
+// CHECK-NOT: linalg.generic
+// APART: func.func @chain(
+// APART: call @k0
+// APART: call @k1
+func.func @chain(%a: tensor<64xbf16>) -> tensor<64xbf16> {
+  %e = tensor.empty() : tensor<64xbf16>
+  %0 = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel"]}
+      ins(%a : tensor<64xbf16>) outs(%e : tensor<64xbf16>) {
+  ^bb0(%x: bf16, %o: bf16):
+    %y = math.exp %x : bf16
+    linalg.yield %y : bf16
+  } -> tensor<64xbf16>
+  %1 = linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel"]}
+      ins(%0, %a : tensor<64xbf16>, tensor<64xbf16>) outs(%e : tensor<64xbf16>) {
+  ^bb0(%x: bf16, %z: bf16, %o: bf16):
+    %y = arith.addf %x, %z : bf16
+    linalg.yield %y : bf16
+  } -> tensor<64xbf16>
+  return %1 : tensor<64xbf16>
+}
+
+// -----
+
+#lhs = affine_map<(m, n, k) -> (m, k)>
+#rhs = affine_map<(m, n, k) -> (n, k)>
+#out = affine_map<(m, n, k) -> (m, n)>
+
+// Equal products with different operands are one function; the second starts a kernel of its own and says so.
+
+// CHECK-LABEL: func.func private @k0
+// CHECK-NOT: func.func private @k1
+// CHECK-LABEL: func.func @twice(
+// CHECK: [[F:%.*]] = call @k0{{[^(]*}}(%{{.*}}, [[W:%.*]]) {{.*}}atalla.not_fused = ["{{.*}}a product starts a kernel of its own"]
+// CHECK: call @k0{{[^(]*}}([[F]], [[W]])
+func.func @twice(%a: tensor<8x8xbf16>, %w: tensor<8x8xbf16>) -> tensor<8x8xbf16> {
+  %z = arith.constant 0.0 : bf16
+  %e = tensor.empty() : tensor<8x8xbf16>
+  %i = linalg.generic {indexing_maps = [affine_map<(m, n) -> ()>, affine_map<(m, n) -> (m, n)>], iterator_types = ["parallel", "parallel"]}
+      ins(%z : bf16) outs(%e : tensor<8x8xbf16>) {
+  ^bb0(%x: bf16, %o: bf16):
+    linalg.yield %x : bf16
+  } -> tensor<8x8xbf16>
+  %0 = linalg.generic {indexing_maps = [#lhs, #rhs, #out], iterator_types = ["parallel", "parallel", "reduction"]}
+      ins(%a, %w : tensor<8x8xbf16>, tensor<8x8xbf16>) outs(%i : tensor<8x8xbf16>) {
+  ^bb0(%x: bf16, %y: bf16, %s: bf16):
+    %p = arith.mulf %x, %y : bf16
+    %q = arith.addf %s, %p : bf16
+    linalg.yield %q : bf16
+  } -> tensor<8x8xbf16>
+  %1 = linalg.generic {indexing_maps = [#lhs, #rhs, #out], iterator_types = ["parallel", "parallel", "reduction"]}
+      ins(%0, %w : tensor<8x8xbf16>, tensor<8x8xbf16>) outs(%i : tensor<8x8xbf16>) {
+  ^bb0(%x: bf16, %y: bf16, %s: bf16):
+    %p = arith.mulf %x, %y : bf16
+    %q = arith.addf %s, %p : bf16
+    linalg.yield %q : bf16
+  } -> tensor<8x8xbf16>
+  return %1 : tensor<8x8xbf16>
+}
+
+// -----
+
+// A result that is a view of an argument is copied by a kernel; a reshape of a kernel's result is not.
+
+// CHECK-LABEL: func.func @view(
+// CHECK: call @k0
+// CHECK-NOT: call
+func.func @view(%a: tensor<4x6xbf16>) -> tensor<24xbf16> {
+  %0 = tensor.collapse_shape %a [[0, 1]] : tensor<4x6xbf16> into tensor<24xbf16>
+  return %0 : tensor<24xbf16>
+}
