@@ -154,10 +154,17 @@ def _show_report(options: argparse.Namespace, report: Report) -> int:
     if options.json is not None:
         atalla_compile.write_text(options.json, json.dumps(report.to_json(), indent=2, allow_nan=False))
     if options.json != "-":
-        from rich.console import Console
-
-        Console(soft_wrap=False).print(report)
+        _print_report(report)
     return command_line.SUCCESS if report.ok else command_line.DIFFERENT
+
+
+def _print_report(report: Report) -> None:
+    if not sys.stdout.isatty():
+        print(report)
+        return
+    from rich.console import Console
+
+    Console().print(report)
 
 
 if __name__ == "__main__":
