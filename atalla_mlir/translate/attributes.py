@@ -1,0 +1,211 @@
+"""The attributes of a module by which it says what a loadable must know besides the code.
+
+    atalla.machine     string: name of the parameter set
+    atalla.dram_bytes  integer: DRAM in bytes that the program uses
+    atalla.entries     array of {function, inputs, outputs} with an optional `name` (default: the function's); an input
+                       or output is a tensor
+    atalla.constants   array of tensors that are loaded with the program. The value is the parameter called `name`,
+                       transposed by `permutation` if that is there and not empty, or the dense attribute `value`
+    atalla.launches    array of {entry, function, nodes, source, not_fused, inputs, outputs}: the kernel calls of each
+                       entry in order; inputs and outputs are tensors whose names are those of the model's values
+    atalla.meta        string: a JSON object that is merged into the loadable's metadata
+
+A tensor is {name, address, shape} with optional `dtype` (in DRAM; default bf16), `strides` (in elements; default
+row-major) and `model_dtype` (default f32). Addresses are bytes of DRAM.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from atalla_mlir._mlir import integer_value, ir, string_value
+from atalla_mlir.errors import BadInputError
+
+MACHINE = "atalla.machine"
+DRAM_BYTES = "atalla.dram_bytes"
+ENTRIES = "atalla.entries"
+CONSTANTS = "atalla.constants"
+LAUNCHES = "atalla.launches"
+META = "atalla.meta"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of an attribute; `strides` count elements."""
+
+    name: str
+    address: int
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    model_dtype: str
+    permutation: tuple[int, ...]
+    value: ir.Attribute | None
+
+
+@dataclass(frozen=True)
+class EntryRow:
+    """A row of `atalla.entries`."""
+
+    name: str
+    function: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class LaunchRow:
+    """A row of `atalla.launches`."""
+
+    entry: str
+    function: str
+    nodes: tuple[str, ...]
+    source: str
+    not_fused: tuple[str, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class ModuleFacts:
+    """All attributes of a module."""
+
+    machine: str
+    dram_bytes: int
+    entries: tuple[EntryRow, ...]
+    constants: tuple[Tensor, ...]
+    launches: tuple[LaunchRow, ...]
+    meta: dict[str, Any]
+
+
+def row_major(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides in elements of a tensor without gaps."""
+    return tuple(math.prod(shape[at + 1 :]) for at in range(len(shape)))
+
+
+class _Row:
+    """A dictionary attribute whose fields are read with errors that say where they are."""
+
+    def __init__(self, attribute: ir.Attribute, where: str) -> None:
+        if not isinstance(attribute, ir.DictAttr):
+            raise BadInputError(f"{where}: expected a dictionary, got {attribute}")
+        self._fields = attribute
+        self._where = where
+
+    def get(self, key: str) -> ir.Attribute | None:
+        return self._fields[key] if key in self._fields else None  # noqa: SIM401 - it has no get
+
+    def _require(self, key: str) -> ir.Attribute:
+        found = self.get(key)
+        if found is None:
+            raise BadInputError(f"{self._where}: lacks '{key}'")
+        return found
+
+    def string(self, key: str, default: str | None = None) -> str:
+        found = self.get(key) if default is not None else self._require(key)
+        if found is None:
+            return default or ""
+        if isinstance(found, ir.FlatSymbolRefAttr):
+            return found.value
+        if not isinstance(found, ir.StringAttr):
+            raise BadInputError(f"{self._where}.{key}: expected a string, got {found}")
+        return string_value(found)
+
+    def integer(self, key: str) -> int:
+        found = self._require(key)
+        if not isinstance(found, ir.IntegerAttr):
+            raise BadInputError(f"{self._where}.{key}: expected an integer, got {found}")
+        return integer_value(found)
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        found = self.get(key)
+        if found is None:
+            return ()
+        if isinstance(found, ir.DenseI64ArrayAttr):
+            return tuple(found)
+        if isinstance(found, ir.ArrayAttr) and all(isinstance(item, ir.IntegerAttr) for item in found):
+            return tuple(integer_value(item) for item in found)
+        raise BadInputError(f"{self._where}.{key}: expected a list of integers, got {found}")
+
+    def rows(self, key: str) -> tuple[_Row, ...]:
+        return _rows(self.get(key), f"{self._where}.{key}")
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        found = self.get(key)
+        if found is None:
+            return ()
+        if isinstance(found, ir.ArrayAttr) and all(isinstance(item, ir.StringAttr) for item in found):
+            return tuple(string_value(item) for item in found)
+        raise BadInputError(f"{self._where}.{key}: expected a list of strings, got {found}")
+
+    def tensor(self) -> Tensor:
+        shape = self.integers("shape")
+        return Tensor(
+            name=self.string("name"),
+            address=self.integer("address"),
+            dtype=self.string("dtype", "bf16"),
+            shape=shape,
+            strides=self.integers("strides") if self.get("strides") is not None else row_major(shape),
+            model_dtype=self.string("model_dtype", "f32"),
+            permutation=self.integers("permutation"),
+            value=self.get("value"),
+        )
+
+    def tensors(self, key: str) -> tuple[Tensor, ...]:
+        return tuple(row.tensor() for row in self.rows(key))
+
+    def entry(self) -> EntryRow:
+        function = self.string("function")
+        return EntryRow(self.string("name", function), function, self.tensors("inputs"), self.tensors("outputs"))
+
+    def launch(self) -> LaunchRow:
+        return LaunchRow(
+            entry=self.string("entry"),
+            function=self.string("function"),
+            nodes=self.strings("nodes"),
+            source=self.string("source", ""),
+            not_fused=self.strings("not_fused"),
+            inputs=self.tensors("inputs"),
+            outputs=self.tensors("outputs"),
+        )
+
+
+def _rows(attribute: ir.Attribute | None, where: str) -> tuple[_Row, ...]:
+    if attribute is None:
+        return ()
+    if not isinstance(attribute, ir.ArrayAttr):
+        raise BadInputError(f"{where}: expected a list, got {attribute}")
+    return tuple(_Row(item, f"{where}[{index}]") for index, item in enumerate(attribute))
+
+
+def _meta(attributes: Any) -> dict[str, Any]:
+    if META not in attributes:
+        return {}
+    try:
+        meta = json.loads(string_value(attributes[META]))
+    except ValueError as error:
+        raise BadInputError(f"{META}: {error}") from None
+    if not isinstance(meta, dict):
+        raise BadInputError(f"{META}: expected a JSON object, got {type(meta).__name__}")
+    return meta
+
+
+def read_attributes(module: ir.Operation) -> ModuleFacts:
+    """The attributes of `module`; BadInputError names one that is not as described above."""
+    attributes = module.attributes
+
+    def rows(key: str) -> tuple[_Row, ...]:
+        return _rows(attributes.get(key, None), key)
+
+    return ModuleFacts(
+        machine=string_value(attributes[MACHINE]) if MACHINE in attributes else "ax01",
+        dram_bytes=integer_value(attributes[DRAM_BYTES]) if DRAM_BYTES in attributes else 0,
+        entries=tuple(row.entry() for row in rows(ENTRIES)),
+        constants=tuple(row.tensor() for row in rows(CONSTANTS)),
+        launches=tuple(row.launch() for row in rows(LAUNCHES)),
+        meta=_meta(attributes),
+    )

@@ -1,0 +1,91 @@
+"""`ax01.func` operations that hold packets become code blocks for the linker."""
+
+from __future__ import annotations
+
+from atalla_mlir._mlir import file_position, ir, location_names, operations, string_value
+from atalla_mlir.dialects.ax01 import instruction_of, pinned_operands
+from atalla_mlir.errors import BadInputError
+from atalla_mlir.firmware.link import CodeBlock, Relocation
+from atalla_mlir.mc.instruction import MachineInstruction
+from atalla_mlir.target.isa import Role
+
+
+class _Sources:
+    """Source positions as text; each location is looked at once."""
+
+    def __init__(self) -> None:
+        self._texts: dict[ir.Location, str | None] = {}
+
+    def text(self, location: ir.Location) -> str | None:
+        """ "file:line (value, value)", as much of it as the location knows."""
+        if location not in self._texts:
+            self._texts[location] = self._describe(location)
+        return self._texts[location]
+
+    @staticmethod
+    def _describe(location: ir.Location) -> str | None:
+        position, names = file_position(location), location_names(location)
+        listed = ", ".join(names)
+        if position is None:
+            return listed or None
+        place = f"{position[0]}:{position[1]}"
+        return f"{place} ({listed})" if listed else place
+
+
+class _FunctionReader:
+    def __init__(self, function: ir.Operation, sources: _Sources) -> None:
+        self._function = function
+        self._name = string_value(function.attributes["sym_name"])
+        self._sources = sources
+        self._packets: list[tuple[MachineInstruction, ...]] = []
+        self._relocations: list[Relocation] = []
+        self._labels: dict[str, int] = {}
+        self._positions: list[str | None] = []
+
+    def read(self) -> CodeBlock:
+        for view in self._function.regions[0].blocks[0].operations:
+            op = view.operation
+            match op.name:
+                case "ax01.packet":
+                    self._read_packet(op)
+                case "ax01.label":
+                    self._labels[string_value(op.attributes["label"])] = len(self._packets)
+                case "ax01.get_register" | "ax01.end":
+                    pass
+                case _:
+                    raise BadInputError(
+                        f"function '{self._name}' holds '{op.name}' outside a packet; run atalla-emit-packets first"
+                    )
+        return CodeBlock(
+            self._name, tuple(self._packets), tuple(self._relocations), self._labels, tuple(self._positions)
+        )
+
+    def _read_packet(self, packet: ir.Operation) -> None:
+        slots: list[MachineInstruction] = []
+        position: str | None = None
+        for block in packet.regions[0].blocks:
+            for view in block.operations:
+                op = view.operation
+                position = position or self._sources.text(op.location)
+                slots.append(self._read_instruction(op, len(slots)))
+        self._packets.append(tuple(slots))
+        self._positions.append(position)
+
+    def _read_instruction(self, op: ir.Operation, slot: int) -> MachineInstruction:
+        instruction = instruction_of(op)
+        if instruction is None:
+            raise BadInputError(f"a packet of function '{self._name}' holds '{op.name}', which is not an instruction")
+        operands: list[int] = []
+        for operand, value in zip(instruction.operands, pinned_operands(op), strict=True):
+            if isinstance(value, str):
+                assert operand.role is Role.IMMEDIATE
+                self._relocations.append(Relocation(len(self._packets), slot, value))
+                value = 0
+            operands.append(value)
+        return MachineInstruction(instruction, tuple(operands))
+
+
+def code_blocks(module: ir.Operation) -> list[CodeBlock]:
+    """The functions of a module in its order; BadInputError when one is not in packets yet."""
+    sources = _Sources()
+    return [_FunctionReader(function, sources).read() for function in operations(module, "ax01.func")]
