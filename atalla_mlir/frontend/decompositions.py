@@ -156,6 +156,25 @@ def sum_all(x: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
     return aten.sum.dim_IntList(x, _dims(x, None), False, dtype=dtype)
 
 
+@_rule(aten.amax.default)
+def amax(x: Tensor, dim: Sequence[int] = (), keepdim: bool = False) -> Tensor:
+    return _one_dimension_at_a_time(aten.amax, x, _dims(x, dim), keepdim)
+
+
+@_rule(aten.amin.default)
+def amin(x: Tensor, dim: Sequence[int] = (), keepdim: bool = False) -> Tensor:
+    return _one_dimension_at_a_time(aten.amin, x, _dims(x, dim), keepdim)
+
+
+def _one_dimension_at_a_time(reduce: Rule, x: Tensor, dims: list[int], keepdim: bool) -> Tensor:
+    """What torch-mlir would do anyway, with a name for each intermediate value."""
+    if len(dims) < 2:
+        return NotImplemented
+    for dim in reversed(dims):
+        x = reduce(x, [dim], keepdim)
+    return x
+
+
 @_rule(aten.max.default)
 def max_all(x: Tensor) -> Tensor:
     return aten.amax(x, _dims(x, None))
