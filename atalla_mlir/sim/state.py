@@ -176,7 +176,7 @@ class State:
         self.bytes_loaded = self.bytes_stored = 0
 
     def snapshot(self) -> StateSnapshot:
-        used = self.pads.any(axis=2)
+        used = np.asarray(self.pads.any(axis=2))
         unit = self.transposer
         return StateSnapshot(
             x=tuple(self.x),
