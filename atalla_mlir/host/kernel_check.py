@@ -66,6 +66,9 @@ class Comparison:
 
 def compare(name: str, stored: Array, reference: Bounded) -> Comparison:
     """Compare `stored` with `reference` element by element."""
+    if stored.size == reference.value.size:
+        # a reshape is imported in two steps, and a kernel may store the one between them under its name
+        stored = stored.reshape(reference.shape)
     if stored.shape != reference.shape:
         raise InternalError(f"'{name}' has shape {stored.shape} on the device and {reference.shape} in the graph")
     wrong = eb.outside(stored, reference)
@@ -117,7 +120,19 @@ class Judge:
         """Whether `name` is a value of the captured graph."""
         return name in self._nodes
 
-    def shape(self, name: str) -> tuple[int, ...]:
+    def has_shape(self, name: str, shape: Sequence[int]) -> bool:
+        """Whether a tensor of `shape` holds the value called `name`; extents of 1 are written or left out."""
+        return name in self and _without_ones(self._shape(name)) == _without_ones(shape)
+
+    def as_in_graph(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        """Tensors from the device in the shapes that their values have in the graph."""
+        for name, array in tensors.items():
+            if not self.has_shape(name, array.shape):
+                wanted = self._shape(name) if name in self else "no such value"
+                raise InternalError(f"'{name}' has shape {array.shape} on the device, in the graph {wanted}")
+        return {name: array.reshape(self._shape(name)) for name, array in tensors.items()}
+
+    def _shape(self, name: str) -> tuple[int, ...]:
         return tuple(self._nodes[name].meta["val"].shape)
 
     def supply(self, name: str, tensor: Tensor) -> None:
@@ -166,6 +181,10 @@ class Judge:
         env = {name: self.value(name) for name in sorted(read - computed)}
         results = evaluate(nodes, env, plans)
         return {node.name: results.get(node.name) or eb.exact(env[node.name]) for node in outputs}
+
+
+def _without_ones(shape: Sequence[int]) -> list[int]:
+    return [extent for extent in shape if extent != 1]
 
 
 def held(tensor: Tensor) -> Array:

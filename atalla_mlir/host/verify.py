@@ -135,10 +135,10 @@ class _Run:
 
     def _is_comparable(self, value: str, row: Mapping[str, Any]) -> bool:
         """Packed parameters have a layout of their own; their kernels are judged with the model's values."""
-        return value in self.judge and tuple(row["shape"]) == self.judge.shape(value)
+        return self.judge.has_shape(value, row["shape"])
 
     def _judged(self, execution: Execution, outside: Sequence[str]) -> OpReport:
-        inputs, outputs = execution.inputs, execution.outputs
+        inputs, outputs = self.judge.as_in_graph(execution.inputs), self.judge.as_in_graph(execution.outputs)
         row = self._described(execution)
         reads = self.judge.check_reads(inputs)
         stores = self.judge.check_stores(inputs, outputs, outside, Plans.from_json(execution.kernel))
