@@ -171,6 +171,14 @@ class Engine(ABC):
     @abstractmethod
     def write_register(self, file: RegisterFile, index: int, value: int | Rows) -> None: ...
 
+    def read_scalar(self, index: int) -> int:
+        """`read_register` of a scalar register."""
+        return int(self.read_register(RegisterFile.SCALAR, index))
+
+    def read_vector(self, index: int) -> Rows:
+        """`read_register` of a vector register."""
+        return np.asarray(self.read_register(RegisterFile.VECTOR, index), dtype=np.uint16)
+
     @abstractmethod
     def read_pad(self, pad: int, row: int, rows: int) -> Rows: ...
 

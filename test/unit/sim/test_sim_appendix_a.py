@@ -36,11 +36,11 @@ def run(*packets: list[Slot], x=None, v=None, m=None, engine: ReferenceEngine | 
 
 
 def scalar_of(slot: Slot, x: dict[int, int]) -> int:
-    return run([slot], x=x).read_register(X, 1)
+    return run([slot], x=x).read_scalar(1)
 
 
 def values(engine: ReferenceEngine, index: int) -> list[float]:
-    return from_bf16(engine.read_register(V, index)).tolist()
+    return from_bf16(engine.read_vector(index)).tolist()
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_illegal_packets_are_rejected(packet):
     assert result.reason == "trap"
     assert result.trap is not None
     assert result.trap.kind is TrapKind.ILLEGAL_PACKET
-    assert engine.read_register(X, 1) == 0
+    assert engine.read_scalar(1) == 0
     assert engine.counters.packets == 0
 
 
@@ -63,22 +63,22 @@ def test_every_slot_of_a_halting_packet_executes():
     engine = ReferenceEngine()
     engine.load_code(0, program([("halt.s",), ("addi.s", 1, 0, 7)]))
     assert engine.run().reason == "halt"
-    assert engine.read_register(X, 1) == 7
+    assert engine.read_scalar(1) == 7
 
 
 def test_branches_compare_signed_old_values_and_then_increment():
     taken = run([("blt.s", 1, 0, 40, 0)], [("addi.s", 2, 0, 1)], x={1: 0xFFFFFFFF})
-    assert taken.read_register(X, 2) == 0
+    assert taken.read_scalar(2) == 0
     equal = run([("beq.s", 1, 2, 40, 100)], [("addi.s", 3, 0, 1)], x={1: 3, 2: 3})
-    assert equal.read_register(X, 1) == 103
-    assert equal.read_register(X, 3) == 0
+    assert equal.read_scalar(1) == 103
+    assert equal.read_scalar(3) == 0
 
 
 def test_jalr_reads_its_base_before_it_links():
     engine = run([("jalr", 1, 1, 0)], [("addi.s", 2, 0, 1)], x={1: 40})
     assert engine.pc == 40
-    assert engine.read_register(X, 1) == 20
-    assert engine.read_register(X, 2) == 0
+    assert engine.read_scalar(1) == 20
+    assert engine.read_scalar(2) == 0
 
 
 @pytest.mark.parametrize(
@@ -128,8 +128,8 @@ def test_half_word_accesses_touch_two_bytes_and_use_the_upper_half():
     engine = engine_with(x={2: 0xABCD1234})
     engine.write_dram(0x100, (0x11223344).to_bytes(4, "little"))
     run([("lhw.s", 1, 0x100, 0)], [("shw.s", 2, 0x100, 0)], [("lw.s", 3, 0x100, 0)], engine=engine)
-    assert engine.read_register(X, 1) == 0x33440000
-    assert engine.read_register(X, 3) == 0x1122ABCD
+    assert engine.read_scalar(1) == 0x33440000
+    assert engine.read_scalar(3) == 0x1122ABCD
 
 
 def test_exp_is_correctly_rounded():
@@ -174,8 +174,8 @@ def test_register_zero_of_every_file_is_hard_wired():
     engine = run(
         [("mv.stm", 0, 1), ("addi.s", 0, 1, 3), ("add.vv", 0, 1, 1, 0)], [("mv.mts", 2, 0)], x={1: 5}, v={1: 1.0}
     )
-    assert engine.read_register(X, 2) == 0xFFFFFFFF
-    assert engine.read_register(X, 0) == 0
+    assert engine.read_scalar(2) == 0xFFFFFFFF
+    assert engine.read_scalar(0) == 0
     assert values(engine, 0) == [0.0] * 32
 
 
@@ -217,11 +217,11 @@ def test_identity_streamed_against_pushed_rows_transposes():
     registers = {1 + n: matrix[n] for n in range(32)} | {40 + n: one_hot(n) for n in range(32)}
     stream: list[list[Slot]] = [[("gemm.vv", 80 + n, 40 + n, 0, 0)] for n in range(32)]
     engine = run(*[[("lw.vi", 0, 32 - n, 0, 1)] for n in range(32)], *stream, v=registers)
-    result = np.array([engine.read_register(V, 80 + n) for n in range(32)])
+    result = np.array([engine.read_vector(80 + n) for n in range(32)])
     assert np.array_equal(result, round_to_bf16(matrix).T)
 
 
 def test_copies_by_sub_keep_minus_zero_and_by_add_do_not():
     engine = run([("sub.vs", 2, 1, 0, 0), ("add.vs", 3, 1, 0, 1)], v={1: -0.0}, m={1: 0xFFFFFFFF})
-    assert engine.read_register(V, 2).tolist() == [0x8000] * 32
-    assert engine.read_register(V, 3).tolist() == [0x0000] * 32
+    assert engine.read_vector(2).tolist() == [0x8000] * 32
+    assert engine.read_vector(3).tolist() == [0x0000] * 32

@@ -162,7 +162,7 @@ def lanes_of(op: str, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     engine.write_register(RegisterFile.VECTOR, 2, right)
     engine.load_code(0, program([(op, 3, 1, 2, 0)], [("halt.s",)]))
     assert engine.run().reason == "halt"
-    return engine.read_register(RegisterFile.VECTOR, 3)
+    return engine.read_vector(3)
 
 
 @pytest.mark.parametrize("op", ["add.vv", "sub.vv", "mul.vv"])
@@ -201,7 +201,7 @@ def test_the_engines_gemm_equals_the_definition_also_with_infinities_and_nan():
         engine.run()
         weights = from_bf16(patterns[:32][::-1]).T
         expected = numerics.gemm(from_bf16(patterns[32]), weights) >> np.uint32(16)
-        assert np.array_equal(engine.read_register(RegisterFile.VECTOR, 41), expected)
+        assert np.array_equal(engine.read_vector(41), expected)
 
 
 def test_more_pushes_than_the_window_holds():
@@ -220,7 +220,7 @@ def test_more_pushes_than_the_window_holds():
     engine.write_register(RegisterFile.VECTOR, 4, round_to_bf16(np.eye(lanes)[0] * 2))
     engine.write_register(RegisterFile.SCALAR, 2, 2500)
     assert engine.run().reason == "halt"
-    assert from_bf16(engine.read_register(RegisterFile.VECTOR, 3)).tolist() == [2.0] * lanes
+    assert from_bf16(engine.read_vector(3)).tolist() == [2.0] * lanes
 
 
 @pytest.mark.parametrize("lanes", [8, 16])
@@ -245,4 +245,4 @@ def test_machines_with_fewer_lanes(lanes):
     expected = numerics.gemm(from_bf16(rows[lanes]), from_bf16(rows[:lanes][::-1]).T) >> np.uint32(16)
     assert np.array_equal(engine.read_pad(1, 5, 1)[0], expected)
     total = numerics.reduce_sum(from_bf16(rows[lanes]), ReduceMode.TREE32) >> 16
-    assert engine.read_register(RegisterFile.VECTOR, 42).tolist() == [total] * lanes
+    assert engine.read_vector(42).tolist() == [total] * lanes

@@ -115,7 +115,7 @@ def test_a_trap_keeps_the_state_and_names_the_source_line():
     assert result.trap is not None
     assert result.trap.source == "model.py:12"
     assert str(result.trap).endswith("is not a multiple of 4 bytes (model.py:12)")
-    assert engine.read_register(X, 5) == 7
+    assert engine.read_scalar(5) == 7
     assert (result.pc, engine.pc, engine.counters.packets) == (20, 20, 1)
 
 
@@ -134,7 +134,7 @@ def test_empty_slots_are_accepted_and_not_counted():
     engine = ReferenceEngine()
     engine.load_code(0, pack_packet([0, word("addi.s", 1, 0, 3), 0, 0]) + program(HALT))
     assert engine.run().reason == "halt"
-    assert engine.read_register(X, 1) == 3
+    assert engine.read_scalar(1) == 3
     assert engine.counters.slot_histogram == [0, 2, 0, 0, 0]
 
 
@@ -197,7 +197,7 @@ def test_transpose_unit():
     for r in range(32):
         engine.write_register(V, 1 + r, rows[r])
     assert engine.run().reason == "halt"
-    assert np.array_equal([engine.read_register(V, 100 + c) for c in range(32)], rows.T)
+    assert np.array_equal([engine.read_vector(100 + c) for c in range(32)], rows.T)
 
 
 def test_a_partly_filled_tile_is_followed_by_a_fresh_one():
@@ -206,7 +206,7 @@ def test_a_partly_filled_tile_is_followed_by_a_fresh_one():
     engine.write_register(V, 1, np.full(32, 0x3F80, np.uint16))
     engine.write_register(V, 2, np.full(32, 0x4000, np.uint16))
     engine.run()
-    assert engine.read_register(V, 150).tolist() == [0x4000] + [0] * 31
+    assert engine.read_vector(150).tolist() == [0x4000] + [0] * 31
 
 
 def test_dma_moves_tiles_with_a_pitch():
@@ -243,7 +243,7 @@ def test_breakpoints_stop_before_their_packet_and_are_stepped_over():
     engine = engine_for(*LOOP)
     stops = []
     while (result := engine.run(breakpoints=frozenset({20}))).reason == "breakpoint":
-        stops.append((result.pc, engine.read_register(X, 3)))
+        stops.append((result.pc, engine.read_scalar(3)))
     assert result.reason == "halt"
     assert stops == [(20, 0), (20, 10), (20, 20), (20, 30), (20, 40)]
     assert engine.counters.packets == 1 + 2 * 5 + 1
@@ -271,7 +271,7 @@ def test_snapshots_bring_everything_back():
     engine.write_pad(1, 7, np.full((1, 32), 5, np.uint16))
     engine.run(max_packets=4)
     saved = engine.snapshot()
-    first = (engine.run(), engine.counters, engine.read_register(X, 3))
+    first = (engine.run(), engine.counters, engine.read_scalar(3))
     engine.write_dram(0x5000, b"after!")
     engine.write_dram(0x99000, b"other")
     engine.write_pad(1, 7, np.zeros((1, 32), np.uint16))
@@ -279,7 +279,7 @@ def test_snapshots_bring_everything_back():
     assert engine.read_dram(0x5000, 6) == b"before"
     assert engine.read_dram(0x99000, 5) == bytes(5)
     assert (engine.read_pad(1, 7, 1) == 5).all()
-    assert (engine.run(), engine.counters, engine.read_register(X, 3)) == first
+    assert (engine.run(), engine.counters, engine.read_scalar(3)) == first
 
 
 def test_reset_keeps_dram_and_code():
@@ -288,7 +288,7 @@ def test_reset_keeps_dram_and_code():
     engine.run(timing=True)
     engine.reset()
     assert engine.read_dram(0x100, 4) == b"kept"
-    assert engine.counters.packets == engine.counters.cycles == engine.read_register(X, 3) == 0
+    assert engine.counters.packets == engine.counters.cycles == engine.read_scalar(3) == 0
     assert engine.read_register(M, 0) == 0xFFFFFFFF
     assert engine.run().reason == "halt"
 
@@ -313,7 +313,7 @@ def test_code_that_is_loaded_again_replaces_and_keeps_the_counts():
     engine.load_code(0, program([("addi.s", 1, 0, 2)]))
     engine.set_pc(0)
     engine.run()
-    assert engine.read_register(X, 1) == 2
+    assert engine.read_scalar(1) == 2
     assert engine.counters.packets == 4
 
 

@@ -138,7 +138,7 @@ def test_a_row_load_waits_for_an_older_store_of_its_row():
 
 
 def issues_after_reset(engine: ReferenceEngine) -> list[int]:
-    values = [engine.read_register(X, index) for index in range(256)]
+    values = [engine.read_scalar(index) for index in range(256)]
     engine.reset()
     for index, value in enumerate(values):
         engine.write_register(X, index, value)

@@ -233,4 +233,4 @@ def test_pausing_and_restoring_change_neither_values_nor_cycles():
     while stepped.run(timing=True, breakpoints=frozenset({60, 100})).reason == "breakpoint":
         pass
     assert straight.counters == first == stepped.counters
-    assert np.array_equal(straight.read_register(RegisterFile.VECTOR, 1), stepped.read_register(RegisterFile.VECTOR, 1))
+    assert np.array_equal(straight.read_vector(1), stepped.read_vector(1))
