@@ -114,4 +114,5 @@ def _unroll(stages: Sequence[Stage], plan: RowPlan) -> int:
         if chunks > MAX_REGISTER_CHUNKS:
             return 1
     nodes = chunks * sum(2 + sum(1 for _ in stage.body.walk()) for stage in stages)
-    return max(1, min(16, MAX_UNROLL_NODES // max(1, nodes)))
+    most = max(1, min(16, MAX_UNROLL_NODES // max(1, nodes)))
+    return 1 << (most.bit_length() - 1)  # a power of two, so that rows alternate between pads

@@ -251,6 +251,12 @@ class DmaStoreOp(Atalla.Operation, name="dma_store"):
         return _check_dma(op)
 
 
+class ReadyOp(Atalla.Operation, name="ready", traits=[ext.Pure]):
+    """The token of no transfer: waiting for it returns at once."""
+
+    token: Result[TokenType]
+
+
 class WaitOp(Atalla.Operation, name="wait"):
     """Wait until the transfers of the tokens are complete."""
 

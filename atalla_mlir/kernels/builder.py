@@ -86,6 +86,15 @@ class Builder:
             create_op("scf.yield", [], list(results))
         return list(op.results)
 
+    def repeat(self, extent: int, body: Callable[[Index], None]) -> None:
+        """`loop` without carried values."""
+
+        def step(index: Index, _: list[ir.Value]) -> list[ir.Value]:
+            body(index)
+            return []
+
+        self.loop(extent, [], step)
+
     def index_constant(self, value: int) -> ir.Value:
         attribute = ir.IntegerAttr.get(self.index_type, value)
         return create_op("arith.constant", [self.index_type], [], {"value": attribute}).results[0]
@@ -166,6 +175,10 @@ class Builder:
             "pitch": i64_attr(pitch),
         }
         return create_op(f"atalla.{kind}", [self.token_type], [tile, buffer, *variables], attributes).results[0]
+
+    def ready(self) -> ir.Value:
+        """The token of no transfer."""
+        return create_op("atalla.ready", [self.token_type]).results[0]
 
     def wait(self, tokens: Sequence[ir.Value]) -> None:
         if tokens:

@@ -220,8 +220,11 @@ class KernelLowering:
         carried_rows = [self._virtual(value) for value in inits]
         with self.b.loop(trip_count, [*carried_rows, *starts]) as loop:
             self._loop_body(loop, body, needed, len(inits))
-        for result, value in zip(op.results, loop.results[: len(inits)], strict=True):
+        yielded = body.operations[len(body.operations) - 1].operands
+        for result, value, last in zip(op.results, loop.results[: len(inits)], yielded, strict=True):
             self.values[result] = value
+            if last in self.token_memory:
+                self.token_memory[result] = _any_row(self.token_memory[last])
 
     def _virtual(self, value: ir.Value) -> ir.Value:
         """Loops carry virtual registers only: copy the zero row."""
@@ -358,9 +361,14 @@ class KernelLowering:
         waited = self._memory(op, op.operands[0], "tile_map", rows, 2, write=True)
         self.token_memory[op.results[0]] = waited
 
+    def _lower_ready(self, op: ir.Operation) -> None:
+        self.values[op.results[0]] = self.x0
+
     def _lower_wait(self, op: ir.Operation) -> None:
         """Reading the address register waits for the transfer; the rows count as written, so that nothing overtakes."""
         for token in op.operands:
+            if self.values[token] == self.x0:
+                continue
             memory = string_attr(self.token_memory[token])
             self.b.addi_s(self.values[token], 0, into=self.b.pinned(_SCALAR, 0), memory=memory)
 
@@ -459,3 +467,8 @@ class KernelLowering:
 
     def _lower_transpose_pop(self, op: ir.Operation) -> None:
         self.values[op.results[0]] = self.b.tpop_vi()
+
+
+def _any_row(memory: str) -> str:
+    """The same access without knowledge of which rows."""
+    return f"{memory[: memory.index('[')]}[?:?]"

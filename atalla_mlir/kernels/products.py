@@ -42,34 +42,27 @@ class ProductKernel:
     def emit(self) -> None:
         self._batch(list(self.plan.batch), Place({}, 1))
 
-    def _loop(self, extent: int, body: Callable[[Index], None]) -> None:
-        def step(index: Index, _: list[ir.Value]) -> list[ir.Value]:
-            body(index)
-            return []
-
-        self.builder.loop(extent, [], step)
-
     # Result space
 
     def _batch(self, loops: list[Loop], place: Place) -> None:
         if not loops:
             self._cols(list(self.plan.cols), place)
         else:
-            self._loop(loops[0].extent, lambda i: self._batch(loops[1:], place.at(loops[0], i)))
+            self.builder.repeat(loops[0].extent, lambda i: self._batch(loops[1:], place.at(loops[0], i)))
 
     def _cols(self, loops: list[Loop], place: Place) -> None:
         if not loops:
             self._row_blocks(list(self.plan.rows), place)
         elif loops[0] is self.plan.lane:
             for start, count, cols in lane_segments(loops[0].extent):
-                self._loop(
+                self.builder.repeat(
                     count,
                     lambda i, start=start, cols=cols: self._cols(
                         loops[1:], place.at(loops[0], i.scaled(LANES) + start * LANES, cols)
                     ),
                 )
         else:
-            self._loop(loops[0].extent, lambda i: self._cols(loops[1:], place.at(loops[0], i)))
+            self.builder.repeat(loops[0].extent, lambda i: self._cols(loops[1:], place.at(loops[0], i)))
 
     def _row_blocks(self, loops: list[Loop], place: Place) -> None:
         """Cut the row loops into blocks; the innermost loops that fit are unrolled whole."""
@@ -86,7 +79,7 @@ class ProductKernel:
     def _blocks_of(self, loops: list[Loop], inner: list[Loop], count: int, place: Place) -> None:
         """Loop over all but the last of `loops`; take the last one in blocks of `count`."""
         if len(loops) > 1:
-            self._loop(
+            self.builder.repeat(
                 loops[0].extent, lambda i: self._blocks_of(loops[1:], inner, count, place.at(loops[0], i))
             )
             return
@@ -96,7 +89,7 @@ class ProductKernel:
         def block(start: Index, how_many: int) -> None:
             self._block([self._inside(place.at(loop, start + at), inner) for at in range(how_many)], place)
 
-        self._loop(whole, lambda b: block(b.scaled(count), count))
+        self.builder.repeat(whole, lambda b: block(b.scaled(count), count))
         if rest:
             block(Index(whole * count), rest)
 

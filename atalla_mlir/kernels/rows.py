@@ -61,11 +61,11 @@ class RowKernel:
             self._row_loop(loops[0], place)
         elif loops[0] is self.plan.lane:
             for start, count, cols in lane_segments(loops[0].extent):
-                self._loop(count, lambda i, start=start, cols=cols: self._outer(
+                self.builder.repeat(count, lambda i, start=start, cols=cols: self._outer(
                     loops[1:], place.at(loops[0], i.scaled(LANES) + start * LANES, cols)
                 ))
         else:
-            self._loop(loops[0].extent, lambda i: self._outer(loops[1:], place.at(loops[0], i)))
+            self.builder.repeat(loops[0].extent, lambda i: self._outer(loops[1:], place.at(loops[0], i)))
 
     def _row_loop(self, loop: Loop, place: Place) -> None:
         if loop is self.plan.lane:
@@ -78,7 +78,7 @@ class RowKernel:
 
     def _blocked(self, extent: int, row: Callable[[Index], None]) -> None:
         block = min(self.plan.block_rows, extent)
-        self._loop(extent // block, lambda b: self._rows(block, b.scaled(block), row))
+        self.builder.repeat(extent // block, lambda b: self._rows(block, b.scaled(block), row))
         if extent % block:
             self._rows(extent % block, Index(extent - extent % block), row)
 
@@ -89,15 +89,8 @@ class RowKernel:
             for at in range(how_many):
                 row(first + at)
 
-        self._loop(count // unroll, lambda i: several(start + i.scaled(unroll), unroll))
+        self.builder.repeat(count // unroll, lambda i: several(start + i.scaled(unroll), unroll))
         several(start + (count - count % unroll), count % unroll)
-
-    def _loop(self, extent: int, body: Callable[[Index], None]) -> None:
-        def step(index: Index, _: list[ir.Value]) -> list[ir.Value]:
-            body(index)
-            return []
-
-        self.builder.loop(extent, [], step)
 
     # Memory
 
@@ -318,7 +311,7 @@ class RowBody:
         elif loops[0] is self.kernel.plan.lane:
             self._lane_chunks(loops[0], place, lambda at, chunk: self._after_lanes(segment, loops[1:], at, chunk))
         else:
-            self.kernel._loop(loops[0].extent, lambda i: self._parallel(segment, loops[1:], place.at(loops[0], i)))
+            self.builder.repeat(loops[0].extent, lambda i: self._parallel(segment, loops[1:], place.at(loops[0], i)))
 
     def _after_lanes(self, segment: Segment, loops: list[Loop], place: Place, chunk: int | None) -> None:
         reduced = [loop for loop in segment.loops if loop in segment.reduced]
@@ -335,7 +328,7 @@ class RowBody:
                 for chunk in range(start, start + count):
                     body(place.at(lane, Index(chunk * LANES), cols), chunk)
             else:
-                self.kernel._loop(
+                self.builder.repeat(
                     count,
                     lambda i, start=start, cols=cols: body(place.at(lane, i.scaled(LANES) + start * LANES, cols), None),
                 )

@@ -20,7 +20,7 @@ from atalla_mlir.codegen.placement import (
 )
 from atalla_mlir.errors import LimitError
 from atalla_mlir.kernels.builder import Builder, Index
-from atalla_mlir.kernels.transfers import TileTransfer, TransposedLoad
+from atalla_mlir.kernels.transfers import TileTransfer, TransferNest, TransposedLoad, emit_transfers
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.target.machine import machine
 
@@ -81,6 +81,7 @@ class _KernelPlacer:
 
     def run(self) -> None:
         self._collect(self.block, self.body)
+        self._stripe()
         temporaries = operations(self.kernel, "atalla.alloc_tile")
         raw = [LANES] if any(self._is_transposed(item.group) for item in self.groups.values()) else []
         sizes = [integer_value(op.attributes["rows"]) for op in temporaries] + raw
@@ -93,9 +94,12 @@ class _KernelPlacer:
         if raw:
             with ir.InsertionPoint.at_block_begin(self.block):
                 self.raw = self.builder.alloc_tile(LANES, *homes[-1])
-        by_group = {item.group: item for item in self.groups.values()}
+        self.by_group = {item.group: item for item in self.groups.values()}
+        by_region: dict[LoopRegion, list[Placement]] = {}
         for place in placements:
-            self._place(place, by_group[place.group])
+            by_region.setdefault(place.region, []).append(place)
+        for region, members in by_region.items():
+            self._place_region(region, members)
 
     def _collect(self, block: ir.Block, region: LoopRegion) -> None:
         for view in block.operations:
@@ -137,34 +141,76 @@ class _KernelPlacer:
     def _is_transposed(group: AccessGroup) -> bool:
         return not group.is_write and group.lane_dim >= 0 and group.lane_stride != 1
 
+    def _stripe(self) -> None:
+        """Spread groups whose accesses walk a dimension side by side over two pads, which then serve them in turn."""
+        self.groups = {
+            (key, part): striped
+            for key, item in self.groups.items()
+            for part, striped in enumerate(_striped(item))
+        }
+
     # Emission
 
-    def _place(self, place: Placement, item: _Group) -> None:
-        layout = choose_layout(place.group, place.box)
+    def _place_region(self, region: LoopRegion, places: Sequence[Placement]) -> None:
+        """Tiles and transfers of everything that is placed at one region, then the accesses themselves."""
+        block = self._region_block(region)
+        loads = [place for place in places if not place.group.is_write]
+        stores = [place for place in places if place.group.is_write]
+        tiles = {id(place): self._tile(place) for place in places}
+        if loads:
+            with ir.InsertionPoint(self._first_use_of_all(loads, block)):
+                self._emit_loads(loads, tiles)
+        if stores:
+            with ir.InsertionPoint(block.operations[len(block.operations) - 1]):
+                emit_transfers(
+                    self.builder, [nest for place in stores for nest in self._transfer(place, tiles).nests("dma_store")]
+                )
+        for place in places:
+            inner = self._inner_variables(place)
+            layout = choose_layout(place.group, place.box)
+            for access in place.accesses:
+                found = self.by_group[place.group].accesses[access]
+                self._rewrite(found, place, layout, tiles[id(place)], inner)
+
+    def _emit_loads(self, loads: Sequence[Placement], tiles: dict[int, ir.Value]) -> None:
+        nests: list[TransferNest] = []
+        for place in loads:
+            if self._is_transposed(place.group) and self.raw is not None:
+                transfer = self._transfer(place, tiles)
+                TransposedLoad(
+                    self.builder,
+                    place.group,
+                    place.box,
+                    transfer.layout,
+                    transfer.outer,
+                    transfer.offset,
+                    transfer.tile,
+                    self.raw,
+                    transfer.buffer,
+                ).emit()
+            else:
+                nests.extend(self._transfer(place, tiles).nests("dma_load"))
+        emit_transfers(self.builder, nests)
+
+    def _tile(self, place: Placement) -> ir.Value:
         with ir.InsertionPoint.at_block_begin(self.block):
-            tile = self.builder.alloc_tile(place.rows, place.pad, place.base)
-        self._transfer(place, item, layout, tile)
-        inner = self._inner_variables(place)
-        for access in place.accesses:
-            self._rewrite(item.accesses[access], place, layout, tile, inner)
+            return self.builder.alloc_tile(place.rows, place.pad, place.base)
 
     def _region_block(self, region: LoopRegion) -> ir.Block:
         return self.block if region is self.body else self.loops[region].regions[0].blocks[0]
 
-    def _transfer(self, place: Placement, item: _Group, layout: TileLayout, tile: ir.Value) -> None:
-        block = self._region_block(place.region)
+    def _transfer(self, place: Placement, tiles: dict[int, ir.Value]) -> TileTransfer:
         arguments = {region: variable for variable, region in self.variables.items()}
         outer = [Index(0, tuple((arguments[loop], c) for loop, c in terms)) for terms in place.box.outer]
-        common = (self.builder, place.group, place.box, layout, outer, item.offset, tile)
-        if place.group.is_write:
-            with ir.InsertionPoint(block.operations[len(block.operations) - 1]):
-                TileTransfer(*common, item.buffer).emit("dma_store")
-            return
-        with ir.InsertionPoint(self._first_use(place, block, item)):
-            if self._is_transposed(place.group) and self.raw is not None:
-                TransposedLoad(*common, self.raw, item.buffer).emit()
-            else:
-                TileTransfer(*common, item.buffer).emit("dma_load")
+        item = self.by_group[place.group]
+        layout = choose_layout(place.group, place.box)
+        return TileTransfer(
+            self.builder, place.group, place.box, layout, outer, item.offset, tiles[id(place)], item.buffer
+        )
+
+    def _first_use_of_all(self, loads: Sequence[Placement], block: ir.Block) -> ir.Operation:
+        uses = [self._first_use(place, block, self.by_group[place.group]) for place in loads]
+        return next(view.operation for view in block.operations if view.operation in uses)
 
     def _first_use(self, place: Placement, block: ir.Block, item: _Group) -> ir.Operation:
         """The operation of the region's block that holds the first access."""
@@ -198,6 +244,62 @@ class _KernelPlacer:
             else:
                 op.results[0].replace_all_uses_with(self.builder.tile_load(tile, row, found.access.cols))
         op.erase()
+
+
+STRIPES = 2
+# Fewer accesses than this are not worth two tiles.
+MIN_STRIPED_ACCESSES = 4
+
+
+def _striped(item: _Group) -> list[_Group]:
+    """The group as one per residue of the dimension that its accesses walk side by side, or itself alone."""
+    group = item.group
+    if len(group.accesses) < MIN_STRIPED_ACCESSES or _KernelPlacer._is_transposed(group):
+        return [item]
+    best, most = -1, 1
+    for dim in range(len(group.strides)):
+        if dim != group.lane_dim:
+            spread = _spread(item, dim)
+            if spread > most:
+                best, most = dim, spread
+    if best < 0:
+        return [item]
+    parts: list[_Group] = []
+    for residue in range(STRIPES):
+        strides = tuple(s * STRIPES if dim == best else s for dim, s in enumerate(group.strides))
+        part = AccessGroup((group.key, residue), strides, group.lane_dim, group.lane_stride, group.is_write)
+        new = _Group(part, item.buffer, item.offset + residue * group.strides[best])
+        for access, found in item.accesses.items():
+            if found.forms[best][0] % STRIPES == residue:
+                _add_striped(new, access, found, best, residue)
+        parts.append(new)
+    return parts
+
+
+def _spread(item: _Group, dim: int) -> int:
+    """Distinct constants along `dim` if they fall evenly into the stripes whatever the loops do, else 0."""
+    constants: set[int] = set()
+    for found in item.accesses.values():
+        constant, terms = found.forms[dim]
+        if any(coefficient % STRIPES for _, coefficient in terms):
+            return 0
+        constants.add(constant)
+    counts = [sum(constant % STRIPES == residue for constant in constants) for residue in range(STRIPES)]
+    return len(constants) if min(counts) > 0 else 0
+
+
+def _add_striped(new: _Group, access: TileAccess, found: _Access, dim: int, residue: int) -> None:
+    position = access.positions[dim]
+    moved = Position(
+        (position.constant - residue) // STRIPES, tuple((loop, c // STRIPES) for loop, c in position.terms)
+    )
+    positions = (*access.positions[:dim], moved, *access.positions[dim + 1 :])
+    constant, terms = found.forms[dim]
+    forms = list(found.forms)
+    forms[dim] = ((constant - residue) // STRIPES, [(variable, c // STRIPES) for variable, c in terms])
+    striped = TileAccess(access.region, positions, access.cols)
+    new.group.accesses.append(striped)
+    new.accesses[striped] = _Access(found.op, striped, forms)
 
 
 def _local(
