@@ -23,7 +23,7 @@ def dump_masks(state: LegacyState) -> str:
 
 def dump_vectors(state: LegacyState) -> str:
     """`vregs.out`: 32 float32 patterns per register."""
-    lines = []
+    lines: list[str] = []
     for index, bits in enumerate(state.v.view(np.uint32).tolist()):
         lines.append(f"v{index:<2}: [{', '.join(f'0x{lane:08X}' for lane in bits)}]\n")
     return "".join(lines)

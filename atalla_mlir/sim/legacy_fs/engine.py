@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,16 @@ from atalla_mlir.target import isa
 from atalla_mlir.target.encoding import IMM8, OPCODE, PACKET_BYTES, unpack_packets
 from atalla_mlir.target.machine import AX01, Machine
 from atalla_mlir.target.registers import RegisterFile
+
+
+@dataclass(frozen=True)
+class LegacySnapshot:
+    """All of the engine but its code."""
+
+    state: LegacyState
+    pc: int
+    paused_at: int | None
+    counters: Counters
 
 
 class LegacyEngine(Engine):
@@ -168,12 +179,14 @@ class LegacyEngine(Engine):
         return copy.deepcopy(self._counters)
 
     def snapshot(self) -> object:
-        return copy.deepcopy((self.state, self._pc, self._paused_at, self._counters))
+        return copy.deepcopy(LegacySnapshot(self.state, self._pc, self._paused_at, self._counters))
 
     def restore(self, snapshot: object) -> None:
-        if not isinstance(snapshot, tuple):
+        if not isinstance(snapshot, LegacySnapshot):
             raise BadInputError(f"expected a snapshot of the legacy-fs engine, got {type(snapshot).__name__}")
-        self.state, self._pc, self._paused_at, self._counters = copy.deepcopy(snapshot)
+        saved = copy.deepcopy(snapshot)
+        self.state, self._pc, self._paused_at = saved.state, saved.pc, saved.paused_at
+        self._counters = saved.counters
 
 
 def _widen(halves: Rows) -> npt.NDArray[np.float32]:

@@ -1,22 +1,20 @@
-"""What the emulator does for each instruction: functions of state, PC and operands in assembly order.
+"""What the emulator does for vector, mask and scratchpad instructions, and the table of all 77.
 
 Slots run one after the other, each seeing the writes of the ones before it.
 """
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
-from atalla_mlir.sim.engine import TrapKind
+from atalla_mlir.sim.legacy_fs.scalar import SCALAR, Semantics, emulator_error
 from atalla_mlir.sim.legacy_fs.state import (
     LANES,
     PAD_ROWS,
     PADS,
-    WORD,
     Floats,
     LegacyState,
     bits_of,
@@ -26,177 +24,13 @@ from atalla_mlir.sim.legacy_fs.state import (
     rounded,
     truncated,
 )
-from atalla_mlir.sim.traps import TrapError
-from atalla_mlir.target.encoding import PACKET_BYTES, DmaShape
+from atalla_mlir.target.encoding import DmaShape
 
-Semantics = Callable[..., None]
-
-SIGN = 0x80000000
-WORD_BITS = 32
 ROW_BYTES = 64
-LARGEST_LOW_HALF = 0xFFFF
 # Routing of row accesses to memory by address (machine reference 2.10).
 FRAME_REGISTER = 33
 FRAME_BYTES = 768
 FIRST_MEMORY_ADDRESS = 0x1000
-
-
-def _raises(what: str) -> TrapError:
-    return TrapError(TrapKind.EMULATOR_ERROR, f"the emulator raises an exception: {what}")
-
-
-def _signed(value: int) -> int:
-    return value - (1 << WORD_BITS) if value & SIGN else value
-
-
-def _divide(a: int, b: int) -> int:
-    if b == 0:
-        raise _raises("division by zero")
-    quotient = abs(_signed(a)) // abs(_signed(b))
-    return quotient if (a ^ b) & SIGN == 0 else -quotient
-
-
-def _modulo(a: int, b: int) -> int:
-    if b == 0:
-        raise _raises("division by zero")
-    return _signed(a) % _signed(b)
-
-
-def _shift_left(a: int, b: int) -> int:
-    return a << b if b < WORD_BITS else 0
-
-
-def _shift_right(a: int, b: int) -> int:
-    return a >> b if b < WORD_BITS else 0
-
-
-def _shift_right_arithmetic(a: int, b: int) -> int:
-    return _signed(a) >> min(b, WORD_BITS - 1)
-
-
-def _register(operation: Callable[[int, int], int]) -> Semantics:
-    def run(s: LegacyState, _pc: int, rd: int, rs1: int, rs2: int) -> None:
-        s.write_scalar(rd, operation(s.x[rs1], s.x[rs2]))
-
-    return run
-
-
-def _immediate(operation: Callable[[int, int], int]) -> Semantics:
-    def run(s: LegacyState, _pc: int, rd: int, rs1: int, imm: int) -> None:
-        s.write_scalar(rd, operation(s.x[rs1], imm & WORD))
-
-    return run
-
-
-def _shift_immediate(operation: Callable[[int, int], int]) -> Semantics:
-    """The amount is not reduced to five bits."""
-
-    def run(s: LegacyState, _pc: int, rd: int, rs1: int, imm: int) -> None:
-        if imm < 0:
-            raise _raises("negative shift amount")
-        s.write_scalar(rd, operation(s.x[rs1], imm))
-
-    return run
-
-
-def _less_signed(a: int, b: int) -> int:
-    return int(_signed(a) < _signed(b))
-
-
-def _arithmetic_operand(bits: int) -> float:
-    """`add.bf`, `sub.bf`, `mul.bf` take a small register value for a BF16 pattern in the low half."""
-    return float_of(bits << 16 if bits <= LARGEST_LOW_HALF else bits)
-
-
-def _store_float(s: LegacyState, rd: int, value: float) -> None:
-    with np.errstate(over="ignore"):
-        bits = bits_of(value)
-    if np.isfinite(value) and not np.isfinite(float_of(bits)):
-        raise _raises("float32 overflow")
-    s.write_scalar(rd, bits)
-
-
-def _float_binary(operation: Callable[[float, float], float]) -> Semantics:
-    def run(s: LegacyState, _pc: int, rd: int, rs1: int, rs2: int) -> None:
-        _store_float(s, rd, operation(_arithmetic_operand(s.x[rs1]), _arithmetic_operand(s.x[rs2])))
-
-    return run
-
-
-def _reciprocal(s: LegacyState, _pc: int, rd: int, rs1: int, _rs2: int) -> None:
-    value = float_of(s.x[rs1])
-    if value == 0.0:
-        raise _raises("division by zero")
-    _store_float(s, rd, 1.0 / value)
-
-
-def _square_root(s: LegacyState, _pc: int, rd: int, rs1: int, _rs2: int) -> None:
-    s.write_scalar(rd, bits_of(np.sqrt(np.float32(float_of(s.x[rs1])))))
-
-
-def _less_float(s: LegacyState, _pc: int, rd: int, rs1: int, rs2: int) -> None:
-    s.write_scalar(rd, int(float_of(s.x[rs1]) < float_of(s.x[rs2])))
-
-
-def _to_integer(s: LegacyState, _pc: int, rd: int, rs1: int, _rs2: int) -> None:
-    value = float_of(s.x[rs1])
-    if not -(2.0**31) <= value < 2.0**31:
-        raise _raises("value is outside the integers")
-    s.write_scalar(rd, int(value))
-
-
-def _from_integer(s: LegacyState, _pc: int, rd: int, rs1: int, _rs2: int) -> None:
-    s.write_scalar(rd, bits_of(np.float32(s.x[rs1])))
-
-
-def _load_word(s: LegacyState, _pc: int, rd: int, imm: int, rs1: int) -> None:
-    s.write_scalar(rd, s.memory.get(s.x[rs1] + imm, 0))
-
-
-def _load_half(s: LegacyState, _pc: int, rd: int, imm: int, rs1: int) -> None:
-    s.write_scalar(rd, s.memory.get(s.x[rs1] + imm, 0) << 16)
-
-
-def _store_word(s: LegacyState, _pc: int, rd: int, imm: int, rs1: int) -> None:
-    s.memory[s.x[rs1] + imm] = s.x[rd]
-
-
-def _store_half(s: LegacyState, _pc: int, rd: int, imm: int, rs1: int) -> None:
-    s.memory[s.x[rs1] + imm] = s.x[rd] >> 16
-
-
-def _branch(taken: Callable[[int, int], bool]) -> Semantics:
-    """Ordered comparisons are unsigned."""
-
-    def run(s: LegacyState, pc: int, rs1: int, rs2: int, offset: int, incr: int) -> None:
-        left = s.x[rs1]
-        s.next_pc = pc + (offset if taken(left, s.x[rs2]) else PACKET_BYTES)
-        s.write_scalar(rs1, left + incr)
-
-    return run
-
-
-def _jump_and_link(s: LegacyState, pc: int, rd: int, imm: int) -> None:
-    s.write_scalar(rd, pc + PACKET_BYTES)
-    s.next_pc = pc + imm
-
-
-def _jump_register(s: LegacyState, pc: int, rd: int, rs1: int, imm: int) -> None:
-    target = (s.x[rs1] + imm) & WORD
-    s.write_scalar(rd, pc + PACKET_BYTES)
-    s.next_pc = target
-
-
-def _load_constant(s: LegacyState, _pc: int, rd: int, imm: int) -> None:
-    s.write_scalar(rd, imm)
-
-
-def _load_upper(s: LegacyState, _pc: int, rd: int, imm: int) -> None:
-    s.write_scalar(rd, imm << 7)
-
-
-def _nothing(_s: LegacyState, _pc: int) -> None:
-    return
 
 
 def _lanes(operation: Callable[[Floats, Floats], Floats], *, scalar: bool) -> Semantics:
@@ -277,7 +111,7 @@ def _is_memory_address(s: LegacyState, address: int) -> bool:
 
 def _pad_row(s: LegacyState, rs1: int, rs2: int, sid: int) -> Floats:
     if sid >= PADS:
-        raise _raises(f"scratchpad {sid}")
+        raise emulator_error(f"scratchpad {sid}")
     return s.pads[sid, ((s.x[rs1] // ROW_BYTES) + s.x[rs2]) % PAD_ROWS]
 
 
@@ -307,7 +141,7 @@ def _transfer(s: LegacyState, rs1: int, rs2: int, rs3: int) -> tuple[DmaShape, i
     if shape.pad >= PADS:
         return None
     if shape.pitch < shape.cols:
-        raise _raises(f"pitch {shape.pitch} is less than the {shape.cols} columns")
+        raise emulator_error(f"pitch {shape.pitch} is less than the {shape.cols} columns")
     return shape, s.x[rs1] // ROW_BYTES, s.x[rs2]
 
 
@@ -348,56 +182,7 @@ _COMPARES = {"mgt": np.greater, "mlt": np.less, "meq": np.equal, "mneq": np.not_
 _LANES = {"add": np.add, "sub": np.subtract, "mul": np.multiply}
 
 SEMANTICS: dict[str, Semantics] = {
-    "add.s": _register(operator.add),
-    "sub.s": _register(operator.sub),
-    "mul.s": _register(operator.mul),
-    "div.s": _register(_divide),
-    "mod.s": _register(_modulo),
-    "or.s": _register(operator.or_),
-    "and.s": _register(operator.and_),
-    "xor.s": _register(operator.xor),
-    "sll.s": _register(_shift_left),
-    "srl.s": _register(_shift_right),
-    "sra.s": _register(_shift_right_arithmetic),
-    "slt.s": _register(_less_signed),
-    "sltu.s": _register(operator.lt),
-    "bfts.s": _to_integer,
-    "add.bf": _float_binary(operator.add),
-    "sub.bf": _float_binary(operator.sub),
-    "mul.bf": _float_binary(operator.mul),
-    "rcp.bf": _reciprocal,
-    "slt.bf": _less_float,
-    "sqrt.bf": _square_root,
-    "stbf.s": _from_integer,
-    "addi.s": _immediate(operator.add),
-    "subi.s": _immediate(operator.sub),
-    "muli.s": _immediate(operator.mul),
-    "divi.s": _immediate(_divide),
-    "modi.s": _immediate(_modulo),
-    "ori.s": _immediate(operator.or_),
-    "andi.s": _immediate(operator.and_),
-    "xori.s": _immediate(operator.xor),
-    "slli.s": _shift_immediate(_shift_left),
-    "srli.s": _shift_immediate(_shift_right),
-    "srai.s": _shift_immediate(_shift_right_arithmetic),
-    "slti.s": _immediate(_less_signed),
-    "sltui.s": _immediate(operator.lt),
-    "beq.s": _branch(operator.eq),
-    "bne.s": _branch(operator.ne),
-    "blt.s": _branch(operator.lt),
-    "bge.s": _branch(operator.ge),
-    "bgt.s": _branch(operator.gt),
-    "ble.s": _branch(operator.le),
-    "lw.s": _load_word,
-    "sw.s": _store_word,
-    "lhw.s": _load_half,
-    "shw.s": _store_half,
-    "jal": _jump_and_link,
-    "jalr": _jump_register,
-    "li.s": _load_constant,
-    "lui.s": _load_upper,
-    "nop.s": _nothing,
-    "halt.s": _nothing,
+    **SCALAR,
     **{f"{name}.vv": _lanes(op, scalar=False) for name, op in _LANES.items()},
     **{f"{name}.vs": _lanes(op, scalar=True) for name, op in _LANES.items()},
     "gemm.vv": _gemm,

@@ -49,7 +49,8 @@ class InstructionCache:
         return arrival
 
     def _fill(self, line: int, cycle: int) -> None:
-        beats, beat = [], NO_LINE
+        beats: list[int] = []
+        beat = NO_LINE
         beats_left = self._line_bytes // self._beat_bytes
         for launch in self._channel.fetch(INSTRUCTION_CACHE, cycle, self._bursts):
             beat = max(beat, launch + self._latency - 1)
