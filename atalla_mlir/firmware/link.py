@@ -131,9 +131,7 @@ class _BlockLinker:
             return instruction
         op = instruction.op
         if not op.is_control or not op.immediates:
-            raise InternalError(
-                f"{op.mnemonic} in packet {packet} of '{self._block.name}' has no destination to resolve"
-            )
+            raise InternalError(f"{op.mnemonic} in packet {packet} of '{self._block.name}' has no destination")
         distance_operand = op.immediates[0]
         distance = self._target_pc(target) - (self._base + packet * PACKET_BYTES)
         if not distance_operand.field.fits(distance):

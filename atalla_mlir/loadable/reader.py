@@ -96,10 +96,8 @@ def _check_hash(data: memoryview, note_at: int, note: Note) -> None:
     digest.update(bytes(HASH_BYTES))
     digest.update(data[hash_at + HASH_BYTES :])
     if digest.digest() != note.content_hash:
-        raise _corrupted(
-            f"the loadable is damaged: its contents have SHA-256 {digest.hexdigest()[:16]}..., "
-            f"the file says {note.content_hash.hex()[:16]}..."
-        )
+        found, expected = digest.hexdigest()[:16], note.content_hash.hex()[:16]
+        raise _corrupted(f"the loadable is damaged: the SHA-256 of its contents starts {found}, expected {expected}")
 
 
 def _part(data: memoryview, offset: int, size: int, what: str) -> memoryview:
