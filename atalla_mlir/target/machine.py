@@ -27,9 +27,33 @@ class ReduceMode(Enum):
     TREE16 = "tree16"
 
 
+_AT_LEAST_ONE = (
+    "vector_lanes",
+    "physical_lanes",
+    "pads",
+    "pad_rows",
+    "page_rows",
+    "pad_row_interval",
+    "pad_queue",
+    "icache_line_bytes",
+    "icache_beat_bytes",
+    "dcache_line_bytes",
+    "dcache_ways",
+    "dcache_mshrs",
+    "dcache_targets_per_mshr",
+    "lsu_queue",
+    "reductions_in_flight",
+    "transpose_queue",
+    "dram_burst_bytes",
+)
+_POWERS_OF_TWO = ("vector_lanes", "icache_line_bytes", "icache_beat_bytes", "dcache_line_bytes", "dcache_ways")
+# Widths of instruction fields and registers: a mask register has 32 bits, a pad number two, an address 32.
+_LIMITS = {"vector_lanes": 32, "pads": 4, "dram_bytes": 1 << 32}
+
+
 @dataclass(frozen=True)
 class Machine:
-    """One parameter set. Latencies are the reference's L (lane units) or offsets from EX to offer (others), in cycles."""
+    """One parameter set. Latencies are the reference's L (lane units) or cycles from EX to offer (others)."""
 
     name: str = "ax01"
     # sizes
@@ -110,9 +134,25 @@ class Machine:
             value = getattr(self, field.name)
             if isinstance(value, int) and not isinstance(value, bool) and value < 0:
                 raise BadInputError(f"machine {self.name}: {field.name} must not be negative, got {value}")
-        for name in ("vector_lanes", "physical_lanes", "pads", "pad_rows", "page_rows", "dram_burst_bytes", "pad_queue"):
+        for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise BadInputError(f"machine {self.name}: {name} must be at least 1, got {getattr(self, name)}")
+        for name in _POWERS_OF_TWO:
+            value = getattr(self, name)
+            if value & (value - 1):
+                raise BadInputError(f"machine {self.name}: {name} must be a power of two, got {value}")
+        for name, limit in _LIMITS.items():
+            if getattr(self, name) > limit:
+                raise BadInputError(f"machine {self.name}: {name} must be at most {limit}, got {getattr(self, name)}")
+        if self.dcache_bytes < self.dcache_line_bytes * self.dcache_ways:
+            raise BadInputError(
+                f"machine {self.name}: dcache_bytes must hold {self.dcache_ways} lines of {self.dcache_line_bytes} bytes, "
+                f"got {self.dcache_bytes}"
+            )
+        if not self.dram_bursts_per_cycle > 0:
+            raise BadInputError(
+                f"machine {self.name}: dram_bursts_per_cycle must be more than 0, got {self.dram_bursts_per_cycle}"
+            )
 
     @property
     def lane_interval_cycles(self) -> int:
