@@ -49,6 +49,7 @@ class Device:
         self.places = SourceMap(loadable)
         self.engine = engine if isinstance(engine, Engine) else create_engine(engine, self.machine)
         self._failed = False
+        self._has_firmware = False
         self._load()
 
     def _load(self) -> None:
@@ -58,6 +59,7 @@ class Device:
             if not segment.is_zero_fill:
                 self.engine.write_dram(segment.address, segment.data)
         self.engine.set_source_map(self.places.by_pc())
+        self._has_firmware = self._word(abi.HEADER_MAGIC_ADDRESS) == abi.HEADER_MAGIC
 
     def _restore_system(self) -> None:
         """Header and firmware state as loaded."""
@@ -82,7 +84,7 @@ class Device:
             self._restore_system()
         self._failed = True
         self.engine.reset()
-        self.engine.write_dram(abi.ENTRY_ADDRESS, struct.pack("<I", entry.pc))
+        self._choose(entry)
         while self._continue(entry, timing, max_packets, stops):
             if on_stop is not None:
                 on_stop(self.engine)
@@ -103,7 +105,17 @@ class Device:
             raise trap_error(entry.name, result.trap, self.places)
         return result.reason == "breakpoint"
 
+    def _choose(self, entry: Entry) -> None:
+        """Say where to start: to the firmware, or without it (an imported image) to the core itself."""
+        if self._has_firmware:
+            self.engine.write_dram(abi.ENTRY_ADDRESS, struct.pack("<I", entry.pc))
+        else:
+            self.engine.set_pc(entry.pc)
+
+    def _word(self, address: int) -> int:
+        return int.from_bytes(self.engine.read_dram(address, 4), "little")
+
     def _check_panic(self, entry: Entry) -> None:
-        words = struct.unpack("<3I", self.engine.read_dram(abi.PANIC_ADDRESS, 12))
-        if words[0]:
-            raise panic_error(entry.name, words[1], words[2], self.places)
+        if self._has_firmware and self._word(abi.PANIC_ADDRESS):
+            code, link = self._word(abi.PANIC_CODE_ADDRESS), self._word(abi.PANIC_LINK_ADDRESS)
+            raise panic_error(entry.name, code, link, self.places)
