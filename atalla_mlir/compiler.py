@@ -9,9 +9,16 @@ from typing import Any
 from atalla_mlir import pipeline, translate
 from atalla_mlir.frontend.capture import Model
 from atalla_mlir.frontend.lower import import_plan
-from atalla_mlir.frontend.metadata import StoredValue, annotated_kernels, device_parameters, host_values, metadata
+from atalla_mlir.frontend.metadata import (
+    StoredValue,
+    annotated_kernels,
+    device_parameters,
+    host_values,
+    metadata,
+    model_dtypes,
+)
 from atalla_mlir.frontend.partition import Plan, plan_model
-from atalla_mlir.loadable.format import Loadable, Segment, SegmentKind
+from atalla_mlir.loadable.format import Entry, Loadable, Segment, SegmentKind, TensorSpec
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.machine import machine as find_machine
 
@@ -42,7 +49,8 @@ def compile_plan(plan: Plan, *, machine: str | Machine = "ax01", fuse: bool = Tr
     loadable = translate.to_loadable(module, device_parameters(plan), target)
     kernels = annotated_kernels(plan, loadable.meta["kernels"])
     described = {**loadable.meta, **metadata(plan), "kernels": kernels}
-    return _with_host_values(dataclasses.replace(loadable, meta=described), host_values(plan))
+    entries = tuple(_with_dtypes(entry, model_dtypes(plan)) for entry in loadable.entries)
+    return _with_host_values(dataclasses.replace(loadable, entries=entries, meta=described), host_values(plan))
 
 
 def lower_plan(plan: Plan, options: pipeline.Options, *, stop_after: str | None = None) -> Any:
@@ -50,6 +58,15 @@ def lower_plan(plan: Plan, options: pipeline.Options, *, stop_after: str | None 
     module = import_plan(plan)
     pipeline.lower_module(module, options, stop_after=stop_after or pipeline.STAGE_NAMES[-1])
     return module
+
+
+def _with_dtypes(entry: Entry, dtypes: Mapping[str, str]) -> Entry:
+    """`entry` with the model's types, which the pipeline does not keep when it turns everything into BF16."""
+
+    def described(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+        return tuple(dataclasses.replace(spec, model_dtype=dtypes[spec.name]) for spec in specs)
+
+    return dataclasses.replace(entry, inputs=described(entry.inputs), outputs=described(entry.outputs))
 
 
 def _with_host_values(loadable: Loadable, values: Sequence[StoredValue]) -> Loadable:

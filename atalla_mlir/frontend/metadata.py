@@ -57,6 +57,12 @@ def device_parameters(plan: Plan) -> dict[str, np.ndarray]:
     return {name: to_numpy(value) for name, value in plan.captured.parameters.items() if name in read}
 
 
+def model_dtypes(plan: Plan) -> dict[str, str]:
+    """Name -> dtype that the model gives a value which enters or leaves a device step."""
+    names = {name for step in plan.device_steps for name in (*step.inputs, *step.outputs)}
+    return {n.name: dtype_name(n.meta["val"].dtype) for n in plan.captured.graph.nodes if n.name in names}
+
+
 def annotated_kernels(plan: Plan, kernels: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """`kernels` with operations, source lines and work looked up by the names of their nodes."""
     nodes = {node.name: node for node in plan.captured.graph.nodes if node.op == "call_function"}
