@@ -18,6 +18,8 @@ MAX_REGISTER_CHUNKS = 8
 # Rows of all tiles of one block: an eighth of the pads, so that several buffers and the next block fit.
 BLOCK_BUDGET_ROWS = 4096
 MAX_UNROLL_NODES = 96
+# Terms that are added in sequence before a second level of sums starts (machine reference 4.7).
+MAX_SEQUENTIAL_TERMS = 32
 
 
 @dataclass(frozen=True)
@@ -116,3 +118,40 @@ def _unroll(stages: Sequence[Stage], plan: RowPlan) -> int:
     nodes = chunks * sum(2 + sum(1 for _ in stage.body.walk()) for stage in stages)
     most = max(1, min(16, MAX_UNROLL_NODES // max(1, nodes)))
     return 1 << (most.bit_length() - 1)  # a power of two, so that rows alternate between pads
+
+
+@dataclass(frozen=True)
+class SumOrder:
+    """In which order a kernel adds the terms of a sum, for error bounds.
+
+    `lanes`: term i goes to lane i mod 32, the chunks are added in sequence in blocks of `block`, block sums likewise,
+    then the lanes are folded. `rows`: terms in sequence in blocks of `block`. `any`: no term takes part in more than
+    `depth` rounded additions.
+    """
+
+    kind: str
+    block: int
+    depth: int = 0
+
+
+def block_size(num_terms: int) -> int:
+    """Terms added in sequence: all up to 32, beyond that about the square root of their number (reference 4.7)."""
+    return max(1, num_terms) if num_terms <= MAX_SEQUENTIAL_TERMS else math.isqrt(num_terms - 1) + 1
+
+
+def sum_order(reduced: Sequence[Loop], plan: RowPlan, *, lanes_in_registers: bool) -> SumOrder:
+    """The order in which `kernels.rows` adds over the loops `reduced`."""
+    if len(reduced) == 1 and reduced[0] is not plan.lane:
+        return SumOrder("rows", block_size(reduced[0].extent))
+    if len(reduced) == 1:
+        full, tail = divmod(reduced[0].extent, LANES)
+        if lanes_in_registers or full <= MAX_SEQUENTIAL_TERMS:
+            return SumOrder("lanes", full + (tail > 0))
+        if not tail:
+            return SumOrder("lanes", block_size(full))
+    depth = 2
+    for loop in reduced:
+        terms = -(-loop.extent // LANES) if loop is plan.lane else loop.extent
+        block = block_size(terms)
+        depth += block + -(-terms // block) + 1
+    return SumOrder("any", 1, depth)

@@ -18,7 +18,9 @@ ENTRIES = "atalla.entries"
 CONSTANTS = "atalla.constants"
 """Array of {name, address, shape, permutation}: BF16 parameters, transposed by `permutation` if that is not empty."""
 LAUNCHES = "atalla.launches"
-"""Array of {entry, function, nodes, source, inputs, outputs}: the kernel calls of each entry in order."""
+"""Array of {entry, function, nodes, source, not_fused, inputs, outputs, sums}: the kernel calls of each entry in order.
+
+`sums` maps graph nodes to how their sums are formed: {kind, block, depth}."""
 
 _SCALAR = RegisterFile.SCALAR
 
@@ -34,10 +36,18 @@ def tensor_entry(name: str, address: int, kind: ir.Type) -> ir.DictAttr:
 
 
 class EntryLowering:
-    """Lowers one entry function. `addresses` gives the DRAM address of each argument and kernel result."""
+    """Lowers one entry function. `addresses` gives the DRAM address of each argument and kernel result, `sums` for each
+    kernel how its stages add."""
 
-    def __init__(self, function: ir.Operation, builder: Builder, addresses: Mapping[ir.Value, int]) -> None:
+    def __init__(
+        self,
+        function: ir.Operation,
+        builder: Builder,
+        addresses: Mapping[ir.Value, int],
+        sums: Mapping[str, ir.ArrayAttr],
+    ) -> None:
         self.function = function
+        self.sums = sums
         self.b = builder
         self.addresses = addresses
         self.launches: list[ir.Attribute] = []
@@ -69,8 +79,19 @@ class EntryLowering:
                     "not_fused": _names(op, "atalla.not_fused"),
                     "inputs": self._tensors(op.operands, _names(op, "atalla.inputs")),
                     "outputs": self._tensors(op.results, _names(op, "atalla.outputs")),
+                    "sums": self._sums(callee, _names(op, "atalla.stages")),
                 }
             )
+        )
+
+    def _sums(self, callee: str, stages: ir.ArrayAttr) -> ir.DictAttr:
+        orders = self.sums.get(callee, ())
+        return ir.DictAttr.get(
+            {
+                string_value(node): order
+                for node, order in zip(stages, orders, strict=False)
+                if isinstance(order.maybe_downcast(), ir.DictAttr) and string_value(node)
+            }
         )
 
     def _tensors(self, values: Sequence[ir.Value], names: ir.ArrayAttr) -> ir.ArrayAttr:

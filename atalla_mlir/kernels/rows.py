@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Stage
-from atalla_mlir.codegen.row_plan import LANES, MAX_REGISTER_CHUNKS, RowPlan
+from atalla_mlir.codegen.row_plan import LANES, MAX_REGISTER_CHUNKS, MAX_SEQUENTIAL_TERMS, RowPlan, SumOrder, block_size, sum_order
 from atalla_mlir.kernels.builder import Builder, Index
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
 
@@ -47,6 +47,22 @@ class RowKernel:
 
     def emit(self) -> None:
         self._outer(list(self.plan.outer), Place({}, self._only_cols()))
+
+    @property
+    def lanes_in_registers(self) -> bool:
+        """Whether a whole row is unrolled: the lanes are the only inner loop, and short."""
+        lane = self.plan.lane
+        others = {loop for stage in self.stages for loop in stage.loops if loop is not lane and loop not in self.plan.outer}
+        return lane is not None and not others and -(-lane.extent // LANES) <= MAX_REGISTER_CHUNKS
+
+    def sum_orders(self) -> list[SumOrder | None]:
+        """For each stage how it adds; None for stages that do not."""
+        return [
+            sum_order(stage.reduced, self.plan, lanes_in_registers=self.lanes_in_registers)
+            if stage.reduced and stage.combine is Combine.ADD
+            else None
+            for stage in self.stages
+        ]
 
     def _only_cols(self) -> int:
         lane = self.plan.lane
@@ -334,9 +350,7 @@ class RowBody:
                 )
 
     def _lanes_in_registers(self) -> bool:
-        lane = self.kernel.plan.lane
-        others = {loop for segment in self.segments for loop in segment.loops if loop is not lane}
-        return lane is not None and not others and -(-lane.extent // LANES) <= MAX_REGISTER_CHUNKS
+        return self.kernel.lanes_in_registers
 
     def _reduced(self, segment: Segment, loops: list[Loop], place: Place) -> None:
         reducing = [stage for stage in segment.stages if stage.reduced]
@@ -406,7 +420,7 @@ class RowBody:
         """Fold `extent` terms: in sequence up to 32, beyond that in blocks of about the square root of their number."""
         if extent <= MAX_SEQUENTIAL_TERMS:
             return self._fold(segment, extent, term)
-        block = math.isqrt(extent - 1) + 1
+        block = block_size(extent)
         blocks, rest = divmod(extent, block)
 
         def one_block(index: Index, so_far: dict[Stage, ir.Value] | None) -> dict[Stage, ir.Value]:

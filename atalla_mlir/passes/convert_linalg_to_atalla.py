@@ -6,17 +6,20 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from atalla_mlir._mlir import create_op, i64_array_attr, i64_attr, ir, operations, string_attr, string_value
+from atalla_mlir._mlir import array_attr, create_op, i64_array_attr, i64_attr, ir, operations, string_attr, string_value
 from atalla_mlir.codegen.grouping import Group, form_groups
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.product_plan import choose_product_plan
-from atalla_mlir.codegen.row_plan import choose_row_plan
+from atalla_mlir.codegen.row_plan import SumOrder, choose_row_plan
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.linalg_stages import StageList, read_stages
 from atalla_mlir.kernels.products import ProductKernel
 from atalla_mlir.kernels.rows import RowKernel
 from atalla_mlir.passes.base import Pass, PassFailure
+
+SUMS = "atalla.sums"
+"""On a kernel's declaration: for each stage how it adds ({kind, block, depth}, see `SumOrder`), or unit."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +62,29 @@ def _convert(function: ir.Operation) -> None:
     with ir.InsertionPoint(block):
         end = create_op("atalla.end")
     values = dict(zip(buffers, block.arguments, strict=True))
+    orders: dict[Stage, SumOrder] = {}
     for group in _nests(listed):
-        _emit(group, values, block, end)
-    _make_declaration(function)
+        orders.update(_emit(group, values, block, end))
+    _make_declaration(function, [orders.get(stage) for stage in listed.stages])
 
 
-def _make_declaration(function: ir.Operation) -> None:
+def _make_declaration(function: ir.Operation, orders: list[SumOrder | None]) -> None:
     """Drop the body: callers keep the symbol and its tensor types, the kernel of the same name implements it."""
     names = ("sym_name", "sym_visibility", "function_type")
+    attributes = {key: function.attributes[key] for key in names}
+    if any(orders):
+        attributes[SUMS] = array_attr([_sum_attribute(order) for order in orders])
     with ir.InsertionPoint(function):
-        create_op("func.func", [], [], {key: function.attributes[key] for key in names}, regions=1)
+        create_op("func.func", [], [], attributes, regions=1)
     function.erase()
+
+
+def _sum_attribute(order: SumOrder | None) -> ir.Attribute:
+    if order is None:
+        return ir.UnitAttr.get()
+    return ir.DictAttr.get(
+        {"kind": string_attr(order.kind), "block": i64_attr(order.block), "depth": i64_attr(order.depth)}
+    )
 
 
 def _nests(listed: StageList) -> list[Group]:
@@ -77,7 +92,10 @@ def _nests(listed: StageList) -> list[Group]:
     return form_groups(listed.stages, list(range(len(listed.stages))))
 
 
-def _emit(group: Group, values: dict[Buffer, ir.Value], block: ir.Block, end: ir.Operation) -> None:
+def _emit(
+    group: Group, values: dict[Buffer, ir.Value], block: ir.Block, end: ir.Operation
+) -> dict[Stage, SumOrder]:
+    """Emit one loop nest; the orders in which its reductions add."""
     stages = group.stages
     coalesce_loops(stages)
     builder = Builder()
@@ -86,8 +104,10 @@ def _emit(group: Group, values: dict[Buffer, ir.Value], block: ir.Block, end: ir
         if stages[0].kind is StageKind.PRODUCT:
             plan = choose_product_plan(stages[0], stored)
             ProductKernel(builder, stages[0], stages[1:], plan, values, block).emit()
-        else:
-            RowKernel(builder, stages, choose_row_plan(stages, stored), values, block).emit()
+            return {}
+        kernel = RowKernel(builder, stages, choose_row_plan(stages, stored), values, block)
+        kernel.emit()
+    return {stage: order for stage, order in zip(stages, kernel.sum_orders(), strict=True) if order is not None}
 
 
 def _stored(stages: list[Stage], values: dict[Buffer, ir.Value]) -> list[Access]:

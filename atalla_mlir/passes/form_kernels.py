@@ -148,6 +148,7 @@ class _FunctionCutter:
                     "atalla.nodes": _names(dict.fromkeys(node for stage in group.stages for node in stage.nodes)),
                     "atalla.inputs": _names(self._value_name(value) for value in inputs),
                     "atalla.outputs": _names(self._value_name(value) for value in outputs),
+                    "atalla.stages": _names(stage.nodes[0] if stage.nodes else "" for stage in group.stages),
                     "atalla.source": string_attr(_source(location)),
                     "atalla.not_fused": _names(group.refusals),
                 },
@@ -199,8 +200,8 @@ class _FunctionCutter:
         block = ir.Block.create_at_start(op.regions[0], list(signature.inputs), [location] * len(inputs))
         mapping: dict[ir.Value, ir.Value] = dict(zip(inputs, block.arguments, strict=True))
         with ir.InsertionPoint(block):
-            clone_order = _upstream(outputs, mapping)
-            for source in clone_order:
+            # in program order, so that the kernel's stages come in the order of the group's
+            for source in sorted(_upstream(outputs, mapping), key=self.old.index):
                 _clone(source, mapping)
             create_op("func.return", [], [mapping[value] for value in outputs], {}, location)
         return op
