@@ -1,0 +1,151 @@
+"""Faults planted in the compiler must be found by verification, in the kernel that has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+import torch
+from torch import nn
+
+from atalla_mlir import compiler, pipeline
+from atalla_mlir._mlir import i64_attr, ir, operations
+from atalla_mlir.frontend.lower import import_plan
+from atalla_mlir.frontend.partition import Plan
+from atalla_mlir.host.report import Report
+from atalla_mlir.host.verify import verify
+from atalla_mlir.passes.manager import run_pipeline
+
+Built = tuple[nn.Module, tuple[torch.Tensor, ...]]
+Fault = Callable[[ir.Operation], int]
+"""Makes every kernel of a module wrong in one way; the number of changes."""
+
+AFTER = "tile"
+"""The stage after which faults are planted: kernels are row operations on DRAM."""
+
+
+class Layer(nn.Module):
+    """Two slices of depth, a tail of 8 columns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 40)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.linear(x))
+
+
+def verified(
+    monkeypatch: pytest.MonkeyPatch, model: nn.Module, inputs: tuple[torch.Tensor, ...], fault: Fault
+) -> Report:
+    changes: list[int] = []
+
+    def lower_with_fault(plan: Plan, options: pipeline.Options) -> ir.Module:
+        module = import_plan(plan)
+        for stage in pipeline.stages(options):
+            run_pipeline(module, stage.pipeline())
+            if stage.name == AFTER:
+                with module.context, ir.Location.unknown():
+                    changes.append(fault(module.operation))
+        return module
+
+    monkeypatch.setattr(compiler, "lower_plan", lower_with_fault)
+    report = verify(model, inputs, engine="reference")
+    assert changes[0] > 0, "the fault found nothing to change"
+    return report
+
+
+def _loads(module: ir.Operation, argument: int) -> Iterator[ir.Operation]:
+    """Reads from one of a kernel's buffers."""
+    for load in operations(module, "atalla.load"):
+        source = load.operands[0]
+        if isinstance(source, ir.BlockArgument) and source.arg_number == argument:
+            yield load
+
+
+def no_fault(module: ir.Operation) -> int:
+    return 1
+
+
+def swap_weight_columns(module: ir.Operation) -> int:
+    first, second = list(_loads(module, 1))[:2]
+    for name in ("map", "offset"):
+        first.attributes[name], second.attributes[name] = second.attributes[name], first.attributes[name]
+    return 1
+
+
+def shift_activation_rows(module: ir.Operation) -> int:
+    loads = list(_loads(module, 0))
+    for load in loads:
+        load.attributes["offset"] = i64_attr(64)
+    return len(loads)
+
+
+def drop_bias(module: ir.Operation) -> int:
+    biases = {load.results[0] for load in _loads(module, 2)}
+    sums = [op for op in operations(module, "atalla.add") if op.operands[1] in biases]
+    for op in sums:
+        op.results[0].replace_all_uses_with(op.operands[0])
+    return len(sums)
+
+
+def omit_slice(module: ir.Operation) -> int:
+    products = {op.results[0] for op in operations(module, "atalla.gemm")}
+    sums = [op for op in operations(module, "atalla.add") if {*op.operands} <= products]
+    for op in sums:
+        op.results[0].replace_all_uses_with(op.operands[0])
+    return len(sums)
+
+
+def keep_tail_lanes(module: ir.Operation) -> int:
+    sums = [op for op in operations(module, "atalla.reduce") if "add" in str(op.attributes["kind"])]
+    for op in sums:
+        op.attributes["lanes"] = i64_attr(32)
+    return len(sums)
+
+
+def _layer() -> Built:
+    torch.manual_seed(0)
+    return Layer(), (torch.randn(5, 64),)
+
+
+def _softmax() -> Built:
+    torch.manual_seed(0)
+    return nn.Softmax(-1), (torch.randn(4, 13),)
+
+
+@pytest.mark.parametrize("build", [_layer, _softmax])
+def test_without_a_fault_everything_is_right(monkeypatch: pytest.MonkeyPatch, build: Callable[[], Built]) -> None:
+    report = verified(monkeypatch, *build(), no_fault)
+    assert report.ok, str(report)
+
+
+ANY_COLUMN = range(40)
+
+
+@pytest.mark.parametrize(
+    ("fault", "columns"),
+    [
+        # columns are pushed from the last of a block of 32 to the first
+        (swap_weight_columns, (30, 31)),
+        (shift_activation_rows, ANY_COLUMN),
+        (drop_bias, ANY_COLUMN),
+        (omit_slice, ANY_COLUMN),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_faults_of_products_are_found(monkeypatch: pytest.MonkeyPatch, fault: Fault, columns: Sequence[int]) -> None:
+    report = verified(monkeypatch, *_layer(), fault)
+    assert not report.ok
+    assert report.first_wrong is not None
+    (check,) = report.first_wrong.stores
+    assert check.wrong is not None
+    assert check.wrong.value == "relu"
+    assert check.wrong.indices[1] in columns
+    assert all(read.ok for read in report.first_wrong.reads)
+
+
+def test_a_tail_lane_that_takes_part_in_a_sum_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = verified(monkeypatch, *_softmax(), keep_tail_lanes)
+    assert not report.ok
+    assert "first wrong: div [" in report.summary()
