@@ -42,8 +42,8 @@ def write_outputs(path: str, outputs: Mapping[str, Tensor]) -> None:
     elif path.endswith(".npy") and len(arrays) == 1:
         np.save(path, next(iter(arrays.values())))
     else:
-        kind = ".npy" if len(arrays) == 1 else ".npz"
-        raise BadInputError(f"--output {path}: expected a {kind} file for {len(arrays)} outputs")
+        expected = "a .npy file for one output" if len(arrays) == 1 else f"a .npz file for {len(arrays)} outputs"
+        raise BadInputError(f"--output {path}: expected {expected}")
 
 
 def _read(path: str, spec: InputSpec) -> Tensor:

@@ -1,0 +1,82 @@
+"""Every example runs and prints what its page promises."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from atalla_mlir.tools import atalla_compile, atalla_run
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def output_of(name: str, capsys: pytest.CaptureFixture[str]) -> str:
+    load(name).main()
+    return capsys.readouterr().out
+
+
+def test_capture_operations(capsys: pytest.CaptureFixture[str]) -> None:
+    out = output_of("capture_operations", capsys)
+    assert "torch.Size([128, 128])" in out
+    assert "torch.Size([32, 64])" in out
+    table = out.split("--- Waves")[1]
+    assert "aten.sin.default" in table
+    assert "aten.cos.default has no lowering" in table
+    assert "\nsum 20." in table
+
+
+def test_explore_graph(capsys: pytest.CaptureFixture[str]) -> None:
+    out = output_of("explore_graph", capsys)
+    assert "aten.bmm.default" in out
+    assert "aten.softmax.int at attention.py:" in out
+    assert "p_query_bias" in out
+
+
+def test_compile_model(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = output_of("compile_model", capsys).splitlines()
+    assert lines[:2] == ["partitions:", "  device main(x) -> add_2"]
+    assert lines[-2].startswith("program length ")
+    assert int(lines[-1].split()[1]) > 10000
+
+
+def test_call_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = output_of("call_twice", capsys).splitlines()
+    assert len(lines) == 2
+    assert all(line.endswith("output sum 4.0000") for line in lines)
+
+
+def test_fallback(capsys: pytest.CaptureFixture[str]) -> None:
+    out = output_of("fallback", capsys)
+    assert "aten.sort.default has no lowering" in out
+    assert "strict: 1 operation would run on the host" in out
+
+
+def test_demo(capsys: pytest.CaptureFixture[str]) -> None:
+    assert load("demo").main() == 0
+    out = capsys.readouterr().out
+    assert out.count("coverage 100 %") == 3
+    assert out.endswith("all models are right\n")
+
+
+def test_a_model_of_ones_own_goes_through_the_same_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = f"{EXAMPLES / 'own_model.py'}:build"
+    assert atalla_compile.main([model, "--arg", "width=33", "--strict", "-o", str(tmp_path / "own.atalla")]) == 0
+    assert atalla_run.main([model, "--arg", "width=33", "--verify"]) == 0
+    assert "within their error bounds" in capsys.readouterr().out
+
+
+def test_every_example_is_tested() -> None:
+    tested = {"capture_operations", "explore_graph", "compile_model", "call_twice", "fallback", "demo", "own_model"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == tested
