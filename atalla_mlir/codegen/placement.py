@@ -179,12 +179,13 @@ def _inwards(place: Placement) -> list[Placement]:
 def _assign(
     placements: Sequence[Placement], temporaries: Sequence[int], pads: int, pad_rows: int
 ) -> list[tuple[int, int]] | None:
-    """Give every tile a pad and a base row, big ones first, on the pad with the least traffic; None when they do not fit."""
+    """Give every tile a pad and a base row, big ones first, on the pad with the least traffic; None if they do not fit."""
     used, traffic = [0] * pads, [0.0] * pads
     homes: list[tuple[int, int]] = [(0, 0)] * len(temporaries)
     items: list[tuple[int, float, int | Placement]] = [
-        (place.rows, _traffic(place), place) for place in placements
-    ] + [(rows, float(rows), at) for at, rows in enumerate(temporaries)]
+        *((place.rows, _traffic(place), place) for place in placements),
+        *((rows, float(rows), at) for at, rows in enumerate(temporaries)),
+    ]
     for rows, weight, item in sorted(items, key=lambda entry: (-entry[0], -entry[1])):
         fitting = [pad for pad in range(pads) if used[pad] + rows <= pad_rows]
         if not fitting:
@@ -201,9 +202,7 @@ def _assign(
 
 def _traffic(place: Placement) -> float:
     """Row accesses per run of the kernel."""
-    return float(
-        sum(math.prod(region.extent for region in access.region.ancestors()) for access in place.accesses)
-    )
+    return float(sum(math.prod(region.extent for region in access.region.ancestors()) for access in place.accesses))
 
 
 @dataclass(frozen=True)
@@ -218,7 +217,7 @@ class TileLayout:
 
 
 def choose_layout(group: AccessGroup, box: Box) -> TileLayout:
-    """Rows of the dimension that transfers walk lie next to each other; the pitch must not be smaller than the columns."""
+    """Rows of the dimension that transfers walk lie side by side; the pitch must not be smaller than the columns."""
     extents = [chunks(e) if dim == group.lane_dim else e for dim, e in enumerate(box.extent)]
     cols = min(LANES, box.extent[group.lane_dim]) if group.lane_dim >= 0 else 1
     pitches = [LANES if dim == group.lane_dim else stride for dim, stride in enumerate(group.strides)]

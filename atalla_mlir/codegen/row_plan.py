@@ -88,9 +88,7 @@ def _rows_per_iteration(stages: Sequence[Stage], plan: RowPlan) -> int:
     for stage in stages:
         for access in stage.accesses():
             inner = [loop for loop in access.strides if loop not in plan.outer]
-            rows += math.prod(
-                -(-loop.extent // LANES) if loop is plan.lane else loop.extent for loop in inner
-            )
+            rows += math.prod(-(-loop.extent // LANES) if loop is plan.lane else loop.extent for loop in inner)
     return rows
 
 

@@ -65,7 +65,7 @@ class Builder:
         initial: Sequence[ir.Value],
         body: Callable[[Index, list[ir.Value]], Sequence[ir.Value]],
     ) -> list[ir.Value]:
-        """`for i in 0..extent`: `body(i, carried)` gives the carried values of the next iteration; their last is returned.
+        """`for i in 0..extent`: `body(i, carried)` gives what the next iteration carries; the last is returned.
 
         A single iteration is emitted without a loop; none returns `initial`.
         """
@@ -74,9 +74,7 @@ class Builder:
         if extent == 1:
             return list(body(Index(), list(initial)))
         bounds = [self.index_constant(bound) for bound in (0, extent, 1)]
-        op = create_op(
-            "scf.for", [value.type for value in initial], [*bounds, *initial], regions=1
-        )
+        op = create_op("scf.for", [value.type for value in initial], [*bounds, *initial], regions=1)
         types = [self.index_type, *(value.type for value in initial)]
         location = ir.Location.current
         block = ir.Block.create_at_start(op.regions[0], types, [location] * len(types))
@@ -160,7 +158,16 @@ class Builder:
         create_op("atalla.tile_store", [], [row, tile, *variables], attributes)
 
     def dma(
-        self, kind: str, tile: ir.Value, buffer: ir.Value, row: Index, element: Index, *, rows: int, cols: int, pitch: int
+        self,
+        kind: str,
+        tile: ir.Value,
+        buffer: ir.Value,
+        row: Index,
+        element: Index,
+        *,
+        rows: int,
+        cols: int,
+        pitch: int,
     ) -> ir.Value:
         """One transfer; `kind` is `dma_load` or `dma_store`. Returns its token."""
         tile_map, variables = affine_map([row, element])

@@ -80,7 +80,9 @@ class KernelLowering:
         block = self.kernel.regions[0].blocks[0]
         name = string_value(self.kernel.attributes["kernel"])
         if len(block.arguments) > MAX_ARGUMENTS:
-            raise LimitError(f"kernel {name} has {len(block.arguments)} buffers, at most {MAX_ARGUMENTS} fit in registers")
+            raise LimitError(
+                f"kernel {name} has {len(block.arguments)} buffers, at most {MAX_ARGUMENTS} fit in registers"
+            )
         with self.b.function(name):
             self._fixed_registers(block)
             self.top = self.link.owner.operation
@@ -261,8 +263,13 @@ class KernelLowering:
                 found[self._dram_address(op)[0]] = None
         return list(found)
 
-    def _form(self, op: ir.Operation, key: str, variables: Sequence[ir.Value]) -> tuple[int, list[tuple[ir.Value, int]]]:
-        form = (affine_forms(ir.AffineMapAttr(op.attributes[key]).value) or ())[0]
+    def _form(
+        self, op: ir.Operation, key: str, variables: Sequence[ir.Value]
+    ) -> tuple[int, list[tuple[ir.Value, int]]]:
+        forms = affine_forms(ir.AffineMapAttr(op.attributes[key]).value)
+        if not forms:
+            raise InternalError(f"{op.name}: map '{key}' is not affine in the loops")
+        form = forms[0]
         return form.offset, [(variables[dim], form.coefficients[dim]) for dim in form.dims]
 
     def _tile_address(self, op: ir.Operation, key: str, tile_operand: int) -> tuple[Pointer, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from atalla_mlir._mlir import AffineForm, file_position, indexing_forms, ir, location_names, scalar_constant
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Node, Stage, StageKind
@@ -385,9 +386,8 @@ _BINARY = {
     "arith.minnumf": "min",
 }
 _COMBINES = {"add": Combine.ADD, "max": Combine.MAX, "min": Combine.MIN}
-_PREDICATES = (
-    "false oeq ogt oge olt ole one ord ueq ugt uge ult ule une uno true".split()  # the order of arith.cmpf's attribute
-)
+# in the order of the attribute of arith.cmpf
+_PREDICATES = tuple("false oeq ogt oge olt ole one ord ueq ugt uge ult ule une uno true".split())  # noqa: SIM905
 
 
 def read_body(
@@ -499,7 +499,7 @@ def _run_stride(view: View, group: Sequence[int]) -> int | None:
     dims = [dim for dim in group if view.shape[dim] > 1]
     if not dims:
         return 0
-    for outer, inner in zip(dims, dims[1:], strict=False):
+    for outer, inner in pairwise(dims):
         if view.strides[outer] != view.strides[inner] * view.shape[inner]:
             return None
     return view.strides[dims[-1]]

@@ -13,12 +13,18 @@ from dataclasses import dataclass, field
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Stage
-from atalla_mlir.codegen.row_plan import LANES, MAX_REGISTER_CHUNKS, MAX_SEQUENTIAL_TERMS, RowPlan, SumOrder, block_size, sum_order
+from atalla_mlir.codegen.row_plan import (
+    LANES,
+    MAX_REGISTER_CHUNKS,
+    MAX_SEQUENTIAL_TERMS,
+    RowPlan,
+    SumOrder,
+    block_size,
+    sum_order,
+)
 from atalla_mlir.kernels.builder import Builder, Index
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
 
-# Terms that are added in sequence before a second level starts (machine reference 4.7).
-MAX_SEQUENTIAL_TERMS = 32
 IDENTITY = {Combine.ADD: 0.0, Combine.MAX: -math.inf, Combine.MIN: math.inf}
 
 
@@ -52,7 +58,9 @@ class RowKernel:
     def lanes_in_registers(self) -> bool:
         """Whether a whole row is unrolled: the lanes are the only inner loop, and short."""
         lane = self.plan.lane
-        others = {loop for stage in self.stages for loop in stage.loops if loop is not lane and loop not in self.plan.outer}
+        others = {
+            loop for stage in self.stages for loop in stage.loops if loop is not lane and loop not in self.plan.outer
+        }
         return lane is not None and not others and -(-lane.extent // LANES) <= MAX_REGISTER_CHUNKS
 
     def sum_orders(self) -> list[SumOrder | None]:
@@ -77,18 +85,24 @@ class RowKernel:
             self._row_loop(loops[0], place)
         elif loops[0] is self.plan.lane:
             for start, count, cols in lane_segments(loops[0].extent):
-                self.builder.repeat(count, lambda i, start=start, cols=cols: self._outer(
-                    loops[1:], place.at(loops[0], i.scaled(LANES) + start * LANES, cols)
-                ))
+                self.builder.repeat(
+                    count,
+                    lambda i, start=start, cols=cols: self._outer(
+                        loops[1:], place.at(loops[0], i.scaled(LANES) + start * LANES, cols)
+                    ),
+                )
         else:
             self.builder.repeat(loops[0].extent, lambda i: self._outer(loops[1:], place.at(loops[0], i)))
 
     def _row_loop(self, loop: Loop, place: Place) -> None:
         if loop is self.plan.lane:
             for start, count, cols in lane_segments(loop.extent):
-                self._blocked(count, lambda i, start=start, cols=cols: RowBody(
-                    self, place.at(loop, i.scaled(LANES) + start * LANES, cols)
-                ).emit())
+                self._blocked(
+                    count,
+                    lambda i, start=start, cols=cols: RowBody(
+                        self, place.at(loop, i.scaled(LANES) + start * LANES, cols)
+                    ).emit(),
+                )
         else:
             self._blocked(loop.extent, lambda i: RowBody(self, place.at(loop, i)).emit())
 
@@ -361,11 +375,11 @@ class RowBody:
         lane = self.kernel.plan.lane
         for stage in reducing:
             total = totals[stage]
-            if lane in stage.reduced and stage.combine is not None and lane is not None:
+            if lane is not None and lane in stage.reduced and stage.combine is not None:
                 total = self.builder.reduce(stage.combine.value, total, min(LANES, lane.extent))
                 self._deliver(stage, place, Evaluated(total, True), None)
             else:
-                uniform = lane is None or lane not in stage.loops
+                uniform = lane not in stage.loops
                 self._deliver(stage, place, Evaluated(total, uniform), None)
 
     def _sum_over(
@@ -452,9 +466,7 @@ class RowBody:
 
     # Accumulation
 
-    def _combine_all(
-        self, so_far: dict[Stage, ir.Value] | None, terms: dict[Stage, ir.Value]
-    ) -> dict[Stage, ir.Value]:
+    def _combine_all(self, so_far: dict[Stage, ir.Value] | None, terms: dict[Stage, ir.Value]) -> dict[Stage, ir.Value]:
         if not so_far:
             return terms
         return {

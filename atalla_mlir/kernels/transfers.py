@@ -82,9 +82,7 @@ class TileTransfer:
                 extents += [] if dma == lane else lane_extents
                 extents += [blocks] if dma >= 0 else []
                 fixed = {lane: Index(lane_start)} if lane >= 0 else {}
-                found.append(
-                    TransferNest(tuple(extents), self._leaf(kind, dims, fixed, start, rows, cols))
-                )
+                found.append(TransferNest(tuple(extents), self._leaf(kind, dims, fixed, start, rows, cols)))
         return found
 
     def _lane_parts(self) -> list[tuple[list[int], list[int], int, int]]:
@@ -106,9 +104,7 @@ class TileTransfer:
         parts = [(0, whole, MAX_DMA_ROWS)] if whole else []
         return [*parts, (whole * MAX_DMA_ROWS, 1, rest)] if rest else parts
 
-    def _leaf(
-        self, kind: str, dims: list[int], fixed: dict[int, Index], start: int, rows: int, cols: int
-    ) -> Leaf:
+    def _leaf(self, kind: str, dims: list[int], fixed: dict[int, Index], start: int, rows: int, cols: int) -> Leaf:
         dma = self.layout.dma_dim
 
         def leaf(indices: Sequence[Index]) -> ir.Value:

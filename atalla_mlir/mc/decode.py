@@ -10,7 +10,7 @@ from atalla_mlir.target.encoding import OPCODE, unpack_packets
 Packet = tuple[MachineInstruction | None, ...]
 
 
-class UndefinedOpcode(BadInputError):
+class UndefinedOpcode(BadInputError):  # noqa: N818 (the name of the trap)
     """A word whose opcode the machine does not define."""
 
 

@@ -47,9 +47,9 @@ class Assembly:
     """What a text assembles to. PCs and DRAM addresses are bytes; `lines` maps the PC of each packet to its line."""
 
     code: bytes = b""
-    labels: dict[str, int] = field(default_factory=dict)
-    data: dict[int, bytes] = field(default_factory=dict)
-    lines: dict[int, int] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict[str, int])
+    data: dict[int, bytes] = field(default_factory=dict[int, bytes])
+    lines: dict[int, int] = field(default_factory=dict[int, int])
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,12 @@ class _Packet:
 
 
 def assemble(
-    text: str, filename: str = "<string>", *, symbols: Mapping[str, int] | None = None, base: int = 0, check: bool = True
+    text: str,
+    filename: str = "<string>",
+    *,
+    symbols: Mapping[str, int] | None = None,
+    base: int = 0,
+    check: bool = True,
 ) -> Assembly:
     """Assemble `text` to be placed at PC `base`; `symbols` are names for numbers. AssemblyError says where and why.
 
@@ -211,7 +216,9 @@ class _Assembler:
         for slot in slots:
             parts = [slot] if slot.text.lower().startswith(".insn") else self._expand_load_immediate(slot)
             if len(parts) > 1:
-                raise self.error(slot, f"'{slot.text}' needs two instructions that depend on each other; write them apart")
+                raise self.error(
+                    slot, f"'{slot.text}' needs two instructions that depend on each other; write them apart"
+                )
             expanded.extend(parts)
         if len(expanded) > SLOTS:
             raise self.error(where, f"{len(expanded)} instructions in a packet of {SLOTS} slots")
@@ -258,7 +265,7 @@ class _Assembler:
         for operand, text in zip(op.operands, texts, strict=True):
             if operand.file is not None:
                 values.append(self._register(operand, operand.file, text, slot))
-            elif op.is_branch and operand.name == "offset" or op.mnemonic == "jal":
+            elif (op.is_branch and operand.name == "offset") or op.mnemonic == "jal":
                 values.append(self._distance(op, operand, text, slot, pc))
             else:
                 value = self._number(text, slot)
@@ -282,11 +289,14 @@ class _Assembler:
         if op.is_branch and len(texts) == 3:
             if _NUMBER.match(texts[2]):
                 raise self.error(
-                    slot, f"{op.mnemonic} with a numeric third operand needs the increment too: 'rs1, rs2, offset, incr'"
+                    slot,
+                    f"{op.mnemonic} with a numeric third operand needs the increment too: 'rs1, rs2, offset, incr'",
                 )
             return [*texts, "0"]
         if op.mnemonic in ("scpad.ld", "scpad.st") and len(texts) == 5:
-            raise self.error(slot, f"five-operand {op.mnemonic} is obsolete; build the metadata word and pass its register")
+            raise self.error(
+                slot, f"five-operand {op.mnemonic} is obsolete; build the metadata word and pass its register"
+            )
         if op.mnemonic in ("vreg.ld", "vreg.st") and len(texts) == 7:
             raise self.error(slot, f"seven-operand {op.mnemonic} is obsolete; write 'vd, rs1, rs2, num_cols, sid'")
         return texts
@@ -297,7 +307,10 @@ class _Assembler:
             raise self.error(slot, f"{operand.name} must be a register such as {file.value}5, got '{text}'")
         number = int(match.group(2))
         if number >= FILES[file].count:
-            raise self.error(slot, f"{operand.name} {text} does not exist; there are {file.value}0..{file.value}{FILES[file].count - 1}")
+            raise self.error(
+                slot,
+                f"{operand.name} {text} does not exist; there are {file.value}0..{file.value}{FILES[file].count - 1}",
+            )
         return number
 
     def _distance(self, op: isa.Instruction, operand: isa.Operand, text: str, slot: _Slot, pc: int) -> int:
@@ -356,7 +369,7 @@ _ALIASES = {
     for name in (
         "add sub mul div mod or and xor sll srl sra slt sltu addi subi muli divi modi ori andi xori slli srli srai slti "
         "sltui beq bne blt bge bgt ble lw sw lhw shw li lui nop halt bfts stbf"
-    ).split()
+    ).split()  # noqa: SIM905
 } | {"jalr.s": "jalr", "jal.s": "jal"}
 
 

@@ -63,9 +63,11 @@ class _Tables:
 def _lower_entry(function: ir.Operation, tables: _Tables) -> None:
     block = function.regions[0].blocks[0]
     addresses: dict[ir.Value, int] = {}
-    attributes = [ir.DictAttr(item) for item in ir.ArrayAttr(function.attributes["arg_attrs"])] if (
-        "arg_attrs" in function.attributes
-    ) else []
+    attributes = (
+        [ir.DictAttr(item) for item in ir.ArrayAttr(function.attributes["arg_attrs"])]
+        if ("arg_attrs" in function.attributes)
+        else []
+    )
     if len(attributes) != len(block.arguments) or any(ADDRESS not in item for item in attributes):
         raise PassFailure(function, "its arguments have no addresses; run atalla-plan-memory first")
     inputs: list[ir.Attribute] = []
@@ -103,9 +105,11 @@ def _lower_entry(function: ir.Operation, tables: _Tables) -> None:
 def _outputs(function: ir.Operation, addresses: dict[ir.Value, int]) -> list[ir.Attribute]:
     block = function.regions[0].blocks[0]
     returned = block.operations[len(block.operations) - 1].operands
-    own = [ir.DictAttr(item) for item in ir.ArrayAttr(function.attributes["res_attrs"])] if (
-        "res_attrs" in function.attributes
-    ) else []
+    own = (
+        [ir.DictAttr(item) for item in ir.ArrayAttr(function.attributes["res_attrs"])]
+        if ("res_attrs" in function.attributes)
+        else []
+    )
     names = [
         string_value(own[at]["atalla.name"]) if at < len(own) and "atalla.name" in own[at] else f"result{at}"
         for at in range(len(returned))

@@ -92,9 +92,7 @@ def _nests(listed: StageList) -> list[Group]:
     return form_groups(listed.stages, list(range(len(listed.stages))))
 
 
-def _emit(
-    group: Group, values: dict[Buffer, ir.Value], block: ir.Block, end: ir.Operation
-) -> dict[Stage, SumOrder]:
+def _emit(group: Group, values: dict[Buffer, ir.Value], block: ir.Block, end: ir.Operation) -> dict[Stage, SumOrder]:
     """Emit one loop nest; the orders in which its reductions add."""
     stages = group.stages
     coalesce_loops(stages)

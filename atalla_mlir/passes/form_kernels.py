@@ -116,9 +116,7 @@ class _FunctionCutter:
                 op.erase()
 
     def _returned(self) -> dict[Buffer, ir.Value]:
-        return {
-            view.buffer: value for view, value in zip(self.list.results, self.terminator.operands, strict=True)
-        }
+        return {view.buffer: value for view, value in zip(self.list.results, self.terminator.operands, strict=True)}
 
     def _holder(self, buffer: Buffer, returned: dict[Buffer, ir.Value]) -> ir.Value:
         """The tensor value of the old body that holds `buffer`: its owner, or the returned view that was copied."""
@@ -172,7 +170,9 @@ class _FunctionCutter:
 
     def _value_name(self, value: ir.Value) -> str:
         if isinstance(value, ir.BlockArgument):
-            attributes = ir.ArrayAttr(self.function.attributes["arg_attrs"]) if "arg_attrs" in self.function.attributes else []
+            attributes = (
+                ir.ArrayAttr(self.function.attributes["arg_attrs"]) if "arg_attrs" in self.function.attributes else []
+            )
             if len(attributes):
                 own = ir.DictAttr(attributes[value.arg_number])
                 if "atalla.name" in own:

@@ -95,9 +95,7 @@ def _transpose(function: ir.Operation, argument: ir.BlockArgument, dim: int) -> 
 
 
 def _transposed_view(source: ir.Value, result: ir.RankedTensorType, permutation: list[int]) -> ir.Value:
-    empty = create_op(
-        "tensor.empty", [result], [], {}
-    ).results[0]
+    empty = create_op("tensor.empty", [result], [], {}).results[0]
     dims = [ir.AffineExpr.get_dim(at) for at in range(result.rank)]
     maps = [
         ir.AffineMap.get(result.rank, 0, [dims[at] for at in permutation]),

@@ -122,11 +122,10 @@ class _KernelPlacer:
             integer_value(op.attributes[key]) for key in ("offset", "lane_dim", "lane_stride", "cols")
         )
         mapped = affine_forms(ir.AffineMapAttr(op.attributes["map"]).value) or ()
-        forms = [
-            (form.offset, [(variables[dim], form.coefficients[dim]) for dim in form.dims]) for form in mapped
-        ]
+        forms = [(form.offset, [(variables[dim], form.coefficients[dim]) for dim in form.dims]) for form in mapped]
         positions = tuple(
-            Position(constant, tuple((self.variables[variable], c) for variable, c in terms)) for constant, terms in forms
+            Position(constant, tuple((self.variables[variable], c) for variable, c in terms))
+            for constant, terms in forms
         )
         access = TileAccess(region, positions, cols)
         key = (buffer, offset, strides, lane_dim, lane_stride, is_write)
@@ -144,9 +143,7 @@ class _KernelPlacer:
     def _stripe(self) -> None:
         """Spread groups whose accesses walk a dimension side by side over two pads, which then serve them in turn."""
         self.groups = {
-            (key, part): striped
-            for key, item in self.groups.items()
-            for part, striped in enumerate(_striped(item))
+            (key, part): striped for key, item in self.groups.items() for part, striped in enumerate(_striped(item))
         }
 
     # Emission

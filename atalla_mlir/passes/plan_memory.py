@@ -74,7 +74,7 @@ def _place_arguments(function: ir.Operation, shared: dict[str, int], at: int) ->
 def _constant_key(attributes: ir.DictAttr) -> str:
     if "atalla.kind" not in attributes or string_value(attributes["atalla.kind"]) not in CONSTANT_KINDS:
         return ""
-    permutation = attributes["atalla.permutation"] if "atalla.permutation" in attributes else ""
+    permutation = attributes["atalla.permutation"] if "atalla.permutation" in attributes else ""  # noqa: SIM401
     return f"{string_value(attributes['atalla.name'])} {permutation}"
 
 

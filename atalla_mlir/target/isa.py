@@ -276,7 +276,7 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     _r("sra.s", 11, _EX1, _L.EX1, "x[rd] = x[rs1] >> u32(x[rs2]) arithmetic; amounts >= 31 give the sign"),
     _r("slt.s", 12, _EX1, _L.EX1, "x[rd] = 1 if x[rs1] < x[rs2] signed else 0"),
     _r("sltu.s", 13, _EX1, _L.EX1, "x[rd] = 1 if x[rs1] < x[rs2] unsigned else 0"),
-    _r("bfts.s", 14, _EX2, _L.EX2_SHORT, "x[rd] = int(BF16 x[rs1]) toward zero, saturating; NaN = 0x7FFFFFFF", unary=True),
+    _r("bfts.s", 14, _EX2, _L.EX2_SHORT, "x[rd] = int(BF16 x[rs1]) to zero, saturating; NaN = 0x7FFFFFFF", unary=True),
     _r("add.bf", 15, _EX3, _L.EX3, "x[rd] = bf(x[rs1] + x[rs2])"),
     _r("sub.bf", 16, _EX3, _L.EX3, "x[rd] = bf(x[rs1] - x[rs2])"),
     _r("mul.bf", 17, _EX3, _L.EX3, "x[rd] = bf(x[rs1] * x[rs2])"),
@@ -307,9 +307,9 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     _store("sw.s", 42, "M32[x[rs1] + sx(imm)] = x[rd]; 4-byte aligned"),
     _load("lhw.s", 43, "x[rd] = M16[x[rs1] + sx(imm)] << 16; 2-byte aligned"),
     _store("shw.s", 44, "M16[x[rs1] + sx(imm)] = x[rd] >> 16; 2-byte aligned"),
-    Instruction("jal", 45, Format.MI, (_RD, _imm(enc.IMM25)), _EX1, _L.EX1, "x[rd] = PC + 20; PC = PC + sx(imm), bytes"),
+    Instruction("jal", 45, Format.MI, (_RD, _imm(enc.IMM25)), _EX1, _L.EX1, "x[rd] = PC + 20; PC += sx(imm), bytes"),
     Instruction(
-        "jalr", 46, Format.I, (_RD, _RS1, _imm(enc.IMM12)), _EX1, _L.EX1, "t = x[rs1] + sx(imm); x[rd] = PC + 20; PC = t"
+        "jalr", 46, Format.I, (_RD, _RS1, _imm(enc.IMM12)), _EX1, _L.EX1, "t = x[rs1] + sx(imm); x[rd] = PC+20; PC = t"
     ),
     Instruction(
         "li.s", 47, Format.MI, (_RD, _imm(enc.IMM25)), Unit.NONE, _L.NONE, "pseudo: lui.s and addi.s", is_pseudo=True
@@ -403,7 +403,13 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         "v[vs1] = next column of the transpose unit; the destination is the vs1 field",
     ),
     Instruction(
-        "tpus.vi", 79, Format.VI, (_VS1,), Unit.TRANSPOSE, _L.TRANSPOSE_PUSH, "push v[vs1] as the next row of the transpose unit"
+        "tpus.vi",
+        79,
+        Format.VI,
+        (_VS1,),
+        Unit.TRANSPOSE,
+        _L.TRANSPOSE_PUSH,
+        "push v[vs1] as the next row of the transpose unit",
     ),
 )
 
