@@ -1,4 +1,4 @@
-"""The machine's arithmetic on whole arrays, written from the numerics contract without any code of simulator or verifier.
+"""The machine's arithmetic on whole arrays, written from the numerics contract alone: no code of simulator or verifier.
 
 Tests use it as a device that can be given faults. Arrays are float32 and hold BF16 values.
 """
