@@ -179,7 +179,7 @@ def _inwards(place: Placement) -> list[Placement]:
 def _assign(
     placements: Sequence[Placement], temporaries: Sequence[int], pads: int, pad_rows: int
 ) -> list[tuple[int, int]] | None:
-    """Give every tile a pad and a base row, big ones first, on the pad with the least traffic; None if they do not fit."""
+    """Give every tile a pad and a base row, big ones first, on the pad with the least traffic; None if it cannot be."""
     used, traffic = [0] * pads, [0.0] * pads
     homes: list[tuple[int, int]] = [(0, 0)] * len(temporaries)
     items: list[tuple[int, float, int | Placement]] = [
