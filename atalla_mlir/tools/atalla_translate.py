@@ -6,6 +6,7 @@ Exit status: 0 success, 1 the input is wrong, 2 wrong usage.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from atalla_mlir.tools.command_line import UsageError
 if TYPE_CHECKING:
     import numpy as np
 
+    from atalla_mlir._mlir import ir
     from atalla_mlir.loadable.format import Loadable
 
 PROGRAM = "atalla-translate"
@@ -53,7 +55,11 @@ def _parser() -> command_line.Parser:
         modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, help=what)
     parser.add_argument("input", nargs="?", default="-", metavar="FILE", help="input, - is stdin (default)")
     parser.add_argument("-o", dest="output", default="-", metavar="FILE", help="output, - is stdout (default)")
-    parser.add_argument("--parameters", metavar="FILE.npz", help="values of the parameters that the IR names")
+    parser.add_argument(
+        "--parameters",
+        metavar="FILE.npz",
+        help="values of the parameters that the IR names",
+    )
     parser.add_argument("--machine", metavar="NAME", help="parameter set (default: the one that the IR names, or ax01)")
     parser.add_argument("--version", action="store_true", help="versions")
     parser.add_argument("--debug", action="store_true", help="show Python tracebacks of errors")
@@ -82,8 +88,9 @@ def _run(argv: Sequence[str] | None, stdin: TextIO) -> int:
         return command_line.SUCCESS
     if options.mode is None:
         raise UsageError(f"say what to do: {', '.join(f'--{mode}' for mode in _MODES)}")
-    if options.parameters and not options.mode.startswith("to-"):
-        raise UsageError(f"--parameters belongs to --to-blob and --to-asm, not to --{options.mode}")
+    for option, prefixes in (("parameters", ("to-",)), ("machine", ("to-", "in-"))):
+        if getattr(options, option) and not options.mode.startswith(prefixes):
+            raise UsageError(f"--{option} has no meaning with --{options.mode}")
     data = stdin.buffer.read() if options.input == "-" else Path(options.input).read_bytes()
     name = "<stdin>" if options.input == "-" else options.input
     result = _translate(options, data, name)
@@ -159,19 +166,31 @@ def _from_ir(options: argparse.Namespace, data: bytes, name: str) -> Loadable:
     from atalla_mlir.translate.module import to_loadable
 
     target = machine(options.machine) if options.machine else None
-    parameters = _parameters(options.parameters) if options.parameters else {}
+    parameters = _parameters(options)
     with context():
         try:
             # bytes: the text may be bytecode
             module = ir.Module.parse(data) if data.startswith(b"ML\xefR") else ir.Module.parse(_text(data, name))
         except ir.MLIRError as error:
-            raise BadInputError(f"{name}: {error}") from None
+            raise BadInputError(_diagnostics(error, name)) from None
         return to_loadable(module, parameters, target)
 
 
-def _parameters(path: str) -> dict[str, np.ndarray]:
+def _diagnostics(error: ir.MLIRError, name: str) -> str:
+    """What MLIR says about its input, which it calls "-", one message to a line."""
+    from atalla_mlir.passes.diagnostics import of_mlir_error
+
+    found = of_mlir_error(error)
+    return "\n".join(str(dataclasses.replace(item, file=name) if item.file == "-" else item) for item in found)
+
+
+def _parameters(options: argparse.Namespace) -> dict[str, np.ndarray] | None:
     import numpy as np
 
+    path = options.parameters
+    if path is None:
+        # text is for looking at code, which does not need the weights
+        return None if options.mode == "to-asm" else {}
     try:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from atalla_mlir.errors import AtallaError, BadInputError
-from atalla_mlir.loadable.format import Entry, Loadable, Segment, SegmentKind, TensorSpec, Version
+from atalla_mlir.loadable.format import Entry, Loadable, LoadableError, Segment, SegmentKind, TensorSpec, Version
 from atalla_mlir.loadable.records import check_version
 from atalla_mlir.mc import parse
 from atalla_mlir.target.machine import AX01
@@ -50,13 +50,15 @@ class _Reader:
         raise BadInputError(f"{self._filename}:{line}: error: {message}")
 
     def read(self, text: str) -> Loadable:
+        if not any(line.startswith(MARK) for line in text.split("\n")):
+            return self._plain(text)
         for number, line in enumerate(text.split("\n"), 1):
             if line.startswith(MARK):
                 self._marked(number, line.removeprefix(MARK).strip())
             elif self._sections:
                 self._sections[-1].lines.append((number, line))
             elif line.split("#", 1)[0].strip():
-                self._implied_section(number, line)
+                self.fail(number, f"code or data before the first '{MARK} code' or '{MARK} data'")
         for section in self._sections:
             build = self._code if section.kind is SegmentKind.CODE else self._data
             self._segments.append(build(section))
@@ -70,9 +72,20 @@ class _Reader:
             dram_size=max(self._dram_size, *ends, 0),
         )
 
-    def _implied_section(self, number: int, line: str) -> None:
-        """Plain assembly without marks: code at PC 0."""
-        self._sections.append(_Section(SegmentKind.CODE, 0, number, [(number, line)]))
+    def _plain(self, text: str) -> Loadable:
+        """Assembly without marks: code at PC 0, data, and an entry at label `main` or else at the start."""
+        assembly = parse.assemble(text, self._filename)
+        if not assembly.code:
+            self.fail(1, "no instructions")
+        data = [Segment(SegmentKind.DATA, at, memoryview(data)) for at, data in assembly.data.items() if data]
+        return Loadable(
+            machine_name=AX01.name,
+            machine_digest=AX01.digest(),
+            entries=(Entry("main", assembly.labels.get("main", 0), (), ()),),
+            segments=(Segment(SegmentKind.CODE, 0, memoryview(assembly.code)), *data),
+            meta={},
+            dram_size=max((segment.end for segment in data), default=0),
+        )
 
     # Marked lines
 
@@ -183,5 +196,8 @@ class _Reader:
 
 
 def assemble(text: str, filename: str = "<string>") -> Loadable:
-    """The loadable that `text` describes; errors start with file:line."""
-    return _Reader(filename).read(text)
+    """The loadable that `text` describes; errors start with the file and, where there is one, the line."""
+    try:
+        return _Reader(filename).read(text)
+    except LoadableError as error:
+        raise LoadableError(f"{filename}: {error}", error.damage) from None

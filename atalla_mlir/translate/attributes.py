@@ -6,8 +6,9 @@
                        or output is a tensor
     atalla.constants   array of tensors that are loaded with the program. The value is the parameter called `name`,
                        transposed by `permutation` if that is there and not empty, or the dense attribute `value`
-    atalla.launches    array of {entry, function, nodes, source, not_fused, inputs, outputs}: the kernel calls of each
-                       entry in order; inputs and outputs are tensors whose names are those of the model's values
+    atalla.launches    array of {entry, function, nodes, inputs, outputs}: the kernel calls of each entry in order;
+                       inputs and outputs are tensors whose names are those of the model's values. Other fields go
+                       into `meta.kernels` as they are
     atalla.meta        string: a JSON object that is merged into the loadable's metadata
 
 A tensor is {name, address, shape} with optional `dtype` (in DRAM; default bf16), `strides` (in elements; default
@@ -64,10 +65,10 @@ class LaunchRow:
     entry: str
     function: str
     nodes: tuple[str, ...]
-    source: str
-    not_fused: tuple[str, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    others: dict[str, Any]
+    """The other fields as JSON data."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,28 @@ class ModuleFacts:
 def row_major(shape: Sequence[int]) -> tuple[int, ...]:
     """Strides in elements of a tensor without gaps."""
     return tuple(math.prod(shape[at + 1 :]) for at in range(len(shape)))
+
+
+def to_json(attribute: ir.Attribute, where: str) -> Any:
+    """Strings, numbers, lists and dictionaries as JSON data."""
+    if isinstance(attribute, ir.BoolAttr):
+        return attribute.value
+    if isinstance(attribute, (ir.IntegerAttr, ir.FloatAttr)):
+        return attribute.value
+    if isinstance(attribute, ir.StringAttr):
+        return string_value(attribute)
+    if isinstance(attribute, ir.FlatSymbolRefAttr):
+        return attribute.value
+    if isinstance(attribute, (ir.DenseI64ArrayAttr, ir.DenseI32ArrayAttr, ir.DenseF64ArrayAttr)):
+        return list(attribute)
+    if isinstance(attribute, ir.ArrayAttr):
+        return [to_json(item, f"{where}[{index}]") for index, item in enumerate(attribute)]
+    if isinstance(attribute, ir.DictAttr):
+        return {item.name: to_json(item.attr, f"{where}.{item.name}") for item in attribute}
+    raise BadInputError(f"{where}: {attribute} has no form in JSON")
+
+
+_LAUNCH_FIELDS = frozenset({"entry", "function", "nodes", "inputs", "outputs"})
 
 
 class _Row:
@@ -167,10 +190,13 @@ class _Row:
             entry=self.string("entry"),
             function=self.string("function"),
             nodes=self.strings("nodes"),
-            source=self.string("source", ""),
-            not_fused=self.strings("not_fused"),
             inputs=self.tensors("inputs"),
             outputs=self.tensors("outputs"),
+            others={
+                item.name: to_json(item.attr, f"{self._where}.{item.name}")
+                for item in self._fields
+                if item.name not in _LAUNCH_FIELDS
+            },
         )
 
 

@@ -47,7 +47,9 @@ def _value(constant: Tensor, parameters: Mapping[str, Array | bytes]) -> Array |
     if constant.value is not None:
         return dense_to_numpy(constant.value)
     if constant.name not in parameters:
-        raise BadInputError(f"no value is given for the parameter '{constant.name}'")
+        raise BadInputError(
+            f"no value is given for the parameter '{constant.name}'; atalla-translate takes values with --parameters"
+        )
     return parameters[constant.name]
 
 

@@ -22,19 +22,21 @@ from atalla_mlir.version import VERSION
 
 
 def to_loadable(
-    module: ir.Module | ir.Operation, parameters: Mapping[str, Array | bytes], machine: Machine | None = None
+    module: ir.Module | ir.Operation, parameters: Mapping[str, Array | bytes] | None, machine: Machine | None = None
 ) -> Loadable:
     """Link the functions of `module` and put constants in place.
 
     The module's attributes (`translate.attributes`) describe entries, constants and launches. Parameters are arrays in
-    the model's own types and layouts, or bytes as they are to lie in DRAM.
+    the model's own types and layouts, or bytes as they are to lie in DRAM. With None for them the constants are zero: a
+    program to look at.
     """
     operation = module.operation
     facts = read_attributes(operation)
     target = machine or find_machine(facts.machine)
     blocks = code_blocks(operation)
     image = link(blocks, target)
-    parts = [(constant.address, constant_bytes(constant, parameters)) for constant in facts.constants]
+    constants = facts.constants if parameters is not None else ()
+    parts = [(constant.address, constant_bytes(constant, parameters or {})) for constant in constants]
     segments = [
         Segment(SegmentKind.CODE, 0, memoryview(image.code)),
         Segment(SegmentKind.DATA, 0, memoryview(image.system_data)),
@@ -96,6 +98,7 @@ def _metadata(
         "constants": [
             {"name": constant.name, "address": constant.address, "bytes": sizes[constant.address]}
             for constant in facts.constants
+            if constant.address in sizes
         ],
         "functions": {name: list(span) for name, span in image.functions.items()},
         "kernels": _kernels(facts, blocks, image),
@@ -147,14 +150,13 @@ def _kernels(facts: ModuleFacts, blocks: Sequence[CodeBlock], image: LinkedImage
 
 def _kernel_row(launch: LaunchRow, name: str, pc: int, constants: Mapping[int, Tensor]) -> dict[str, Any]:
     return {
+        **launch.others,
         "name": name,
         "entry": launch.entry,
         "function": launch.function,
         "launch_pc": pc,
         "return_pc": pc + PACKET_BYTES,
         "nodes": list(launch.nodes),
-        "not_fused": list(launch.not_fused),
-        "source": launch.source,
         "inputs": [_value_row(_unpacked(tensor, constants)) for tensor in launch.inputs],
         "outputs": [_value_row(tensor) for tensor in launch.outputs],
     }
