@@ -15,6 +15,7 @@ from atalla_mlir.sim.timing.pads import PadPort
 from atalla_mlir.sim.timing.plan import CAUSE_INDEX, CAUSES, UNITS, WRITE_PRIORITY, PacketPlan, Special
 from atalla_mlir.sim.timing.prediction import BranchTargetBuffer
 from atalla_mlir.sim.timing.scoreboard import Scoreboard
+from atalla_mlir.sim.timing.units import InFlight, TransposeTiming
 from atalla_mlir.target.isa import Unit
 from atalla_mlir.target.machine import ArrayInterlock, Machine
 
@@ -28,6 +29,21 @@ _DATA_CACHE = CAUSE_INDEX[StallCause.DATA_CACHE]
 _PAD_PORT = CAUSE_INDEX[StallCause.PAD_PORT]
 _BANKS = CAUSE_INDEX[StallCause.BANK_CONFLICT]
 _DRAIN = CAUSE_INDEX[StallCause.DRAIN]
+
+# Plain integers: looking up members of an enumeration costs more than comparing them.
+(
+    _REDUCTION,
+    _TILE_PUSH,
+    _TILE_POP,
+    _GEMM,
+    _WEIGHT_PUSH,
+    _DMA_LOAD,
+    _DMA_STORE,
+    _SCALAR_LOAD,
+    _SCALAR_STORE,
+    _ROW_LOAD,
+    _ROW_STORE,
+) = map(int, Special)
 
 _SCALAR_LOAD_PRIORITY = WRITE_PRIORITY[Unit.EX5]
 _TILE_PRIORITY = WRITE_PRIORITY[Unit.TRANSPOSE]
@@ -54,16 +70,12 @@ class TimingModel:
         self._board = Scoreboard()
         # units
         self._free = [0] * UNITS
-        self._reductions = [0] * machine.reductions_in_flight
-        self._reduction_index = 0
-        self._credits = [0] * machine.gsau_credits
-        self._credit_index = 0
+        self._reductions = InFlight(machine.reductions_in_flight)
+        self._credits = InFlight(machine.gsau_credits)
+        self._array_stalls = machine.array_interlock is ArrayInterlock.STALL
         self._array_free = 0
         """The first cycle in which weights may shift."""
-        self._tile_free = 0
-        self._tile_pops = 0
-        self._tile_queue = [0] * machine.transpose_queue
-        self._tile_index = 0
+        self._transpose = TransposeTiming(machine)
         self._busy_until = 0
         """No result that goes nowhere (hard-wired registers) is under way from this cycle on."""
         # memories
@@ -106,7 +118,7 @@ class TimingModel:
         done = max(
             earliest,
             self._busy_until,
-            self._tile_free,
+            self._transpose.free_at,
             max(self._board.ready),
             max(self._free),
             max(self._channel.free, default=0),
@@ -139,9 +151,13 @@ class TimingModel:
             if free[unit] > cycle:
                 cycle = self._wait(_UNIT_BUSY, cycle, free[unit])
         for kind, position, a, _ in plan.specials:
-            if kind == Special.WEIGHT_PUSH and self._machine.array_interlock is not ArrayInterlock.STALL:
+            if kind >= _ROW_LOAD:
+                if self._ports[a].full_until > cycle or self._channel.transfers[a] is not None:
+                    cycle = self._wait_row(plan, kind, a, cycle, state.pad_row[a])
+            elif kind == _WEIGHT_PUSH and not self._array_stalls:
                 problem = self._check_array(plan, position, cycle)
                 if problem is not None:
+                    self._cursor = cycle
                     return problem
             else:
                 cycle = self._wait_special(plan, kind, a, cycle, state)
@@ -225,45 +241,39 @@ class TimingModel:
     # Instructions with rules of their own: the wait before issue, and what issue starts
 
     def _wait_special(self, plan: PacketPlan, kind: int, a: int, cycle: int, state: State) -> int:
-        if kind == Special.ROW_LOAD or kind == Special.ROW_STORE:
-            return self._wait_row(plan, kind, a, cycle, state.pad_row[a])
-        if kind == Special.GEMM:
-            return self._wait(_UNIT_BUSY, cycle, self._credits[self._credit_index]) if self._credits else cycle
-        if kind == Special.WEIGHT_PUSH:
+        """For all kinds but row accesses."""
+        if kind == _GEMM:
+            return self._wait(_UNIT_BUSY, cycle, self._credits.free())
+        if kind == _WEIGHT_PUSH:
             return self._wait_array(plan, cycle)
-        if kind == Special.REDUCTION:
-            slot = (self._reduction_index + a) % len(self._reductions)
-            return self._wait(_UNIT_BUSY, cycle, self._reductions[slot])
-        if kind == Special.DMA_LOAD or kind == Special.DMA_STORE:
+        if kind == _REDUCTION:
+            return self._wait(_UNIT_BUSY, cycle, self._reductions.free(ahead=a))
+        if kind in (_DMA_LOAD, _DMA_STORE):
             return self._wait_dma(cycle, state.dma.pad)
-        if kind == Special.SCALAR_LOAD or kind == Special.SCALAR_STORE:
+        if kind in (_SCALAR_LOAD, _SCALAR_STORE):
             return self._wait(_DATA_CACHE, cycle, self._dcache.queue_free)
-        return self._wait(_UNIT_BUSY, cycle, self._tile_queue[self._tile_index] - 1)
+        return self._wait(_UNIT_BUSY, cycle, self._transpose.queue_free)
 
     def _start_special(self, plan: PacketPlan, kind: int, a: int, b: int, cycle: int, state: State) -> None:
         following = cycle + 1
-        if kind == Special.ROW_LOAD:
+        if kind == _ROW_LOAD:
             self._start_row_load(a, b, cycle, state.pad_row[a])
-        elif kind == Special.ROW_STORE:
+        elif kind == _ROW_STORE:
             self._ports[a].write(following, state.pad_row[a])
-        elif kind == Special.GEMM:
+        elif kind == _GEMM:
             self._array_free = cycle + self._machine.array_drain_cycles
-            if self._credits:
-                self._credits[self._credit_index] = following + self._machine.gemm_latency
-                self._credit_index = (self._credit_index + 1) % len(self._credits)
-        elif kind == Special.REDUCTION:
-            self._reductions[self._reduction_index] = following + b + self._machine.reduction_latency
-            self._reduction_index = (self._reduction_index + 1) % len(self._reductions)
-        elif kind == Special.SCALAR_LOAD:
+            self._credits.enter(following + self._machine.gemm_latency)
+        elif kind == _REDUCTION:
+            self._reductions.enter(following + b + self._machine.reduction_latency)
+        elif kind == _SCALAR_LOAD:
             self._start_scalar_load(a, following, state.scalar_address)
-        elif kind == Special.SCALAR_STORE:
+        elif kind == _SCALAR_STORE:
             self._dcache.access(following, state.scalar_address, is_store=True)
-        elif kind == Special.DMA_LOAD or kind == Special.DMA_STORE:
+        elif kind in (_DMA_LOAD, _DMA_STORE):
             self._start_dma(plan, kind, a, cycle, state)
-        elif kind == Special.TILE_PUSH:
-            self._enter_tile_queue(max(following, self._tile_free))
-            self._tile_free = max(following, self._tile_free) + self._machine.transpose_push_interval
-        elif kind == Special.TILE_POP:
+        elif kind == _TILE_PUSH:
+            self._transpose.push(following)
+        elif kind == _TILE_POP:
             self._start_tile_pop(a, following)
 
     # The array
@@ -308,15 +318,15 @@ class TimingModel:
             self._channel.advance(cycle)
             if transfer.covers(row) and self._channel.transfers[pad] is transfer:
                 self._lint_transfer(plan, kind, pad, row, transfer)
-                if transfer.is_load and kind == Special.ROW_LOAD:
+                if transfer.is_load and kind == _ROW_LOAD:
                     self._channel.land(pad, row)
                     cycle = self._wait(_DMA, cycle, port.landed[row])
         return cycle
 
     def _lint_transfer(self, plan: PacketPlan, kind: int, pad: int, row: int, transfer: Transfer) -> None:
-        if kind == Special.ROW_LOAD and not transfer.is_load:
+        if kind == _ROW_LOAD and not transfer.is_load:
             return
-        access = "vreg.ld reads" if kind == Special.ROW_LOAD else "vreg.st writes"
+        access = "vreg.ld reads" if kind == _ROW_LOAD else "vreg.st writes"
         which = "scpad.ld" if transfer.is_load else "scpad.st"
         self._lint(
             "pad row order",
@@ -344,9 +354,9 @@ class TimingModel:
 
     def _start_dma(self, plan: PacketPlan, kind: int, register: int, cycle: int, state: State) -> None:
         dma, board = state.dma, self._board
-        if kind == Special.DMA_STORE:
+        if kind == _DMA_STORE:
             self._lint_unlanded(plan, cycle, dma)
-        transfer = Transfer(is_load=kind == Special.DMA_LOAD, first_row=dma.row, rows=dma.rows, register=register)
+        transfer = Transfer(is_load=kind == _DMA_LOAD, first_row=dma.row, rows=dma.rows, register=register)
         if register:
             board.ready[register], board.late[register], board.nominal[register] = NEVER, _DMA, 0
             board.held[register] = dma.pad
@@ -376,20 +386,8 @@ class TimingModel:
             self._busy_until = max(self._busy_until, offered + 2)
 
     def _start_tile_pop(self, register: int, arrives: int) -> None:
-        machine = self._machine
-        if self._tile_pops:
-            offered = max(arrives, self._tile_free + machine.transpose_pop_interval)
-        else:
-            offered = max(arrives, self._tile_free) + machine.transpose_push_interval
-        self._tile_pops = (self._tile_pops + 1) % machine.vector_lanes
-        self._tile_free = offered
-        self._enter_tile_queue(offered)
+        offered = self._transpose.pop(arrives)
         if register:
-            nominal = arrives + machine.transpose_push_interval + 1
-            self._board.enter_computed(register, _TILE_PRIORITY, offered + 1, nominal, 0)
+            self._board.enter_computed(register, _TILE_PRIORITY, offered + 1, offered + 1, 0)
         else:
             self._busy_until = max(self._busy_until, offered + 2)
-
-    def _enter_tile_queue(self, served: int) -> None:
-        self._tile_queue[self._tile_index] = served
-        self._tile_index = (self._tile_index + 1) % len(self._tile_queue)

@@ -175,7 +175,7 @@ class PacketPlan:
                 self._add_writes(machine, inst, start, writes)
         self.units = tuple((unit, cycles) for unit, cycles in sorted(busy.items()) if cycles > 1)
         self.writes = tuple(writes)
-        self.specials = tuple(sorted(specials))
+        self.specials = tuple(sorted((int(kind), position, a, b) for kind, position, a, b in specials))
 
     @staticmethod
     def _occupy(machine: Machine, inst: MachineInstruction, busy: dict[int, int]) -> int:
