@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from atalla_mlir.tools import dialect_page
+from atalla_mlir.tools import dialect_page, isa_page
 
 PAGES: dict[str, Callable[[], str]] = {
     "dialects.md": dialect_page.page,
+    "isa.md": isa_page.page,
 }
 
 

@@ -39,7 +39,7 @@ def print_word(word: int) -> str:
         instruction = decode(word)
     except AtallaError:
         instruction = None
-    if instruction is not None and encode(instruction) == word:
+    if instruction is not None and encode(instruction) == word and not (_distance(word) or 0) % PACKET_BYTES:
         return print_instruction(instruction)
     return f".insn 0x{word:0{_DIGITS}X}"
 
@@ -51,6 +51,8 @@ def comment(word: int) -> str:
     op = isa.BY_OPCODE.get(OPCODE.extract(word))
     if op is not None and op.is_pseudo:
         return f"{op.mnemonic} (illegal)"
+    if (_distance(word) or 0) % PACKET_BYTES:
+        return "destination inside a packet"
     return "" if op is not None else "undefined opcode"
 
 
