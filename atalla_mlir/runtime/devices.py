@@ -106,8 +106,11 @@ class Device:
         return result.reason == "breakpoint"
 
     def _choose(self, entry: Entry) -> None:
-        """Say where to start: to the firmware, or without it (an imported image) to the core itself."""
-        if self._has_firmware:
+        """Say where to start: to the firmware, or without it to the core itself.
+
+        An entry at PC 0 is a core start with the header as it is: what an imported image is.
+        """
+        if self._has_firmware and entry.pc:
             self.engine.write_dram(abi.ENTRY_ADDRESS, struct.pack("<I", entry.pc))
         else:
             self.engine.set_pc(entry.pc)

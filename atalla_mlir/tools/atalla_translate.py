@@ -154,7 +154,7 @@ def _from_image(options: argparse.Namespace, data: bytes, name: str) -> Loadable
     from atalla_mlir.target.machine import machine
     from atalla_mlir.translate.images import from_image
 
-    return from_image(_text(data, name), machine(options.machine or "ax01"))
+    return from_image(_text(data, name), name, machine(options.machine or "ax01"))
 
 
 def _from_ir(options: argparse.Namespace, data: bytes, name: str) -> Loadable:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from atalla_mlir.translate.assembly_reader import assemble
 from atalla_mlir.translate.assembly_text import to_assembly
+from atalla_mlir.translate.images import from_image, to_image
 from atalla_mlir.translate.module import to_loadable
 
-__all__ = ["assemble", "to_assembly", "to_loadable"]
+__all__ = ["assemble", "from_image", "to_assembly", "to_image", "to_loadable"]
