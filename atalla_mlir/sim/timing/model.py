@@ -262,7 +262,7 @@ class TimingModel:
             self._ports[a].write(following, state.pad_row[a])
         elif kind == _GEMM:
             self._array_free = cycle + self._machine.array_drain_cycles
-            self._credits.enter(following + self._machine.gemm_latency)
+            self._credits.enter(cycle + self._machine.gemm_latency)
         elif kind == _REDUCTION:
             self._reductions.enter(following + b + self._machine.reduction_latency)
         elif kind == _SCALAR_LOAD:
