@@ -50,7 +50,7 @@ lint: $(STAMP) ## check style and types
 	$(BIN)/pyright
 
 bench: $(STAMP) ## measure cycles and speed
-	$(BIN)/python -m bench
+	$(BIN)/python bench/run.py
 
 docs: $(STAMP) ## regenerate the generated pages of docs/
 	$(BIN)/python docs/generate.py
