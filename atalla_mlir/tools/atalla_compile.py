@@ -61,10 +61,10 @@ def _parser() -> argparse.ArgumentParser:
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Options of every tool that compiles a model."""
     parser.add_argument("--arg", action="append", default=[], metavar="NAME=VALUE", help="an argument of the model")
-    parser.add_argument("--seed", type=int, default=0, help="seed of weights and example inputs (default 0)")
+    parser.add_argument("--seed", type=int, help="seed of weights and example inputs (default 0)")
     parser.add_argument("--strict", action="store_true", help="fail when an operation would run on the host")
     parser.add_argument("--no-fuse", action="store_true", help="make every operation a kernel of its own")
-    parser.add_argument("--machine", default="ax01", metavar="SET", help="machine parameter set (default ax01)")
+    parser.add_argument("--machine", metavar="SET", help="machine parameter set (default ax01)")
     parser.add_argument("--debug", action="store_true", help="show Python tracebacks of errors")
     parser.add_argument("--version", action="store_true", help="the versions that matter")
 
@@ -83,18 +83,20 @@ def _main(argv: Sequence[str] | None) -> int:
         return command_line.SUCCESS
     if options.model is None:
         raise command_line.UsageError("a model is missing")
+    if options.output == "-" and options.json == "-":
+        raise command_line.UsageError("-o - and --json - both want stdout")
     return _compile(options)
 
 
 def _compile(options: argparse.Namespace) -> int:
     from atalla_mlir.frontend.partition import plan_model
-    from atalla_mlir.target.machine import machine
+    from atalla_mlir.target.machine import AX01, machine
 
-    target = machine(options.machine)
+    target = machine(options.machine or AX01.name)
     with command_line.progress() as say:
         say("loading")
         arguments = model_argument.parse_factory_arguments(options.arg)
-        loaded = model_argument.load_model(options.model, arguments, seed=options.seed)
+        loaded = model_argument.load_model(options.model, arguments, seed=options.seed or 0)
         say(f"capturing {loaded.name}")
         plan = plan_model(loaded.model, loaded.args, loaded.kwargs, strict=options.strict)
         if options.stop_after is None:
@@ -145,8 +147,6 @@ def _finish(options: argparse.Namespace, name: str, loadable: Loadable) -> int:
 
     data = write_loadable(loadable)
     output = options.output or f"{name}.atalla"
-    if output == "-" and options.json == "-":
-        raise command_line.UsageError("-o - and --json - both want stdout")
     if output == "-":
         sys.stdout.buffer.write(data)
         sys.stdout.flush()

@@ -70,17 +70,19 @@ def _main(argv: Sequence[str] | None) -> int:
         raise command_line.UsageError("--json writes the report of --verify, which is missing")
     if not options.model.endswith(".atalla"):
         return _run_model(options)
-    if options.verify or options.arg or options.strict:
+    if options.verify or options.arg or options.strict or options.no_fuse or options.seed is not None:
         raise command_line.UsageError("a loadable has no model to verify or to compile; name the model instead")
     return _run_loadable(options)
 
 
 def _run_loadable(options: argparse.Namespace) -> int:
     from atalla_mlir.host.program import load
+    from atalla_mlir.target.machine import machine
 
+    target = machine(options.machine) if options.machine else None
     with command_line.progress() as say:
         say("loading")
-        program = load(options.model, engine=options.engine)
+        program = load(options.model, engine=options.engine, machine=target)
         args, kwargs = program.nested_arguments(read_inputs(options.input, program.inputs))
         say("running")
         outputs = _outputs(program, args, kwargs)
@@ -94,13 +96,13 @@ def _run_model(options: argparse.Namespace) -> int:
     from atalla_mlir.frontend.partition import plan_model
     from atalla_mlir.host.program import TorchProgram
     from atalla_mlir.host.verify import verify_program
-    from atalla_mlir.target.machine import machine
+    from atalla_mlir.target.machine import AX01, machine
 
-    target = machine(options.machine)
+    target = machine(options.machine or AX01.name)
     with command_line.progress() as say:
         say("loading")
         factory_arguments = model_argument.parse_factory_arguments(options.arg)
-        loaded = model_argument.load_model(options.model, factory_arguments, seed=options.seed)
+        loaded = model_argument.load_model(options.model, factory_arguments, seed=options.seed or 0)
         say(f"compiling {loaded.name}")
         plan = plan_model(loaded.model, loaded.args, loaded.kwargs, strict=options.strict)
         program = TorchProgram(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
+from atalla_mlir.loadable.reader import load_loadable
 from atalla_mlir.tools.atalla_compile import main
 
 
@@ -38,11 +42,42 @@ def test_version_names_what_matters(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in lines] == ["atalla-compile", "torch", "torch-mlir", "loadable", "parameter"]
 
 
+def test_compile_writes_a_loadable_and_says_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "trace.atalla"
+    assert main(["zoo:trace", "-o", str(path), "--coverage"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:3] == ["value", "aten", "shape"]
+    assert lines[-2] == "on ax01: 8 of 8 operations, 100 % of the FLOPs"
+    assert lines[-1].startswith(f"{path}: {path.stat().st_size} bytes for ax01, ")
+    assert load_loadable(path).entries[0].name == "main"
+
+
+def test_json_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "trace.atalla"
+    assert main(["zoo:trace", "-o", str(path), "--json", "-"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["file_bytes"] == path.stat().st_size
+    assert summary["entries"] == ["main"]
+    assert summary["packets"] * 20 == summary["code_bytes"]
+    assert [row["device"] for row in summary["coverage"]] == ["ax01"] * 8
+
+
+def test_compile_to_a_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "nowhere" / "trace.atalla"
+    assert main(["zoo:trace", "-o", str(path)]) == 1
+    assert capsys.readouterr().err == f"atalla-compile: error: {path}: no such file or directory\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
         ([], 2, "a model is missing; see atalla-compile --help"),
         (["zoo:mlp", "--optimise"], 2, "unrecognized arguments: --optimise; see atalla-compile --help"),
+        (
+            ["zoo:mlp", "-o", "-", "--json", "-"],
+            2,
+            "-o - and --json - both want stdout; see atalla-compile --help",
+        ),
         (["zoo:mpl"], 1, "no model 'mpl' in the zoo; did you mean 'mlp'"),
         (["zoo:mlp", "--arg", "hidden"], 1, "--arg hidden: expected NAME=VALUE"),
         (

@@ -122,6 +122,12 @@ def test_a_wrong_result_has_its_own_exit_status(monkeypatch: pytest.MonkeyPatch)
             2,
             "a loadable has no model to verify or to compile; name the model instead; see atalla-run --help",
         ),
+        (
+            ["x.atalla", "--seed", "3"],
+            2,
+            "a loadable has no model to verify or to compile; name the model instead; see atalla-run --help",
+        ),
+        ([*SMALL, "--engine", "slow"], 1, "no engine 'slow'; there are auto, reference, native, legacy-fs"),
         ([*SMALL, "--input", "absent.npy"], 1, "absent.npy: no such file"),
         ([*SMALL, "--input", "z=absent.npy"], 1, "--input z=absent.npy: the program takes x: float32[4, 8]"),
         ([*SMALL, "--output", "y.txt"], 1, "--output y.txt: expected a .npy file for one output"),
