@@ -9,7 +9,7 @@
 # CHECK: .data
 # CHECK: 00001000: 56781234
 # CHECK-NEXT: 00001002: 00005678
-# INVALID: images.s:15: error: expected 'address: value', got 'nop'
+# INVALID: images.s:13: error: expected 'address: value', got 'nop'
     nop
     halt
 .data 0x1000
