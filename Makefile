@@ -35,7 +35,7 @@ $(STAMP): pyproject.toml $(NATIVE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --editable '.[test]'
 	@$(BIN)/python -c 'from importlib.resources import files; import sys; \
 	  found = any((files("atalla_mlir") / "_lib").iterdir()) if (files("atalla_mlir") / "_lib").is_dir() else False; \
-	  found or print("no C++ compiler: the native engine was not built, everything runs on the reference engine")'
+	  found or print("the native engine was not built (is there a C++ compiler?); everything runs on the reference engine")'
 	@touch $@
 
 demo: $(STAMP) ## compile, run and verify basic, mlp and attention on the simulator
