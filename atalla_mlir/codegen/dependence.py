@@ -60,8 +60,8 @@ def build_graph(insts: Sequence[Inst], machine: Machine) -> DependenceGraph:
     graph = DependenceGraph(insts, [{} for _ in insts], [{} for _ in insts])
     latencies = [result_latency(inst, machine) for inst in insts]
     _add_register_edges(graph, latencies)
-    _add_memory_edges(graph, latencies)
-    _add_unit_order_edges(graph, machine)
+    add_memory_edges(graph, latencies)
+    add_unit_order_edges(graph, machine)
     _add_control_edges(graph)
     return graph
 
@@ -142,7 +142,8 @@ class _ObjectHistory:
                 self.reads[position].append(index)
 
 
-def _add_memory_edges(graph: DependenceGraph, latencies: Sequence[int]) -> None:
+def add_memory_edges(graph: DependenceGraph, latencies: Sequence[int]) -> None:
+    """Edges between accesses that may touch the same rows of a pad or bytes of DRAM."""
     accesses = [(index, ref) for index, inst in enumerate(graph.insts) for ref in inst.memory_refs()]
     by_object: dict[tuple[str, str], list[MemoryRef]] = defaultdict(list)
     for _, ref in accesses:
@@ -173,7 +174,7 @@ def _memory_latency(first: Inst, latency: int) -> int:
     return latency if first.op.format is Format.SDMA else PACKET
 
 
-def _add_unit_order_edges(graph: DependenceGraph, machine: Machine) -> None:
+def add_unit_order_edges(graph: DependenceGraph, machine: Machine) -> None:
     """Order on hidden state: weights of the array (2.9, 5.5) and rows of the transpose unit (2.13)."""
     last_push: int | None = None
     gemms: list[int] = []

@@ -218,12 +218,14 @@ def _unknown_memory(inst: Inst) -> tuple[MemoryRef, ...]:
 class Block:
     """Instructions that run one after the other; only the last may be a control instruction.
 
-    `loop_depth` weighs the cost of its instructions.
+    `loop_depth` weighs the cost of its instructions. `packets`, when given, are the same instructions in packets that
+    scheduling must keep.
     """
 
     label: str
     insts: list[Inst] = field(default_factory=list)
     loop_depth: int = 0
+    packets: tuple[tuple[Inst, ...], ...] | None = None
 
     @property
     def control(self) -> Inst | None:

@@ -12,17 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir.codegen.banks import bank_graphs, prefer_banks
+from atalla_mlir.codegen.blocks import merge_blocks
 from atalla_mlir.codegen.dependence import DependenceGraph, build_graph, result_latency
 from atalla_mlir.codegen.list_scheduler import BlockScheduler, release_cycles
 from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness, live_ranges
 from atalla_mlir.codegen.machine_ir import Block, Function, Inst, Register
+from atalla_mlir.codegen.pipelining import COLD_PACKET_CYCLES, LoopReport, pipeline_loops
 from atalla_mlir.codegen.pressure import NO_LIMITS, PRESSURE_LIMITS, PressureTracker
+from atalla_mlir.codegen.slots import slot_order
 from atalla_mlir.target.encoding import PACKET_BYTES, SLOTS
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import RegisterFile
-
-COLD_PACKET_CYCLES = 4
-"""What a packet costs that runs once, because the instruction cache fills at about this rate (5.6)."""
 
 
 @dataclass(frozen=True)
@@ -42,33 +42,51 @@ class ScheduledBlock:
 
 @dataclass(frozen=True)
 class ScheduledFunction:
-    """Packets over virtual registers; `function` is where they came from, `banks` what the packets count on."""
+    """Packets over virtual registers.
+
+    `function` holds the instructions after loops were pipelined, `banks` the banks that the packets count on, `loops`
+    what became of the pipelined loops.
+    """
 
     name: str
     blocks: tuple[ScheduledBlock, ...]
     function: Function
     banks: Mapping[Register, int]
+    loops: tuple[LoopReport, ...]
 
     @property
     def num_packets(self) -> int:
         return sum(len(block.packets) for block in self.blocks)
 
 
-def schedule(function: Function, machine: Machine) -> ScheduledFunction:
-    """Packs the instructions of each block into legal packets.
+def schedule(function: Function, machine: Machine, *, pipeline: bool = True) -> ScheduledFunction:
+    """Packs the instructions of each block into legal packets, with `pipeline` also across iterations of loops.
 
     Blocks that repeat are scheduled twice: the first round shows which registers are read together and so decides
     their banks, the second takes the banks as given and keeps conflicts out of the packets.
     """
     function.verify()
-    liveness = block_liveness([[(inst,) for inst in block.insts] for block in function.blocks], function.successors())
-    tasks = [_BlockTask(block, sets, machine) for block, sets in zip(function.blocks, liveness, strict=True)]
+    function = merge_blocks(function)
+    tasks = _tasks(function, machine)
     blocks = [task.schedule(None) for task in tasks]
-    banks: dict[Register, int] = {}
-    if any(task.is_hot for task in tasks):
-        banks = _choose_banks(function, blocks)
-        blocks = [task.schedule(banks) if task.is_hot else block for task, block in zip(tasks, blocks, strict=True)]
-    return ScheduledFunction(function.name, tuple(blocks), function, banks)
+    if not any(task.is_hot for task in tasks):
+        return ScheduledFunction(function.name, tuple(blocks), function, {}, ())
+    banks = _choose_banks(function, blocks)
+    reports: tuple[LoopReport, ...] = ()
+    if pipeline:
+        cycles = {block.label: block.cycles for block in blocks}
+        function, reports = pipeline_loops(function, machine, banks, cycles)
+    if reports:
+        function = merge_blocks(function)
+        tasks = _tasks(function, machine)
+        blocks = [task.schedule(None) for task in tasks]
+    blocks = [task.schedule(banks) if task.is_hot else block for task, block in zip(tasks, blocks, strict=True)]
+    return ScheduledFunction(function.name, tuple(blocks), function, banks, reports)
+
+
+def _tasks(function: Function, machine: Machine) -> list[_BlockTask]:
+    liveness = block_liveness([[(inst,) for inst in block.insts] for block in function.blocks], function.successors())
+    return [_BlockTask(block, sets, machine) for block, sets in zip(function.blocks, liveness, strict=True)]
 
 
 def _choose_banks(function: Function, blocks: Sequence[ScheduledBlock]) -> dict[Register, int]:
@@ -92,6 +110,8 @@ class _BlockTask:
         self._liveness = liveness
         self._machine = machine
         self._packet_cycles = _packet_cycles(block, machine)
+        if block.packets is not None:
+            return
         self._graph = build_graph(block.insts, machine)
         repeats = block.control is not None and block.control.target == block.label
         carried = liveness.live_in & liveness.live_out if repeats else frozenset[Register]()
@@ -103,14 +123,16 @@ class _BlockTask:
         return self._packet_cycles == 1
 
     def schedule(self, banks: Mapping[Register, int] | None) -> ScheduledBlock:
+        block = self._block
+        if block.packets is not None:
+            return ScheduledBlock(block.label, block.packets, block.loop_depth, len(block.packets))
         free = self._scheduler(NO_LIMITS, (), banks)
         best = free.run()
         if free.pressure.exceeds(PRESSURE_LIMITS):
             releases = release_cycles(self._graph, best.issue_cycles, self._machine)
             best = self._scheduler(PRESSURE_LIMITS, releases, banks).run()
-        insts = self._block.insts
-        packets = tuple(tuple(insts[index] for index in _slot_order(packet, self._graph)) for packet in best.packets)
-        return ScheduledBlock(self._block.label, packets, self._block.loop_depth, best.cycles)
+        packets = tuple(slot_order([block.insts[index] for index in packet]) for packet in best.packets)
+        return ScheduledBlock(block.label, packets, block.loop_depth, best.cycles)
 
     def _scheduler(
         self, limits: Mapping[RegisterFile, int], releases: Sequence[int], banks: Mapping[Register, int] | None
@@ -153,14 +175,3 @@ def _raise_height(graph: DependenceGraph, heights: list[int], index: int, height
         if value > heights[at]:
             heights[at] = value
             pending.extend((earlier, value + latency) for earlier, latency in graph.predecessors[at].items())
-
-
-def _slot_order(packet: Sequence[int], graph: DependenceGraph) -> list[int]:
-    """Slots in which readers precede the writer of a register; what only reads comes first and frees registers."""
-    order: list[int] = []
-    left = sorted(packet, key=lambda index: (len(graph.insts[index].defs) - len(graph.insts[index].uses), index))
-    while left:
-        ready = next(index for index in left if not any(index in graph.successors[other] for other in left))
-        left.remove(ready)
-        order.append(ready)
-    return order

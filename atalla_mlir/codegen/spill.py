@@ -28,6 +28,10 @@ class SpillStatistics:
     masks_to_scalars: int = 0
     rematerialised: int = 0
 
+    @property
+    def num_registers(self) -> int:
+        return self.vectors_to_pad + self.masks_to_scalars + self.rematerialised
+
 
 @dataclass
 class Spiller:

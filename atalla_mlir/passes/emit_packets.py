@@ -6,20 +6,21 @@ registers, and live ranges are as fine as slots of a packet. The algorithms are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from atalla_mlir._mlir import i64_attr, ir
+from atalla_mlir._mlir import array_attr, i64_attr, ir, string_attr
 from atalla_mlir.codegen.allocate import AllocatedFunction, allocate
 from atalla_mlir.codegen.coalesce import coalesce
 from atalla_mlir.codegen.layout import Label, Slot, slot_histogram
-from atalla_mlir.codegen.machine_ir import Register, physical
-from atalla_mlir.codegen.schedule import schedule
+from atalla_mlir.codegen.machine_ir import Function, Register, physical
+from atalla_mlir.codegen.pipelining import LoopReport
+from atalla_mlir.codegen.schedule import ScheduledFunction, schedule
 from atalla_mlir.dialects.ax01_builder import Builder
 from atalla_mlir.passes.base import Pass
 from atalla_mlir.passes.machine_functions import FunctionReader
-from atalla_mlir.target.machine import machine
+from atalla_mlir.target.machine import Machine, machine
 from atalla_mlir.target.registers import RegisterFile
 
 
@@ -28,7 +29,8 @@ class EmitPacketsPass(Pass):
     """Schedule instructions into packets and allocate registers
 
     Works on functions in SSA form; a function that holds packets already stays as it is. Attributes on the function
-    report what came of it: packets, filled slots, registers, bank conflicts, spills.
+    report what came of it: `atalla.code` has packets, filled slots, registers, bank conflicts and spills,
+    `atalla.loops` the initiation interval of each pipelined loop, its bounds and what binds.
     """
 
     name: ClassVar[str] = "atalla-emit-packets"
@@ -36,6 +38,8 @@ class EmitPacketsPass(Pass):
 
     machine: str = "ax01"
     """Parameter set whose latencies and units the schedule is made for."""
+    pipeline: bool = True
+    """Overlap the iterations of loops (modulo scheduling)."""
 
     def run(self, op: ir.Operation) -> None:
         if _has_packets(op):
@@ -44,16 +48,25 @@ class EmitPacketsPass(Pass):
         reader = FunctionReader(op)
         function = reader.read()
         coalesce(function)
-        allocated = allocate(schedule(function, target), target)
-        _report(op, allocated)
+        scheduled, allocated = _emit(function, target, pipeline=self.pipeline)
+        _report(op, scheduled, allocated)
         _replace_body(op, allocated, reader.locations)
+
+
+def _emit(function: Function, target: Machine, *, pipeline: bool) -> tuple[ScheduledFunction, AllocatedFunction]:
+    """Schedule and registers; loops stay as they are when overlapping them would spill."""
+    scheduled = schedule(function, target, pipeline=pipeline)
+    allocated = allocate(scheduled, target)
+    if scheduled.loops and allocated.statistics.spills.num_registers:
+        return _emit(function, target, pipeline=False)
+    return scheduled, allocated
 
 
 def _has_packets(op: ir.Operation) -> bool:
     return any(inner.operation.name == "ax01.packet" for inner in op.regions[0].blocks[0].operations)
 
 
-def _report(op: ir.Operation, allocated: AllocatedFunction) -> None:
+def _report(op: ir.Operation, scheduled: ScheduledFunction, allocated: AllocatedFunction) -> None:
     statistics, histogram = allocated.statistics, slot_histogram(allocated.items)
     numbers = {
         "packets": sum(histogram),
@@ -66,7 +79,27 @@ def _report(op: ir.Operation, allocated: AllocatedFunction) -> None:
         "spilled_masks": statistics.spills.masks_to_scalars,
         "rematerialised": statistics.spills.rematerialised,
     }
-    op.attributes["atalla.code"] = ir.DictAttr.get({name: i64_attr(number) for name, number in numbers.items()})
+    op.attributes["atalla.code"] = _numbers(numbers)
+    if scheduled.loops:
+        op.attributes["atalla.loops"] = array_attr([_loop_attribute(loop) for loop in scheduled.loops])
+
+
+def _numbers(numbers: Mapping[str, int]) -> ir.DictAttr:
+    return ir.DictAttr.get({name: i64_attr(number) for name, number in numbers.items()})
+
+
+def _loop_attribute(loop: LoopReport) -> ir.DictAttr:
+    numbers = {
+        "interval": loop.interval,
+        "resource_bound": max(loop.resource_bounds.values()),
+        "recurrence_bound": loop.recurrence_bound,
+        "stages": loop.num_stages,
+        "unroll": loop.unroll,
+        "packets": loop.num_packets,
+        "instructions": loop.slots_filled,
+    }
+    attributes = {name: i64_attr(number) for name, number in numbers.items()}
+    return ir.DictAttr.get({**attributes, "label": string_attr(loop.label), "bound_by": string_attr(loop.bound_by)})
 
 
 def _replace_body(op: ir.Operation, allocated: AllocatedFunction, locations: Sequence[ir.Location]) -> None:

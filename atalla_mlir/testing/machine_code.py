@@ -235,8 +235,9 @@ _SCALAR_OPS = ("add.s", "mul.s", "addi.s", "muli.s", "add.bf", "rcp.bf", "stbf.s
 class RandomFunction:
     """Builds a function of straight-line code and counted loops; `values` bounds how many stay in use per file."""
 
-    def __init__(self, seed: int, num_values: int = 12) -> None:
+    def __init__(self, seed: int, num_values: int = 12, max_trips: int = 3) -> None:
         self._random = Random(seed)
+        self._max_trips = max_trips
         self._num_values = num_values
         self._next_index = 0
         self._next_row = 0
@@ -266,7 +267,7 @@ class RandomFunction:
     def _loop(self, label: str, num_insts: int) -> None:
         counter, limit = self._new(_X), self._new(_X)
         self._emit("addi.s", counter, X0, 1)
-        self._emit("addi.s", limit, X0, self._random.randrange(1, 4))
+        self._emit("addi.s", limit, X0, self._random.randrange(1, self._max_trips + 1))
         self.function.blocks.append(Block(label, loop_depth=1))
         self._emit_random(num_insts)
         for vector in self._random.sample(self._live[_V], min(2, len(self._live[_V]))):

@@ -129,7 +129,7 @@ def _peak_vectors(code: ScheduledFunction) -> int:
 @pytest.mark.parametrize("seed", range(12))
 def test_every_packet_fits_the_machine(seed: int):
     function = RandomFunction(seed).build(60, loops=2)
-    code = schedule(function, AX01)
+    code = schedule(function, AX01, pipeline=False)
     assert sum(len(block.insts) for block in function.blocks) == sum(
         len(packet) for block in code.blocks for packet in block.packets
     )

@@ -26,9 +26,9 @@ def module() -> Iterator[ir.Module]:
             yield new
 
 
-def emitted(module: ir.Module, function: ir.Operation) -> list[Item]:
+def emitted(module: ir.Module, function: ir.Operation, *, pipeline: bool = False) -> list[Item]:
     """Runs the pass and reads labels and packets back."""
-    EmitPacketsPass().run(function)
+    EmitPacketsPass(pipeline=pipeline).run(function)
     module.operation.verify()
     items: list[Item] = []
     for op in function.regions[0].blocks[0].operations:
@@ -69,6 +69,31 @@ def test_a_loop_runs_its_trip_count_and_carries_values_in_one_register(module: i
     (addition,) = slots(items, "add.vv")
     assert addition.operands[0] == addition.operands[1]
     assert slots(items, "sub.vs") == []
+
+
+def test_a_pipelined_loop_stores_the_same_and_is_reported(module: ir.Module):
+    b = Builder()
+    functions: list[ir.Operation] = []
+    for name in ("f", "g"):
+        with b.function(name) as function:
+            functions.append(function)
+            x0, m0 = b.get_register(X, 0), b.get_register(M, 0)
+            trips = b.addi_s(x0, 100)
+            with b.loop(trips, [b.copy(x0, b.types[X])]) as loop:
+                (row,) = loop.carried
+                read, write = (ir.StringAttr.get(text) for text in ("read pad0:x[0:1]", "write pad1:y[0:1]"))
+                loaded = b.vreg_ld(x0, row, 31, 0, memory=read)
+                b.vreg_st(b.expi_vi(b.add_vv(loaded, loaded, m0), 0, m0), x0, row, 31, 1, memory=write)
+                loop.next = [b.addi_s(row, 1)]
+            b.halt_s()
+    sequential = run_packets(emitted(module, functions[0])).observable()
+    assert run_packets(emitted(module, functions[1], pipeline=True)).observable() == sequential
+    assert "atalla.loops" not in functions[0].attributes
+    (report,) = ir.ArrayAttr(functions[1].attributes["atalla.loops"])
+    numbers = ir.DictAttr(report)
+    assert ir.IntegerAttr(numbers["interval"]).value == 3
+    assert ir.IntegerAttr(numbers["resource_bound"]).value == 3
+    assert ir.StringAttr(numbers["bound_by"]).value == "pad 0 reads"
 
 
 def test_values_that_trade_places_in_a_loop_are_both_kept(module: ir.Module):

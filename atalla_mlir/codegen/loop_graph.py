@@ -1,0 +1,313 @@
+"""Dependences of a loop body across iterations, and the lower bounds on its initiation interval (II).
+
+An edge with latency d and distance k says: the instruction of iteration i + k issues at least d cycles after the other
+one of iteration i. Registers that get a fresh copy in each iteration (modulo variable expansion) leave only true
+dependences between iterations; a register that an instruction reads and overwrites in place keeps all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from atalla_mlir.codegen.dependence import (
+    PACKET,
+    DependenceGraph,
+    add_memory_edges,
+    add_unit_order_edges,
+    result_latency,
+)
+from atalla_mlir.codegen.machine_ir import ANY_OBJECT, Inst, Register
+from atalla_mlir.codegen.resources import UnitKey, demand_of, unit_interval
+from atalla_mlir.target.encoding import SLOTS
+from atalla_mlir.target.isa import LANE_OPS_PER_PACKET, Format, Unit
+from atalla_mlir.target.machine import Machine
+from atalla_mlir.target.registers import FILES, RegisterFile
+
+
+@dataclass(frozen=True, slots=True)
+class LoopEdge:
+    """`second` of iteration i + distance issues at least `latency` cycles after `first` of iteration i.
+
+    `is_result` marks values on their way: they arrive later when the unit of `first` is queued.
+    """
+
+    first: int
+    second: int
+    latency: int
+    distance: int
+    is_result: bool
+
+
+@dataclass(frozen=True)
+class LoopGraph:
+    """The dependences of a body without its counter and branch.
+
+    Nodes are the instructions and after them barriers, which only have edges: what they follow and what follows them.
+    `in_place` registers have one copy for all iterations.
+    """
+
+    insts: tuple[Inst, ...]
+    num_nodes: int
+    edges: tuple[LoopEdge, ...]
+    in_place: frozenset[Register]
+
+    @cached_property
+    def incoming(self) -> list[list[LoopEdge]]:
+        lists: list[list[LoopEdge]] = [[] for _ in range(self.num_nodes)]
+        for edge in self.edges:
+            lists[edge.second].append(edge)
+        return lists
+
+    @cached_property
+    def outgoing(self) -> list[list[LoopEdge]]:
+        lists: list[list[LoopEdge]] = [[] for _ in range(self.num_nodes)]
+        for edge in self.edges:
+            lists[edge.first].append(edge)
+        return lists
+
+
+def build_loop_graph(insts: Sequence[Inst], machine: Machine) -> LoopGraph:
+    """Dependences inside an iteration and to the next one; longer distances follow from these."""
+    body = tuple(insts)
+    latencies = [result_latency(inst, machine) for inst in body]
+    in_place = _in_place_registers(body)
+    edges = _EdgeSet(body)
+    for first, second, latency in _edges_inside(body, latencies, in_place, machine):
+        edges.add(first, second, latency, 0)
+    for first, second, latency in _register_edges_across(body, latencies, in_place):
+        edges.add(first, second, latency, 1)
+    for first, second, latency in _unit_order_edges_across(body, machine):
+        edges.add(first, second, latency, 1)
+    _add_memory_order_across(edges, latencies)
+    return LoopGraph(body, edges.num_nodes, tuple(edges.found.values()), in_place)
+
+
+class _EdgeSet:
+    """Edges under construction; of several between the same nodes the longest latency stays."""
+
+    def __init__(self, insts: tuple[Inst, ...]) -> None:
+        self.insts = insts
+        self.num_nodes = len(insts)
+        self.found: dict[tuple[int, int, int], LoopEdge] = {}
+
+    def add(self, first: int, second: int, latency: int, distance: int) -> None:
+        known = self.found.get((first, second, distance))
+        if known is None or known.latency < latency:
+            is_result = self._is_result(first, second)
+            self.found[first, second, distance] = LoopEdge(first, second, latency, distance, is_result)
+
+    def add_barrier(self, before: Sequence[tuple[int, int]], after: Sequence[int]) -> None:
+        """All of `before`, given with latencies, precede all of `after` in the next iteration."""
+        barrier = self.num_nodes
+        self.num_nodes += 1
+        for first, latency in before:
+            self.add(first, barrier, latency, 0)
+        for second in after:
+            self.add(barrier, second, 0, 1)
+
+    def _is_result(self, first: int, second: int) -> bool:
+        size = len(self.insts)
+        return first < size and second < size and not set(self.insts[first].defs).isdisjoint(self.insts[second].uses)
+
+
+def _in_place_registers(insts: Sequence[Inst]) -> frozenset[Register]:
+    """Registers without a copy per iteration: fixed ones, and those updated in place from the last iteration."""
+    written: set[Register] = set()
+    read_first: set[Register] = set()
+    for inst in insts:
+        read_first.update(register for register in inst.uses if register not in written)
+        written.update(inst.defs)
+    return frozenset(
+        register
+        for register in written
+        if register.pinned is not None or (register in read_first and _overwrites(insts, register))
+    )
+
+
+def _overwrites(insts: Sequence[Inst], register: Register) -> bool:
+    """Whether the first write of a carried register needs the previous iteration's value in the same register."""
+    first_write = next(inst for inst in insts if register in inst.defs)
+    return first_write.merges or any(
+        operand.is_read and operand.is_written and value is register
+        for operand, value in zip(first_write.op.operands, first_write.operands, strict=True)
+    )
+
+
+def _edges_inside(
+    insts: Sequence[Inst], latencies: Sequence[int], in_place: frozenset[Register], machine: Machine
+) -> list[tuple[int, int, int]]:
+    """Edges of one iteration. A read of the last iteration's copy does not hold up the write of this one's."""
+    graph = DependenceGraph(insts, [{} for _ in insts], [{} for _ in insts])
+    add_memory_edges(graph, latencies)
+    add_unit_order_edges(graph, machine)
+    writer: dict[Register, int] = {}
+    readers: dict[Register, list[int]] = defaultdict(list)
+    for index, inst in enumerate(insts):
+        for register in inst.uses:
+            if register in writer:
+                graph.add_edge(writer[register], index, latencies[writer[register]])
+            if register in writer or register in in_place:
+                readers[register].append(index)
+        for register in inst.defs:
+            for reader in readers.pop(register, ()):
+                if reader != index:
+                    graph.add_edge(reader, index, 0)
+            if register in writer:
+                graph.add_edge(writer[register], index, max(PACKET, latencies[writer[register]]))
+            writer[register] = index
+    return [
+        (first, second, latency)
+        for first, following in enumerate(graph.successors)
+        for second, latency in following.items()
+    ]
+
+
+def _register_edges_across(
+    insts: Sequence[Inst], latencies: Sequence[int], in_place: frozenset[Register]
+) -> list[tuple[int, int, int]]:
+    last_write: dict[Register, int] = {}
+    reads: dict[Register, list[int]] = defaultdict(list)
+    for index, inst in enumerate(insts):
+        for register in inst.uses:
+            reads[register].append(index)
+        for register in inst.defs:
+            last_write[register] = index
+    found: list[tuple[int, int, int]] = []
+    written: set[Register] = set()
+    for index, inst in enumerate(insts):
+        for register in inst.uses:
+            if register in last_write and register not in written:
+                found.append((last_write[register], index, latencies[last_write[register]]))
+        for register in inst.defs:
+            if register in in_place and register not in written:
+                found.extend((reader, index, 0) for reader in reads[register])
+                found.append((last_write[register], index, max(PACKET, latencies[last_write[register]])))
+            written.add(register)
+    return found
+
+
+def _unit_order_edges_across(insts: Sequence[Inst], machine: Machine) -> list[tuple[int, int, int]]:
+    """Order on the hidden state of units: the edges from one iteration to the next of two that follow each other."""
+    twice = [*insts, *insts]
+    graph = DependenceGraph(twice, [{} for _ in twice], [{} for _ in twice])
+    add_unit_order_edges(graph, machine)
+    size = len(insts)
+    return [
+        (first, second - size, latency)
+        for first in range(size)
+        for second, latency in graph.successors[first].items()
+        if second >= size
+    ]
+
+
+def _add_memory_order_across(edges: _EdgeSet, latencies: Sequence[int]) -> None:
+    """Accesses to one object keep their order from iteration to iteration.
+
+    Ranges are relative to where an iteration stands and tell nothing about the next one, so all accesses to an object
+    that is written count. Transfers to DRAM need not end before the next iteration's begin.
+    """
+    accesses: dict[tuple[str, str], list[tuple[int, bool]]] = defaultdict(list)
+    refs = [(index, ref) for index, inst in enumerate(edges.insts) for ref in inst.memory_refs()]
+    wild = {ref.space for _, ref in refs if ref.object == ANY_OBJECT}
+    for index, ref in refs:
+        accesses[ref.space, ANY_OBJECT if ref.space in wild else ref.object].append((index, ref.is_write))
+    for (space, _), touched in accesses.items():
+        writes = [index for index, is_write in touched if is_write]
+        reads = [index for index, is_write in touched if not is_write]
+        if not writes:
+            continue
+        for before, after in ((writes, writes), (writes, reads), (reads, writes)):
+            waits = not (space == "dram" and before is after)
+            timed = [(first, _order_latency(edges.insts[first], latencies[first], waits=waits)) for first in before]
+            if before and after:
+                edges.add_barrier(timed, after)
+
+
+def _order_latency(first: Inst, latency: int, *, waits: bool) -> int:
+    return latency if waits and first.op.format is Format.SDMA else PACKET
+
+
+# Bounds
+
+
+def resource_bounds(insts: Sequence[Inst], machine: Machine) -> dict[str, int]:
+    """Cycles per iteration that each resource needs, by name; the branch of the loop is counted in."""
+    demands = [demand_of(inst) for inst in insts]
+    branch_slots, branch_ports = 1, 2
+    bounds = {
+        "slots": math.ceil((len(insts) + branch_slots) / SLOTS),
+        "lane operations": math.ceil(sum(demand.is_lane for demand in demands) / LANE_OPS_PER_PACKET),
+    }
+    ports = {
+        RegisterFile.SCALAR: sum(demand.scalar_ports for demand in demands) + branch_ports,
+        RegisterFile.VECTOR: sum(demand.vector_ports for demand in demands),
+        RegisterFile.MASK: sum(demand.mask_ports for demand in demands),
+    }
+    for file, count in ports.items():
+        bounds[f"{file.name.lower()} ports"] = math.ceil(count / FILES[file].read_ports)
+    busy: Counter[str] = Counter({"EX1": 1})
+    for inst, demand in zip(insts, demands, strict=True):
+        busy[unit_name(inst, demand.unit)] += unit_interval(inst, machine)
+    bounds.update(busy)
+    reductions = [inst for inst in insts if inst.op.unit is Unit.REDUCTION]
+    if reductions:
+        flight = sum(machine.distance(inst.op) for inst in reductions)
+        bounds["reductions in flight"] = math.ceil(flight / machine.reductions_in_flight)
+    return bounds
+
+
+def unit_name(inst: Inst, unit: UnitKey) -> str:
+    """Name of what an instruction keeps busy: pads tell reads, writes and transfers apart."""
+    if inst.op.unit is Unit.VLSU:
+        return f"pad {inst.pad} {'reads' if inst.op.writes else 'writes'}"
+    if inst.op.unit is Unit.SDMA:
+        return f"pad {inst.pad} transfers"
+    return unit[0].name
+
+
+def recurrence_bound(graph: LoopGraph, low: int, high: int) -> int:
+    """The least II in low..high at which no chain of dependences catches up with itself; `high` if there is none."""
+    while low < high:
+        middle = (low + high) // 2
+        if longest_paths(graph, middle) is not None:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def longest_paths(graph: LoopGraph, interval: int) -> list[int] | None:
+    """Cycles from each node to the end of the longest chain from it, at an II; None when chains never end."""
+    heights = [0] * graph.num_nodes
+    pending = dict.fromkeys(range(len(heights) - 1, -1, -1))
+    relaxations, limit = 0, len(heights) * max(8, len(heights))
+    bound = sum(max((edge.latency for edge in edges), default=0) for edges in graph.outgoing) + 1
+    while pending:
+        index = next(iter(pending))
+        del pending[index]
+        for edge in graph.incoming[index]:
+            height = heights[index] + edge.latency - interval * edge.distance
+            if height > heights[edge.first]:
+                heights[edge.first] = height
+                pending[edge.first] = None
+                relaxations += 1
+                if height > bound or relaxations > limit:
+                    return None
+    return heights
+
+
+def carried_reads(graph: LoopGraph) -> Mapping[tuple[int, Register], int]:
+    """For each use of a register that the body writes: 0 when it reads this iteration's value, 1 the previous one's."""
+    written_anywhere = {register for inst in graph.insts for register in inst.defs}
+    written: set[Register] = set()
+    found: dict[tuple[int, Register], int] = {}
+    for index, inst in enumerate(graph.insts):
+        for register in inst.uses:
+            if register in written_anywhere:
+                found[index, register] = 0 if register in written else 1
+        written.update(inst.defs)
+    return found

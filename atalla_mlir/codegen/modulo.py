@@ -1,0 +1,309 @@
+"""Iterative modulo scheduling: one iteration of a loop body laid out so that a new one can start every II cycles.
+
+Instructions are placed one by one next to those that are placed already, as early as what comes before allows or, when
+only what comes after is there, as late as that allows, which keeps live ranges short; `placement_order` puts those that
+hold each other in a circle first. When none of II cycles is free, the instruction takes its place and what is in the
+way is placed again. II starts at the larger of the resource and the recurrence bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+
+from atalla_mlir.codegen.loop_graph import LoopEdge, LoopGraph, longest_paths, recurrence_bound, resource_bounds
+from atalla_mlir.codegen.machine_ir import Register
+from atalla_mlir.codegen.reservations import MAX_QUEUED_CYCLES, ReservationTable
+from atalla_mlir.errors import InternalError
+from atalla_mlir.target.machine import Machine
+
+ATTEMPTS_PER_NODE = 8
+"""Placements, per node, after which an II is given up."""
+SINK_SWEEPS = 3
+
+
+@dataclass(frozen=True)
+class ModuloSchedule:
+    """One iteration: the cycle of each instruction; `interval` is II, with the bounds that machine and loop set."""
+
+    graph: LoopGraph
+    interval: int
+    cycles: tuple[int, ...]
+    resource_bounds: Mapping[str, int]
+    recurrence_bound: int
+
+    @property
+    def resource_bound(self) -> int:
+        return max(self.resource_bounds.values(), default=1)
+
+    @property
+    def bound(self) -> int:
+        """The least II that resources and recurrences allow."""
+        return max(self.resource_bound, self.recurrence_bound)
+
+    @property
+    def num_stages(self) -> int:
+        return max(self.cycles, default=0) // self.interval + 1
+
+    def rows(self) -> list[list[int]]:
+        """The instructions of each cycle modulo II."""
+        rows: list[list[int]] = [[] for _ in range(self.interval)]
+        for index, cycle in enumerate(self.cycles):
+            rows[cycle % self.interval].append(index)
+        return rows
+
+
+def modulo_schedule(
+    graph: LoopGraph, machine: Machine, banks: Mapping[Register, int], max_interval: int, min_interval: int = 1
+) -> ModuloSchedule | None:
+    """A schedule with the smallest II found in the given range, or None when there is none."""
+    bounds = resource_bounds(graph.insts, machine)
+    recurrence = recurrence_bound(graph, 1, max_interval + 1)
+    interval = max(*bounds.values(), recurrence, min_interval)
+    while interval <= max_interval:
+        cycles = _Placement(graph, machine, banks, interval).run()
+        if cycles is not None:
+            return ModuloSchedule(graph, interval, tuple(cycles), bounds, recurrence)
+        interval += max(1, interval // 64)
+    return None
+
+
+class _Placement:
+    """One attempt to place all nodes at a given II."""
+
+    def __init__(self, graph: LoopGraph, machine: Machine, banks: Mapping[Register, int], interval: int) -> None:
+        self._graph = graph
+        self._interval = interval
+        self._table = ReservationTable(graph.insts, machine, banks, interval)
+        self._num_insts = len(graph.insts)
+        self._cycles: list[int | None] = [None] * graph.num_nodes
+        self._last: list[int | None] = [None] * graph.num_nodes
+        self._delays = [0] * graph.num_nodes
+
+    def run(self) -> list[int] | None:
+        """Cycles of the instructions, from 0 on; None when the budget runs out."""
+        heights = longest_paths(self._graph, self._interval)
+        if heights is None:
+            return None
+        priorities = {index: place for place, index in enumerate(placement_order(self._graph, heights))}
+        pending = [(place, index) for index, place in priorities.items()]
+        heapify(pending)
+        budget = ATTEMPTS_PER_NODE * self._graph.num_nodes
+        while pending:
+            _, index = heappop(pending)
+            if self._cycles[index] is not None:
+                continue
+            if budget == 0:
+                return None
+            budget -= 1
+            for evicted in self._place(index):
+                heappush(pending, (priorities[evicted], evicted))
+        for _ in range(SINK_SWEEPS):
+            if not self._sink():
+                break
+        return self._from_zero()
+
+    def _span(self, edge: LoopEdge) -> int:
+        """Cycles that must lie between the two ends of an edge, counted in one iteration's time."""
+        delay = self._delays[edge.first] if edge.is_result else 0
+        return edge.latency + delay - edge.distance * self._interval
+
+    def _earliest(self, index: int) -> int | None:
+        """First cycle at which what must come before is done; None when nothing is placed that must."""
+        ready = None
+        for edge in self._graph.incoming[index]:
+            at = self._cycles[edge.first]
+            if at is not None and edge.first != index and (ready is None or at + self._span(edge) > ready):
+                ready = at + self._span(edge)
+        return ready
+
+    def _latest(self, index: int) -> int | None:
+        """Last cycle that is early enough for what comes after; None when nothing is placed that does."""
+        latest = None
+        for edge in self._graph.outgoing[index]:
+            at = self._cycles[edge.second]
+            if at is not None and edge.second != index and (latest is None or at - self._span(edge) < latest):
+                latest = at - self._span(edge)
+        return latest
+
+    def _place(self, index: int) -> list[int]:
+        """Places a node; returns the nodes that had to give way."""
+        self._delays[index] = 0
+        earliest, latest = self._earliest(index), self._latest(index)
+        if index >= self._num_insts:
+            self._cycles[index] = earliest if earliest is not None else latest or 0
+            return self._displace(index)
+        for cycle in self._window(earliest, latest):
+            if self._settle(index, cycle):
+                if self._is_in_time(index):
+                    return []
+                self._remove(index)
+        return self._force(index, earliest, latest)
+
+    def _window(self, earliest: int | None, latest: int | None) -> range:
+        """The cycles to try, the best first."""
+        if earliest is None and latest is not None:
+            return range(latest, latest - self._interval - MAX_QUEUED_CYCLES, -1)
+        first = earliest or 0
+        end = first + self._interval
+        return range(first, end if latest is None else min(end, latest + 1))
+
+    def _force(self, index: int, earliest: int | None, latest: int | None) -> list[int]:
+        """Places an instruction whatever is in the way, each time at another cycle."""
+        upwards = earliest is not None or latest is None
+        step = 1 if upwards else -1
+        cycle = (earliest or 0) if upwards or latest is None else latest
+        last = self._last[index]
+        if last is not None and (last - cycle) * step >= 0:
+            cycle = last + step
+        while (evicted := self._table.evict(index, cycle)) is None:
+            cycle += step
+        for other in evicted:
+            self._cycles[other] = None
+        if not self._settle(index, cycle):
+            raise InternalError(f"loop instruction '{self._graph.insts[index]}' does not fit an empty cycle")
+        return [*evicted, *self._displace(index)]
+
+    def _settle(self, index: int, cycle: int) -> bool:
+        """Places an instruction at `cycle` if the resources allow it."""
+        delay = self._table.fits(index, cycle)
+        if delay is None:
+            return False
+        self._table.reserve(index, cycle)
+        self._cycles[index] = self._last[index] = cycle
+        self._delays[index] = delay
+        return True
+
+    def _is_in_time(self, index: int) -> bool:
+        """Whether a node meets what comes after it, the time in its unit's queue included."""
+        latest, at = self._latest(index), self._cycles[index]
+        return latest is None or (at is not None and at <= latest)
+
+    def _displace(self, index: int) -> list[int]:
+        """Takes out what now comes too early after `index` or too late before it."""
+        displaced: list[int] = []
+        for edge in (*self._graph.outgoing[index], *self._graph.incoming[index]):
+            first, second = self._cycles[edge.first], self._cycles[edge.second]
+            if first is None or second is None or second >= first + self._span(edge):
+                continue
+            other = edge.second if edge.first == index else edge.first
+            if other != index:
+                displaced.append(other)
+                self._remove(other)
+        return displaced
+
+    def _remove(self, index: int) -> None:
+        if index < self._num_insts:
+            self._table.release(index)
+        self._cycles[index] = None
+
+    def _sink(self) -> bool:
+        """One sweep of moves towards the readers of values that start from nothing, such as loads."""
+        moved = False
+        for index in sorted(range(self._num_insts), key=lambda index: -(self._cycles[index] or 0)):
+            latest, at = self._latest(index), self._cycles[index]
+            if latest is None or at is None or latest <= at or not self._starts_value(index):
+                continue
+            self._remove(index)
+            target = min(latest, at + self._interval)
+            while target > at and not self._settle_in_time(index, target):
+                target -= 1
+            if target == at and not self._settle(index, at):
+                raise InternalError(f"loop instruction '{self._graph.insts[index]}' lost its place")
+            moved = moved or target > at
+        return moved
+
+    def _settle_in_time(self, index: int, cycle: int) -> bool:
+        """Places an instruction if its unit then serves it early enough for what comes after."""
+        if not self._settle(index, cycle):
+            return False
+        if self._is_in_time(index):
+            return True
+        self._remove(index)
+        return False
+
+    def _starts_value(self, index: int) -> bool:
+        """Whether the instruction reads no register of the file that it writes."""
+        inst = self._graph.insts[index]
+        return bool(inst.defs) and not any(register.file is inst.defs[0].file for register in inst.uses)
+
+    def _from_zero(self) -> list[int]:
+        """The cycles of the instructions, moved by whole intervals so that the first is in stage 0."""
+        cycles = [cycle or 0 for cycle in self._cycles[: self._num_insts]]
+        start = min(cycles, default=0) // self._interval * self._interval
+        return [cycle - start for cycle in cycles]
+
+
+def placement_order(graph: LoopGraph, heights: Sequence[int]) -> list[int]:
+    """All nodes: circles of dependences first, then what leads to them, near before far, then what follows."""
+    order: list[int] = []
+    placed: set[int] = set()
+
+    def append(nodes: Iterable[int]) -> None:
+        for node in nodes:
+            if node not in placed:
+                placed.add(node)
+                order.append(node)
+
+    for circle in sorted(_circles(graph), key=lambda nodes: (-len(nodes), min(nodes))):
+        append(sorted(circle, key=lambda node: (-heights[node], node)))
+        append(sorted(_reachable(graph, circle, backwards=True), key=lambda node: (heights[node], -node)))
+        append(sorted(_reachable(graph, circle, backwards=False), key=lambda node: (-heights[node], node)))
+    append(sorted(range(graph.num_nodes), key=lambda node: (-heights[node], node)))
+    return order
+
+
+def _reachable(graph: LoopGraph, start: Iterable[int], *, backwards: bool) -> set[int]:
+    """What leads to `start` or follows from it inside an iteration."""
+    found: set[int] = set()
+    pending = list(start)
+    while pending:
+        node = pending.pop()
+        for edge in graph.incoming[node] if backwards else graph.outgoing[node]:
+            other = edge.first if backwards else edge.second
+            if edge.distance == 0 and other not in found:
+                found.add(other)
+                pending.append(other)
+    return found
+
+
+def _circles(graph: LoopGraph) -> list[set[int]]:
+    """Strongly connected components of more than one node, over all distances (Kosaraju's two passes)."""
+    finished: list[int] = []
+    seen: set[int] = set()
+    for root in range(graph.num_nodes):
+        _finish(graph, root, seen, finished)
+    components: list[set[int]] = []
+    assigned: set[int] = set()
+    for root in reversed(finished):
+        if root in assigned:
+            continue
+        component, pending = {root}, [root]
+        assigned.add(root)
+        while pending:
+            for edge in graph.incoming[pending.pop()]:
+                if edge.first not in assigned:
+                    assigned.add(edge.first)
+                    component.add(edge.first)
+                    pending.append(edge.first)
+        if len(component) > 1:
+            components.append(component)
+    return components
+
+
+def _finish(graph: LoopGraph, root: int, seen: set[int], finished: list[int]) -> None:
+    """Depth-first search that appends nodes when all that follows from them is done."""
+    if root in seen:
+        return
+    seen.add(root)
+    stack = [(root, iter(graph.outgoing[root]))]
+    while stack:
+        node, edges = stack[-1]
+        following = next((edge.second for edge in edges if edge.second not in seen), None)
+        if following is None:
+            stack.pop()
+            finished.append(node)
+        else:
+            seen.add(following)
+            stack.append((following, iter(graph.outgoing[following])))
