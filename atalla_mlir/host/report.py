@@ -167,7 +167,12 @@ class Report:
         wrong = sum(not op.ok for op in self.ops)
         cosine = f"cosine {self.totals.cosine_f32:.6f} against float32 PyTorch"
         if self.ok:
-            return f"{self.model}: {len(kernels)} kernels within their error bounds, {cosine}"
+            what = (
+                "1 kernel within its error bound"
+                if len(kernels) == 1
+                else f"{len(kernels)} kernels within their bounds"
+            )
+            return f"{self.model}: {what}, {cosine}"
         return f"{self.model}: {wrong} of {len(self.ops)} operations are wrong, {cosine}\n{self._first_wrong_text()}"
 
     def _first_wrong_text(self) -> str:

@@ -10,10 +10,12 @@ from torch import nn
 
 from atalla_mlir import compiler, pipeline
 from atalla_mlir._mlir import i64_attr, ir, operations
+from atalla_mlir.compiler import compile_plan
 from atalla_mlir.frontend.lower import import_plan
-from atalla_mlir.frontend.partition import Plan
+from atalla_mlir.frontend.partition import Plan, plan_model
+from atalla_mlir.host.program import TorchProgram
 from atalla_mlir.host.report import Report
-from atalla_mlir.host.verify import verify
+from atalla_mlir.host.verify import verify, verify_program
 from atalla_mlir.passes.manager import run_pipeline
 
 Built = tuple[nn.Module, tuple[torch.Tensor, ...]]
@@ -149,3 +151,22 @@ def test_a_tail_lane_that_takes_part_in_a_sum_is_found(monkeypatch: pytest.Monke
     report = verified(monkeypatch, *_softmax(), keep_tail_lanes)
     assert not report.ok
     assert "first wrong: div [" in report.summary()
+
+
+def test_a_weight_that_lies_wrongly_in_memory_is_found() -> None:
+    model, inputs = _layer()
+    plan = plan_model(model, inputs)
+    program = TorchProgram(compile_plan(plan), engine="reference")
+    row = max(program.loadable.meta["constants"], key=lambda row: row["bytes"])
+    engine, column_bytes = program.device.engine, 64 * 2
+    first = engine.read_dram(row["address"], column_bytes)
+    second = engine.read_dram(row["address"] + column_bytes, column_bytes)
+    engine.write_dram(row["address"], second + first)
+    report = verify_program(program, plan, model, inputs)
+    assert not report.ok
+    assert report.first_wrong is not None
+    assert report.first_wrong.wrong is not None
+    assert report.first_wrong.wrong.startswith(f"it reads other values than were stored: {row['name']}[")
+    (stored,) = report.first_wrong.stores
+    assert stored.wrong is not None
+    assert stored.wrong.indices[1] in (0, 1)

@@ -104,4 +104,4 @@ def test_the_table_shows_kernels_and_host_operations() -> None:
         *("1,234", "24", "12", "0.50", "ok"),
     ]
     assert lines[2].split() == ["sin", "sin", "1x2", "host", "no", "lowering"]
-    assert lines[-1] == "layer: 1 kernels within their error bounds, cosine 0.999990 against float32 PyTorch"
+    assert lines[-1] == "layer: 1 kernel within its error bound, cosine 0.999990 against float32 PyTorch"
