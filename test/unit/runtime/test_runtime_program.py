@@ -123,7 +123,7 @@ def open_program(**options: Any) -> Program:
 def test_values_state_and_counters() -> None:
     program = open_program()
     x = np.linspace(-3, 3, 32, dtype=np.float32)
-    expected = (x.astype(ml_dtypes.bfloat16) * 2).astype(np.float32)
+    expected = x.astype(ml_dtypes.bfloat16).astype(np.float32) * 2
     for calls in (1, 2, 3):
         y, count = program.run_entry("main", [x])
         assert y.dtype == np.float32
