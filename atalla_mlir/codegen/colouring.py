@@ -1,17 +1,26 @@
 """Numbers for virtual registers of one file: none shared by what interferes, few banks by what is read together.
 
 Numbers are given in the order in which live ranges begin, first fit in the cheapest bank that has room, which for
-ranges without holes needs no more numbers than are live at once. Last sweeps move registers to cheaper banks.
+ranges without holes needs no more numbers than are live at once. Ranges that wrap around a loop have holes; when
+nothing fits, others make room and look for a new place, a bounded number of times. Last sweeps move registers to
+cheaper banks.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from heapq import heapify, heappop, heappush
 
 from atalla_mlir.codegen.banks import SWEEPS, BankGraph, prefer_banks
 from atalla_mlir.codegen.machine_ir import Register
 from atalla_mlir.target.registers import FILES, RegisterFile
+
+DISPLACEMENTS_PER_REGISTER = 4
+
+
+def _first_position(mask: int) -> int:
+    return (mask & -mask).bit_length()
 
 
 class Colouring:
@@ -27,6 +36,7 @@ class Colouring:
         self._residents: dict[int, list[Register]] = defaultdict(list)
         self._masks: Mapping[Register, int] = {}
         self._banks: dict[Register, int] = {}
+        self._displaced: Counter[Register] = Counter()
         self.numbers: dict[Register, int] = {}
 
     def reserve(self, number: int, mask: int) -> None:
@@ -40,10 +50,17 @@ class Colouring:
         self._masks = masks
         self._banks = prefer_banks(masks, self._graph, banks)
         spilled: list[Register] = []
-        for register in sorted(
-            masks, key=lambda register: ((masks[register] & -masks[register]).bit_length(), register.index)
-        ):
+        waiting = [(_first_position(mask), register.index, register) for register, mask in masks.items()]
+        heapify(waiting)
+        displacements = DISPLACEMENTS_PER_REGISTER * len(masks)
+        while waiting:
+            register = heappop(waiting)[-1]
             number = self._free_number(register)
+            if number is None and displacements:
+                displacements -= 1
+                number, victims = self._displace(register)
+                for victim in victims:
+                    heappush(waiting, (_first_position(masks[victim]), victim.index, victim))
             if number is None:
                 number = self._evict(register, spill_costs, spilled)
             if number is not None:
@@ -75,20 +92,39 @@ class Colouring:
         self._residents[number].remove(register)
         self._occupied[number] &= ~self._masks[register]
 
+    def _residents_in_the_way(self, number: int, mask: int) -> list[Register] | None:
+        """Registers at `number` that interfere with `mask`; None when something fixed does."""
+        victims = [resident for resident in self._residents[number] if self._masks[resident] & mask]
+        held = 0
+        for victim in victims:
+            held |= self._masks[victim]
+        return None if self._occupied[number] & mask & ~held else victims
+
+    def _displace(self, register: Register) -> tuple[int | None, list[Register]]:
+        """A number for `register`, and those that must look for another one: few, short, and not too often."""
+        mask = self._masks[register]
+        best_cost, best_number, best_victims = None, None, list[Register]()
+        for number in (number for bank in self._by_bank for number in bank):
+            victims = self._residents_in_the_way(number, mask)
+            if victims is None:
+                continue
+            cost = sum(self._masks[victim].bit_count() * (1 + self._displaced[victim]) for victim in victims)
+            if best_cost is None or cost < best_cost:
+                best_cost, best_number, best_victims = cost, number, victims
+        for victim in best_victims:
+            self._remove(victim)
+            self._displaced[victim] += 1
+        return best_number, best_victims
+
     def _evict(self, register: Register, costs: Mapping[Register, float], spilled: list[Register]) -> int | None:
         """Makes room for `register` by spilling what costs least: it, or all that stand in its way at one number."""
         mask = self._masks[register]
         best_cost, best_number, best_victims = costs[register], None, [register]
         for number in (number for bank in self._by_bank for number in bank):
-            victims = [resident for resident in self._residents[number] if self._masks[resident] & mask]
-            held = 0
-            for victim in victims:
-                held |= self._masks[victim]
-            if self._occupied[number] & mask & ~held:
-                continue
-            cost = sum(costs[victim] for victim in victims)
-            if cost < best_cost:
-                best_cost, best_number, best_victims = cost, number, victims
+            victims = self._residents_in_the_way(number, mask)
+            if victims is not None and sum(costs[victim] for victim in victims) < best_cost:
+                best_cost = sum(costs[victim] for victim in victims)
+                best_number, best_victims = number, victims
         spilled.extend(best_victims)
         if best_number is not None:
             for victim in best_victims:
@@ -96,15 +132,55 @@ class Colouring:
         return best_number
 
     def _improve(self) -> bool:
-        """One sweep of moves to cheaper banks; whether any was possible."""
+        """One sweep of moves to cheaper banks and of exchanges that are cheaper in sum; whether any was possible."""
         improved = False
-        for register, number in list(self.numbers.items()):
+        for register in list(self.numbers):
             costs = self._graph.costs(register, self._banks)
-            if costs[number % self._num_banks] == min(costs):
+            bank = self.numbers[register] % self._num_banks
+            if costs[bank] == min(costs):
                 continue
-            self._remove(register)
-            cheaper = self._free_number(register)
-            assert cheaper is not None  # its own number is free again
-            improved = improved or costs[cheaper % self._num_banks] < costs[number % self._num_banks]
-            self._settle(register, cheaper)
+            improved = self._move(register, costs) or self._exchange(register, costs) or improved
         return improved
+
+    def _move(self, register: Register, costs: Sequence[int]) -> bool:
+        """Moves to a free number of a cheaper bank."""
+        number = self.numbers[register]
+        self._remove(register)
+        cheaper = self._free_number(register)
+        assert cheaper is not None  # its own number is free again
+        gains = costs[cheaper % self._num_banks] < costs[number % self._num_banks]
+        self._settle(register, cheaper if gains else number)
+        return gains
+
+    def _exchange(self, register: Register, costs: Sequence[int]) -> bool:
+        """Trades places with the registers at a number of a cheaper bank."""
+        own = self.numbers[register]
+        own_bank = own % self._num_banks
+        mask = self._masks[register]
+        for bank in sorted(range(self._num_banks), key=costs.__getitem__):
+            gain = costs[own_bank] - costs[bank]
+            if gain <= 0:
+                return False
+            for number in self._by_bank[bank]:
+                others = self._residents_in_the_way(number, mask)
+                if others and self._can_go(others, own, mask) and self._loss(others, bank, own_bank) < gain:
+                    for moving in (register, *others):
+                        self._remove(moving)
+                    self._settle(register, number)
+                    for other in others:
+                        self._settle(other, own)
+                    return True
+        return False
+
+    def _can_go(self, registers: Sequence[Register], number: int, leaving: int) -> bool:
+        """Whether all of `registers` fit at `number` once the range `leaving` has left it."""
+        occupied = self._occupied[number] & ~leaving
+        return not any(self._masks[register] & occupied for register in registers)
+
+    def _loss(self, registers: Sequence[Register], bank: int, target: int) -> int:
+        """What moving `registers` from one bank to another adds in conflicts."""
+        loss = 0
+        for register in registers:
+            costs = self._graph.costs(register, self._banks)
+            loss += costs[target] - costs[bank]
+        return loss

@@ -18,6 +18,7 @@ from atalla_mlir.codegen.machine_ir import Function, Register, physical
 from atalla_mlir.codegen.pipelining import LoopReport
 from atalla_mlir.codegen.schedule import ScheduledFunction, schedule
 from atalla_mlir.dialects.ax01_builder import Builder
+from atalla_mlir.errors import LimitError
 from atalla_mlir.passes.base import Pass
 from atalla_mlir.passes.machine_functions import FunctionReader
 from atalla_mlir.target.machine import Machine, machine
@@ -56,14 +57,15 @@ class EmitPacketsPass(Pass):
 def _emit(function: Function, target: Machine, *, pipeline: bool) -> tuple[ScheduledFunction, AllocatedFunction]:
     """Schedule and registers; loops stay as they are when overlapping them would spill."""
     scheduled = schedule(function, target, pipeline=pipeline)
-    allocated = allocate(scheduled, target)
-    if scheduled.loops and allocated.statistics.spills.num_registers:
+    if not scheduled.loops:
+        return scheduled, allocate(scheduled, target)
+    try:
+        allocated = allocate(scheduled, target)
+    except LimitError:
+        return _emit(function, target, pipeline=False)
+    if allocated.statistics.spills.num_registers:
         return _emit(function, target, pipeline=False)
     return scheduled, allocated
-
-
-def _has_packets(op: ir.Operation) -> bool:
-    return any(inner.operation.name == "ax01.packet" for inner in op.regions[0].blocks[0].operations)
 
 
 def _report(op: ir.Operation, scheduled: ScheduledFunction, allocated: AllocatedFunction) -> None:

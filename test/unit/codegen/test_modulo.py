@@ -162,14 +162,14 @@ def accumulation(rows: int, depth: int) -> Function:
     return Function("f", [Block("entry", entry), Block("tile", body, 1), Block("leave", [*leave, Inst(HALT, ())])])
 
 
-@pytest.mark.parametrize(("rows", "interval"), [(32, 96), (64, 128)])
+@pytest.mark.parametrize(("rows", "interval"), [(32, 96), (64, 128), (128, 256)])
 def test_a_matrix_product_reaches_the_machines_bound(rows: int, interval: int):
     function = accumulation(rows, 20)
     code = schedule(function, AX01)
     (report,) = code.loops
     assert max(report.resource_bounds.values()) <= interval
     assert report.interval <= interval * 1.03
-    assert report.max_live[RegisterFile.VECTOR] < 230
+    assert report.max_live[RegisterFile.VECTOR] < 240
     allocated = allocate(code, AX01)
     assert allocated.statistics.spills.num_registers == 0
     assert run_packets(allocated.items).observable() == run_function(function).observable()
