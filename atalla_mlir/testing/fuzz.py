@@ -18,7 +18,7 @@ from atalla_mlir.errors import AtallaError
 from atalla_mlir.host.verify import verify
 from atalla_mlir.testing.random_models import EDGES, FAMILIES, sample
 
-WIDE = (*EDGES, 128, 257, 300)
+WIDE = (*EDGES, 128, 257, 300, 1000)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
