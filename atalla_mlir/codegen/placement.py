@@ -164,16 +164,15 @@ def _child_towards(region: LoopRegion, access: TileAccess) -> LoopRegion | None:
 
 
 def _can_move_inwards(place: Placement) -> bool:
-    return all(_child_towards(place.region, access) is not None for access in place.accesses)
+    return any(_child_towards(place.region, access) is not None for access in place.accesses)
 
 
 def _inwards(place: Placement) -> list[Placement]:
-    children: dict[LoopRegion, list[TileAccess]] = {}
+    """Placements one loop further in; accesses outside any inner loop get a tile of their own where they are."""
+    regions: dict[LoopRegion, list[TileAccess]] = {}
     for access in place.accesses:
-        child = _child_towards(place.region, access)
-        assert child is not None
-        children.setdefault(child, []).append(access)
-    return [new for child, accesses in children.items() for new in _at(place.group, child, accesses)]
+        regions.setdefault(_child_towards(place.region, access) or place.region, []).append(access)
+    return [new for region, accesses in regions.items() for new in _at(place.group, region, accesses)]
 
 
 def _assign(

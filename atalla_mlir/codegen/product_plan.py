@@ -7,6 +7,7 @@ reduced loop.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,6 +41,25 @@ class ProductPlan:
     def slices(self) -> int:
         """32-deep slices along the depth lanes."""
         return 1 if self.depth_lane is None else -(-self.depth_lane.extent // LANES)
+
+    @property
+    def slices_in_sequence(self) -> int:
+        """Slices that are added one after the other; the sums of such blocks are then added likewise."""
+        return slice_block(self.slices, full=0 if self.depth_lane is None else self.depth_lane.extent // LANES)
+
+
+def slice_block(slices: int, full: int) -> int:
+    """Slices per block: all up to 32 of them, beyond that about the square root of their number.
+
+    A divisor of the number of full slices close to the root is preferred: no block is then left over.
+    """
+    if slices <= MAX_SEQUENTIAL_SLICES:
+        return max(1, slices)
+    root = math.isqrt(slices - 1) + 1
+    divisors = [
+        size for size in range(2, MAX_SEQUENTIAL_SLICES + 1) if full % size == 0 and root <= 2 * size <= 4 * root
+    ]
+    return min(divisors, key=lambda size: abs(size - root), default=root)
 
 
 def choose_product_plan(product: Stage, stored: Sequence[Access]) -> ProductPlan:

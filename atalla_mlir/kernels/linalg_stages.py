@@ -235,7 +235,7 @@ class _Reader:
         value = scalar_constant(body.operations[len(body.operations) - 1].operands[0])
         if value is None:
             raise UnsupportedError("padding with a value that is not a constant")
-        source = self.out.values[op.operands[0]]
+        source, low = _cropped(self.out.values[op.operands[0]], low, tensor_shape(op.results[0]))
         result = self.new_buffer(op.results[0], f"pad{len(self.out.stages)}")
         for part, start in _frame(result.shape, low, source.shape):
             offset = sum(at * stride for at, stride in zip(start, result.strides, strict=True))
@@ -516,6 +516,17 @@ def _kept_dims(sizes: Sequence[int], shape: Sequence[int], strides: Sequence[int
         elif size != 1:
             raise UnsupportedError(f"a slice of {list(sizes)} that becomes {list(shape)}")
     return kept
+
+
+def _cropped(source: View | Splat, low: Sequence[int], shape: Sequence[int]) -> tuple[View | Splat, list[int]]:
+    """The part of `source` that padding keeps, and where it starts: negative amounts cut off instead of adding."""
+    starts = [max(0, -amount) for amount in low]
+    ends = [min(extent, size - amount) for extent, size, amount in zip(source.shape, shape, low, strict=True)]
+    extents = tuple(max(0, end - start) for start, end in zip(starts, ends, strict=True))
+    if isinstance(source, Splat):
+        return Splat(source.value, extents), [max(0, amount) for amount in low]
+    offset = source.offset + sum(start * stride for start, stride in zip(starts, source.strides, strict=True))
+    return View(source.buffer, extents, source.strides, offset), [max(0, amount) for amount in low]
 
 
 def _frame(

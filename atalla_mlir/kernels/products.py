@@ -7,14 +7,13 @@ residual) runs on the accumulators.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.product_plan import LANES, MAX_SEQUENTIAL_SLICES, ProductPlan
-from atalla_mlir.codegen.row_plan import RowPlan
+from atalla_mlir.codegen.row_plan import RowPlan, SumOrder
 from atalla_mlir.kernels.builder import Builder, Index
 from atalla_mlir.kernels.expression import Evaluated
 from atalla_mlir.kernels.rows import Place, RowBody, RowKernel, lane_segments
@@ -38,6 +37,14 @@ class ProductKernel:
         outer = (*self.plan.batch, *self.plan.rows, *self.plan.cols)
         row_plan = RowPlan(self.plan.lane, outer, 1, 1)
         self.rows_kernel = RowKernel(self.builder, self.epilogue, row_plan, self.buffers, self.block)
+
+    def sum_order(self) -> SumOrder:
+        """How the product adds: slices of 32 terms in blocks; unknown in detail when the depth is several loops."""
+        if not self.plan.depth:
+            return SumOrder("slices", self.plan.slices_in_sequence)
+        outer = sum(loop.extent for loop in self.plan.depth)
+        blocks = -(-self.plan.slices // self.plan.slices_in_sequence)
+        return SumOrder("any", 1, outer + self.plan.slices_in_sequence + blocks + 2)
 
     def emit(self) -> None:
         self._batch(list(self.plan.batch), Place({}, 1))
@@ -147,7 +154,7 @@ class ProductKernel:
 
     def _two_levels(self, num_rows: int, full: int, at: Term, last: Callable[[], Rows] | None) -> Rows:
         """Blocks of about the square root of the number of slices; the block sums are added in sequence."""
-        block = math.isqrt(self.plan.slices - 1) + 1
+        block = self.plan.slices_in_sequence
         blocks, rest = divmod(full, block)
         zeros = [self.builder.splat(0.0)] * num_rows
 

@@ -12,7 +12,7 @@ from atalla_mlir.kernels.entries import CONSTANTS, ENTRIES, LAUNCHES, EntryLower
 from atalla_mlir.kernels.instructions import KernelLowering
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.passes.convert_linalg_to_atalla import SUMS
-from atalla_mlir.passes.plan_memory import ADDRESS, ADDRESSES, CONSTANT_KINDS, buffer_of
+from atalla_mlir.passes.plan_memory import ADDRESS, ADDRESSES, CONSTANT_KINDS, VIEWS, buffer_of
 from atalla_mlir.target.machine import machine
 
 
@@ -86,7 +86,7 @@ def _lower_entry(function: ir.Operation, tables: _Tables) -> None:
         if ADDRESSES not in op.attributes:
             raise PassFailure(op, "its results have no addresses; run atalla-plan-memory first")
         addresses.update(zip(op.results, ir.DenseI64ArrayAttr(op.attributes[ADDRESSES]), strict=True))
-    for op in operations(function, "tensor.expand_shape", "tensor.collapse_shape", "tensor.cast"):
+    for op in operations(function, *VIEWS):
         addresses[op.results[0]] = addresses[buffer_of(op.results[0])]
     lowering = EntryLowering(function, Builder(function.location, ir.InsertionPoint(function)), addresses, tables.sums)
     lowering.lower()

@@ -101,8 +101,9 @@ def _emit(group: Group, values: dict[Buffer, ir.Value], block: ir.Block, end: ir
     with ir.InsertionPoint(end):
         if stages[0].kind is StageKind.PRODUCT:
             plan = choose_product_plan(stages[0], stored)
-            ProductKernel(builder, stages[0], stages[1:], plan, values, block).emit()
-            return {}
+            product = ProductKernel(builder, stages[0], stages[1:], plan, values, block)
+            product.emit()
+            return {stages[0]: product.sum_order()}
         kernel = RowKernel(builder, stages, choose_row_plan(stages, stored), values, block)
         kernel.emit()
     return {stage: order for stage, order in zip(stages, kernel.sum_orders(), strict=True) if order is not None}

@@ -13,7 +13,8 @@ from atalla_mlir.passes.base import Pass, PassFailure
 FIRST_ADDRESS = 0x1000
 ADDRESS, ADDRESSES, DRAM_BYTES = "atalla.address", "atalla.addresses", "atalla.dram_bytes"
 CONSTANT_KINDS = ("parameter", "constant")
-_RESHAPES = ("tensor.expand_shape", "tensor.collapse_shape", "tensor.cast")
+VIEWS = ("tensor.expand_shape", "tensor.collapse_shape", "tensor.cast", "linalg.generic")
+"""What may stand between kernels: operations that show the bytes of their first operand in another shape."""
 ELEMENT_BYTES = 2
 
 
@@ -91,7 +92,7 @@ def _place_values(function: ir.Operation, base: int, *, reuse: bool) -> int:
         if op.name == "func.call":
             for result in op.results:
                 first[result] = last[result] = step
-        elif op.name not in (*_RESHAPES, "func.return", "tensor.empty", "arith.constant"):
+        elif op.name not in (*VIEWS, "func.return", "tensor.empty", "arith.constant"):
             raise PassFailure(op, f"operation {op.name} between kernels has no place in memory")
     values = list(first)
     buffers = [
@@ -108,6 +109,6 @@ def _place_values(function: ir.Operation, base: int, *, reuse: bool) -> int:
 
 def buffer_of(value: ir.Value) -> ir.Value:
     """The argument or kernel result whose bytes `value` shows: reshapes between kernels do not move data."""
-    while isinstance(value, ir.OpResult) and value.owner.operation.name in _RESHAPES:
+    while isinstance(value, ir.OpResult) and value.owner.operation.name in VIEWS:
         value = value.owner.operation.operands[0]
     return value
