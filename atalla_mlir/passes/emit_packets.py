@@ -68,6 +68,10 @@ def _emit(function: Function, target: Machine, *, pipeline: bool) -> tuple[Sched
     return scheduled, allocated
 
 
+def _has_packets(op: ir.Operation) -> bool:
+    return any(inner.operation.name in ("ax01.packet", "ax01.label") for inner in op.regions[0].blocks[0].operations)
+
+
 def _report(op: ir.Operation, scheduled: ScheduledFunction, allocated: AllocatedFunction) -> None:
     statistics, histogram = allocated.statistics, slot_histogram(allocated.items)
     numbers = {
