@@ -47,6 +47,7 @@ class _Classes:
 
     def __init__(self, function: Function) -> None:
         packets = [[(inst,) for inst in block.insts] for block in function.blocks]
+        self._spill_base = function.spill_area.base if function.spill_area is not None else None
         self._masks = live_ranges(packets, function.successors()).masks
         for position, inst in enumerate(function.instructions()):
             for file, number in inst.clobbers:
@@ -64,6 +65,8 @@ class _Classes:
         if merged.pinned is not None:
             kept, merged = merged, kept
         if kept is merged or merged.pinned is not None or kept.is_hard_wired or kept in _CONSTANT:
+            return
+        if self._spill_base in (kept, merged):
             return
         kept_mask, merged_mask = self._masks.get(kept, 0), self._masks.get(merged, 0)
         if kept_mask & merged_mask:

@@ -9,7 +9,7 @@ import pytest
 from atalla_mlir.codegen.allocate import ALLOCATABLE, AllocatedFunction, allocate
 from atalla_mlir.codegen.coalesce import coalesce
 from atalla_mlir.codegen.layout import Label, Slot, resolve_labels
-from atalla_mlir.codegen.machine_ir import M0, M1, V0, X0, Block, Function, Inst, Register, physical
+from atalla_mlir.codegen.machine_ir import M0, M1, V0, X0, Block, Function, Inst, Register, SpillArea, physical
 from atalla_mlir.codegen.schedule import schedule
 from atalla_mlir.errors import LimitError
 from atalla_mlir.target.encoding import BRANCH_OFFSET, PACKET_BYTES
@@ -158,6 +158,16 @@ def test_a_copy_whose_source_is_needed_later_stays():
         Inst(HALT, ()),
     ]
     assert coalesce(Function("f", [Block("e", insts)])) == 0
+
+
+def test_the_base_of_the_spill_area_keeps_its_own_register():
+    address, base = (Register(RegisterFile.SCALAR, index) for index in range(2))
+    blocks = [
+        Block("entry", [inst("lui.s", address, 5), inst("addi.s", base, address, 0)]),
+        Block("end", [Inst(HALT, ())]),
+    ]
+    function = Function("f", blocks, SpillArea(0, base, 4))
+    assert coalesce(function) == 0
 
 
 @pytest.mark.parametrize("length", [90, 102, 103, 150])
