@@ -210,11 +210,10 @@ scan_found:
     { slli.s x10, x10, 1 }
     { srli.s x10, x10, 24 }
     { subi.s x10, x10, 127 }
-    { add.s x29, x29, x10 }
-    { ble.s x29, x15, scan_return, 0 }
+    { add.s x29, x29, x10 }                             # at most x15: pages from there on are never in use
+    { jalr x0, x17, 0 }
 scan_end:
     { addi.s x29, x15, 0 }
-scan_return:
     { jalr x0, x17, 0 }
 
 # spad_mark(x12 pad) -> x10 cookie, or -1 with no snapshot left or no such pad.

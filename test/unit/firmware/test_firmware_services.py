@@ -161,6 +161,42 @@ def test_free_refuses_what_is_not_in_use(services: Services) -> None:
     assert services.call("spad_alloc", 0, 2, 0) == base + 2048
 
 
+def test_a_run_below_the_pad_is_refused_when_it_ends_where_the_pages_in_use_end(services: Services) -> None:
+    assert services.call("spad_free", 0, -2048, 1) == MINUS_ONE
+    assert services.call("spad_avail", 0) == 256
+    assert services.call("spad_alloc", 0, 1, 0) == 0
+
+
+@pytest.mark.parametrize("cookie", [257 * 2048, 64, 2048 + 128, 1 << 31])
+def test_cookies_that_no_mark_gives_are_refused(services: Services, cookie: int) -> None:
+    services.call("spad_alloc", 0, 7, 0)
+    assert services.call("spad_release", 0, cookie) == MINUS_ONE
+    assert services.call("spad_avail", 0) == 249
+
+
+def test_a_release_does_not_take_back_what_was_freed_since_the_mark(services: Services) -> None:
+    first = services.call("spad_alloc", 0, 4, 0)
+    second = services.call("spad_alloc", 0, 6, 0)
+    cookie = services.call("spad_mark", 0)
+    assert services.call("spad_free", 0, second, 6) == 0
+    assert services.call("spad_release", 0, cookie) == 0
+    assert services.call("spad_avail", 0) == 252
+    assert services.call("spad_free", 0, second, 6) == MINUS_ONE
+    assert services.call("spad_free", 0, first, 4) == 0
+
+
+def test_releasing_an_older_mark_gives_back_the_snapshots_behind_it(services: Services) -> None:
+    cookie = services.call("spad_mark", 0)
+    services.call("spad_alloc", 0, 1, abi.ALLOCATE_HIGH)
+    for _ in range(abi.SNAPSHOTS_PER_PAD):
+        services.call("spad_mark", 0)
+    services.call("spad_free", 0, 255 * 2048, 1)
+    assert services.call("spad_release", 0, cookie) == 0
+    services.call("spad_alloc", 0, 1, abi.ALLOCATE_HIGH)
+    cookies = {services.call("spad_mark", 0) for _ in range(abi.SNAPSHOTS_PER_PAD)}
+    assert len({*cookies, MINUS_ONE}) == abi.SNAPSHOTS_PER_PAD + 1
+
+
 def test_random_sequences_agree_with_the_model(services: Services) -> None:
     random_numbers = random.Random(7)
     pads = [Pad() for _ in range(4)]
@@ -193,10 +229,13 @@ def test_marks_and_releases_agree_with_the_model(services: Services) -> None:
         if action < 0.5:
             count, flags = random_numbers.choice((1, 5, 32, 50)), random_numbers.choice((0, 0, 0, 1))
             assert services.call("spad_alloc", 1, count, flags) == pad.alloc(count, flags)
-        elif action < 0.75 and len(marks) < abi.SNAPSHOTS_PER_PAD:
+        elif action < 0.7 and len(marks) < abi.SNAPSHOTS_PER_PAD:
             cookie = services.call("spad_mark", 1)
             assert cookie != MINUS_ONE
             marks.append((cookie, set(pad.used)))
+        elif action < 0.85 and pad.used:
+            page = random_numbers.choice(sorted(pad.used))
+            assert services.call("spad_free", 1, page * 2048, 1) == pad.free(page * 2048, 1)
         elif marks:
             at = random_numbers.randrange(len(marks))
             cookie, used = marks[at]
