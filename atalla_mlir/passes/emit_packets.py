@@ -69,7 +69,8 @@ def _emit(function: Function, target: Machine, *, pipeline: bool) -> tuple[Sched
 
 
 def _has_packets(op: ir.Operation) -> bool:
-    return any(inner.operation.name in ("ax01.packet", "ax01.label") for inner in op.regions[0].blocks[0].operations)
+    """Labels alone do not tell: functions in SSA form may have them too."""
+    return any(inner.operation.name == "ax01.packet" for inner in op.regions[0].blocks[0].operations)
 
 
 def _report(op: ir.Operation, scheduled: ScheduledFunction, allocated: AllocatedFunction) -> None:
