@@ -252,3 +252,16 @@ def test_packets_are_left_alone(module: ir.Module):
         b.halt_s()
     EmitPacketsPass().run(function)
     assert "atalla.code" not in function.attributes
+
+
+def test_labels_of_unscheduled_code_are_targets(module: ir.Module):
+    b = Builder()
+    with b.function("f") as function:
+        x0 = b.get_register(X, 0)
+        b.beq_s(b.addi_s(x0, 1), x0, "elsewhere", 0)
+        b.vreg_st(b.get_register(V, 0), x0, x0, 31, 0)
+        b.halt_s()
+        b.label("elsewhere")
+        b.vreg_st(b.get_register(V, 0), x0, x0, 31, 1)
+        b.halt_s()
+    assert list(run_packets(emitted(module, function)).rows) == [(0, 0)]
