@@ -1,4 +1,4 @@
-"""The `.in` image files of the existing emulator (machine reference 7.1): a text of packets, then a text of data words."""
+"""The `.in` image files of the existing emulator (machine reference 7.1): text of packets, then text of data words."""
 
 from __future__ import annotations
 

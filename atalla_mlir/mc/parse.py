@@ -367,8 +367,8 @@ def _split_operands(text: str) -> tuple[str, list[str]]:
 _ALIASES = {
     name: f"{name}.s"
     for name in (  # noqa: SIM905
-        "add sub mul div mod or and xor sll srl sra slt sltu addi subi muli divi modi ori andi xori slli srli srai slti "
-        "sltui beq bne blt bge bgt ble lw sw lhw shw li lui nop halt bfts stbf"
+        "add sub mul div mod or and xor sll srl sra slt sltu addi subi muli divi modi ori andi xori slli srli srai "
+        "slti sltui beq bne blt bge bgt ble lw sw lhw shw li lui nop halt bfts stbf"
     ).split()
 } | {"jalr.s": "jalr", "jal.s": "jal"}
 

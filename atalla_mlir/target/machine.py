@@ -146,8 +146,8 @@ class Machine:
                 raise BadInputError(f"machine {self.name}: {name} must be at most {limit}, got {getattr(self, name)}")
         if self.dcache_bytes < self.dcache_line_bytes * self.dcache_ways:
             raise BadInputError(
-                f"machine {self.name}: dcache_bytes must hold {self.dcache_ways} lines of {self.dcache_line_bytes} bytes, "
-                f"got {self.dcache_bytes}"
+                f"machine {self.name}: dcache_bytes must hold {self.dcache_ways} lines of "
+                f"{self.dcache_line_bytes} bytes, got {self.dcache_bytes}"
             )
         if not self.dram_bursts_per_cycle > 0:
             raise BadInputError(

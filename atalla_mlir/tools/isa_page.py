@@ -14,10 +14,10 @@ _HEAD = f"""\
 
 <!-- made by atalla_mlir/tools/isa_page.py from atalla_mlir/target/isa.py; `make docs` writes it again -->
 
-{len(isa.INSTRUCTIONS)} instructions of {INSTRUCTION_BITS} bits, {SLOTS} to a packet of {PACKET_BYTES} bytes. Operands are in
-assembly order with the bits of the word that hold them; `r` is read, `w` written, `rw` both, `p` takes a read port
-without being used, `-` is encoded but has no effect. D is the least distance in cycles from issue to the issue of a
-consumer, II the cycles until the unit takes the next instruction, both for parameter set `{AX01.name}` without
+{len(isa.INSTRUCTIONS)} instructions of {INSTRUCTION_BITS} bits, {SLOTS} to a packet of {PACKET_BYTES} bytes. Operands
+are in assembly order with the bits of the word that hold them; `r` is read, `w` written, `rw` both, `p` takes a read
+port without being used, `-` is encoded but has no effect. D is the least distance in cycles from issue to the issue of
+a consumer, II the cycles until the unit takes the next instruction, both for parameter set `{AX01.name}` without
 contention. Ports are the scalar, vector and mask reads that count against the packet.
 """
 

@@ -43,10 +43,10 @@ def test_the_form_of_a_file() -> None:
 MESSAGES = {
     "0 0 0 0": "<string>:1: error: expected 'address: value', got '0 0 0 0'",
     "0000000C: 0": "<string>:1: error: packet address 0xC is not a multiple of 20",
-    "00000018: 0": "<string>:1: error: packet address 0x18 is not a multiple of 20; addresses in steps of 24 belong to the "
-    "48-bit instruction set",
-    "0: 000000000000 000000000000 000000000000 000000000000": "<string>:1: error: groups of 12 digits belong to the 48-bit "
-    "instruction set, 10 are expected",
+    "00000018: 0": "<string>:1: error: packet address 0x18 is not a multiple of 20; addresses in steps of 24 belong to "
+    "the 48-bit instruction set",
+    "0: 000000000000 000000000000 000000000000 000000000000": "<string>:1: error: groups of 12 digits belong to the "
+    "48-bit instruction set, 10 are expected",
     "0: xyz": "<string>:1: error: expected a hexadecimal packet, got 'xyz'",
     ".data\n0: 123456789": "<string>:2: error: data word 123456789 has more than 32 bits",
 }
