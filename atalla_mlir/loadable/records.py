@@ -202,9 +202,8 @@ class _IoReader:
 
     def _tensor(self, index: int, entry: str) -> TensorSpec:
         what = f"tensor {index} of entry '{entry}'"
-        name_at, name_bytes, dtype, model_dtype, address, rank, *sizes = _IO_TENSOR.unpack_from(
-            self._tensors, index * _IO_TENSOR.size
-        )
+        record: tuple[int, ...] = _IO_TENSOR.unpack_from(self._tensors, index * _IO_TENSOR.size)
+        name_at, name_bytes, dtype, model_dtype, address, rank, *sizes = record
         if dtype >= len(_DTYPES) or model_dtype >= len(_DTYPES):
             raise _invalid(f"{what} has the unknown element type code {max(dtype, model_dtype)}")
         if rank > MAX_RANK:
