@@ -45,9 +45,9 @@ def _fail(where: str, expected: str, value: object) -> LoadableError:
     return LoadableError(f"metadata {where}: expected {expected}, got {text if len(text) <= 60 else text[:57] + '...'}")
 
 
-def _object(value: object, where: str) -> Mapping[str, Any]:
+def _object(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise _fail(where, "an object", cast("object", value))
+        raise _fail(where, "an object", value)
     return cast("Mapping[str, Any]", value)
 
 
