@@ -248,8 +248,8 @@ def placement_order(graph: LoopGraph, heights: Sequence[int]) -> list[int]:
 
     for circle in sorted(_circles(graph), key=lambda nodes: (-len(nodes), min(nodes))):
         append(sorted(circle, key=lambda node: (-heights[node], node)))
-        append(sorted(_reachable(graph, circle, backwards=True), key=lambda node: (heights[node], -node)))
         append(sorted(_reachable(graph, circle, backwards=False), key=lambda node: (-heights[node], node)))
+        append(sorted(_reachable(graph, circle, backwards=True), key=lambda node: (heights[node], -node)))
     append(sorted(range(graph.num_nodes), key=lambda node: (-heights[node], node)))
     return order
 

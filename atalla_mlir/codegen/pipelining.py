@@ -69,6 +69,24 @@ class CountedLoop:
 
 
 @dataclass(frozen=True)
+class LoopContext:
+    """Where a loop stands. `cycles` and `packets` are those of one iteration as it is; `surrounding_packets` the other
+    code of the loop around it, None when there is none; `live_through` values that the body does not write."""
+
+    cycles: int
+    packets: int
+    surrounding_packets: int | None
+    live_through: Mapping[RegisterFile, int]
+
+    def fetch_cycles(self, num_packets: int, machine: Machine) -> int:
+        """Time to fetch a loop of `num_packets` and what the instruction cache loses to it, each time it is entered."""
+        if self.surrounding_packets is None:
+            return COLD_PACKET_CYCLES * num_packets
+        total = num_packets + self.surrounding_packets
+        return COLD_PACKET_CYCLES * total if total * PACKET_BYTES > machine.icache_bytes else 0
+
+
+@dataclass(frozen=True)
 class PipelinedLoop:
     """The blocks that replace a loop, the banks of the registers that they add, and the report."""
 
@@ -109,23 +127,26 @@ def constant_values(function: Function) -> dict[Register, int]:
 
 
 def pipeline_loops(
-    function: Function, machine: Machine, banks: dict[Register, int], cycles: Mapping[str, int]
+    function: Function, machine: Machine, banks: dict[Register, int], costs: Sequence[tuple[int, int]]
 ) -> tuple[Function, tuple[LoopReport, ...]]:
     """The function with loops pipelined where that pays, and their reports; adds the banks of new registers to `banks`.
 
-    `cycles` is the time of one iteration of each block as it stands.
+    `costs` are cycles and packets of each block as it stands.
     """
     constants = constant_values(function)
     liveness = block_liveness([[(inst,) for inst in block.insts] for block in function.blocks], function.successors())
     next_index = max((register.index for register in function.registers()), default=0) + 1
+    packets = [num_packets for _, num_packets in costs]
     blocks: list[Block] = []
     reports: list[LoopReport] = []
-    for block, sets in zip(function.blocks, liveness, strict=True):
+    for index, block in enumerate(function.blocks):
         loop = find_counted_loop(block, constants)
         pipelined = None
         if loop is not None:
-            through = _count_live_through(loop, sets)
-            pipelined = pipeline_loop(loop, machine, banks, next_index, cycles[block.label], through)
+            surrounding = _surrounding_packets(function.blocks, packets, index)
+            through = _count_live_through(loop, liveness[index])
+            context = LoopContext(*costs[index], surrounding, through)
+            pipelined = pipeline_loop(loop, machine, banks, next_index, context)
         if pipelined is None:
             blocks.append(block)
             continue
@@ -133,7 +154,21 @@ def pipeline_loops(
         banks.update(pipelined.banks)
         reports.append(pipelined.report)
         next_index = pipelined.next_index
+        packets[index] = sum(len(part.packets or part.insts) for part in pipelined.blocks)
     return replace(function, blocks=blocks), tuple(reports)
+
+
+def _surrounding_packets(blocks: Sequence[Block], packets: Sequence[int], index: int) -> int | None:
+    """Packets of the other blocks of the loop around block `index`; None when it stands in no other loop."""
+    depth = blocks[index].loop_depth
+    if depth <= 1:
+        return None
+    first, last = index, index
+    while first > 0 and blocks[first - 1].loop_depth >= depth - 1:
+        first -= 1
+    while last + 1 < len(blocks) and blocks[last + 1].loop_depth >= depth - 1:
+        last += 1
+    return sum(packets[first : last + 1]) - packets[index]
 
 
 def _count_live_through(loop: CountedLoop, liveness: BlockLiveness) -> dict[RegisterFile, int]:
@@ -144,28 +179,21 @@ def _count_live_through(loop: CountedLoop, liveness: BlockLiveness) -> dict[Regi
 
 
 def pipeline_loop(
-    loop: CountedLoop,
-    machine: Machine,
-    banks: Mapping[Register, int],
-    first_index: int,
-    sequential_cycles: int,
-    num_live_through: Mapping[RegisterFile, int],
+    loop: CountedLoop, machine: Machine, banks: Mapping[Register, int], first_index: int, context: LoopContext
 ) -> PipelinedLoop | None:
     """The loop as a software pipeline, or None when that is not possible or not faster.
 
-    `sequential_cycles` is the time of one iteration as it stands; new registers are numbered from `first_index`.
+    New registers are numbered from `first_index`.
     """
     graph = build_loop_graph(loop.body, machine)
-    schedule = modulo_schedule(graph, machine, banks, sequential_cycles - 1)
+    schedule = modulo_schedule(graph, machine, banks, context.cycles - 1)
     while schedule is not None:
         expansion = _Expansion(loop, schedule, banks, first_index)
-        fits = all(
-            expansion.max_live()[file] + num_live_through[file] <= limit for file, limit in REGISTER_LIMITS.items()
-        )
-        if fits and expansion.num_packets * PACKET_BYTES <= machine.icache_bytes:
-            return expansion.build() if expansion.is_faster(sequential_cycles) else None
+        live = expansion.max_live()
+        if all(live[file] + context.live_through[file] <= limit for file, limit in REGISTER_LIMITS.items()):
+            return expansion.build() if expansion.is_faster(context, machine) else None
         growth = max(1, schedule.interval // 16)
-        limit = min(sequential_cycles - 1, int(schedule.bound * MAX_INTERVAL_GROWTH))
+        limit = min(context.cycles - 1, int(schedule.bound * MAX_INTERVAL_GROWTH))
         schedule = modulo_schedule(graph, machine, banks, limit, schedule.interval + growth)
     return None
 
@@ -258,17 +286,19 @@ class _Expansion:
         """Iterations that run before the pipeline."""
         return (self._loop.trip_count - self._schedule.num_stages + 1) % self.unroll
 
-    def is_faster(self, sequential_cycles: int) -> bool:
+    def is_faster(self, context: LoopContext, machine: Machine) -> bool:
+        """Whether the pipeline saves cycles, the time to fetch its code included."""
         if self._kernel_trips < 1:
             return False
         stages, interval = self._schedule.num_stages, self._schedule.interval
         iterations = self._loop.trip_count - self._left_over
-        cycles = self._left_over * sequential_cycles + (iterations + stages - 1) * interval
-        if self._loop.block.loop_depth <= 1:
-            # code that runs once more is fetched once more
-            num_rows = self.num_packets // self.unroll
-            cycles += COLD_PACKET_CYCLES * num_rows * (self.unroll + stages - 2)
-        return cycles < self._loop.trip_count * sequential_cycles
+        # prologue and epilogue together hold every instruction (stages - 1) times
+        packets = self.num_packets + (stages - 1) * self.num_packets // self.unroll
+        packets += context.packets if self._left_over else 0
+        pipelined = self._left_over * context.cycles + (iterations + stages - 1) * interval
+        sequential = self._loop.trip_count * context.cycles
+        pipelined += context.fetch_cycles(packets, machine)
+        return pipelined < sequential + context.fetch_cycles(context.packets, machine)
 
     def build(self) -> PipelinedLoop:
         block, depth = self._loop.block, max(0, self._loop.block.loop_depth - 1)

@@ -74,8 +74,8 @@ def schedule(function: Function, machine: Machine, *, pipeline: bool = True) -> 
     banks = _choose_banks(function, blocks)
     reports: tuple[LoopReport, ...] = ()
     if pipeline:
-        cycles = {block.label: block.cycles for block in blocks}
-        function, reports = pipeline_loops(function, machine, banks, cycles)
+        costs = [(block.cycles, len(block.packets)) for block in blocks]
+        function, reports = pipeline_loops(function, machine, banks, costs)
     if reports:
         function = merge_blocks(function)
         tasks = _tasks(function, machine)
