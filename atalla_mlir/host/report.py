@@ -170,7 +170,7 @@ class Report:
             what = (
                 "1 kernel within its error bound"
                 if len(kernels) == 1
-                else f"{len(kernels)} kernels within their bounds"
+                else f"{len(kernels)} kernels within their error bounds"
             )
             return f"{self.model}: {what}, {cosine}"
         return f"{self.model}: {wrong} of {len(self.ops)} operations are wrong, {cosine}\n{self._first_wrong_text()}"

@@ -88,4 +88,4 @@ def test_a_model_from_a_file_through_the_tool(tmp_path: Path, capsys: pytest.Cap
     assert written["totals"]["ok"] is True
     assert written["totals"]["host_ops"] == []
     assert written["ops"][0]["source"].startswith("net.py:")
-    assert "kernels within their bounds" in capsys.readouterr().out
+    assert "kernels within their error bounds" in capsys.readouterr().out
