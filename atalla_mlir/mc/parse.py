@@ -7,7 +7,9 @@ Syntax, after the existing tools' (machine reference 7.2):
         { lw.s x6, 4(x5) ; add.s x7, x5, x5 }   an explicit packet, up to four instructions, may span lines
         blt.s x5, x7, name, 1               branches take a label or a byte offset, then the increment
         li.s x8, 0x12345                    becomes addi.s, or lui.s and addi.s (not inside braces if it needs two)
+        .insn 0x0000000031                  a word as it is, alone or inside braces
         .data 0x1000                        data at a DRAM address: .word, .half, .byte, .space
+    table:                                  names the address; what follows may use the name as a number
         .word 1, 2, -3
         .text                               back to code
 
@@ -21,28 +23,25 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from atalla_mlir.errors import AtallaError, BadInputError
+from atalla_mlir.mc.data_section import DIRECTIVES, DataSection
 from atalla_mlir.mc.encode import encode
-from atalla_mlir.mc.instruction import NOP, MachineInstruction
+from atalla_mlir.mc.instruction import NOP
+from atalla_mlir.mc.operands import AssemblyError, OperandReader, Token, canonical_mnemonic, split_operands, suggestion
 from atalla_mlir.target import isa
-from atalla_mlir.target.encoding import IMM12, INSTRUCTION_BITS, PACKET_BYTES, SLOTS, pack_packet
+from atalla_mlir.target.encoding import IMM12, IMM25U, INSTRUCTION_BITS, PACKET_BYTES, SLOTS, pack_packet
 from atalla_mlir.target.packets import packet_violations
-from atalla_mlir.target.registers import FILES, RegisterFile
+
+__all__ = ["Assembly", "AssemblyError", "assemble"]
 
 _LABEL = re.compile(r"\s*([A-Za-z_.$][\w.$]*)\s*:")
-_NAME = re.compile(r"[A-Za-z_.$][\w.$]*\Z")
-_REGISTER = re.compile(r"\$?([xvm]?)(\d+)\Z", re.IGNORECASE)
-_MEMORY = re.compile(r"(.*)\(\s*([^()]*)\s*\)\Z", re.DOTALL)
-_NUMBER = re.compile(r"[+-]?\s*(0[xX][0-9a-fA-F]+|0[bB][01]+|\d+)\Z")
-_DATA_UNITS = {".word": 4, ".half": 2, ".byte": 1}
+_WORD = ".insn"
 _IGNORED_DIRECTIVES = (".global", ".globl", ".type", ".section", ".align", ".size")
+_IGNORED_WORDS = ("global", "type")
+# `lui.s` holds the upper 25 bits of a value; the rest, 0 to 127, is added without a carry.
+_LOW_BITS = 32 - IMM25U.width_bits
 
 
-class AssemblyError(BadInputError):
-    """A line that cannot be assembled; the message starts with file:line:column."""
-
-
-@dataclass
+@dataclass(frozen=True)
 class Assembly:
     """What a text assembles to. PCs and DRAM addresses are bytes; `lines` maps the PC of each packet to its line."""
 
@@ -53,15 +52,8 @@ class Assembly:
 
 
 @dataclass(frozen=True)
-class _Slot:
-    text: str
-    line: int
-    column: int
-
-
-@dataclass
 class _Packet:
-    slots: list[_Slot]
+    slots: tuple[Token, ...]
     pc: int
     line: int
 
@@ -82,165 +74,150 @@ def assemble(
 
 
 class _Assembler:
+    """Two passes: lines to packets, labels and data; then, with all labels known, packets to words."""
+
     def __init__(self, filename: str, symbols: dict[str, int], base: int, *, check: bool) -> None:
-        self.filename = filename
         self.symbols = symbols
         self.base = base
         self.check = check
-        self.out = Assembly()
+        self.labels: dict[str, int] = {}
+        self.data_names: dict[str, int] = {}
+        self.reader = OperandReader(filename, self.labels, symbols, self.data_names)
+        self.error = self.reader.error
         self.packets: list[_Packet] = []
-        self.data_address: int | None = None
+        self.data = DataSection(self.reader)
+        self.in_data = False
 
     def run(self, text: str) -> Assembly:
         self._first_pass(text)
-        encoded: list[bytes] = []
-        for packet in self.packets:
-            self.out.lines[packet.pc] = packet.line
-            encoded.append(self._encode(packet))
-        self.out.code = b"".join(encoded)
-        return self.out
+        code = b"".join(self._encode(packet) for packet in self.packets)
+        lines = {packet.pc: packet.line for packet in self.packets}
+        return Assembly(code, self.labels, self.data.contents(), lines)
 
-    def error(self, where: _Slot, message: str) -> AssemblyError:
-        return AssemblyError(f"{self.filename}:{where.line}:{where.column}: error: {message}")
-
-    # First pass: lines to packets and labels
+    # First pass
 
     def _first_pass(self, text: str) -> None:
-        open_packet: list[_Slot] | None = None
-        opened = _Slot("", 0, 0)
+        opened: Token | None = None
+        slots: list[Token] = []
         for number, raw in enumerate(text.split("\n"), 1):
-            rest, column = raw.split("#", 1)[0].rstrip(), 0
-            while rest.strip():
-                lead = len(rest) - len(rest.lstrip())
-                here = _Slot(rest.strip(), number, column + lead + 1)
-                if open_packet is None:
-                    rest, column = self._labels(rest, column, number)
-                    if not rest.strip():
+            rest = _stripped(raw.split("#", 1)[0], number)
+            while rest.text:
+                if opened is None:
+                    rest = self._labels(rest)
+                    if not rest.text.startswith("{"):
+                        self._statement(rest)
                         break
-                    here = _Slot(rest.strip(), number, column + len(rest) - len(rest.lstrip()) + 1)
-                    if rest.lstrip().startswith("{"):
-                        open_packet, opened = [], here
-                        cut = rest.index("{") + 1
-                        rest, column = rest[cut:], column + cut
-                        continue
-                    self._statement(here)
-                    break
-                end = rest.find("}")
-                body = rest if end < 0 else rest[:end]
-                open_packet.extend(_split_slots(body, number, column))
+                    opened, slots, rest = rest, [], rest.part(1, len(rest.text))
+                    continue
+                end = rest.text.find("}")
+                body = rest if end < 0 else rest.part(0, end)
+                slots.extend(slot for slot in body.split(";") if slot.text)
                 if end < 0:
                     break
-                self._add_packet(open_packet, opened)
-                open_packet = None
-                rest, column = rest[end + 1 :], column + end + 1
-        if open_packet is not None:
+                self._explicit_packet(slots, opened)
+                opened, rest = None, rest.part(end + 1, len(rest.text))
+        if opened is not None:
             raise self.error(opened, "packet is not closed; '}' expected")
 
-    def _labels(self, rest: str, column: int, line: int) -> tuple[str, int]:
-        while (match := _LABEL.match(rest)) is not None and not rest.lstrip().startswith("{"):
+    def _labels(self, rest: Token) -> Token:
+        while (match := _LABEL.match(rest.text)) is not None:
             name = match.group(1)
-            if name in self.out.labels or name in self.symbols:
-                raise self.error(_Slot(rest, line, column + match.start(1) + 1), f"label '{name}' is defined twice")
-            self.out.labels[name] = self._pc()
-            rest, column = rest[match.end() :], column + match.end()
-        return rest, column
+            if name in self.labels or name in self.symbols or name in self.data_names:
+                raise self.error(rest, f"label '{name}' is defined twice")
+            if not self.in_data:
+                self.labels[name] = self._pc()
+            elif self.data.address is not None:
+                self.data_names[name] = self.data.address
+            else:
+                raise self.error(rest, f"label '{name}' in data without an address; '.data ADDRESS' gives one")
+            rest = rest.part(match.end(), len(rest.text))
+        return rest
 
     def _pc(self) -> int:
         return self.base + len(self.packets) * PACKET_BYTES
 
-    def _statement(self, slot: _Slot) -> None:
-        word = slot.text.split()[0].lower()
-        if word == ".insn":
-            self._add_packet([slot], slot)
-        elif word.startswith("."):
-            self._directive(word, slot)
-        elif word in ("global", "type"):
+    def _statement(self, slot: Token) -> None:
+        word, arguments = slot.divide()
+        name = word.text.lower()
+        if not name or name in _IGNORED_WORDS:
             return
-        elif self.data_address is not None:
-            raise self.error(slot, f"instruction '{word}' in data; '.text' goes back to code")
+        if name.startswith(".") and name != _WORD:
+            self._directive(name, arguments, slot)
+        elif name == "data" and arguments.text.lower() == "mem":
+            self._start_data(arguments.part(0, 0))
+        elif self.in_data:
+            raise self.error(slot, f"instruction '{word.text}' in data; '.text' goes back to code")
         else:
-            for expanded in self._expand_load_immediate(slot):
-                self._add_packet([expanded], slot)
+            for part in self._expand(slot):
+                self._add_packet([part], slot)
 
-    def _directive(self, word: str, slot: _Slot) -> None:
-        arguments = slot.text[len(word) :].strip()
-        if word == ".text":
-            self.data_address = None
-        elif word == ".data":
-            if not arguments:
-                raise self.error(slot, ".data needs a DRAM address, as in '.data 0x1000'")
-            self.data_address = self._number(arguments, slot)
-        elif word in _DATA_UNITS or word == ".space":
-            self._data(word, arguments, slot)
-        elif word not in _IGNORED_DIRECTIVES:
-            raise self.error(slot, f"unknown directive '{word}'")
+    def _directive(self, name: str, arguments: Token, slot: Token) -> None:
+        if name == ".text":
+            self.in_data = False
+            self.data.leave()
+        elif name == ".data":
+            self._start_data(arguments)
+        elif name in DIRECTIVES:
+            self.data.append(name, arguments, slot)
+        elif name not in _IGNORED_DIRECTIVES:
+            hint = suggestion(name, (*DIRECTIVES, _WORD, ".data", ".text"))
+            raise self.error(slot, f"unknown directive '{name}'{hint}")
 
-    def _data(self, word: str, arguments: str, slot: _Slot) -> None:
-        if self.data_address is None:
-            raise self.error(slot, f"'{word}' outside data; '.data ADDRESS' starts data")
-        if word == ".space":
-            content = bytes(self._number(arguments, slot))
+    def _start_data(self, address: Token) -> None:
+        """Without an address, as the existing tools write it, the program ends here."""
+        self.in_data = True
+        if address.text:
+            self.data.place(address)
         else:
-            size = _DATA_UNITS[word]
-            limit = 1 << (8 * size)
-            numbers = [self._number(part, slot) for part in arguments.split(",")]
-            for number in numbers:
-                if not -limit // 2 <= number < limit:
-                    raise self.error(slot, f"{word} {number} does not fit in {size} bytes")
-            content = b"".join((number % limit).to_bytes(size, "little") for number in numbers)
-        start = next((a for a, d in self.out.data.items() if a + len(d) == self.data_address), self.data_address)
-        self.out.data[start] = self.out.data.get(start, b"") + content
-        self.data_address += len(content)
+            self.data.leave()
 
-    def _expand_load_immediate(self, slot: _Slot) -> list[_Slot]:
-        name, operands = _split_operands(slot.text)
-        if _mnemonic(name) != "li.s":
-            return [slot]
-        if len(operands) != 2:
-            raise self.error(slot, f"li.s takes 2 operands (rd, imm), got {len(operands)}")
-        value = self._number(operands[1], slot)
-        if not -(1 << 31) <= value < 1 << 32:
-            raise self.error(slot, f"immediate {value} does not fit in 32 bits")
-        if IMM12.fits(value):
-            return [_Slot(f"addi.s {operands[0]}, x0, {value}", slot.line, slot.column)]
-        upper = (value >> 7) & ((1 << 25) - 1)
-        parts = [_Slot(f"lui.s {operands[0]}, {upper}", slot.line, slot.column)]
-        if value & 0x7F:
-            parts.append(_Slot(f"addi.s {operands[0]}, {operands[0]}, {value & 0x7F}", slot.line, slot.column))
-        return parts
-
-    def _add_packet(self, slots: Sequence[_Slot], where: _Slot) -> None:
-        if self.data_address is not None:
+    def _explicit_packet(self, slots: Sequence[Token], where: Token) -> None:
+        if self.in_data:
             raise self.error(where, "packet in data; '.text' goes back to code")
-        expanded: list[_Slot] = []
+        expanded: list[Token] = []
         for slot in slots:
-            parts = [slot] if slot.text.lower().startswith(".insn") else self._expand_load_immediate(slot)
+            parts = self._expand(slot)
             if len(parts) > 1:
-                raise self.error(
-                    slot, f"'{slot.text}' needs two instructions that depend on each other; write them apart"
-                )
+                reason = "needs two instructions that depend on each other; write them apart"
+                raise self.error(slot, f"'{slot.text}' {reason}")
             expanded.extend(parts)
         if len(expanded) > SLOTS:
             raise self.error(where, f"{len(expanded)} instructions in a packet of {SLOTS} slots")
-        self.packets.append(_Packet(expanded, self._pc(), where.line))
+        self._add_packet(expanded, where)
 
-    # Second pass: slots to words
+    def _add_packet(self, slots: Sequence[Token], where: Token) -> None:
+        self.packets.append(_Packet(tuple(slots), self._pc(), where.line))
+
+    def _expand(self, slot: Token) -> list[Token]:
+        """The instructions that a `li.s` stands for; any other slot is itself."""
+        name, operands = split_operands(slot)
+        if canonical_mnemonic(name.text) != "li.s":
+            return [slot]
+        if len(operands) != 2:
+            raise self.error(slot, f"li.s takes 2 operands (rd, imm), got {len(operands)}")
+        register = f"x{self.reader.register(isa.BY_MNEMONIC['li.s'].by_name['rd'], operands[0])}"
+        value = self.reader.number(operands[1])
+        if not -(1 << 31) <= value < 1 << 32:
+            raise self.error(operands[1], f"immediate {value} does not fit in 32 bits")
+        if IMM12.fits(value):
+            return [_like(slot, f"addi.s {register}, x0, {value}")]
+        low = value & ((1 << _LOW_BITS) - 1)
+        upper = (value & 0xFFFFFFFF) >> _LOW_BITS
+        parts = [_like(slot, f"lui.s {register}, {upper}")]
+        return [*parts, _like(slot, f"addi.s {register}, {register}, {low}")] if low else parts
+
+    # Second pass
 
     def _encode(self, packet: _Packet) -> bytes:
         words: list[int] = []
         decoded: list[tuple[isa.Instruction, tuple[int, ...]]] = []
         for slot in packet.slots:
-            if slot.text.lower().startswith(".insn"):
-                word = self._number(slot.text[5:].strip(), slot)
-                if not 0 <= word < 1 << INSTRUCTION_BITS:
-                    raise self.error(slot, f".insn {word:#x} does not fit in {INSTRUCTION_BITS} bits")
-                words.append(word)
+            name, rest = slot.divide()
+            if name.text.lower() == _WORD:
+                words.append(self._raw_word(rest))
                 continue
-            instruction = self._instruction(slot, packet.pc)
-            try:
-                words.append(encode(instruction))
-            except AtallaError as error:
-                raise self.error(slot, str(error)) from error
+            instruction, word = self.reader.instruction(slot, packet.pc)
+            words.append(word)
             decoded.append((instruction.op, instruction.operands))
         violations = packet_violations(decoded) if self.check else ()
         if violations:
@@ -248,132 +225,16 @@ class _Assembler:
         words.extend([encode(NOP)] * (SLOTS - len(words)))
         return pack_packet(words)
 
-    def _instruction(self, slot: _Slot, pc: int) -> MachineInstruction:
-        name, texts = _split_operands(slot.text)
-        mnemonic = _mnemonic(name)
-        if mnemonic is None:
-            raise self.error(slot, f"unknown instruction '{name}'")
-        op = isa.BY_MNEMONIC[mnemonic]
-        return MachineInstruction(op, tuple(self._operands(op, texts, slot, pc)))
-
-    def _operands(self, op: isa.Instruction, texts: list[str], slot: _Slot, pc: int) -> list[int]:
-        texts = self._normal_form(op, texts, slot)
-        if len(texts) != len(op.operands):
-            names = ", ".join(operand.name for operand in op.operands) or "none"
-            raise self.error(slot, f"{op.mnemonic} takes {len(op.operands)} operands ({names}), got {len(texts)}")
-        values: list[int] = []
-        for operand, text in zip(op.operands, texts, strict=True):
-            if operand.file is not None:
-                values.append(self._register(operand, operand.file, text, slot))
-            elif (op.is_branch and operand.name == "offset") or op.mnemonic == "jal":
-                values.append(self._distance(op, operand, text, slot, pc))
-            else:
-                value = self._number(text, slot)
-                if operand.field is isa.enc.IMM8:
-                    value &= 0xFF
-                self._check_fit(op, operand, value, slot)
-                values.append(value)
-        return values
-
-    def _normal_form(self, op: isa.Instruction, texts: list[str], slot: _Slot) -> list[str]:
-        """Operands in the table's order with everything written out."""
-        if op.format is isa.Format.M and len(texts) == 2:
-            match = _MEMORY.match(texts[1])
-            if match is None:
-                raise self.error(slot, f"{op.mnemonic} takes an address as imm(register), got '{texts[1]}'")
-            return [texts[0], match.group(1).strip() or "0", match.group(2)]
-        if op.mnemonic == "jal" and len(texts) == 1:
-            return ["x0", texts[0]]
-        if op.format is isa.Format.VI and len(texts) == 3 and len(op.operands) == 4:
-            return [*texts, "0"]
-        if op.is_branch and len(texts) == 3:
-            if _NUMBER.match(texts[2]):
-                raise self.error(
-                    slot,
-                    f"{op.mnemonic} with a numeric third operand needs the increment too: 'rs1, rs2, offset, incr'",
-                )
-            return [*texts, "0"]
-        if op.mnemonic in ("scpad.ld", "scpad.st") and len(texts) == 5:
-            raise self.error(
-                slot, f"five-operand {op.mnemonic} is obsolete; build the metadata word and pass its register"
-            )
-        if op.mnemonic in ("vreg.ld", "vreg.st") and len(texts) == 7:
-            raise self.error(slot, f"seven-operand {op.mnemonic} is obsolete; write 'vd, rs1, rs2, num_cols, sid'")
-        return texts
-
-    def _register(self, operand: isa.Operand, file: RegisterFile, text: str, slot: _Slot) -> int:
-        match = _REGISTER.match(text)
-        if match is None:
-            raise self.error(slot, f"{operand.name} must be a register such as {file.value}5, got '{text}'")
-        number = int(match.group(2))
-        if number >= FILES[file].count:
-            raise self.error(
-                slot,
-                f"{operand.name} {text} does not exist; there are {file.value}0..{file.value}{FILES[file].count - 1}",
-            )
-        return number
-
-    def _distance(self, op: isa.Instruction, operand: isa.Operand, text: str, slot: _Slot, pc: int) -> int:
-        if _NUMBER.match(text):
-            distance = self._number(text, slot)
-        elif text in self.out.labels:
-            distance = self.out.labels[text] - pc
-        elif text in self.symbols:
-            distance = self.symbols[text] - pc
-        else:
-            raise self.error(slot, f"undefined label '{text}'")
-        reach = "102 packets either way" if op.is_branch else f"{operand.field.minimum}..{operand.field.maximum} bytes"
-        if distance % PACKET_BYTES:
-            raise self.error(slot, f"{op.mnemonic} to {text}: {distance} bytes is not a multiple of {PACKET_BYTES}")
-        if not operand.field.fits(distance):
-            raise self.error(slot, f"{op.mnemonic} to {text}: {distance} bytes is out of reach ({reach})")
-        return distance
-
-    def _check_fit(self, op: isa.Instruction, operand: isa.Operand, value: int, slot: _Slot) -> None:
-        if not operand.field.fits(value):
-            low, high = operand.field.minimum, operand.field.maximum
-            raise self.error(slot, f"{op.mnemonic}: {operand.name} {value} does not fit in {low}..{high}")
-
-    def _number(self, text: str, slot: _Slot) -> int:
-        stripped = text.strip()
-        if _NUMBER.match(stripped):
-            return int(stripped.replace(" ", ""), 0)
-        sign, name = (-1, stripped[1:].strip()) if stripped.startswith("-") else (1, stripped)
-        if name in self.symbols:
-            return sign * self.symbols[name]
-        if _NAME.match(name):
-            raise self.error(slot, f"undefined symbol '{name}'")
-        raise self.error(slot, f"expected a number, got '{text}'")
+    def _raw_word(self, token: Token) -> int:
+        word = self.reader.number(token)
+        if not 0 <= word < 1 << INSTRUCTION_BITS:
+            raise self.error(token, f".insn {word:#x} does not fit in {INSTRUCTION_BITS} bits")
+        return word
 
 
-def _split_slots(body: str, line: int, column: int) -> list[_Slot]:
-    slots: list[_Slot] = []
-    at = 0
-    for part in body.split(";"):
-        if part.strip():
-            slots.append(_Slot(part.strip(), line, column + at + len(part) - len(part.lstrip()) + 1))
-        at += len(part) + 1
-    return slots
+def _stripped(text: str, line: int) -> Token:
+    return Token(text, line, 1).part(0, len(text))
 
 
-def _split_operands(text: str) -> tuple[str, list[str]]:
-    name, _, rest = text.strip().partition(" ")
-    if "\t" in name:
-        name, _, more = name.partition("\t")
-        rest = f"{more} {rest}"
-    return name, [part.strip() for part in rest.split(",")] if rest.strip() else []
-
-
-_ALIASES = {
-    name: f"{name}.s"
-    for name in (  # noqa: SIM905
-        "add sub mul div mod or and xor sll srl sra slt sltu addi subi muli divi modi ori andi xori slli srli srai "
-        "slti sltui beq bne blt bge bgt ble lw sw lhw shw li lui nop halt bfts stbf"
-    ).split()
-} | {"jalr.s": "jalr", "jal.s": "jal"}
-
-
-def _mnemonic(name: str) -> str | None:
-    plain = name.lower().replace("_", ".")
-    plain = _ALIASES.get(plain, plain)
-    return plain if plain in isa.BY_MNEMONIC else None
+def _like(slot: Token, text: str) -> Token:
+    return Token(text, slot.line, slot.column)

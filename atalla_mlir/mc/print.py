@@ -20,17 +20,13 @@ def print_instruction(instruction: MachineInstruction, target: str | None = None
     texts = [_operand(operand, value) for operand, value in zip(op.operands, instruction.operands, strict=True)]
     if op.format is isa.Format.M:
         texts = [texts[0], f"{texts[1]}({texts[2]})"]
-    if target is not None:
-        texts[_target_position(op)] = target
+    if target is not None and op.target_position is not None:
+        texts[op.target_position] = target
     return f"{op.mnemonic} {', '.join(texts)}" if texts else op.mnemonic
 
 
 def _operand(operand: isa.Operand, value: int) -> str:
     return str(value) if operand.file is None else f"{operand.file.value}{value}"
-
-
-def _target_position(op: isa.Instruction) -> int:
-    return 2 if op.is_branch else 1
 
 
 def print_word(word: int) -> str:
@@ -94,9 +90,8 @@ def _distance(word: int) -> int | None:
         return None
     if instruction is None or encode(instruction) != word:
         return None
-    if instruction.op.is_branch or instruction.op.mnemonic == "jal":
-        return instruction.operands[_target_position(instruction.op)]
-    return None
+    position = instruction.op.target_position
+    return None if position is None else instruction.operands[position]
 
 
 def _names(packets: list[tuple[int, ...]], base: int, labels: Mapping[str, int]) -> dict[int, list[str]]:

@@ -28,8 +28,7 @@ class Piece:
 class Field:
     """A value of the instruction word, possibly split in pieces.
 
-    `scale` is the unit of the encoded value (branch offsets count 4-byte words); `bias` is subtracted on
-    encoding (none of today's fields need it); a signed field is two's complement.
+    `scale` is the unit of the encoded value (branch offsets count 4-byte words); a signed field is two's complement.
     """
 
     name: str

@@ -161,6 +161,13 @@ class Instruction:
         """Read ports of `file` that the instruction takes in its packet (5.2)."""
         return sum(operand.file is file and operand.takes_port for operand in self.operands)
 
+    @cached_property
+    def target_position(self) -> int | None:
+        """Position of the operand that holds a distance in bytes from the PC; None when there is none."""
+        if self.format is Format.BR:
+            return self.operands.index(self.by_name["offset"])
+        return self.operands.index(self.by_name["imm"]) if self.mnemonic == "jal" else None
+
     @property
     def is_branch(self) -> bool:
         return self.format is Format.BR

@@ -60,6 +60,33 @@ def test_labels_become_distances() -> None:
     assert packets[3][0] is not None and packets[3][0].operands == (1, 2, -20, 3)
 
 
+def test_leading_zeros_are_decimal() -> None:
+    assert assemble("addi.s x1, x0, 010").code == assemble("addi.s x1, x0, 10").code
+
+
+def test_names_of_data_are_numbers() -> None:
+    text = ".data 0x12340\n.word 1\ntable: .word 2\n.text\nli.s x5, table\n.data 0\nsmall: .byte 1\n.text\n"
+    named = assemble(f"{text}addi.s x6, x0, small")
+    assert named.code == assemble("li.s x5, 0x12344\naddi.s x6, x0, 0").code
+    assert named.labels == {}
+
+
+def test_data_without_an_address_ends_the_program() -> None:
+    for end in (".data", "data mem", "DATA MEM  # dump"):
+        ended = assemble(f"global main\nmain: halt\n{end}\n")
+        assert (ended.code, ended.labels, ended.data) == (assemble("halt").code, {"main": 0}, {})
+
+
+@pytest.mark.parametrize("value", [0x7FFFFFFF, -(1 << 31), 0xFFFFFFFF, 0xFFFFF000, -2049, 4096, 127 << 7])
+def test_load_immediate_gives_the_value(value: int) -> None:
+    result = 0
+    for packet in decode_packets(assemble(f"li.s x8, {value}").code):
+        assert packet[0] is not None
+        *_, last = packet[0].operands
+        result = last << 7 if packet[0].op.mnemonic == "lui.s" else result + last
+    assert result & 0xFFFFFFFF == value & 0xFFFFFFFF
+
+
 def test_data() -> None:
     assembly = assemble("nop\n.data 0x1000\n.word 1, -1\n.half 0x3F80\n.byte 7\n.space 1\n.text\nhalt")
     assert assembly.data == {0x1000: b"\1\0\0\0\xff\xff\xff\xff\x80\x3f\x07\x00"}
@@ -67,40 +94,69 @@ def test_data() -> None:
 
 
 MESSAGES = {
-    "frob x1, x2": "<string>:1:1: error: unknown instruction 'frob'",
-    "  addi.s x1, x2": "<string>:1:3: error: addi.s takes 3 operands (rd, rs1, imm), got 2",
-    "addi.s x1, x2, 5000": "<string>:1:1: error: addi.s: imm 5000 does not fit in -2048..2047",
-    "add.s x1, x2, x256": "<string>:1:1: error: rs2 x256 does not exist; there are x0..x255",
-    "mv.stm m16, x1": "<string>:1:1: error: vmd m16 does not exist; there are m0..m15",
-    "add.s x1, x2, 5k": "<string>:1:1: error: rs2 must be a register such as x5, got '5k'",
-    "vreg.ld v1, x2, x3, 31, 4": "<string>:1:1: error: vreg.ld: sid 4 does not fit in 0..3",
-    "vmov.vts x1, v2, 32": "<string>:1:1: error: vmov.vts: imm 32 does not fit in 0..31",
-    "jal x1, nowhere": "<string>:1:1: error: undefined label 'nowhere'",
-    "beq.s x1, x2, 40": "<string>:1:1: error: beq.s with a numeric third operand needs the increment too: "
+    "frob x1, x2": "1:1: error: unknown instruction 'frob'",
+    "adi.s x1, x2, 3": "1:1: error: unknown instruction 'adi.s'; did you mean 'addi.s'?",
+    "  addi.s x1, x2": "1:3: error: addi.s takes 3 operands (rd, rs1, imm), got 2",
+    "nop ; nop": "1:1: error: ';' separates instructions only inside a packet, '{ a ; b }'",
+    "addi.s x1, x2, 5000": "1:16: error: addi.s: imm 5000 does not fit in -2048..2047",
+    "add.s x1, x2, x256": "1:15: error: rs2 x256 does not exist; there are x0..x255",
+    "mv.stm m16, x1": "1:8: error: vmd m16 does not exist; there are m0..m15",
+    "add.s x1, x2, 5k": "1:15: error: rs2 must be a register such as x5, got '5k'",
+    "add.s x1,, x2": "1:10: error: rs1 must be a register such as x5, got ''",
+    "vreg.ld v1, x2, x3, 31, 4": "1:25: error: vreg.ld: sid 4 does not fit in 0..3",
+    "vreg.ld v1, x2, x3, 31, 0, 1, 2": "1:1: error: seven-operand vreg.ld is obsolete; write 'vd, rs1, rs2, num_cols, "
+    "sid'",
+    "scpad.ld x1, x2, 31, 31, 0": "1:1: error: five-operand scpad.ld is obsolete; build the metadata word and pass its "
+    "register",
+    "vmov.vts x1, v2, 32": "1:18: error: vmov.vts: imm 32 does not fit in 0..31",
+    "addi.s x1, x2, five": "1:16: error: undefined symbol 'five'",
+    "addi.s x1, x2, 5.0": "1:16: error: expected a number, got '5.0'",
+    "jal x1, nowhere": "1:9: error: undefined label 'nowhere'",
+    "loop1: jal x1, loop2": "1:16: error: undefined label 'loop2'; did you mean 'loop1'?",
+    "beq.s x1, x2, 40": "1:1: error: beq.s with a numeric third operand needs the increment too: "
     "'rs1, rs2, offset, incr'",
-    "beq.s x1, x2, 4, 0": "<string>:1:1: error: beq.s to 4: 4 bytes is not a multiple of 20",
-    "beq.s x1, x2, 2060, 0": "<string>:1:1: error: beq.s to 2060: 2060 bytes is out of reach (102 packets either way)",
-    "beq.s x1, x2, 40, 128": "<string>:1:1: error: beq.s: incr 128 does not fit in 0..127",
-    "lw.s x1, x2": "<string>:1:1: error: lw.s takes an address as imm(register), got 'x2'",
-    "a: nop\na: nop": "<string>:2:1: error: label 'a' is defined twice",
-    "{ nop": "<string>:1:1: error: packet is not closed; '}' expected",
-    "{ nop ; nop ; nop ; nop ; nop }": "<string>:1:1: error: 5 instructions in a packet of 4 slots",
-    "{ addi.s x1, x0, 5 ; addi.s x2, x1, 1 }": "<string>:1:3: error: illegal packet: slot 1 (addi.s) reads x1, which "
+    "beq.s x1, x2, 4, 0": "1:15: error: beq.s to 4: 4 bytes is not a multiple of 20",
+    "beq.s x1, x2, 2060, 0": "1:15: error: beq.s to 2060: 2060 bytes is out of reach (102 packets either way); branch "
+    "the other way around a jal",
+    "jal 16777220": "1:5: error: jal to 16777220: 16777220 bytes is out of reach (838860 packets either way)",
+    "beq.s x1, x2, 40, 128": "1:19: error: beq.s: incr 128 does not fit in 0..127",
+    "lw.s x1, x2": "1:10: error: lw.s takes an address as imm(register), got 'x2'",
+    "lw.s x1, 4000(x2)": "1:10: error: lw.s: imm 4000 does not fit in -2048..2047",
+    "lw.s x1, 4( v 2)": "1:13: error: rs1 must be a register such as x5, got 'v 2'",
+    "a: nop\na: nop": "2:1: error: label 'a' is defined twice",
+    "{ nop": "1:1: error: packet is not closed; '}' expected",
+    "x: { nop ;\n  nop ; add.s x1, x2 }": "2:9: error: add.s takes 3 operands (rd, rs1, rs2), got 2",
+    "{ nop ; nop ; nop ; nop ; nop }": "1:1: error: 5 instructions in a packet of 4 slots",
+    "{ addi.s x1, x0, 5 ; addi.s x2, x1, 1 }": "1:3: error: illegal packet: slot 1 (addi.s) reads x1, which "
     "slot 0 writes; 2 instructions for unit EX1, which takes 1",
-    "{ li.s x1, 0x12345 }": "<string>:1:3: error: 'li.s x1, 0x12345' needs two instructions that depend on each other; "
+    "{ li.s x1, 0x12345 }": "1:3: error: 'li.s x1, 0x12345' needs two instructions that depend on each other; "
     "write them apart",
-    ".word 1": "<string>:1:1: error: '.word' outside data; '.data ADDRESS' starts data",
-    ".data 0\n.byte 256": "<string>:2:1: error: .byte 256 does not fit in 1 bytes",
-    ".data 0\nnop": "<string>:2:1: error: instruction 'nop' in data; '.text' goes back to code",
-    ".frob": "<string>:1:1: error: unknown directive '.frob'",
+    "li.s x1": "1:1: error: li.s takes 2 operands (rd, imm), got 1",
+    "li.s x300, 5": "1:6: error: rd x300 does not exist; there are x0..x255",
+    "li.s x1, 0x100000000": "1:10: error: immediate 4294967296 does not fit in 32 bits",
+    ".insn 0x10000000000": "1:7: error: .insn 0x10000000000 does not fit in 40 bits",
+    ".word 1": "1:1: error: '.word' outside data; '.data ADDRESS' starts data",
+    ".data\n.word 1": "2:1: error: '.word' outside data; '.data ADDRESS' starts data",
+    ".data -4": "1:7: error: data address -4 does not fit in 32 bits",
+    ".data 0\n.byte 1, 256": "2:10: error: .byte 256 does not fit in -128..255",
+    ".data 0\n.word": "2:6: error: expected a number, got ''",
+    ".data 0\n.space -1": "2:8: error: .space -1 does not fit in 0..4294967296",
+    ".data 0xFFFFFFFC\n.word 1, 2": "2:1: error: data at 0xfffffffc of 8 bytes does not fit in 32-bit addresses",
+    ".data 8\n.word 1\n.data 6\n.word 2": "4:1: error: data at 0x6..0x9 overlaps the data from 0x8 on",
+    ".data 0\nnop": "2:1: error: instruction 'nop' in data; '.text' goes back to code",
+    ".data 0\n{ nop }": "2:1: error: packet in data; '.text' goes back to code",
+    ".data\nx: .word 1": "2:1: error: label 'x' in data without an address; '.data ADDRESS' gives one",
+    ".data 0\nx: .word 1\n.text\njal x": "4:5: error: jal to 'x', which is a name of data",
+    ".frob": "1:1: error: unknown directive '.frob'",
+    ".words 1": "1:1: error: unknown directive '.words'; did you mean '.word'?",
 }
 
 
 @pytest.mark.parametrize(("text", "message"), MESSAGES.items())
 def test_messages(text: str, message: str) -> None:
     with pytest.raises(AssemblyError) as caught:
-        assemble(text)
-    assert str(caught.value) == message
+        assemble(text, "a.s")
+    assert str(caught.value) == f"a.s:{message}"
 
 
 @given(st.lists(st.lists(st.integers(0, (1 << INSTRUCTION_BITS) - 1), min_size=4, max_size=4), min_size=1, max_size=8))
