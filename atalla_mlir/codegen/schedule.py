@@ -24,6 +24,9 @@ from atalla_mlir.target.encoding import PACKET_BYTES, SLOTS
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import RegisterFile
 
+DENSE_PACKET_CYCLES = 2
+"""What a packet counts for in a loop whose code should stay small."""
+
 
 @dataclass(frozen=True)
 class ScheduledBlock:
@@ -81,7 +84,24 @@ def schedule(function: Function, machine: Machine, *, pipeline: bool = True) -> 
         tasks = _tasks(function, machine)
         blocks = [task.schedule(None) for task in tasks]
     blocks = [task.schedule(banks) if task.is_hot else block for task, block in zip(tasks, blocks, strict=True)]
+    for nest in loop_nests(function):
+        if sum(len(blocks[index].packets) for index in nest) * PACKET_BYTES > machine.icache_bytes:
+            for index in nest:
+                blocks[index] = tasks[index].schedule_densely(banks, blocks[index])
     return ScheduledFunction(function.name, tuple(blocks), function, banks, reports)
+
+
+def loop_nests(function: Function) -> list[range]:
+    """The block numbers of each outermost loop."""
+    nests: list[range] = []
+    for index, block in enumerate(function.blocks):
+        if not block.loop_depth:
+            continue
+        if nests and nests[-1].stop == index:
+            nests[-1] = range(nests[-1].start, index + 1)
+        else:
+            nests.append(range(index, index + 1))
+    return nests
 
 
 def _tasks(function: Function, machine: Machine) -> list[_BlockTask]:
@@ -113,9 +133,13 @@ class _BlockTask:
         if block.packets is not None:
             return
         self._graph = build_graph(block.insts, machine)
-        repeats = block.control is not None and block.control.target == block.label
-        carried = liveness.live_in & liveness.live_out if repeats else frozenset[Register]()
+        carried = liveness.live_in & liveness.live_out if self._repeats else frozenset[Register]()
         self._priorities = _priorities(self._graph, machine, carried)
+
+    @property
+    def _repeats(self) -> bool:
+        """Whether the block is a loop of its own."""
+        return self._block.control is not None and self._block.control.target == self._block.label
 
     @property
     def is_hot(self) -> bool:
@@ -133,6 +157,17 @@ class _BlockTask:
             best = self._scheduler(PRESSURE_LIMITS, releases, banks).run()
         packets = tuple(slot_order([block.insts[index] for index in packet]) for packet in best.packets)
         return ScheduledBlock(block.label, packets, block.loop_depth, best.cycles)
+
+    def schedule_densely(self, banks: Mapping[Register, int], sparse: ScheduledBlock) -> ScheduledBlock:
+        """The block for a loop nest that exceeds the instruction cache: fewer packets at the price of some cycles.
+
+        A block that repeats itself is fetched once in a while only, so it gives up less.
+        """
+        if self._block.packets is not None:
+            return sparse
+        self._packet_cycles = DENSE_PACKET_CYCLES if self._repeats else COLD_PACKET_CYCLES
+        dense = self.schedule(banks if self._repeats else None)
+        return dense if len(dense.packets) < len(sparse.packets) else sparse
 
     def _scheduler(
         self, limits: Mapping[RegisterFile, int], releases: Sequence[int], banks: Mapping[Register, int] | None
