@@ -95,7 +95,7 @@ def test_data() -> None:
 
 MESSAGES = {
     "frob x1, x2": "1:1: error: unknown instruction 'frob'",
-    "adi.s x1, x2, 3": "1:1: error: unknown instruction 'adi.s'; did you mean 'addi.s'?",
+    "rsun.vi v1, v2, 0": "1:1: error: unknown instruction 'rsun.vi'; did you mean 'rsum.vi'?",
     "  addi.s x1, x2": "1:3: error: addi.s takes 3 operands (rd, rs1, imm), got 2",
     "nop ; nop": "1:1: error: ';' separates instructions only inside a packet, '{ a ; b }'",
     "addi.s x1, x2, 5000": "1:16: error: addi.s: imm 5000 does not fit in -2048..2047",
