@@ -10,6 +10,8 @@ from atalla_mlir.errors import BadInputError
 from atalla_mlir.target.encoding import INSTRUCTION_BITS, PACKET_BYTES, SLOTS, pack_packet, unpack_packets
 
 _DIGITS = INSTRUCTION_BITS // 4
+# Packets may lie anywhere below; an address beyond is a slip, and the gap before it would fill the host's memory.
+_MAX_CODE_BYTES = 1 << 26
 _HEX = re.compile(r"[0-9a-fA-F]+\Z")
 
 
@@ -65,6 +67,8 @@ def _packet_address(address: int, where: str) -> int:
     if address % PACKET_BYTES:
         hint = "; addresses in steps of 24 belong to the 48-bit instruction set" if address % 24 == 0 else ""
         raise ImageError(f"{where} packet address 0x{address:X} is not a multiple of {PACKET_BYTES}{hint}")
+    if address >= _MAX_CODE_BYTES:
+        raise ImageError(f"{where} packet address 0x{address:X} is not below 0x{_MAX_CODE_BYTES:X}")
     return address
 
 

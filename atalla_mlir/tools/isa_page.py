@@ -61,7 +61,7 @@ def _formats() -> Iterator[str]:
 def _row(instruction: isa.Instruction) -> str:
     operands = ", ".join(f"`{item.name}` {_bits(item.field)} {_ROLES[item.role]}" for item in instruction.operands)
     timed = instruction.unit is not isa.Unit.NONE
-    distance = str(AX01.distance(instruction)) if timed and instruction.writes else ""
+    distance = _distance(instruction) if timed and instruction.writes else ""
     interval = str(AX01.interval(instruction)) if timed else ""
     ports = "/".join(str(instruction.port_count(file)) for file in RegisterFile)
     meaning = instruction.semantics.replace("|", "\\|")
@@ -69,6 +69,10 @@ def _row(instruction: isa.Instruction) -> str:
         f"| {instruction.opcode} | `{instruction.mnemonic}` | {operands} | {instruction.unit.name} | {distance} | "
         f"{interval} | {ports} | {meaning} |"
     )
+
+
+def _distance(instruction: isa.Instruction) -> str:
+    return "until done" if instruction.latency is isa.Latency.DMA else str(AX01.distance(instruction))
 
 
 def _bits(field: Field) -> str:

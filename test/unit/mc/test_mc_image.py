@@ -47,6 +47,7 @@ MESSAGES = {
     "the 48-bit instruction set",
     "0: 000000000000 000000000000 000000000000 000000000000": "<string>:1: error: groups of 12 digits belong to the "
     "48-bit instruction set, 10 are expected",
+    "FFFFFFDC: 0": "<string>:1: error: packet address 0xFFFFFFDC is not below 0x4000000",
     "0: xyz": "<string>:1: error: expected a hexadecimal packet, got 'xyz'",
     ".data\n0: 123456789": "<string>:2: error: data word 123456789 has more than 32 bits",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,6 +60,13 @@ def test_labels_become_distances() -> None:
     packets = decode_packets(assemble("jal x1, end\nnop\nloop: nop\nend: bne.s x1, x2, loop, 3").code)
     assert packets[0][0] is not None and packets[0][0].operands == (1, 60)
     assert packets[3][0] is not None and packets[3][0].operands == (1, 2, -20, 3)
+
+
+def test_the_example_of_the_documentation() -> None:
+    page = Path(__file__).parents[3] / "docs" / "assembly.md"
+    assembly = assemble(page.read_text(encoding="utf-8").split("```\n")[1])
+    assert assembly.labels == {"main": 0, "loop": 40, "done": 140}
+    assert {start: len(data) for start, data in assembly.data.items()} == {0x1000: 76}
 
 
 def test_leading_zeros_are_decimal() -> None:
