@@ -74,6 +74,11 @@ def canonical_mnemonic(name: str) -> str | None:
     return plain if plain in isa.BY_MNEMONIC else None
 
 
+def is_name(text: str) -> bool:
+    """Whether `text` may be a label or a symbol."""
+    return _NAME.match(text) is not None
+
+
 def suggestion(name: str, candidates: Iterable[str]) -> str:
     """A hint to the candidate that is most like `name`, if one is."""
     near = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.75)
@@ -106,7 +111,7 @@ class OperandReader:
         for known in (self._symbols, self._data):
             if name in known:
                 return sign * known[name]
-        if _NAME.match(name):
+        if is_name(name):
             hint = suggestion(name, [*self._symbols, *self._data])
             raise self.error(token, f"undefined symbol '{name}'{hint}")
         raise self.error(token, f"expected a number, got '{token.text}'")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from atalla_mlir.errors import AtallaError
+from atalla_mlir.errors import AtallaError, BadInputError
 from atalla_mlir.mc.decode import decode
 from atalla_mlir.mc.encode import encode
 from atalla_mlir.mc.instruction import NOP, MachineInstruction
+from atalla_mlir.mc.operands import is_name
 from atalla_mlir.target import isa
 from atalla_mlir.target.encoding import INSTRUCTION_BITS, OPCODE, PACKET_BYTES, unpack_packets
 
@@ -99,11 +100,20 @@ def _names(packets: list[tuple[int, ...]], base: int, labels: Mapping[str, int])
     inside = range(base, base + len(packets) * PACKET_BYTES, PACKET_BYTES)
     names: dict[int, list[str]] = {}
     for name, pc in labels.items():
+        if not is_name(name):
+            raise BadInputError(f"'{name}' cannot be a label; letters, digits, '_', '.' and '$' make one")
         if pc in inside:
             names.setdefault(pc, []).append(name)
     for at, words in enumerate(packets):
         for word in words:
             distance = _distance(word)
             if distance is not None and (pc := base + at * PACKET_BYTES + distance) in inside and pc not in names:
-                names[pc] = [f"L_{pc:05X}"]
+                names[pc] = [_free_name(pc, labels)]
     return names
+
+
+def _free_name(pc: int, taken: Mapping[str, int]) -> str:
+    name = f"L_{pc:05X}"
+    while name in taken:
+        name += "_"
+    return name

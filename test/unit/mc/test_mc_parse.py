@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atalla_mlir.errors import BadInputError
 from atalla_mlir.mc.decode import decode_packets
 from atalla_mlir.mc.parse import AssemblyError, assemble
 from atalla_mlir.mc.print import disassemble
@@ -180,6 +181,16 @@ def test_disassembly_names_destinations() -> None:
     assert "L_00000:" in text
     assert "bne.s x1, x2, L_00000, 1" in text
     assert "named:" in disassemble(code, labels={"named": 0})
+
+
+def test_given_labels_do_not_meet_made_ones() -> None:
+    code = assemble("nop\na: nop\nbne x1, x2, a, 1").code
+    text = disassemble(code, labels={"L_00014": 0})
+    assert "L_00014:" in text
+    assert "bne.s x1, x2, L_00014_, 1" in text
+    assert assemble(text).code == code
+    with pytest.raises(BadInputError, match=r"^'a b' cannot be a label; letters, digits, '_', '\.' and '\$' make one$"):
+        disassemble(code, labels={"a b": 0})
 
 
 def test_illegal_words_are_shown_as_such() -> None:
