@@ -70,11 +70,14 @@ class LoopGraph:
         return lists
 
 
-def build_loop_graph(insts: Sequence[Inst], machine: Machine) -> LoopGraph:
-    """Dependences inside an iteration and to the next one; longer distances follow from these."""
+def build_loop_graph(insts: Sequence[Inst], machine: Machine, in_place: frozenset[Register] = frozenset()) -> LoopGraph:
+    """Dependences inside an iteration and to the next one; longer distances follow from these.
+
+    Registers in `in_place` keep one copy for all iterations even where several were possible.
+    """
     body = tuple(insts)
     latencies = [result_latency(inst, machine) for inst in body]
-    in_place = _in_place_registers(body)
+    in_place = in_place | _in_place_registers(body)
     edges = _EdgeSet(body)
     for first, second, latency in _edges_inside(body, latencies, in_place, machine):
         edges.add(first, second, latency, 0)

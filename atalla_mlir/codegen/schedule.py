@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from atalla_mlir.codegen.banks import bank_graphs, prefer_banks
 from atalla_mlir.codegen.blocks import merge_blocks
 from atalla_mlir.codegen.dependence import DependenceGraph, build_graph, result_latency
+from atalla_mlir.codegen.kernel import LoopReport
 from atalla_mlir.codegen.list_scheduler import BlockScheduler, release_cycles
 from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness, live_ranges
+from atalla_mlir.codegen.loops import COLD_PACKET_CYCLES
 from atalla_mlir.codegen.machine_ir import Block, Function, Inst, Register
-from atalla_mlir.codegen.pipelining import COLD_PACKET_CYCLES, LoopReport, pipeline_loops
+from atalla_mlir.codegen.pipelining import pipeline_loops
 from atalla_mlir.codegen.pressure import NO_LIMITS, PRESSURE_LIMITS, PressureTracker
 from atalla_mlir.codegen.slots import slot_order
 from atalla_mlir.target.encoding import PACKET_BYTES, SLOTS

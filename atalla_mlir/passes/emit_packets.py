@@ -13,9 +13,9 @@ from typing import ClassVar
 from atalla_mlir._mlir import array_attr, i64_attr, ir, string_attr
 from atalla_mlir.codegen.allocate import AllocatedFunction, allocate
 from atalla_mlir.codegen.coalesce import coalesce
+from atalla_mlir.codegen.kernel import LoopReport
 from atalla_mlir.codegen.layout import Label, Slot, slot_histogram
 from atalla_mlir.codegen.machine_ir import Function, Register, physical
-from atalla_mlir.codegen.pipelining import LoopReport
 from atalla_mlir.codegen.schedule import ScheduledFunction, schedule
 from atalla_mlir.dialects.ax01_builder import Builder
 from atalla_mlir.errors import LimitError

@@ -41,6 +41,8 @@ _INTEGER = {
     "sub.s": lambda a, b: a - b,
     "mul.s": lambda a, b: a * b,
     "xor.s": lambda a, b: a ^ b,
+    "and.s": lambda a, b: a & b,
+    "sltu.s": lambda a, b: int((a & _ALL_ONES) < (b & _ALL_ONES)),
     "addi.s": lambda a, imm: a + imm,
     "subi.s": lambda a, imm: a - imm,
     "muli.s": lambda a, imm: a * imm,
@@ -67,9 +69,12 @@ class State:
     calls: list[Any] = field(default_factory=list)
 
     def observable(self) -> tuple[Any, ...]:
-        """What a function leaves behind: all pad rows except those of the spill area."""
+        """What a function leaves behind: all pad rows except those of the spill area, and what left through DMA.
+
+        Weights left in the array do not count, because every user of the array pushes its own.
+        """
         rows = {key: row for key, row in self.rows.items() if key[0] != SPILL_PAD or key[1] < SPILL_BASE // 64}
-        return sorted(rows.items()), self.calls, self.weights, self.transposes
+        return sorted(rows.items()), self.calls, self.transposes
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class Effect:
     call: Any = None
 
 
-def evaluate(op: Instruction, operands: Sequence[Any], merges: bool, state: State) -> Effect:
+def evaluate(op: Instruction, operands: Sequence[Any], state: State) -> Effect:
     """The effect of one instruction; `operands` are register keys, numbers or labels in the table's order."""
     read: list[Any] = [
         _value(state, key) if operand.takes_port else key if operand.role is Role.IMMEDIATE else None
@@ -111,10 +116,10 @@ def evaluate(op: Instruction, operands: Sequence[Any], merges: bool, state: Stat
         return Effect(((written[0], _loaded(state, row, read[3])),))
     if name in ("scpad.ld", "scpad.st"):
         return _transfer(name, read, written[0], state)
-    return _symbolic(op, inputs, written, merges, state)
+    return _symbolic(op, inputs, written, state)
 
 
-def _symbolic(op: Instruction, inputs: tuple[Any, ...], written: Sequence[Any], merges: bool, state: State) -> Effect:
+def _symbolic(op: Instruction, inputs: tuple[Any, ...], written: Sequence[Any], state: State) -> Effect:
     name = op.mnemonic
     if name == "lw.vi":
         return Effect(weights=(*state.weights, inputs[0])[-32:])
@@ -128,8 +133,12 @@ def _symbolic(op: Instruction, inputs: tuple[Any, ...], written: Sequence[Any], 
         return Effect(((written[0], inputs[0]),))
     if name == "mv.stm" and isinstance(inputs[0], tuple) and inputs[0][0] == "mv.mts":
         return Effect(((written[0], inputs[0][1]),))
-    old = (_value(state, written[0]),) if merges or (op.merges and inputs[-1] != _ALL_ONES) else ()
-    return Effect(((written[0], _term(name, *inputs, *old)),))
+    if name == "mv.stm" and isinstance(inputs[0], int):
+        return Effect(((written[0], inputs[0] & _ALL_ONES),))
+    if not op.merges or inputs[-1] == _ALL_ONES:
+        return Effect(((written[0], _term(name, *inputs)),))
+    old = _value(state, written[0])
+    return Effect(((written[0], old if inputs[-1] == 0 else _term(name, *inputs, old)),))
 
 
 def _term(*parts: Any) -> Any:
@@ -193,7 +202,7 @@ def run_function(function: Function, max_steps: int = 100_000) -> State:
     for _ in range(max_steps):
         target: str | None = None
         for inst in function.blocks[block].insts:
-            effect = evaluate(inst.op, inst.operands, inst.merges, state)
+            effect = evaluate(inst.op, inst.operands, state)
             _apply(state, effect)
             if effect.halts:
                 return state
@@ -208,7 +217,7 @@ def run_packets(items: Sequence[Item], max_steps: int = 100_000) -> State:
     labels = label_positions(items)
     state, at = State(), 0
     for _ in range(max_steps):
-        effects = [evaluate(slot.op, _keys(slot.op, slot.operands), False, state) for slot in packets[at]]
+        effects = [evaluate(slot.op, _keys(slot.op, slot.operands), state) for slot in packets[at]]
         at += 1
         for effect in effects:
             _apply(state, effect)

@@ -10,11 +10,11 @@ import pytest
 
 from atalla_mlir.codegen.allocate import allocate
 from atalla_mlir.codegen.coalesce import coalesce
+from atalla_mlir.codegen.kernel import LoopReport
 from atalla_mlir.codegen.layout import Item, Label, Packet
 from atalla_mlir.codegen.loop_graph import build_loop_graph, recurrence_bound, resource_bounds
 from atalla_mlir.codegen.machine_ir import M0, V0, X0, Block, Function, Inst, Register, parse_memory
 from atalla_mlir.codegen.modulo import ModuloSchedule, modulo_schedule
-from atalla_mlir.codegen.pipelining import LoopReport
 from atalla_mlir.codegen.resources import Room, demand_of
 from atalla_mlir.codegen.schedule import schedule
 from atalla_mlir.target.isa import BY_MNEMONIC, HALT, Instruction, Unit

@@ -1,0 +1,106 @@
+"""Counted loops of one block: what pipelining needs to know about them, and what it makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from atalla_mlir.codegen.kernel import Kernel, LoopReport, constant
+from atalla_mlir.codegen.machine_ir import Block, Function, Inst, Register
+from atalla_mlir.codegen.spill import Packets, constant_definitions
+from atalla_mlir.target.encoding import PACKET_BYTES
+from atalla_mlir.target.isa import BY_MNEMONIC
+from atalla_mlir.target.machine import Machine
+from atalla_mlir.target.registers import RegisterFile
+
+COLD_PACKET_CYCLES = 4
+"""What a packet costs that runs once, because the instruction cache fills at about this rate (5.6)."""
+
+
+@dataclass(frozen=True)
+class CountedLoop:
+    """A block that repeats itself `trip_count` times: its body without the branch that counts."""
+
+    block: Block
+    body: tuple[Inst, ...]
+    trip_count: int
+
+
+@dataclass(frozen=True)
+class LoopContext:
+    """Where a loop stands.
+
+    `cycles` and `packets` are those of one iteration as it is; `surrounding_packets` the other code of the loop around
+    it, None when there is none. `live_through` counts values that the body does not write, `needed_after` are the
+    registers that are read after the loop. `pushes_weights_first`: no other code counts on the array's weights.
+    """
+
+    cycles: int
+    packets: int
+    surrounding_packets: int | None
+    live_through: Mapping[RegisterFile, int]
+    needed_after: frozenset[Register]
+    pushes_weights_first: bool
+
+    def fetch_cycles(self, num_packets: int, machine: Machine) -> int:
+        """Time to fetch a loop of `num_packets` and what the instruction cache loses to it, each time it is entered."""
+        if self.surrounding_packets is None:
+            return COLD_PACKET_CYCLES * num_packets
+        total = num_packets + self.surrounding_packets
+        return COLD_PACKET_CYCLES * total if total * PACKET_BYTES > machine.icache_bytes else 0
+
+
+@dataclass(frozen=True)
+class PipelinedLoop:
+    """The blocks that replace a loop, the banks of the registers that they add, and the report."""
+
+    blocks: tuple[Block, ...]
+    banks: Mapping[Register, int]
+    report: LoopReport
+    next_index: int
+
+
+def find_counted_loop(block: Block, constants: Mapping[Register, int]) -> CountedLoop | None:
+    """The block as a loop `for counter = 1; counter < limit; counter += 1` with a known limit, or None."""
+    branch = block.control
+    if branch is None or branch.op.mnemonic != "blt.s" or branch.target != block.label or block.packets is not None:
+        return None
+    counter, limit, _, increment = branch.operands
+    if not isinstance(counter, Register) or not isinstance(limit, Register) or increment != 1:
+        return None
+    body = tuple(block.insts[:-1])
+    if any(counter in inst.registers or limit in inst.defs for inst in body):
+        return None
+    if limit not in constants or constants.get(counter) != 1:
+        return None
+    return CountedLoop(block, body, constants[limit])
+
+
+def constant_values(function: Function) -> dict[Register, int]:
+    """Registers that hold one constant whenever a loop starts: written once by constants, or also by loop counters."""
+    blocks: list[Packets] = [[(inst,) for inst in block.insts if not inst.op.is_branch] for block in function.blocks]
+    values: dict[Register, int] = {}
+    for register, chain in constant_definitions(blocks).items():
+        value = 0
+        for inst in chain:
+            immediate = inst.operands[-1]
+            assert isinstance(immediate, int)
+            value = immediate << 7 if inst.op.mnemonic == "lui.s" else value + immediate
+        values[register] = value
+    return values
+
+
+class Repeat:
+    """The counting of block `label`, which runs `trips` times: what starts it, and the branch that repeats it."""
+
+    def __init__(self, kernel: Kernel, label: str, trips: int) -> None:
+        self.start: list[Inst] = []
+        self.branch: Inst | None = None
+        if trips > 1:
+            counter, limit = kernel.new_scalar(), kernel.new_scalar()
+            self.start = [*constant(counter, 1), *constant(limit, trips)]
+            self.branch = Inst(BY_MNEMONIC["blt.s"], (counter, limit, label, 1))
+
+
+def kernel_block(label: str, packets: list[tuple[Inst, ...]], depth: int) -> Block:
+    return Block(label, [inst for packet in packets for inst in packet], depth, tuple(packets))
