@@ -14,6 +14,13 @@ from dataclasses import dataclass, field
 from atalla_mlir.errors import LimitError
 
 LANES = 32
+MAX_DMA_ROWS = 32
+# A loop with fewer iterations is not worth a prologue.
+MIN_STREAMED_ITERATIONS = 3
+# A transfer blocks issue while its pad is busy with another one: more than these would stop the computation.
+MAX_STREAMED_TRANSFERS = 2
+# Transfers of fewer rows waste the DRAM channel.
+MIN_TRANSFER_ROWS = 16
 
 
 @dataclass(eq=False)
@@ -22,6 +29,7 @@ class LoopRegion:
 
     extent: int
     parent: LoopRegion | None
+    carries_values: bool = False
 
     def ancestors(self) -> list[LoopRegion]:
         """This region and all around it, innermost first."""
@@ -104,10 +112,29 @@ class Placement:
     box: Box
     pad: int = -1
     base: int = 0
+    can_stream: bool = False
+    """Whether the group's kind of tile may be filled while its twin is in use."""
 
     @property
     def rows(self) -> int:
+        """Rows of one tile."""
         return self.box.rows(self.group.lane_dim)
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether there are two tiles, so that transfers run under the computation of the loop's other iterations."""
+        region = self.region
+        return (
+            self.can_stream
+            and region.parent is not None
+            and not region.carries_values
+            and region.extent >= MIN_STREAMED_ITERATIONS
+            and num_transfers(self.group, self.box) <= MAX_STREAMED_TRANSFERS
+        )
+
+    @property
+    def pad_rows(self) -> int:
+        return self.rows * (2 if self.is_streamed else 1)
 
 
 def box_at(region: LoopRegion, accesses: Sequence[TileAccess], lane_dim: int) -> list[tuple[Box, list[TileAccess]]]:
@@ -137,24 +164,64 @@ def choose_placements(
 ) -> tuple[list[Placement], list[tuple[int, int]]]:
     """A placement for every access and (pad, base row) for each of the `temporaries` (given by their rows).
 
-    LimitError when even single rows do not fit.
+    Data that each iteration of a loop uses alone moves into that loop, where transfers run under computation, as long
+    as transfers stay long and few. LimitError when even single rows do not fit.
     """
-    placements = [place for group in groups for place in _at(group, body, group.accesses)]
+    placements = [inner for group in groups for place in _at(group, body, group.accesses) for inner in _settled(place)]
     while True:
         homes = _assign(placements, temporaries, pads, pad_rows)
         if homes is not None:
             return placements, homes
         movable = [place for place in placements if _can_move_inwards(place)]
         if not movable:
-            needed = sum(place.rows for place in placements) + sum(temporaries)
+            needed = sum(place.pad_rows for place in placements) + sum(temporaries)
             raise LimitError(f"tiles of {needed} rows do not fit in {pads} pads of {pad_rows} rows")
-        biggest = max(movable, key=lambda place: place.rows)
+        biggest = max(movable, key=lambda place: place.pad_rows)
         placements.remove(biggest)
         placements.extend(_inwards(biggest))
 
 
 def _at(group: AccessGroup, region: LoopRegion, accesses: Sequence[TileAccess]) -> list[Placement]:
-    return [Placement(group, region, members, box) for box, members in box_at(region, accesses, group.lane_dim)]
+    return [
+        Placement(
+            group, region, members, box, can_stream=group.is_write or group.lane_dim < 0 or group.lane_stride == 1
+        )
+        for box, members in box_at(region, accesses, group.lane_dim)
+    ]
+
+
+def _settled(place: Placement) -> list[Placement]:
+    """`place`, or placements further in that move each byte as often and can be streamed."""
+    if not place.can_stream or not _can_move_inwards(place):
+        return [place]
+    inner = [deeper for new in _inwards(place) for deeper in _settled(new)]
+    fits = any(new.is_streamed for new in inner) and all(
+        new.region is place.region or (new.is_streamed and _uses_iterations_alone(new)) for new in inner
+    )
+    return inner if fits else [place]
+
+
+def _uses_iterations_alone(place: Placement) -> bool:
+    """Whether the box moves with its loop, in transfers that are not short."""
+    moves = any(loop is place.region for terms in place.box.outer for loop, _ in terms)
+    layout = choose_layout(place.group, place.box)
+    if layout.dma_dim < 0:
+        return False
+    rows = place.box.extent[layout.dma_dim]
+    rows = chunks(rows) if layout.dma_dim == place.group.lane_dim else rows
+    return moves and rows >= MIN_TRANSFER_ROWS
+
+
+def num_transfers(group: AccessGroup, box: Box) -> int:
+    """Transfers that move a box."""
+    layout = choose_layout(group, box)
+    extents = [chunks(e) if dim == group.lane_dim else e for dim, e in enumerate(box.extent)]
+    count = math.prod(e for dim, e in enumerate(extents) if dim != layout.dma_dim)
+    if layout.dma_dim >= 0:
+        count *= -(-extents[layout.dma_dim] // MAX_DMA_ROWS)
+        if layout.dma_dim == group.lane_dim and box.extent[group.lane_dim] % LANES:
+            count += 1
+    return count
 
 
 def _child_towards(region: LoopRegion, access: TileAccess) -> LoopRegion | None:
@@ -182,7 +249,7 @@ def _assign(
     used, traffic = [0] * pads, [0.0] * pads
     homes: list[tuple[int, int]] = [(0, 0)] * len(temporaries)
     items: list[tuple[int, float, int | Placement]] = [
-        *((place.rows, _traffic(place), place) for place in placements),
+        *((place.pad_rows, _traffic(place), place) for place in placements),
         *((rows, float(rows), at) for at, rows in enumerate(temporaries)),
     ]
     for rows, weight, item in sorted(items, key=lambda entry: (-entry[0], -entry[1])):

@@ -17,7 +17,7 @@ SCALAR_READ_CYCLES = 4
 MAX_REGISTER_CHUNKS = 8
 # Rows of all tiles of one block: an eighth of the pads, so that several buffers and the next block fit.
 BLOCK_BUDGET_ROWS = 4096
-MAX_UNROLL_NODES = 96
+MAX_UNROLL_NODES = 192
 # Terms that are added in sequence before a second level of sums starts (machine reference 4.7).
 MAX_SEQUENTIAL_TERMS = 32
 
@@ -114,7 +114,7 @@ def _unroll(stages: Sequence[Stage], plan: RowPlan) -> int:
         if chunks > MAX_REGISTER_CHUNKS:
             return 1
     nodes = chunks * sum(2 + sum(1 for _ in stage.body.walk()) for stage in stages)
-    most = max(1, min(16, MAX_UNROLL_NODES // max(1, nodes)))
+    most = max(1, min(32, MAX_UNROLL_NODES // max(1, nodes)))
     return 1 << (most.bit_length() - 1)  # a power of two, so that rows alternate between pads
 
 

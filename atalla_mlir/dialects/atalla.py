@@ -257,6 +257,14 @@ class ReadyOp(Atalla.Operation, name="ready", traits=[ext.Pure]):
     token: Result[TokenType]
 
 
+class NextIndexOp(Atalla.Operation, name="next_index", traits=[ext.Pure]):
+    """min(index + 1, last): the iteration to prefetch."""
+
+    index: Operand[ir.IndexType]
+    last: ir.IntegerAttr
+    next: Result[ir.IndexType]
+
+
 class WaitOp(Atalla.Operation, name="wait"):
     """Wait until the transfers of the tokens are complete."""
 
@@ -367,7 +375,9 @@ class LaneMaskOp(Atalla.Operation, name="lane_mask", traits=[ext.Pure]):
         first, last = _integer(op, "first"), _integer(op, "last")
         if first is not None and last is not None and first > last:
             return _fail(op, f"first lane {first} comes after last lane {last}")
-        return _check_range(op, "first", 0, AX01.vector_lanes - 1) and _check_range(op, "last", 0, AX01.vector_lanes - 1)
+        return _check_range(op, "first", 0, AX01.vector_lanes - 1) and _check_range(
+            op, "last", 0, AX01.vector_lanes - 1
+        )
 
 
 class ReduceOp(Atalla.Operation, name="reduce", traits=[ext.Pure]):

@@ -187,6 +187,10 @@ class Builder:
         """The token of no transfer."""
         return create_op("atalla.ready", [self.token_type]).results[0]
 
+    def next_index(self, index: ir.Value, last: int) -> ir.Value:
+        """min(index + 1, last)."""
+        return create_op("atalla.next_index", [self.index_type], [index], {"last": i64_attr(last)}).results[0]
+
     def wait(self, tokens: Sequence[ir.Value]) -> None:
         if tokens:
             create_op("atalla.wait", [], list(tokens))

@@ -14,6 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from atalla_mlir._mlir import affine_forms, integer_value, ir, operations, string_attr, string_value
+from atalla_mlir.codegen.machine_ir import ANY_OBJECT
 from atalla_mlir.dialects.ax01_builder import Builder, Loop
 from atalla_mlir.errors import InternalError, LimitError
 from atalla_mlir.target.encoding import IMM12, IMM25U, DmaShape
@@ -72,6 +73,8 @@ class KernelLowering:
         self.lane_masks: dict[int, ir.Value] = {}
         self.pointers: list[dict[Pointer, ir.Value]] = [{}]
         self.token_memory: dict[ir.Value, str] = {}
+        """What a token's transfer touches; empty for tokens that loops carry, which stand for anything."""
+        self.token_type = ir.Type.parse("!atalla.token")
         self.handlers: dict[str, Callable[[ir.Operation], None]] = {
             name.removeprefix("_lower_"): getattr(self, name) for name in dir(self) if name.startswith("_lower_")
         }
@@ -216,17 +219,34 @@ class KernelLowering:
         if low != 0 or step != 1:
             raise InternalError(f"a loop from {low} by {step}; loops of kernels count from 0 by 1")
         needed = [pointer for pointer in self._pointers_in(body) if pointer.step(variable)]
-        inits = [self.values[value] for value in list(op.operands)[3:]]
+        inits = [self._initial(value) for value in list(op.operands)[3:]]
         starts = [self._pointer(pointer.without(variable)) for pointer in needed]
         trip_count = self.integer(high)
         carried_rows = [self._virtual(value) for value in inits]
+        for argument, value in zip(list(body.arguments)[1:], list(op.operands)[3:], strict=True):
+            self._carry(argument, value)
         with self.b.loop(trip_count, [*carried_rows, *starts]) as loop:
             self._loop_body(loop, body, needed, len(inits))
         yielded = body.operations[len(body.operations) - 1].operands
         for result, value, last in zip(op.results, loop.results[: len(inits)], yielded, strict=True):
             self.values[result] = value
-            if last in self.token_memory:
-                self.token_memory[result] = _any_row(self.token_memory[last])
+            self._carry(result, last)
+
+    def _initial(self, value: ir.Value) -> ir.Value:
+        """What a loop carries first: constants of index type and tiles need a register of their own."""
+        if value in self.tiles and value not in self.values:
+            return self._pointer(Pointer(value, 0, frozenset()))
+        if value not in self.values and value.owner.operation.name == "arith.constant":
+            return self.b.addi_s(self.integer(integer_value(value.owner.operation.attributes["value"])), 0)
+        return self.values[value]
+
+    def _carry(self, carried: ir.Value, source: ir.Value) -> None:
+        """What is known about `source` without its value holds for a value that a loop carries from it."""
+        if source in self.tiles:
+            tile = self.tiles[source]
+            self.tiles[carried] = _Tile(tile.pad, tile.base, tile.rows, f"c{len(self.tiles)}")
+        elif carried.type == self.token_type:
+            self.token_memory[carried] = ""
 
     def _virtual(self, value: ir.Value) -> ir.Value:
         """Loops carry virtual registers only: copy the zero row."""
@@ -242,7 +262,7 @@ class KernelLowering:
         self.pointers.append(current)
         self._block(body)
         self.pointers.pop()
-        yielded = [self._virtual(self.values[value]) for value in body.operations[len(body.operations) - 1].operands]
+        yielded = [self._virtual(self._initial(value)) for value in body.operations[len(body.operations) - 1].operands]
         loop.next = [*yielded, *(self._plus(current[pointer], pointer.step(variable)) for pointer in needed)]
 
     # Addresses
@@ -282,11 +302,14 @@ class KernelLowering:
         moving = frozenset((variable, coefficient * row_bytes) for variable, coefficient in terms)
         return Pointer(tile, far * SHARED_OFFSETS * row_bytes, moving), near
 
-    def _dram_address(self, op: ir.Operation) -> tuple[Pointer, int]:
-        """The pointer of a transfer and the bytes to add to it."""
+    def _dram_address(self, op: ir.Operation) -> tuple[Pointer, int, list[tuple[ir.Value, int]]]:
+        """The pointer of a transfer, the bytes to add to it, and (index, bytes) terms that no loop increments."""
         constant, terms = self._form(op, "dram_map", list(op.operands)[2:])
-        moving = frozenset((variable, coefficient * 2) for variable, coefficient in terms)
-        return Pointer(op.operands[1], 0, moving), constant * 2
+        moving = frozenset(
+            (variable, coefficient * 2) for variable, coefficient in terms if _is_loop_variable(variable)
+        )
+        other = [(variable, coefficient * 2) for variable, coefficient in terms if not _is_loop_variable(variable)]
+        return Pointer(op.operands[1], 0, moving), constant * 2, other
 
     def _pointer(self, pointer: Pointer) -> ir.Value:
         for scope in reversed(self.pointers):
@@ -299,6 +322,8 @@ class KernelLowering:
         return value
 
     def _root(self, pointer: Pointer) -> ir.Value:
+        if pointer.root in self.tiles and pointer.root in self.values:
+            return self._plus(self.values[pointer.root], pointer.offset)
         if pointer.root in self.buffers:
             return self._plus(self.values[pointer.root], pointer.offset)
         tile = self.tiles[pointer.root]
@@ -355,10 +380,12 @@ class KernelLowering:
     def _dma(self, op: ir.Operation, *, is_load: bool) -> None:
         rows, cols, pitch = (integer_value(op.attributes[key]) for key in ("rows", "cols", "pitch"))
         pad_pointer, near = self._tile_address(op, "tile_map", 0)
-        dram_pointer, distance = self._dram_address(op)
+        dram_pointer, distance, others = self._dram_address(op)
         shape = DmaShape(self.tiles[op.operands[0]].pad, rows, cols, pitch)
         pad_address = self._plus(self._pointer(pad_pointer), near * self.machine.row_bytes)
         dram_address = self._plus(self._pointer(dram_pointer), distance)
+        for index, step in others:
+            dram_address = self.b.add_s(dram_address, self.b.mul_s(self.values[index], self.integer(step)))
         metadata = self.integer(shape.encode())
         tile_memory = self._memory(op, op.operands[0], "tile_map", rows, 2, write=is_load)
         dram_memory = f"{'read' if is_load else 'write'} dram:b{self.buffers[op.operands[1]]}[?:?]"
@@ -371,12 +398,19 @@ class KernelLowering:
     def _lower_ready(self, op: ir.Operation) -> None:
         self.values[op.results[0]] = self.x0
 
+    def _lower_next_index(self, op: ir.Operation) -> None:
+        last = self.integer(integer_value(op.attributes["last"]))
+        following = self.b.addi_s(self.values[op.operands[0]], 1)
+        beyond = self.b.slt_s(last, following)
+        self.values[op.results[0]] = self.b.sub_s(following, beyond)
+
     def _lower_wait(self, op: ir.Operation) -> None:
         """Reading the address register waits for the transfer; the rows count as written, so that nothing overtakes."""
+        anything = ", ".join(f"write pad{pad}:{ANY_OBJECT}[?:?]" for pad in self.arenas)
         for token in op.operands:
             if self.values[token] == self.x0:
                 continue
-            memory = string_attr(self.token_memory[token])
+            memory = string_attr(self.token_memory[token] or anything)
             self.b.addi_s(self.values[token], 0, into=self.b.pinned(_SCALAR, 0), memory=memory)
 
     # Values
@@ -476,6 +510,6 @@ class KernelLowering:
         self.values[op.results[0]] = self.b.tpop_vi()
 
 
-def _any_row(memory: str) -> str:
-    """The same access without knowledge of which rows."""
-    return f"{memory[: memory.index('[')]}[?:?]"
+def _is_loop_variable(value: ir.Value) -> bool:
+    """Whether `value` counts the iterations of a loop (the other arguments of a loop's body are carried values)."""
+    return isinstance(value, ir.BlockArgument) and value.arg_number == 0

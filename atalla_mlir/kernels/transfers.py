@@ -10,10 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
-from atalla_mlir.codegen.placement import LANES, AccessGroup, Box, TileLayout
+from atalla_mlir.codegen.placement import LANES, MAX_DMA_ROWS, AccessGroup, Box, TileLayout
 from atalla_mlir.kernels.builder import Builder, Index
-
-MAX_DMA_ROWS = 32
 
 Leaf = Callable[[Sequence[Index]], ir.Value]
 
@@ -27,7 +25,12 @@ class TransferNest:
 
 
 def emit_transfers(builder: Builder, nests: Sequence[TransferNest]) -> None:
-    """Emit all transfers, those with equal loops side by side, and wait for them."""
+    """Emit all transfers and wait for them."""
+    builder.wait(start_transfers(builder, nests))
+
+
+def start_transfers(builder: Builder, nests: Sequence[TransferNest]) -> list[ir.Value]:
+    """Emit all transfers, those with equal loops side by side; the tokens to wait for, always as many and in order."""
     by_extents: dict[tuple[int, ...], list[Leaf]] = {}
     for nest in nests:
         extents = tuple(extent for extent in nest.extents if extent != 1)
@@ -35,7 +38,7 @@ def emit_transfers(builder: Builder, nests: Sequence[TransferNest]) -> None:
     tokens: list[ir.Value] = []
     for extents, leaves in by_extents.items():
         tokens.extend(_emit_nest(builder, extents, leaves))
-    builder.wait(tokens)
+    return tokens
 
 
 def _at_unit_indices(nest: TransferNest) -> Leaf:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from atalla_mlir._mlir import affine_forms, i64_attr, integer_value, ir, operations
+from atalla_mlir._mlir import affine_forms, create_op, i64_attr, integer_value, ir, operations
 from atalla_mlir.codegen.placement import (
     LANES,
     AccessGroup,
@@ -20,7 +20,7 @@ from atalla_mlir.codegen.placement import (
 )
 from atalla_mlir.errors import LimitError
 from atalla_mlir.kernels.builder import Builder, Index
-from atalla_mlir.kernels.transfers import TileTransfer, TransferNest, TransposedLoad, emit_transfers
+from atalla_mlir.kernels.transfers import TileTransfer, TransferNest, TransposedLoad, emit_transfers, start_transfers
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.target.machine import machine
 
@@ -60,6 +60,36 @@ class _Access:
 
 
 @dataclass
+class _StreamState:
+    """What a streaming loop carries: the index of the next iteration, a pair of tiles per placement, and tokens of the
+    loads for this iteration, of the stores from the tiles in turn, and of the stores from their twins."""
+
+    loads: list[Placement]
+    stores: list[Placement]
+
+    def pack(
+        self,
+        following: ir.Value,
+        tiles: dict[int, tuple[ir.Value, ir.Value]],
+        loaded: Sequence[ir.Value],
+        stored: Sequence[ir.Value],
+        older: Sequence[ir.Value],
+    ) -> list[ir.Value]:
+        self.sizes = (len(loaded), len(stored), len(older))
+        pairs = [tile for place in (*self.loads, *self.stores) for tile in tiles[id(place)]]
+        return [following, *pairs, *loaded, *stored, *older]
+
+    def unpack(
+        self, values: Sequence[ir.Value]
+    ) -> tuple[ir.Value, dict[int, tuple[ir.Value, ir.Value]], list[ir.Value], list[ir.Value], list[ir.Value]]:
+        rest = iter(values)
+        following = next(rest)
+        tiles = {id(place): (next(rest), next(rest)) for place in (*self.loads, *self.stores)}
+        loaded, stored, older = ([next(rest) for _ in range(size)] for size in self.sizes)
+        return following, tiles, loaded, stored, older
+
+
+@dataclass
 class _Group:
     group: AccessGroup
     buffer: ir.Value
@@ -78,6 +108,8 @@ class _KernelPlacer:
         self.loops: dict[LoopRegion, ir.Operation] = {}
         self.variables: dict[ir.Value, LoopRegion] = {}
         self.groups: dict[object, _Group] = {}
+        self.renamed: dict[ir.Value, ir.Value] = {}
+        """Loop variables that were replaced, with what replaced them."""
 
     def run(self) -> None:
         self._collect(self.block, self.body)
@@ -105,7 +137,7 @@ class _KernelPlacer:
         for view in block.operations:
             op = view.operation
             if op.name == "scf.for":
-                inner = LoopRegion(_trip_count(op), region)
+                inner = LoopRegion(_trip_count(op), region, carries_values=len(op.results) > 0)
                 self.regions[op], self.loops[inner] = inner, op
                 body = op.regions[0].blocks[0]
                 self.variables[body.arguments[0]] = inner
@@ -150,10 +182,14 @@ class _KernelPlacer:
 
     def _place_region(self, region: LoopRegion, places: Sequence[Placement]) -> None:
         """Tiles and transfers of everything that is placed at one region, then the accesses themselves."""
+        streamed = [place for place in places if place.is_streamed]
+        if streamed:
+            self._stream(region, streamed)
+        fixed = [place for place in places if not place.is_streamed]
         block = self._region_block(region)
-        loads = [place for place in places if not place.group.is_write]
-        stores = [place for place in places if place.group.is_write]
-        tiles = {id(place): self._tile(place) for place in places}
+        loads = [place for place in fixed if not place.group.is_write]
+        stores = [place for place in fixed if place.group.is_write]
+        tiles = {id(place): self._tile(place, 0) for place in fixed}
         if loads:
             with ir.InsertionPoint(self._first_use_of_all(loads, block)):
                 self._emit_loads(loads, tiles)
@@ -162,12 +198,77 @@ class _KernelPlacer:
                 emit_transfers(
                     self.builder, [nest for place in stores for nest in self._transfer(place, tiles).nests("dma_store")]
                 )
+        for place in fixed:
+            self._rewrite_accesses(place, tiles[id(place)])
+
+    def _rewrite_accesses(self, place: Placement, tile: ir.Value) -> None:
+        inner = self._inner_variables(place)
+        layout = choose_layout(place.group, place.box)
+        for access in place.accesses:
+            self._rewrite(self.by_group[place.group].accesses[access], place, layout, tile, inner)
+
+    # Streaming: two tiles for each placement, transfers under the computation of other iterations
+
+    def _stream(self, region: LoopRegion, places: Sequence[Placement]) -> None:
+        """Make the loop of `region` fetch what its next iteration reads and store what its last one wrote."""
+        loads = [place for place in places if not place.group.is_write]
+        stores = [place for place in places if place.group.is_write]
+        old = self.loops[region]
+        pairs = {id(place): (self._tile(place, 0), self._tile(place, 1)) for place in places}
+        state = _StreamState(loads, stores)
+        with ir.InsertionPoint(old):
+            first = {id(place): pairs[id(place)][0] for place in loads}
+            tokens = start_transfers(self.builder, self._nests(loads, first, "dma_load", {region: None}))
+            first_stores = {id(place): pairs[id(place)][0] for place in stores}
+            idle = [self.builder.ready() for _ in self._nests(stores, first_stores, "dma_store", {region: None})]
+            initial = state.pack(self.builder.index_constant(1), pairs, tokens, idle, idle)
+            new = self._replace_loop(region, old, initial)
+        block = new.regions[0].blocks[0]
+        following, tiles, loaded, stored, older = state.unpack(list(block.arguments)[1:])
+        current = {key: pair[0] for key, pair in tiles.items()}
+        other = {key: pair[1] for key, pair in tiles.items()}
+        with ir.InsertionPoint.at_block_begin(block):
+            self.builder.wait([*loaded, *stored])
+            fetched = start_transfers(self.builder, self._nests(loads, other, "dma_load", {region: following}))
+            after = self.builder.next_index(following, region.extent - 1)
+        terminator = block.operations[len(block.operations) - 1].operation
+        with ir.InsertionPoint(terminator):
+            sent = start_transfers(self.builder, self._nests(stores, current, "dma_store", {}))
+            swapped = {key: (pair[1], pair[0]) for key, pair in tiles.items()}
+            create_op("scf.yield", [], state.pack(after, swapped, fetched, older, sent))
+        terminator.erase()
         for place in places:
-            inner = self._inner_variables(place)
-            layout = choose_layout(place.group, place.box)
-            for access in place.accesses:
-                found = self.by_group[place.group].accesses[access]
-                self._rewrite(found, place, layout, tiles[id(place)], inner)
+            self._rewrite_accesses(place, current[id(place)])
+        _, _, last_loaded, last_stored, last_older = state.unpack(list(new.results))
+        with ir.InsertionPoint.after(new):
+            self.builder.wait([*last_loaded, *last_stored, *last_older])
+
+    def _replace_loop(self, region: LoopRegion, old: ir.Operation, initial: Sequence[ir.Value]) -> ir.Operation:
+        """The loop `old`, which carries nothing, as one that carries values from `initial` on; its yield is left open."""
+        new = create_op("scf.for", [value.type for value in initial], [*list(old.operands)[:3], *initial], regions=1)
+        types = [self.builder.index_type, *(value.type for value in initial)]
+        block = ir.Block.create_at_start(new.regions[0], types, [old.location] * len(types))
+        old_block = old.regions[0].blocks[0]
+        for view in list(old_block.operations):
+            block.append(view.operation)
+        counter = old_block.arguments[0]
+        counter.replace_all_uses_with(block.arguments[0])
+        self.renamed[counter] = block.arguments[0]
+        del self.variables[counter]
+        self.variables[block.arguments[0]] = region
+        self.loops[region] = new
+        self.regions[new] = self.regions.pop(old)
+        old.erase()
+        return new
+
+    def _nests(
+        self,
+        places: Sequence[Placement],
+        tiles: dict[int, ir.Value],
+        kind: str,
+        iteration: dict[LoopRegion, ir.Value | None],
+    ) -> list[TransferNest]:
+        return [nest for place in places for nest in self._transfer(place, tiles, iteration).nests(kind)]
 
     def _emit_loads(self, loads: Sequence[Placement], tiles: dict[int, ir.Value]) -> None:
         nests: list[TransferNest] = []
@@ -189,16 +290,26 @@ class _KernelPlacer:
                 nests.extend(self._transfer(place, tiles).nests("dma_load"))
         emit_transfers(self.builder, nests)
 
-    def _tile(self, place: Placement) -> ir.Value:
+    def _tile(self, place: Placement, copy: int) -> ir.Value:
         with ir.InsertionPoint.at_block_begin(self.block):
-            return self.builder.alloc_tile(place.rows, place.pad, place.base)
+            return self.builder.alloc_tile(place.rows, place.pad, place.base + copy * place.rows)
 
     def _region_block(self, region: LoopRegion) -> ir.Block:
         return self.block if region is self.body else self.loops[region].regions[0].blocks[0]
 
-    def _transfer(self, place: Placement, tiles: dict[int, ir.Value]) -> TileTransfer:
-        arguments = {region: variable for variable, region in self.variables.items()}
-        outer = [Index(0, tuple((arguments[loop], c) for loop, c in terms)) for terms in place.box.outer]
+    def _transfer(
+        self,
+        place: Placement,
+        tiles: dict[int, ir.Value],
+        iteration: dict[LoopRegion, ir.Value | None] | None = None,
+    ) -> TileTransfer:
+        """`iteration` replaces the variables of loops: by another index, or (None) by their first iteration."""
+        arguments: dict[LoopRegion, ir.Value | None] = {region: variable for variable, region in self.variables.items()}
+        arguments.update(iteration or {})
+        outer = [
+            Index(0, tuple((variable, c) for loop, c in terms if (variable := arguments[loop]) is not None))
+            for terms in place.box.outer
+        ]
         item = self.by_group[place.group]
         layout = choose_layout(place.group, place.box)
         return TileTransfer(
@@ -232,7 +343,8 @@ class _KernelPlacer:
         row = Index()
         for dim, (constant, terms) in enumerate(found.forms):
             unit = LANES if dim == place.group.lane_dim else 1
-            index = _local(constant - place.box.low[dim], terms, self.variables, inner, unit)
+            current = [(self.renamed.get(variable, variable), c) for variable, c in terms]
+            index = _local(constant - place.box.low[dim], current, self.variables, inner, unit)
             row = row + index.scaled(layout.strides[dim])
         op = found.op
         with ir.InsertionPoint(op), op.location:
