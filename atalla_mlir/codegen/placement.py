@@ -178,7 +178,7 @@ def choose_placements(
             raise LimitError(f"tiles of {needed} rows do not fit in {pads} pads of {pad_rows} rows")
         biggest = max(movable, key=lambda place: place.pad_rows)
         placements.remove(biggest)
-        placements.extend(_inwards(biggest))
+        placements.extend(inner for place in _inwards(biggest) for inner in _settled(place))
 
 
 def _at(group: AccessGroup, region: LoopRegion, accesses: Sequence[TileAccess]) -> list[Placement]:
@@ -191,14 +191,23 @@ def _at(group: AccessGroup, region: LoopRegion, accesses: Sequence[TileAccess]) 
 
 
 def _settled(place: Placement) -> list[Placement]:
-    """`place`, or placements further in that move each byte as often and can be streamed."""
-    if not place.can_stream or not _can_move_inwards(place):
+    """`place`, or placements further in that move each byte as often and can be streamed.
+
+    Accesses of which that cannot be said keep a tile where they are.
+    """
+    if not place.can_stream:
         return [place]
-    inner = [deeper for new in _inwards(place) for deeper in _settled(new)]
-    fits = any(new.is_streamed for new in inner) and all(
-        new.region is place.region or (new.is_streamed and _uses_iterations_alone(new)) for new in inner
-    )
-    return inner if fits else [place]
+    found: list[Placement] = []
+    kept: list[TileAccess] = []
+    for new in _inwards(place):
+        deeper = _settled(new) if new.region is not place.region else []
+        if deeper and all(inner.is_streamed and _uses_iterations_alone(inner) for inner in deeper):
+            found.extend(deeper)
+        else:
+            kept.extend(new.accesses)
+    if not found:
+        return [place]
+    return [*found, *_at(place.group, place.region, kept)] if kept else found
 
 
 def _uses_iterations_alone(place: Placement) -> bool:

@@ -17,6 +17,8 @@ SCALAR_READ_CYCLES = 4
 MAX_REGISTER_CHUNKS = 8
 # Rows of all tiles of one block: an eighth of the pads, so that several buffers and the next block fit.
 BLOCK_BUDGET_ROWS = 4096
+# Rows of so many chunks are streamed one by one.
+MIN_STREAMED_CHUNKS = 16
 MAX_UNROLL_NODES = 192
 # Terms that are added in sequence before a second level of sums starts (machine reference 4.7).
 MAX_SEQUENTIAL_TERMS = 32
@@ -98,6 +100,8 @@ def _block_rows(stages: Sequence[Stage], plan: RowPlan) -> int:
     extent = plan.outer[-1].extent
     if plan.outer[-1] is plan.lane:
         extent = max(1, extent // LANES)
+    if plan.lane is not None and not plan.lane_is_outer and plan.lane.extent >= MIN_STREAMED_CHUNKS * LANES:
+        return extent  # each row is a transfer of its own, which runs under the computation of the row before
     budget = max(1, BLOCK_BUDGET_ROWS // max(1, _rows_per_iteration(stages, plan)))
     if budget >= 32:
         budget -= budget % 32
