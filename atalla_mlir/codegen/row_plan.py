@@ -17,6 +17,8 @@ SCALAR_READ_CYCLES = 4
 MAX_REGISTER_CHUNKS = 8
 # Rows of all tiles of one block: an eighth of the pads, so that several buffers and the next block fit.
 BLOCK_BUDGET_ROWS = 4096
+# Rows that share loops over chunks or terms: their accumulations are independent.
+ROWS_IN_A_NEST = 4
 # Rows of so many chunks are streamed one by one.
 MIN_STREAMED_CHUNKS = 16
 MAX_UNROLL_NODES = 192
@@ -111,12 +113,12 @@ def _block_rows(stages: Sequence[Stage], plan: RowPlan) -> int:
 def _unroll(stages: Sequence[Stage], plan: RowPlan) -> int:
     """Rows that are computed side by side, so that their latencies overlap."""
     if any(loop not in plan.outer and loop is not plan.lane for stage in stages for loop in stage.loops):
-        return 1
+        return ROWS_IN_A_NEST
     chunks = 1
     if plan.lane is not None and not plan.lane_is_outer:
         chunks = -(-plan.lane.extent // LANES)
         if chunks > MAX_REGISTER_CHUNKS:
-            return 1
+            return ROWS_IN_A_NEST
     nodes = chunks * sum(2 + sum(1 for _ in stage.body.walk()) for stage in stages)
     most = max(1, min(32, MAX_UNROLL_NODES // max(1, nodes)))
     return 1 << (most.bit_length() - 1)  # a power of two, so that rows alternate between pads

@@ -116,8 +116,8 @@ class ProductKernel:
         buffer = self.product.write.buffer
         if buffer in self.buffers:
             self.rows_kernel.store(self.product.write, place, result)
-        body = RowBody(self.rows_kernel, place)
-        body.values[buffer] = Evaluated(result, self.plan.lane is None)
+        body = RowBody(self.rows_kernel, [place])
+        body.values[0][buffer] = Evaluated(result, self.plan.lane is None)
         body.emit()
 
     # Depth

@@ -80,7 +80,7 @@ class RowKernel:
 
     def _outer(self, loops: list[Loop], place: Place) -> None:
         if not loops:
-            RowBody(self, place).emit()
+            RowBody(self, [place]).emit()
         elif len(loops) == 1:
             self._row_loop(loops[0], place)
         elif loops[0] is self.plan.lane:
@@ -95,29 +95,28 @@ class RowKernel:
             self.builder.repeat(loops[0].extent, lambda i: self._outer(loops[1:], place.at(loops[0], i)))
 
     def _row_loop(self, loop: Loop, place: Place) -> None:
-        if loop is self.plan.lane:
-            for start, count, cols in lane_segments(loop.extent):
-                self._blocked(
-                    count,
-                    lambda i, start=start, cols=cols: RowBody(
-                        self, place.at(loop, i.scaled(LANES) + start * LANES, cols)
-                    ).emit(),
-                )
-        else:
-            self._blocked(loop.extent, lambda i: RowBody(self, place.at(loop, i)).emit())
+        if loop is not self.plan.lane:
+            self._blocked(loop.extent, lambda i: place.at(loop, i))
+            return
+        for start, count, cols in lane_segments(loop.extent):
+            self._blocked(
+                count,
+                lambda i, start=start, cols=cols: place.at(loop, i.scaled(LANES) + start * LANES, cols),
+            )
 
-    def _blocked(self, extent: int, row: Callable[[Index], None]) -> None:
+    def _blocked(self, extent: int, row: Callable[[Index], Place]) -> None:
+        """Rows 0..extent-1 in blocks; `row` gives the place of a row."""
         block = min(self.plan.block_rows, extent)
         self.builder.repeat(extent // block, lambda b: self._rows(block, b.scaled(block), row))
         if extent % block:
             self._rows(extent % block, Index(extent - extent % block), row)
 
-    def _rows(self, count: int, start: Index, row: Callable[[Index], None]) -> None:
+    def _rows(self, count: int, start: Index, row: Callable[[Index], Place]) -> None:
         unroll = min(self.plan.unroll, count)
 
         def several(first: Index, how_many: int) -> None:
-            for at in range(how_many):
-                row(first + at)
+            if how_many:
+                RowBody(self, [row(first + at) for at in range(how_many)]).emit()
 
         self.builder.repeat(count // unroll, lambda i: several(start + i.scaled(unroll), unroll))
         several(start + (count - count % unroll), count % unroll)
@@ -155,11 +154,11 @@ class RowKernel:
             cols=place.cols if stride else 1,
         )
 
-    def temporary(self, access: Access, place: Place) -> tuple[ir.Value, Index]:
-        """The tile of an intermediate buffer and the row in it for `place`."""
+    def temporary(self, access: Access, place: Place, which: int) -> tuple[ir.Value, Index]:
+        """The tile of an intermediate buffer and the row in it for `place`, of the `which`-th row side by side."""
         if access.buffer not in self.temporaries:
             inner = [loop for loop in access.strides if loop not in self.plan.outer]
-            rows = math.prod(self._tile_extent(loop) for loop in inner)
+            rows = math.prod(self._tile_extent(loop) for loop in inner) * self.plan.unroll
             with ir.InsertionPoint.at_block_begin(self.block):
                 tile = self.builder.alloc_tile(rows, 0, 0)
             self.temporaries[access.buffer] = (tile, inner)
@@ -171,7 +170,7 @@ class RowKernel:
                 position = divided(position, LANES)
             row = row + position.scaled(step)
             step *= self._tile_extent(loop)
-        return tile, row
+        return tile, row + which * step
 
     def _tile_extent(self, loop: Loop) -> int:
         return -(-loop.extent // LANES) if loop is self.plan.lane else loop.extent
@@ -189,6 +188,14 @@ def lane_segments(extent: int) -> list[tuple[int, int, int]]:
     return segments
 
 
+def at_all(places: Sequence[Place], loop: Loop, index: Index, cols: int | None = None) -> list[Place]:
+    return [place.at(loop, index, cols) for place in places]
+
+
+Totals = dict[tuple[Stage, int], ir.Value]
+"""Accumulators by stage and place."""
+
+
 @dataclass
 class Segment:
     """Stages that share one nest of `loops` (parallel ones first, then `reduced`, the lanes innermost)."""
@@ -199,16 +206,16 @@ class Segment:
 
 
 class RowBody:
-    """One iteration of the outer loops."""
+    """Some iterations of the outer loops, at `places`, side by side: they share loop nests, so latencies overlap."""
 
-    def __init__(self, kernel: RowKernel, place: Place) -> None:
+    def __init__(self, kernel: RowKernel, places: Sequence[Place]) -> None:
         self.kernel = kernel
         self.builder = kernel.builder
-        self.place = place
-        self.values: dict[Buffer, Evaluated] = {}
-        """Results without inner loops."""
-        self.chunks: dict[Buffer, dict[int, Evaluated]] = {}
-        """Results along the lanes that stay in registers, by chunk."""
+        self.places = list(places)
+        self.values: list[dict[Buffer, Evaluated]] = [{} for _ in places]
+        """For each place its results without inner loops."""
+        self.chunks: list[dict[Buffer, dict[int, Evaluated]]] = [{} for _ in places]
+        """For each place its results along the lanes that stay in registers, by chunk."""
         self.segments = self._segments()
 
     def emit(self) -> None:
@@ -216,7 +223,7 @@ class RowBody:
             if segment.loops:
                 self._nest(segment)
             else:
-                self._straight(segment.stages, self.place, {}, chunk=None)
+                self._straight(segment.stages, self.places, {}, chunk=None)
 
     def _inner(self, stage: Stage) -> list[Loop]:
         return [loop for loop in stage.loops if loop not in self.kernel.plan.outer]
@@ -248,25 +255,35 @@ class RowBody:
     # Straight-line code
 
     def _straight(
-        self, stages: Sequence[Stage], place: Place, accumulators: dict[Stage, ir.Value], chunk: int | None
-    ) -> dict[Stage, ir.Value]:
-        """Evaluate all stages at `place`; gives the accumulators of the reducing ones after this term."""
+        self, stages: Sequence[Stage], places: Sequence[Place], accumulators: Totals, chunk: int | None
+    ) -> Totals:
+        """Evaluate all stages at each place; gives the accumulators of the reducing ones after this term."""
+        updated: Totals = {}
+        for which, place in enumerate(places):
+            updated.update(self._straight_row(stages, which, place, accumulators, chunk))
+        return updated
+
+    def _straight_row(
+        self, stages: Sequence[Stage], which: int, place: Place, accumulators: Totals, chunk: int | None
+    ) -> Totals:
         local: dict[Buffer, Evaluated] = {}
         loaded: dict[object, Evaluated] = {}
-        updated: dict[Stage, ir.Value] = {}
+        updated: Totals = {}
         for stage in stages:
-            value = self._evaluate(stage, place, local, loaded, chunk)
+            value = self._evaluate(stage, which, place, local, loaded, chunk)
             if stage.reduced and stage.combine is not None:
                 cols = place.cols if self.kernel.plan.lane in stage.reduced else LANES
-                updated[stage] = self._accumulate(stage.combine, accumulators.get(stage), value, cols)
+                total = accumulators.get((stage, which))
+                updated[stage, which] = self._accumulate(stage.combine, total, value, cols)
             else:
                 local[stage.write.buffer] = value
-                self._deliver(stage, place, value, chunk)
+                self._deliver(stage, which, place, value, chunk)
         return updated
 
     def _evaluate(
         self,
         stage: Stage,
+        which: int,
         place: Place,
         local: dict[Buffer, Evaluated],
         loaded: dict[object, Evaluated],
@@ -278,20 +295,20 @@ class RowBody:
                 return local[access.buffer]
             key = (access.buffer, access.offset, frozenset(access.strides.items()))
             if key not in loaded:
-                loaded[key] = self._fetch(access, place, chunk)
+                loaded[key] = self._fetch(access, which, place, chunk)
             return loaded[key]
 
         evaluator = Evaluator(self.builder, load)
         found = evaluator.evaluate(stage.body)
         return Evaluated(evaluator.operand(found), found.uniform)
 
-    def _fetch(self, access: Access, place: Place, chunk: int | None) -> Evaluated:
-        if access.buffer in self.values:
-            return self.values[access.buffer]
-        if access.buffer in self.chunks and chunk is not None:
-            return self.chunks[access.buffer][chunk]
+    def _fetch(self, access: Access, which: int, place: Place, chunk: int | None) -> Evaluated:
+        if access.buffer in self.values[which]:
+            return self.values[which][access.buffer]
+        if access.buffer in self.chunks[which] and chunk is not None:
+            return self.chunks[which][access.buffer][chunk]
         if access.buffer in self._computed():
-            tile, row = self.kernel.temporary(access, place)
+            tile, row = self.kernel.temporary(access, place, which)
             lane = self.kernel.plan.lane
             if lane is None or lane not in access.strides:
                 return Evaluated(self.builder.tile_load(tile, row, LANES), True)
@@ -301,7 +318,7 @@ class RowBody:
     def _computed(self) -> set[Buffer]:
         return {stage.write.buffer for stage in self.kernel.stages}
 
-    def _deliver(self, stage: Stage, place: Place, value: Evaluated, chunk: int | None) -> None:
+    def _deliver(self, stage: Stage, which: int, place: Place, value: Evaluated, chunk: int | None) -> None:
         """Put a finished value where its readers look for it, and store it when it leaves the kernel."""
         buffer = stage.write.buffer
         operand = value.value
@@ -310,11 +327,11 @@ class RowBody:
             self.kernel.store(stage.write, place, operand)
         inner = [loop for loop in stage.write.strides if loop not in self.kernel.plan.outer]
         if not inner:
-            self.values[buffer] = value
+            self.values[which][buffer] = value
         elif inner == [self.kernel.plan.lane] and chunk is not None:
-            self.chunks.setdefault(buffer, {})[chunk] = value
+            self.chunks[which].setdefault(buffer, {})[chunk] = value
         elif self._is_read_later(stage):
-            tile, row = self.kernel.temporary(stage.write, place)
+            tile, row = self.kernel.temporary(stage.write, place, which)
             lane_varies = self.kernel.plan.lane in stage.write.strides
             self.builder.tile_store(self.builder.as_row(operand), tile, row, place.cols if lane_varies else LANES)
 
@@ -332,68 +349,74 @@ class RowBody:
 
     def _nest(self, segment: Segment) -> None:
         parallel = [loop for loop in segment.loops if loop not in segment.reduced]
-        self._parallel(segment, parallel, self.place)
+        self._parallel(segment, parallel, self.places)
 
-    def _parallel(self, segment: Segment, loops: list[Loop], place: Place) -> None:
+    def _parallel(self, segment: Segment, loops: list[Loop], places: Sequence[Place]) -> None:
         if not loops:
             reduced = [loop for loop in segment.loops if loop in segment.reduced]
-            self._reduced(segment, reduced, place)
+            self._reduced(segment, reduced, places)
         elif loops[0] is self.kernel.plan.lane:
-            self._lane_chunks(loops[0], place, lambda at, chunk: self._after_lanes(segment, loops[1:], at, chunk))
+            self._lane_chunks(loops[0], places, lambda at, chunk: self._after_lanes(segment, loops[1:], at, chunk))
         else:
-            self.builder.repeat(loops[0].extent, lambda i: self._parallel(segment, loops[1:], place.at(loops[0], i)))
+            self.builder.repeat(
+                loops[0].extent, lambda i: self._parallel(segment, loops[1:], at_all(places, loops[0], i))
+            )
 
-    def _after_lanes(self, segment: Segment, loops: list[Loop], place: Place, chunk: int | None) -> None:
+    def _after_lanes(self, segment: Segment, loops: list[Loop], places: Sequence[Place], chunk: int | None) -> None:
         reduced = [loop for loop in segment.loops if loop in segment.reduced]
         if not loops and not reduced:
-            self._straight(segment.stages, place, {}, chunk)
+            self._straight(segment.stages, places, {}, chunk)
         else:
-            self._parallel(segment, loops, place)
+            self._parallel(segment, loops, places)
 
-    def _lane_chunks(self, lane: Loop, place: Place, body: Callable[[Place, int | None], None]) -> None:
+    def _lane_chunks(
+        self, lane: Loop, places: Sequence[Place], body: Callable[[list[Place], int | None], None]
+    ) -> None:
         """Run `body` for each chunk of the lanes: unrolled when the chunks stay in registers, else as a loop."""
         in_registers = self._lanes_in_registers()
         for start, count, cols in lane_segments(lane.extent):
             if in_registers:
                 for chunk in range(start, start + count):
-                    body(place.at(lane, Index(chunk * LANES), cols), chunk)
+                    body(at_all(places, lane, Index(chunk * LANES), cols), chunk)
             else:
                 self.builder.repeat(
                     count,
-                    lambda i, start=start, cols=cols: body(place.at(lane, i.scaled(LANES) + start * LANES, cols), None),
+                    lambda i, start=start, cols=cols: body(
+                        at_all(places, lane, i.scaled(LANES) + start * LANES, cols), None
+                    ),
                 )
 
     def _lanes_in_registers(self) -> bool:
         return self.kernel.lanes_in_registers
 
-    def _reduced(self, segment: Segment, loops: list[Loop], place: Place) -> None:
+    def _reduced(self, segment: Segment, loops: list[Loop], places: Sequence[Place]) -> None:
         reducing = [stage for stage in segment.stages if stage.reduced]
         if not reducing:
-            self._straight(segment.stages, place, {}, None)
+            self._straight(segment.stages, places, {}, None)
             return
-        totals = self._sum_over(segment, loops, place, None)
+        totals = self._sum_over(segment, loops, places, None)
         lane = self.kernel.plan.lane
-        for stage in reducing:
-            total = totals[stage]
+        for (stage, which), total in totals.items():
+            place = places[which]
             if lane is not None and lane in stage.reduced and stage.combine is not None:
-                total = self.builder.reduce(stage.combine.value, total, min(LANES, lane.extent))
-                self._deliver(stage, place, Evaluated(total, True), None)
+                folded = self.builder.reduce(stage.combine.value, total, min(LANES, lane.extent))
+                self._deliver(stage, which, place, Evaluated(folded, True), None)
             else:
                 uniform = lane not in stage.loops
-                self._deliver(stage, place, Evaluated(total, uniform), None)
+                self._deliver(stage, which, place, Evaluated(total, uniform), None)
 
     def _sum_over(
-        self, segment: Segment, loops: list[Loop], place: Place, accumulators: dict[Stage, ir.Value] | None
-    ) -> dict[Stage, ir.Value]:
+        self, segment: Segment, loops: list[Loop], places: Sequence[Place], accumulators: Totals | None
+    ) -> Totals:
         """Fold all iterations of `loops` into `accumulators` (None: there is no term yet)."""
         if not loops:
-            return self._straight(segment.stages, place, accumulators or {}, None)
+            return self._straight(segment.stages, places, accumulators or {}, None)
         loop, rest = loops[0], loops[1:]
         if loop is self.kernel.plan.lane:
-            return self._sum_over_lanes(segment, loop, place, accumulators)
+            return self._sum_over_lanes(segment, loop, places, accumulators)
 
-        def term(index: Index, so_far: dict[Stage, ir.Value] | None) -> dict[Stage, ir.Value]:
-            at = place.at(loop, index)
+        def term(index: Index, so_far: Totals | None) -> Totals:
+            at = at_all(places, loop, index)
             if not rest:
                 return self._straight(segment.stages, at, so_far or {}, None)
             return self._combine_all(so_far, self._sum_over(segment, rest, at, None))
@@ -401,22 +424,20 @@ class RowBody:
         return self._combine_all(accumulators, self._levels(segment, loop.extent, term))
 
     def _sum_over_lanes(
-        self, segment: Segment, lane: Loop, place: Place, accumulators: dict[Stage, ir.Value] | None
-    ) -> dict[Stage, ir.Value]:
+        self, segment: Segment, lane: Loop, places: Sequence[Place], accumulators: Totals | None
+    ) -> Totals:
         if self._lanes_in_registers():
             totals = accumulators
             for start, count, cols in lane_segments(lane.extent):
                 for chunk in range(start, start + count):
-                    at = place.at(lane, Index(chunk * LANES), cols)
+                    at = at_all(places, lane, Index(chunk * LANES), cols)
                     totals = self._straight(segment.stages, at, totals or {}, chunk)
             return totals or {}
         totals = None
         for start, count, cols in lane_segments(lane.extent):
 
-            def term(
-                index: Index, so_far: dict[Stage, ir.Value] | None, start: int = start, cols: int = cols
-            ) -> dict[Stage, ir.Value]:
-                at = place.at(lane, index.scaled(LANES) + start * LANES, cols)
+            def term(index: Index, so_far: Totals | None, start: int = start, cols: int = cols) -> Totals:
+                at = at_all(places, lane, index.scaled(LANES) + start * LANES, cols)
                 return self._straight(segment.stages, at, so_far or {}, None)
 
             if count == 1 and totals is not None:
@@ -429,15 +450,15 @@ class RowBody:
         self,
         segment: Segment,
         extent: int,
-        term: Callable[[Index, dict[Stage, ir.Value] | None], dict[Stage, ir.Value]],
-    ) -> dict[Stage, ir.Value]:
+        term: Callable[[Index, Totals | None], Totals],
+    ) -> Totals:
         """Fold `extent` terms: in sequence up to 32, beyond that in blocks of about the square root of their number."""
         if extent <= MAX_SEQUENTIAL_TERMS:
             return self._fold(segment, extent, term)
         block = block_size(extent)
         blocks, rest = divmod(extent, block)
 
-        def one_block(index: Index, so_far: dict[Stage, ir.Value] | None) -> dict[Stage, ir.Value]:
+        def one_block(index: Index, so_far: Totals | None) -> Totals:
             inner = self._fold(segment, block, lambda i, acc: term(index.scaled(block) + i, acc))
             return self._combine_all(so_far, inner)
 
@@ -451,27 +472,27 @@ class RowBody:
         self,
         segment: Segment,
         extent: int,
-        term: Callable[[Index, dict[Stage, ir.Value] | None], dict[Stage, ir.Value]],
-    ) -> dict[Stage, ir.Value]:
-        reducing = [stage for stage in segment.stages if stage.reduced]
+        term: Callable[[Index, Totals | None], Totals],
+    ) -> Totals:
         if extent == 1:
             return term(Index(), None)
-        initial = [self.builder.splat(IDENTITY[stage.combine or Combine.ADD]) for stage in reducing]
+        reducing = [(stage, which) for which in range(len(self.places)) for stage in segment.stages if stage.reduced]
+        initial = [self.builder.splat(IDENTITY[stage.combine or Combine.ADD]) for stage, _ in reducing]
 
         def step(index: Index, carried: list[ir.Value]) -> list[ir.Value]:
             result = term(index, dict(zip(reducing, carried, strict=True)))
-            return [result[stage] for stage in reducing]
+            return [result[key] for key in reducing]
 
         return dict(zip(reducing, self.builder.loop(extent, initial, step), strict=True))
 
     # Accumulation
 
-    def _combine_all(self, so_far: dict[Stage, ir.Value] | None, terms: dict[Stage, ir.Value]) -> dict[Stage, ir.Value]:
+    def _combine_all(self, so_far: Totals | None, terms: Totals) -> Totals:
         if not so_far:
             return terms
         return {
-            stage: self._accumulate(stage.combine or Combine.ADD, so_far[stage], Evaluated(term, False), LANES)
-            for stage, term in terms.items()
+            key: self._accumulate(key[0].combine or Combine.ADD, so_far[key], Evaluated(term, False), LANES)
+            for key, term in terms.items()
         }
 
     def _accumulate(self, combine: Combine, total: ir.Value | None, term: Evaluated, cols: int) -> ir.Value:
