@@ -129,8 +129,8 @@ class SumOrder:
     """In which order a kernel adds the terms of a sum, for error bounds.
 
     `slices`: the array sums 32 terms at a time, the slices are added in sequence in blocks of `block`, block sums
-    likewise. `lanes`: term i goes to lane i mod 32, the chunks are added in sequence in blocks of `block`, block sums likewise,
-    then the lanes are folded. `rows`: terms in sequence in blocks of `block`. `any`: no term takes part in more than
+    likewise. `lanes`: term i goes to lane i mod 32, the chunks are added in sequence in blocks of `block`, block sums
+    likewise, then the lanes are folded. `rows`: terms in sequence in blocks of `block`. `any`: no term takes part in more than
     `depth` rounded additions.
     """
 
