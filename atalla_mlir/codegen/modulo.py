@@ -17,6 +17,7 @@ from atalla_mlir.codegen.machine_ir import Register
 from atalla_mlir.codegen.reservations import MAX_QUEUED_CYCLES, ReservationTable
 from atalla_mlir.errors import InternalError
 from atalla_mlir.target.machine import Machine
+from atalla_mlir.target.registers import RegisterFile
 
 ATTEMPTS_PER_NODE = 8
 """Placements, per node, after which an II is given up."""
@@ -199,11 +200,11 @@ class _Placement:
         self._cycles[index] = None
 
     def _sink(self) -> bool:
-        """One sweep of moves towards the readers of values that start from nothing, such as loads."""
+        """One sweep of moves towards the readers, the latest instructions first."""
         moved = False
         for index in sorted(range(self._num_insts), key=lambda index: -(self._cycles[index] or 0)):
             latest, at = self._latest(index), self._cycles[index]
-            if latest is None or at is None or latest <= at or not self._starts_value(index):
+            if latest is None or at is None or latest <= at or not self._may_sink(index):
                 continue
             self._remove(index)
             target = min(latest, at + self._interval)
@@ -223,15 +224,21 @@ class _Placement:
         self._remove(index)
         return False
 
-    def _starts_value(self, index: int) -> bool:
-        """Whether the instruction reads no register of the file that it writes."""
+    def _may_sink(self, index: int) -> bool:
+        """Whether a later place shortens live ranges: of values made from nothing, and along chains of scalars."""
         inst = self._graph.insts[index]
-        return bool(inst.defs) and not any(register.file is inst.defs[0].file for register in inst.uses)
+        if not inst.defs:
+            return False
+        file = inst.defs[0].file
+        return file is not RegisterFile.VECTOR or not any(register.file is file for register in inst.uses)
 
     def _from_zero(self) -> list[int]:
-        """The cycles of the instructions, moved by whole intervals so that the first is in stage 0."""
+        """The cycles of the instructions, moved to take the fewest stages and leave the branch room in the last row."""
         cycles = [cycle or 0 for cycle in self._cycles[: self._num_insts]]
-        start = min(cycles, default=0) // self._interval * self._interval
+        first, last = min(cycles, default=0), max(cycles, default=0)
+        num_stages = -(-(last - first + 1) // self._interval)
+        starts = range(first, last - num_stages * self._interval, -1)
+        start = next((at for at in starts if self._table.can_branch((at - 1) % self._interval)), first)
         return [cycle - start for cycle in cycles]
 
 

@@ -8,7 +8,7 @@ advances by several at once run first, in the original order. Trip counts must b
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from atalla_mlir.codegen.kernel import Kernel, LoopReport
@@ -38,8 +38,10 @@ REGISTER_LIMITS: Mapping[RegisterFile, int] = {
     RegisterFile.MASK: FILES[RegisterFile.MASK].count - 3,
 }
 """Values in flight beyond which a kernel is not accepted."""
-MAX_INTERVAL_GROWTH = 1.3
-"""By how much II may exceed its bound before the search ends."""
+MAX_INTERVAL_GROWTH = 1.15
+"""By how much II may exceed its bound before the search for a smaller kernel ends."""
+INTERVAL_STEPS = 24
+"""The search raises II by a fraction of this."""
 
 
 def pipeline_loops(
@@ -119,39 +121,37 @@ def pipeline_loop(
 
     New registers are numbered from `first_index`.
     """
-    sequential = loop.trip_count * context.cycles + context.fetch_cycles(context.packets, machine)
-    best: _Pipeline | MaskedPipeline | None = None
-    best_cycles: float = sequential
-    kernel = find_kernel(build_loop_graph(loop.body, machine), machine, banks, first_index, context)
-    if kernel is not None:
-        pipeline = _Pipeline(loop, kernel)
-        if pipeline.cycles(context, machine) < best_cycles:
-            best, best_cycles = pipeline, pipeline.cycles(context, machine)
+    candidates: list[_Pipeline | MaskedPipeline] = []
+    for kernel in find_kernels(build_loop_graph(loop.body, machine), machine, banks, first_index, context):
+        candidates.append(_Pipeline(loop, kernel))
     masked = mask_loop(loop, context, first_index)
     if masked is not None:
-        kernel = find_kernel(masked.graph(machine), machine, banks, masked.next_index, context)
-        if kernel is not None:
-            pipeline = MaskedPipeline(masked, kernel)
-            if pipeline.cycles(context, machine) < best_cycles:
-                best = pipeline
-    return best.build() if best is not None else None
+        for kernel in find_kernels(masked.graph(machine), machine, banks, masked.next_index, context):
+            candidates.append(MaskedPipeline(masked, kernel))
+    sequential = loop.trip_count * context.cycles + context.fetch_cycles(context.packets, machine)
+    best = min(candidates, key=lambda candidate: candidate.cycles(context, machine), default=None)
+    return best.build() if best is not None and best.cycles(context, machine) < sequential else None
 
 
-def find_kernel(
+def find_kernels(
     graph: LoopGraph, machine: Machine, banks: Mapping[Register, int], first_index: int, context: LoopContext
-) -> Kernel | None:
-    """The kernel with the smallest II whose values fit into the registers and code into the cache, or None."""
+) -> Iterator[Kernel]:
+    """Kernels by rising II whose values fit into the registers and code into the cache, down to one not unrolled."""
     schedule = modulo_schedule(graph, machine, banks, context.cycles - 1)
+    smallest_unroll: int | None = None
     while schedule is not None:
         kernel = Kernel(schedule, banks, first_index)
         live = kernel.max_live()
         fits = all(live[file] + context.live_through[file] <= limit for file, limit in REGISTER_LIMITS.items())
-        if fits and kernel.num_packets * PACKET_BYTES <= machine.icache_bytes:
-            return kernel
-        growth = max(1, schedule.interval // 16)
+        fits = fits and kernel.num_packets * PACKET_BYTES <= machine.icache_bytes
+        if fits and (smallest_unroll is None or kernel.unroll < smallest_unroll):
+            smallest_unroll = kernel.unroll
+            yield kernel
+        if smallest_unroll == 1:
+            return
+        step = max(1, schedule.interval // INTERVAL_STEPS)
         limit = min(context.cycles - 1, int(schedule.bound * MAX_INTERVAL_GROWTH))
-        schedule = modulo_schedule(graph, machine, banks, limit, schedule.interval + growth)
-    return None
+        schedule = modulo_schedule(graph, machine, banks, limit, schedule.interval + step)
 
 
 class _Pipeline:

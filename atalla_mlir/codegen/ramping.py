@@ -9,8 +9,8 @@ accumulate, as matrix products do, and keeps a loop nest small enough for the in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from atalla_mlir.codegen.kernel import Kernel, constant, copy_value
 from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph
@@ -20,26 +20,50 @@ from atalla_mlir.target.isa import BY_MNEMONIC, Unit
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import RegisterFile
 
+SUMS_PER_MASK = 20
+"""Sums that share a mask. Sums of one iteration are spread over time; a mask that all of them read would live so long
+that the kernel needs two of it and must be unrolled."""
 
-@dataclass(frozen=True)
+
+@dataclass
 class MaskedLoop:
     """A loop whose body does nothing in iterations outside 0..trip_count-1.
 
-    `counter` is the number of the iteration. `zeroed` are registers whose copies must be 0 before the kernel, so that
-    iterations before the first find "not real" in them; `pointers` maps addresses that move to their step.
+    `counters` hold the number of the iteration. `zeroed` are registers whose copies must be 0 before the kernel, so
+    that iterations before the first find "not real" in them; `pointers` maps addresses that move to their step.
     """
 
     loop: CountedLoop
-    body: tuple[Inst, ...]
-    setup: tuple[Inst, ...]
-    counter: Register
-    zeroed: tuple[Register, ...]
-    pointers: dict[Register, Register]
     needed_after: frozenset[Register]
     next_index: int
+    body: list[Inst] = field(default_factory=list)
+    setup: list[Inst] = field(default_factory=list)
+    counters: list[Register] = field(default_factory=list)
+    zeroed: list[Register] = field(default_factory=list)
+    pointers: dict[Register, Register] = field(default_factory=dict)
 
     def graph(self, machine: Machine) -> LoopGraph:
-        return build_loop_graph(self.body, machine, in_place=frozenset({self.counter}))
+        return build_loop_graph(self.body, machine, in_place=frozenset(self.counters))
+
+    def new_register(self, file: RegisterFile = RegisterFile.SCALAR) -> Register:
+        self.next_index += 1
+        return Register(file, self.next_index - 1)
+
+    def zeroed_register(self, file: RegisterFile = RegisterFile.SCALAR) -> Register:
+        """A register that the body writes and that is 0 in iterations before the first."""
+        register = self.new_register(file)
+        self.zeroed.append(register)
+        return register
+
+    def add_bits(self, limit: Register) -> Register:
+        """Code for a register that is all ones in iterations 0..limit-1, and 0 in all others."""
+        counter = self.new_register()
+        self.counters.append(counter)
+        is_real, bits = self.zeroed_register(), self.zeroed_register()
+        self.body.append(Inst(BY_MNEMONIC["sltu.s"], (is_real, counter, limit)))
+        self.body.append(Inst(BY_MNEMONIC["addi.s"], (counter, counter, 1)))
+        self.body.append(Inst(BY_MNEMONIC["sub.s"], (bits, X0, is_real)))
+        return bits
 
 
 def mask_loop(loop: CountedLoop, context: LoopContext, first_index: int) -> MaskedLoop | None:
@@ -119,52 +143,38 @@ def _other_source(inst: Inst, register: Register) -> Register:
 def _build(
     loop: CountedLoop, context: LoopContext, sums: dict[Register, int], pointers: dict[Register, int], first_index: int
 ) -> MaskedLoop:
-    numbers = iter(range(first_index, first_index + 8 + 2 * len(pointers)))
-
-    def scalar() -> Register:
-        return Register(RegisterFile.SCALAR, next(numbers))
-
-    counter, limit, last = scalar(), scalar(), scalar()
-    is_real, real_bits, moves, moves_bits = scalar(), scalar(), scalar(), scalar()
-    mask = Register(RegisterFile.MASK, next(numbers))
-    body = [
-        Inst(BY_MNEMONIC["sltu.s"], (is_real, counter, limit)),
-        Inst(BY_MNEMONIC["sub.s"], (real_bits, X0, is_real)),
-        Inst(BY_MNEMONIC["mv.stm"], (mask, real_bits)),
-    ]
-    setup = constant(limit, loop.trip_count)
-    zeroed = [is_real, real_bits, mask]
-    if pointers:
-        body.append(Inst(BY_MNEMONIC["sltu.s"], (moves, counter, last)))
-        body.append(Inst(BY_MNEMONIC["sub.s"], (moves_bits, X0, moves)))
-        setup += constant(last, loop.trip_count - 1)
-        zeroed += [moves, moves_bits]
-    body.append(Inst(BY_MNEMONIC["addi.s"], (counter, counter, 1)))
-    steps: dict[Register, Register] = {}
+    masked = MaskedLoop(loop, context.needed_after, first_index)
+    limit, last = masked.new_register(), masked.new_register()
+    masked.setup += constant(limit, loop.trip_count)
+    masked.setup += constant(last, loop.trip_count - 1) if pointers else []
+    num_sums, mask = 0, M0
     for index, inst in enumerate(loop.body):
         if inst.defs and sums.get(inst.defs[0]) == index:
-            body.append(replace(inst, operands=(*inst.operands[:-1], mask), merges=True))
+            if num_sums % SUMS_PER_MASK == 0:
+                bits, mask = masked.add_bits(limit), masked.zeroed_register(RegisterFile.MASK)
+                masked.body.append(Inst(BY_MNEMONIC["mv.stm"], (mask, bits)))
+            num_sums += 1
+            masked.body.append(replace(inst, operands=(*inst.operands[:-1], mask), merges=True))
         elif inst.defs and pointers.get(inst.defs[0]) == index:
-            register = inst.defs[0]
-            step, distance = _step(inst, register, scalar, setup), scalar()
-            steps[register] = step
-            zeroed.append(distance)
-            body.append(Inst(BY_MNEMONIC["and.s"], (distance, moves_bits, step), source=inst.source))
-            body.append(Inst(BY_MNEMONIC["add.s"], (register, register, distance), source=inst.source))
+            _add_step(masked, inst, masked.add_bits(last))
         else:
-            body.append(inst)
-    zeroed += _row_addresses(loop.body, pointers)
-    next_index = first_index + 8 + 2 * len(pointers)
-    return MaskedLoop(loop, tuple(body), tuple(setup), counter, tuple(zeroed), steps, context.needed_after, next_index)
+            masked.body.append(inst)
+    masked.zeroed += _row_addresses(loop.body, pointers)
+    return masked
 
 
-def _step(inst: Inst, register: Register, scalar: Callable[[], Register], setup: list[Inst]) -> Register:
-    """The register with the step of a pointer; a constant step gets one."""
+def _add_step(masked: MaskedLoop, inst: Inst, bits: Register) -> None:
+    """Moves a pointer by its step where `bits` is all ones."""
+    pointer = inst.defs[0]
     if inst.op.mnemonic == "add.s":
-        return _other_source(inst, register)
-    step = scalar()
-    setup.append(Inst(BY_MNEMONIC["addi.s"], (step, X0, inst.operands[2])))
-    return step
+        step = _other_source(inst, pointer)
+    else:
+        step = masked.new_register()
+        masked.setup.append(Inst(BY_MNEMONIC["addi.s"], (step, X0, inst.operands[2])))
+    masked.pointers[pointer] = step
+    distance = masked.zeroed_register()
+    masked.body.append(Inst(BY_MNEMONIC["and.s"], (distance, bits, step), source=inst.source))
+    masked.body.append(Inst(BY_MNEMONIC["add.s"], (pointer, pointer, distance), source=inst.source))
 
 
 def _row_addresses(body: Sequence[Inst], pointers: dict[Register, int]) -> list[Register]:
@@ -216,7 +226,8 @@ class MaskedPipeline:
         """Makes all iterations before the first unreal: they count from below 0 and find zeros."""
         masked, kernel = self._masked, self._kernel
         insts = list(masked.setup)
-        insts.append(Inst(BY_MNEMONIC["addi.s"], (masked.counter, X0, -self._stage(masked.counter))))
+        for counter in masked.counters:
+            insts.append(Inst(BY_MNEMONIC["addi.s"], (counter, X0, -self._stage(counter))))
         for register in masked.zeroed:
             for copy in kernel.names[register]:
                 if register.file is RegisterFile.MASK:

@@ -60,6 +60,10 @@ class ReservationTable:
             if len(lengths[name]) == 1 and count > CROWDED * self._interval
         }
 
+    def can_branch(self, row: int) -> bool:
+        """Whether the branch of the loop fits into `row`."""
+        return row == self._interval - 1 or self._rooms[row].fits(BRANCH)
+
     def fits(self, index: int, cycle: int) -> int | None:
         """Cycles that the unit would keep an instruction waiting that issues at `cycle`; None when it cannot issue."""
         row = cycle % self._interval
