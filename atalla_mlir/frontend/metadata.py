@@ -10,6 +10,7 @@ import numpy as np
 from torch import fx
 from torch.utils import _pytree as pytree
 
+from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.frontend.arguments import encode_argument
 from atalla_mlir.frontend.arrays import dtype_name, to_numpy
 from atalla_mlir.frontend.capture import Captured, OutputConstant
@@ -99,8 +100,8 @@ def _host_step(step: HostStep) -> dict[str, Any]:
 def _signature(captured: Captured) -> dict[str, Any]:
     """How arguments flatten to inputs, and how results nest."""
     return {
-        "in_spec": pytree.treespec_dumps(captured.in_spec),
-        "out_spec": pytree.treespec_dumps(captured.out_spec),
+        "in_spec": _nesting(captured.in_spec, "takes"),
+        "out_spec": _nesting(_with_plain_tuples(captured.out_spec), "returns"),
         "inputs": [_tensor(captured, name) for name in captured.inputs],
         "fixed": {str(position): encode_argument(value) for position, value in captured.flat_constants.items()},
         "outputs": [
@@ -113,3 +114,28 @@ def _signature(captured: Captured) -> dict[str, Any]:
 def _tensor(captured: Captured, name: str) -> dict[str, Any]:
     value = next(node.meta["val"] for node in captured.graph.nodes if node.name == name)
     return {"name": name, "dtype": dtype_name(value.dtype), "shape": list(value.shape)}
+
+
+def _nesting(spec: pytree.TreeSpec, verb: str) -> str:
+    try:
+        return pytree.treespec_dumps(spec)
+    except (NotImplementedError, TypeError) as error:
+        raise UnsupportedError(
+            f"the model {verb} an object of a class that a loadable cannot name; "
+            "use tensors, tuples, lists and dictionaries"
+        ) from error
+
+
+def _with_plain_tuples(spec: pytree.TreeSpec) -> pytree.TreeSpec:
+    """`spec` without classes of named tuples, which need not exist where the loadable is read."""
+    return pytree.tree_structure(_plain(pytree.tree_unflatten(range(spec.num_leaves), spec)))
+
+
+def _plain(tree: Any) -> Any:
+    if isinstance(tree, tuple):
+        return tuple(_plain(item) for item in tree)
+    if type(tree) is list:
+        return [_plain(item) for item in tree]
+    if type(tree) is dict:
+        return {key: _plain(item) for key, item in tree.items()}
+    return tree

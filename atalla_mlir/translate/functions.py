@@ -87,5 +87,11 @@ class _FunctionReader:
 
 def code_blocks(module: ir.Operation) -> list[CodeBlock]:
     """The functions of a module in its order; BadInputError when one is not in packets yet."""
+    for function in operations(module, "func.func"):
+        if any(region.blocks for region in function.regions):
+            raise BadInputError(
+                f"function '{string_value(function.attributes['sym_name'])}' is a func.func and not in packets; "
+                "atalla-opt with the passes of the stage 'schedule' or atalla-compile --stop-after=schedule makes them"
+            )
     sources = _Sources()
     return [_FunctionReader(function, sources).read() for function in operations(module, "ax01.func")]
