@@ -1,10 +1,10 @@
-"""What verification found: a row per kernel launch or host operation, and totals (defined in docs/metrics.md)."""
+"""What a run was found to do: a row per kernel launch or host operation, and totals (defined in docs/metrics.md)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -21,6 +21,32 @@ class Shapes:
 
     inputs: tuple[tuple[int, ...], ...]
     outputs: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Cycles of a kernel launch or of the whole run; all None or empty when they were not counted."""
+
+    cycles: int | None = None
+    stalls: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Cause -> cycles; they sum to `cycles`."""
+    utilisation: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Unit -> share of the cycles in which it was occupied."""
+    bound_cycles: int | None = None
+    """What no program for the operation can go below, under the assumptions of docs/metrics.md."""
+    bound_by: str | None = None
+    """The resource that `bound_cycles` comes from."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "stalls": dict(self.stalls), "utilisation": dict(self.utilisation)}
+
+
+UNTIMED = Timing()
+
+VERDICTS = frozenset(
+    ("max_error", "error_bound", "worst_ratio", "num_unbounded", "ok", "wrong", "first_wrong", "cosine_f32")
+)
+"""Keys of rows and totals that only verification can fill."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +75,7 @@ class OpReport:
     instructions_executed: int = 0
     dram_bytes_loaded: int = 0
     dram_bytes_stored: int = 0
+    timing: Timing = UNTIMED
 
     @property
     def ok(self) -> bool:
@@ -108,6 +135,7 @@ class OpReport:
             "flops": self.flops,
             "macs": self.macs,
             "arithmetic_intensity": self.arithmetic_intensity,
+            **self.timing.to_json(),
         }
 
 
@@ -131,11 +159,14 @@ class Totals:
     host_ops: tuple[Mapping[str, str], ...]
     cosine_f32: float
     ok: bool
+    timing: Timing = UNTIMED
 
     def to_json(self) -> dict[str, Any]:
         row = asdict(self)
+        del row["timing"]
         return {
             **row,
+            **self.timing.to_json(),
             "slot_histogram": list(self.slot_histogram),
             "host_ops": [dict(op) for op in self.host_ops],
             "cosine_f32": number(self.cosine_f32),
@@ -149,6 +180,8 @@ class Report:
     model: str
     ops: tuple[OpReport, ...]
     totals: Totals
+    verified: bool = True
+    """Whether values were judged; the keys about that are left out of the JSON when they were not."""
 
     @property
     def ok(self) -> bool:
@@ -159,7 +192,13 @@ class Report:
         return next((op for op in self.ops if not op.ok), None)
 
     def to_json(self) -> dict[str, Any]:
-        return {"model": self.model, "ops": [op.to_json() for op in self.ops], "totals": self.totals.to_json()}
+        dropped = frozenset[str]() if self.verified else VERDICTS
+
+        def kept(row: Mapping[str, Any]) -> dict[str, Any]:
+            return {key: value for key, value in row.items() if key not in dropped}
+
+        ops = [kept(op.to_json()) for op in self.ops]
+        return {"model": self.model, "ops": ops, "totals": kept(self.totals.to_json())}
 
     def summary(self) -> str:
         """One line, or two when something is wrong."""
@@ -207,7 +246,7 @@ def table(ops: Sequence[OpReport]) -> Table:
 
 
 def _cells(op: OpReport) -> list[str]:
-    shape = " ".join("x".join(map(str, s)) or "scalar" for s in op.shapes.outputs)
+    shape = shape_text(op.shapes.outputs)
     aten = " ".join(dict.fromkeys(name.split(".")[1] if "." in name else name for name in op.aten))
     if op.device == HOST:
         return [op.name, aten, shape, HOST, *[""] * 8, op.reason or ""]
@@ -226,6 +265,11 @@ def _cells(op: OpReport) -> list[str]:
         f"{op.arithmetic_intensity:.2f}",
         "ok" if op.ok else "WRONG",
     ]
+
+
+def shape_text(shapes: Sequence[tuple[int, ...]]) -> str:
+    """Shapes in a cell of a table: 4x8 for each tensor."""
+    return " ".join("x".join(map(str, shape)) or "scalar" for shape in shapes)
 
 
 def _first_wrong_json(op: OpReport) -> dict[str, Any] | None:

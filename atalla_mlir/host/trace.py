@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,23 +13,9 @@ from atalla_mlir.errors import InternalError
 from atalla_mlir.host.error_bound import Array
 from atalla_mlir.loadable.format import TensorSpec
 from atalla_mlir.runtime.buffers import read_stored
+from atalla_mlir.runtime.launches import counters_between
 from atalla_mlir.runtime.program import Program
 from atalla_mlir.sim.engine import Counters, Engine
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a part of a run executed and moved."""
-
-    packets: int
-    instructions: int
-    dram_bytes_loaded: int
-    dram_bytes_stored: int
-
-    @classmethod
-    def between(cls, before: Counters, after: Counters) -> Cost:
-        names = [field.name for field in fields(cls)]
-        return cls(**{name: getattr(after, name) - getattr(before, name) for name in names})
 
 
 @dataclass(frozen=True)
@@ -42,8 +28,8 @@ class Execution:
     """Value name -> what was in memory when the kernel was called."""
     outputs: Mapping[str, Array]
     """Value name -> what was in memory when it had returned."""
-    cost: Cost
-    """What was executed and moved between the two."""
+    counters: Counters
+    """What was counted between the two."""
 
 
 Wanted = Callable[[str, Mapping[str, Any]], bool]
@@ -88,7 +74,7 @@ class _Recorder:
         assert self._running is not None
         kernel, inputs, before = self._running
         outputs = {row["value"]: _read(engine, row) for row in kernel["outputs"]}
-        self.executions.append(Execution(kernel, inputs, outputs, Cost.between(before, engine.counters)))
+        self.executions.append(Execution(kernel, inputs, outputs, counters_between(before, engine.counters)))
         self._running = None
 
 

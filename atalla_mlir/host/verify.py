@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,14 +19,13 @@ from atalla_mlir.frontend.arrays import to_numpy, to_torch
 from atalla_mlir.frontend.capture import Model
 from atalla_mlir.frontend.partition import Plan, plan_model
 from atalla_mlir.host.fallback import run_operation
-from atalla_mlir.host.fill import fill_between, fill_of_code
 from atalla_mlir.host.kernel_check import Comparison, Judge, compare
+from atalla_mlir.host.op_rows import RowMaker
 from atalla_mlir.host.oracle import Plans
 from atalla_mlir.host.program import TorchProgram
-from atalla_mlir.host.report import HOST, OpReport, Report, Shapes, Totals, ratio
+from atalla_mlir.host.report import OpReport, Report
 from atalla_mlir.host.trace import Execution, traced
 from atalla_mlir.sim.engine import Counters
-from atalla_mlir.target.encoding import SLOTS
 from atalla_mlir.target.machine import Machine
 
 
@@ -61,12 +60,14 @@ def verify_program(
 ) -> Report:
     """Run `program`, which was compiled from `plan` of `model`, and judge every kernel of it.
 
-    `name` is what the report calls the model.
+    `name` is what the report calls the model. With `program.device.timing` on, rows and totals have cycles.
     """
     run = _Run(program, plan, args, kwargs or {})
     run.steps()
     cosine = cosine_f32(run.results(), model, args, kwargs or {})
-    return Report(name or type(model).__name__, tuple(run.rows), _totals(run, cosine))
+    ok = all(row.ok for row in run.rows) and all(check.ok for check in run.checks)
+    totals = run.make.totals(run.rows, run.counters, cosine=cosine, ok=ok)
+    return Report(name or type(model).__name__, tuple(run.rows), totals)
 
 
 class _Run:
@@ -74,6 +75,7 @@ class _Run:
 
     def __init__(self, program: TorchProgram, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self.program = program
+        self.make = RowMaker(program)
         self.plan = plan
         self.judge = Judge(plan.captured)
         self.values: dict[str, Tensor] = program.initial_values(args, kwargs)
@@ -82,8 +84,6 @@ class _Run:
         """Results of entry points beside what their kernels stored."""
         self.counters: list[Counters] = []
         """What each device step executed."""
-        functions = program.loadable.meta["functions"]
-        self._fill = {name: fill_between(program.loadable, *pcs) for name, pcs in functions.items()}
         for value in plan.captured.inputs:
             self.judge.supply(value, self.values[value])
 
@@ -102,21 +102,7 @@ class _Run:
         self.values.update(results)
         for value, tensor in results.items():
             self.judge.supply(value, tensor)
-        covered = {op.name: op for op in self.program.coverage.host_operations}
-        names = [value for value in step["outputs"] if value is not None]
-        operation = next((covered[value] for value in names if value in covered), None)
-        self.rows.append(
-            OpReport(
-                name=operation.name if operation else names[0] if names else step["target"],
-                aten=(step["target"],),
-                source=operation.source if operation else None,
-                shapes=Shapes((), tuple(tuple(results[value].shape) for value in names)),
-                device=HOST,
-                reason=step["reason"],
-                flops=operation.flops if operation else 0,
-                macs=0,
-            )
-        )
+        self.rows.append(self.make.host(step, results))
 
     def _device(self, step: Mapping[str, Any]) -> None:
         arrays = [to_numpy(self.values[value]) for value in step["inputs"]]
@@ -139,68 +125,10 @@ class _Run:
 
     def _judged(self, execution: Execution, outside: Sequence[str]) -> OpReport:
         inputs, outputs = self.judge.as_in_graph(execution.inputs), self.judge.as_in_graph(execution.outputs)
-        row = self._described(execution)
+        row = self.make.kernel(execution.kernel, execution.counters)
         reads = self.judge.check_reads(inputs)
         stores = self.judge.check_stores(inputs, outputs, outside, Plans.from_json(execution.kernel))
         return replace(row, reads=tuple(reads), stores=tuple(stores))
-
-    def _described(self, execution: Execution) -> OpReport:
-        kernel, cost = execution.kernel, execution.cost
-        fill = self._fill[kernel["function"]]
-        return OpReport(
-            name=kernel["name"],
-            aten=tuple(kernel["aten"]),
-            source=kernel["source"],
-            shapes=Shapes(_shapes(kernel["inputs"]), _shapes(kernel["outputs"])),
-            device=self.program.loadable.machine_name,
-            reason=None,
-            flops=kernel["flops"],
-            macs=kernel["macs"],
-            static_slot_fill=fill.all_packets,
-            static_slot_fill_nonempty=fill.nonempty_packets,
-            dynamic_slot_fill=ratio(cost.instructions, SLOTS * cost.packets),
-            packets_executed=cost.packets,
-            instructions_executed=cost.instructions,
-            dram_bytes_loaded=cost.dram_bytes_loaded,
-            dram_bytes_stored=cost.dram_bytes_stored,
-        )
-
-
-def _shapes(rows: Iterable[Mapping[str, Any]]) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(row["shape"]) for row in rows)
-
-
-def _totals(run: _Run, cosine: float) -> Totals:
-    packets, instructions = _sum(run, "packets"), _sum(run, "instructions")
-    loaded, stored = _sum(run, "dram_bytes_loaded"), _sum(run, "dram_bytes_stored")
-    histogram = np.sum([[0] * (SLOTS + 1), *(counters.slot_histogram for counters in run.counters)], axis=0)
-    fill = fill_of_code(run.program.loadable)
-    coverage = run.program.coverage
-    flops = sum(row.flops for row in run.rows)
-    return Totals(
-        packets_executed=packets,
-        instructions_executed=instructions,
-        static_slot_fill=fill.all_packets,
-        static_slot_fill_nonempty=fill.nonempty_packets,
-        dynamic_slot_fill=ratio(instructions, SLOTS * packets),
-        slot_histogram=tuple(histogram.tolist()),
-        dram_bytes_loaded=loaded,
-        dram_bytes_stored=stored,
-        macs=sum(row.macs for row in run.rows),
-        flops=flops,
-        arithmetic_intensity=ratio(flops, loaded + stored),
-        arithmetic_intensity_loads=ratio(flops, loaded),
-        device_flops_fraction=coverage.device_flops_fraction,
-        host_ops=tuple(
-            {"name": op.name, "aten": op.aten, "reason": op.reason or ""} for op in coverage.host_operations
-        ),
-        cosine_f32=cosine,
-        ok=all(row.ok for row in run.rows) and all(check.ok for check in run.checks),
-    )
-
-
-def _sum(run: _Run, counter: str) -> int:
-    return sum(getattr(counters, counter) for counters in run.counters)
 
 
 def cosine_f32(results: Any, model: Model, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float:

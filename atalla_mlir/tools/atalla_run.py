@@ -1,4 +1,4 @@
-"""atalla-run: run a model or a loadable on the simulator, and verify it.
+"""atalla-run: run a model or a loadable on the simulator, verify it, and measure its cycles.
 
 Exit status: 0 success, 1 failed, 2 wrong usage, 3 verification found a wrong result.
 """
@@ -8,25 +8,34 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from atalla_mlir.tools import atalla_compile, command_line, model_argument
-from atalla_mlir.tools.array_files import read_inputs, write_outputs
+from atalla_mlir.tools import atalla_compile, command_line, entry_run, model_argument
+from atalla_mlir.tools.array_files import read_inputs, write_outputs, write_results
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from atalla_mlir.host.program import TorchProgram
     from atalla_mlir.host.report import Report
+    from atalla_mlir.loadable.format import Loadable
+    from atalla_mlir.sim.engine import Counters
+    from atalla_mlir.target.machine import Machine
 
 PROGRAM = "atalla-run"
+_WIDTH = 160
+"""Columns of tables that do not go to a terminal."""
 
 _EXAMPLES = f"""\
 examples:
   atalla-run zoo:basic --verify --json out.json
   atalla-run my_model.py:build --arg width=96 --input x.npy --output y.npy
+  atalla-run zoo:mlp --profile
   atalla-run mlp.atalla --input x.npy --engine reference
+  atalla-translate --asm-to-blob program.s | atalla-run -
 
 Inputs are those of the model's factory unless --input gives others.
 {command_line.EXIT_STATUS_HELP}, 3 verification found a wrong result
@@ -45,13 +54,16 @@ def main(
 
 def _parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(PROGRAM, "Run a model or a loadable on the simulator.", _EXAMPLES)
-    parser.add_argument("model", nargs="?", help=f"{model_argument.HELP}, or FILE.atalla")
+    parser.add_argument("model", nargs="?", help=f"{model_argument.HELP}, or FILE.atalla, - is a loadable on stdin")
     parser.add_argument("--input", action="append", default=[], metavar="[NAME=]FILE.npy", help="an input, in order")
     parser.add_argument("--output", metavar="FILE", help="write the outputs, .npy for one or .npz for several")
     parser.add_argument("--engine", default="auto", help="simulator: auto, reference, native (default auto)")
     parser.add_argument("--verify", action="store_true", help="compare every operation with its reference")
+    parser.add_argument("--profile", action="store_true", help="count cycles, by kernel and by cause")
     parser.add_argument(
-        "--json", metavar="FILE", help="write the report as JSON, - is stdout; docs/metrics.md defines it"
+        "--json",
+        metavar="FILE",
+        help="write the report of --verify or --profile as JSON, - is stdout; docs/metrics.md defines it",
     )
     atalla_compile.add_model_options(parser)
     return parser
@@ -66,9 +78,9 @@ def _main(argv: Sequence[str] | None) -> int:
         return command_line.SUCCESS
     if options.model is None:
         raise command_line.UsageError("a model is missing")
-    if options.json is not None and not options.verify:
-        raise command_line.UsageError("--json writes the report of --verify, which is missing")
-    if not options.model.endswith(".atalla"):
+    if options.json is not None and not (options.verify or options.profile):
+        raise command_line.UsageError("--json writes the report of --verify or --profile, which is missing")
+    if options.model != "-" and not options.model.endswith(".atalla"):
         return _run_model(options)
     if options.verify or options.arg or options.strict or options.no_fuse or options.seed is not None:
         raise command_line.UsageError("a loadable has no model to verify or to compile; name the model instead")
@@ -76,18 +88,43 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _run_loadable(options: argparse.Namespace) -> int:
-    from atalla_mlir.host.program import load
+    from atalla_mlir.host.program import TorchProgram
     from atalla_mlir.target.machine import machine
 
     target = machine(options.machine) if options.machine else None
     with command_line.progress() as say:
         say("loading")
-        program = load(options.model, engine=options.engine, machine=target)
+        loadable = entry_run.read(options.model)
+        if not entry_run.describes_model(loadable):
+            return _run_entry(options, loadable, target)
+        program = TorchProgram(loadable, engine=options.engine, machine=target)
         args, kwargs = program.nested_arguments(read_inputs(options.input, program.inputs))
         say("running")
-        outputs = _outputs(program, args, kwargs)
-    _show_outputs(options, outputs)
-    _show_counters(program)
+        name = Path(options.model).stem
+        report, outputs = _run(options, program, program.initial_values(args, kwargs), name)
+    return _show(options, program, report, outputs)
+
+
+def _run(
+    options: argparse.Namespace, program: TorchProgram, values: Mapping[str, Tensor], name: str
+) -> tuple[Report | None, dict[str, Tensor]]:
+    """The outputs, and with --profile the report."""
+    if not options.profile:
+        known = program.run(values)
+        return None, {value: known[value] for value in program.outputs}
+    from atalla_mlir.host.profile import profile_program
+
+    profile = profile_program(program, values, name=name)
+    return profile.report, {value: profile.values[value] for value in program.outputs}
+
+
+def _run_entry(options: argparse.Namespace, loadable: Loadable, target: Machine | None) -> int:
+    arrays, counters = entry_run.run_only_entry(loadable, options.input, engine=options.engine, machine=target)
+    if options.output is not None:
+        write_results(options.output, arrays)
+    for name, array in arrays.items() if options.output is None else ():
+        _show_output(name, str(array.dtype), array)
+    _show_counters([counters])
     return command_line.SUCCESS
 
 
@@ -112,20 +149,34 @@ def _run_model(options: argparse.Namespace) -> int:
         if options.input:
             args, kwargs = program.nested_arguments(read_inputs(options.input, program.inputs))
         say(f"running {loaded.name}")
-        report = None
+        values = program.initial_values(args, kwargs)
         if options.verify:
+            program.device.timing = options.profile
             report = verify_program(program, plan, loaded.model, args, kwargs, name=loaded.name)
-        outputs = _outputs(program, args, kwargs) if report is None or options.output else {}
-    _show_outputs(options, outputs)
-    if report is None:
-        _show_counters(program)
-        return command_line.SUCCESS
-    return _show_report(options, report)
+            outputs = _run_again(program, values) if options.output else {}
+        else:
+            report, outputs = _run(options, program, values, loaded.name)
+    return _show(options, program, report, outputs)
 
 
-def _outputs(program: TorchProgram, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
-    values = program.run(program.initial_values(args, kwargs))
-    return {name: values[name] for name in program.outputs}
+def _run_again(program: TorchProgram, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The outputs after verification, which keeps none; without cycles."""
+    program.device.timing = False
+    known = program.run(values)
+    return {name: known[name] for name in program.outputs}
+
+
+def _show(
+    options: argparse.Namespace, program: TorchProgram, report: Report | None, outputs: Mapping[str, Tensor]
+) -> int:
+    """Print or write what was asked for; the exit status."""
+    if options.json != "-" or options.output is not None:
+        _show_outputs(options, outputs)
+    if report is not None:
+        return _show_report(options, report)
+    print(program.coverage.summary())
+    _show_counters(program.counters.values())
+    return command_line.SUCCESS
 
 
 def _show_outputs(options: argparse.Namespace, outputs: Mapping[str, Tensor]) -> None:
@@ -134,17 +185,16 @@ def _show_outputs(options: argparse.Namespace, outputs: Mapping[str, Tensor]) ->
         write_outputs(options.output, outputs)
         return
     for name, tensor in outputs.items():
-        dtype, shape = str(tensor.dtype).removeprefix("torch."), list(tensor.shape)
-        values = tensor.double()
-        numbers = (
-            f"sum {values.sum():.6g}, least {values.min():.6g}, greatest {values.max():.6g}" if tensor.numel() else ""
-        )
-        print(f"{name}: {dtype}{shape} {numbers}".rstrip())
+        _show_output(name, str(tensor.dtype).removeprefix("torch."), tensor.double().numpy())
 
 
-def _show_counters(program: TorchProgram) -> None:
-    counters = program.counters.values()
-    print(program.coverage.summary())
+def _show_output(name: str, dtype: str, array: NDArray[Any]) -> None:
+    values = array.astype(float)
+    numbers = f"sum {values.sum():.6g}, least {values.min():.6g}, greatest {values.max():.6g}" if values.size else ""
+    print(f"{name}: {dtype}{list(array.shape)} {numbers}".rstrip())
+
+
+def _show_counters(counters: Collection[Counters]) -> None:
     print(
         f"executed {sum(c.packets for c in counters)} packets, {sum(c.instructions for c in counters)} instructions; "
         f"DRAM {sum(c.dram_bytes_loaded for c in counters)} bytes loaded, "
@@ -161,12 +211,18 @@ def _show_report(options: argparse.Namespace, report: Report) -> int:
 
 
 def _print_report(report: Report) -> None:
-    if not sys.stdout.isatty():
-        print(report)
-        return
     from rich.console import Console
 
-    Console().print(report)
+    from atalla_mlir.host.profile_table import profile_summary, profile_tables
+
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=sys.stdout.isatty())
+    if report.verified:
+        console.print(report)
+    if report.totals.timing.cycles is not None:
+        for table in profile_tables(report):
+            console.print(table)
+            console.print()
+        console.print(profile_summary(report))
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def test_a_wrong_result_has_its_own_exit_status(monkeypatch: pytest.MonkeyPatch)
         (
             ["zoo:mlp", "--json", "-"],
             2,
-            "--json writes the report of --verify, which is missing; see atalla-run --help",
+            "--json writes the report of --verify or --profile, which is missing; see atalla-run --help",
         ),
         (
             ["x.atalla", "--verify"],
@@ -148,3 +148,31 @@ def test_a_loadable_needs_its_inputs(tmp_path: Path, capsys: pytest.CaptureFixtu
     capsys.readouterr()
     assert main([str(loadable)]) == 1
     assert capsys.readouterr().err == "atalla-run: error: no --input for x: float32[4, 8]\n"
+
+
+def test_profile_prints_kernels_and_causes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--profile"]) == 0
+    out = capsys.readouterr().out
+    assert "cycles by cause" in out
+    assert "dma_wait" in out
+    assert "of them in kernels" in out
+
+
+@pytest.mark.parametrize("options", [["--profile"], ["--profile", "--verify"]])
+def test_profile_as_json(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, *options, "--json", "-"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    totals = report["totals"]
+    assert totals["cycles"] == sum(totals["stalls"].values()) > sum(row["cycles"] for row in report["ops"]) > 0
+    assert ("cosine_f32" in totals) == ("--verify" in options)
+
+
+def test_a_loadable_can_be_profiled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loadable, inputs = tmp_path / "basic.atalla", tmp_path / "x.npy"
+    assert atalla_compile.main([*SMALL[:5], "-o", str(loadable)]) == 0
+    np.save(inputs, zoo.build("basic", dim=8, depth=1)[1][0].numpy())
+    capsys.readouterr()
+    assert main([str(loadable), "--input", str(inputs), "--profile", "--json", "-"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["model"] == "basic"
+    assert report["totals"]["cycles"] > 0

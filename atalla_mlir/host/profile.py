@@ -1,0 +1,47 @@
+"""Running a program for its cycles: a row per kernel launch, without judging values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from atalla_mlir.frontend.arrays import to_numpy, to_torch
+from atalla_mlir.host.fallback import run_operation
+from atalla_mlir.host.op_rows import RowMaker
+from atalla_mlir.host.program import TorchProgram
+from atalla_mlir.host.report import OpReport, Report
+from atalla_mlir.sim.engine import Counters
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A profiled run: the report without the keys of verification, and the values that every step made."""
+
+    report: Report
+    values: Mapping[str, Tensor]
+
+
+def profile_program(program: TorchProgram, values: Mapping[str, Tensor], *, name: str) -> Profile:
+    """Run `program` on what `TorchProgram.initial_values` gave, with cycles.
+
+    Stops at kernels change neither values nor cycles. `name` is what the report calls the model.
+    """
+    make = RowMaker(program)
+    known = dict(values)
+    rows: list[OpReport] = []
+    steps: list[Counters] = []
+    program.device.timing = True
+    for step in program.loadable.meta["steps"]:
+        if step["kind"] == "host":
+            results = run_operation(step, known)
+            rows.append(make.host(step, results))
+            known.update(results)
+            continue
+        arrays, launches = program.device.profile_entry(step["entry"], [to_numpy(known[v]) for v in step["inputs"]])
+        rows += [make.kernel(launch.kernel, launch.counters) for launch in launches]
+        steps.append(program.device.counters)
+        known.update(zip(step["outputs"], map(to_torch, arrays), strict=True))
+    totals = make.totals(rows, steps, cosine=float("nan"), ok=True)
+    return Profile(Report(name, tuple(rows), totals, verified=False), known)
