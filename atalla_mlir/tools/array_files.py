@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ml_dtypes import bfloat16
 
 from atalla_mlir.errors import BadInputError
 
@@ -18,17 +19,22 @@ if TYPE_CHECKING:
 
 def read_inputs(files: Sequence[str], expected: Sequence[InputSpec]) -> dict[str, Tensor]:
     """Inputs by name from `x.npy` (taken in order) or `NAME=x.npy`."""
-    names = [spec.name for spec in expected]
-    found: dict[str, Tensor] = {}
+    paths = input_paths(files, {spec.name: str(spec) for spec in expected})
+    return {spec.name: _read(paths[spec.name], spec) for spec in expected}
+
+
+def input_paths(files: Sequence[str], expected: Mapping[str, str]) -> dict[str, str]:
+    """Input name -> path; `expected` gives the names, each with the input as text."""
+    found: dict[str, str] = {}
     for text in files:
         name, equals, path = text.partition("=")
         if not equals:
-            left = [name for name in names if name not in found]
+            left = [name for name in expected if name not in found]
             name, path = (left[0] if left else ""), text
-        if name not in names or name in found:
-            raise BadInputError(f"--input {text}: the program takes {', '.join(map(str, expected))}")
-        found[name] = _read(path, expected[names.index(name)])
-    missing = [str(spec) for spec in expected if spec.name not in found]
+        if name not in expected or name in found:
+            raise BadInputError(f"--input {text}: the program takes {', '.join(expected.values()) or 'nothing'}")
+        found[name] = path
+    missing = [described for name, described in expected.items() if name not in found]
     if missing:
         raise BadInputError(f"no --input for {', '.join(missing)}")
     return found
@@ -36,9 +42,13 @@ def read_inputs(files: Sequence[str], expected: Sequence[InputSpec]) -> dict[str
 
 def write_outputs(path: str, outputs: Mapping[str, Tensor]) -> None:
     """One tensor into a `.npy` file, several by their names into a `.npz` file."""
-    arrays = {name: _writable(tensor) for name, tensor in outputs.items()}
+    write_results(path, {name: _writable(tensor) for name, tensor in outputs.items()})
+
+
+def write_results(path: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """One array into a `.npy` file, several by their names into a `.npz` file."""
     if path.endswith(".npz"):
-        np.savez(path, **arrays)  # pyright: ignore[reportArgumentType]
+        write_arrays(path, arrays)
     elif path.endswith(".npy") and len(arrays) == 1:
         np.save(path, next(iter(arrays.values())))
     else:
@@ -46,24 +56,38 @@ def write_outputs(path: str, outputs: Mapping[str, Tensor]) -> None:
         raise BadInputError(f"--output {path}: expected {expected}")
 
 
+def write_arrays(path: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Arrays by their names into a `.npz` file."""
+    plain = {name: array.astype(np.float32) if array.dtype == bfloat16 else array for name, array in arrays.items()}
+    with open(path, "wb") as file:
+        np.savez(file, **plain)  # pyright: ignore[reportArgumentType]
+
+
 def _read(path: str, spec: InputSpec) -> Tensor:
     import torch
 
     from atalla_mlir.frontend.arrays import to_torch
 
-    if not Path(path).is_file():
-        raise BadInputError(f"{path}: no such file")
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise BadInputError(f"{path}: not a .npy file: {error}") from error
-    if not isinstance(array, np.ndarray):
-        raise BadInputError(f"{path}: holds several arrays; give one .npy file for each input")
+    array = read_array(path)
     try:
         tensor = to_torch(array)
     except TypeError as error:
         raise BadInputError(f"{path}: elements of type {array.dtype} are no tensor") from error
     return tensor.to(torch.bfloat16) if spec.dtype is torch.bfloat16 and tensor.dtype is torch.float32 else tensor
+
+
+def read_array(path: str) -> np.ndarray:
+    """The array of a `.npy` file."""
+    if not Path(path).is_file():
+        raise BadInputError(f"{path}: no such file")
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        reason = "it holds pickled objects or no NumPy data" if "pickle" in str(error) else error
+        raise BadInputError(f"{path}: not a .npy file: {reason}") from error
+    if not isinstance(array, np.ndarray):
+        raise BadInputError(f"{path}: holds several arrays; give one .npy file for each input")
+    return array
 
 
 def _writable(tensor: Tensor) -> np.ndarray:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from atalla_mlir.errors import BadInputError
 from atalla_mlir.target.encoding import PACKET_BYTES
 from atalla_mlir.tools import command_line, model_argument
+from atalla_mlir.tools.array_files import write_arrays
 
 if TYPE_CHECKING:
     from atalla_mlir.frontend.partition import Plan
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
 
 PROGRAM = "atalla-compile"
 
-_STAGES = "print what a stage leaves: capture, partition, import, legalize, fuse, tile, place, lower, schedule"
+_STAGE_NAMES = ("capture", "partition", "import", "legalize", "fuse", "tile", "place", "lower", "schedule")
 
 _EXAMPLES = f"""\
 examples:
   atalla-compile zoo:mlp -o mlp.atalla
   atalla-compile zoo:mlp --arg hidden=256 --stop-after=import
+  atalla-compile zoo:mlp --stop-after=schedule -o packets.mlir --parameters weights.npz
   atalla-compile my_model.py:build --strict --json -
   atalla-compile --list-models
 
@@ -50,7 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("model", nargs="?", help=model_argument.HELP)
     parser.add_argument("-o", dest="output", metavar="FILE", help="the loadable (default NAME.atalla), - is stdout")
     add_model_options(parser)
-    parser.add_argument("--stop-after", metavar="STAGE", help=_STAGES)
+    stages = f"print what a stage leaves: {', '.join(_STAGE_NAMES)}"
+    parser.add_argument("--stop-after", metavar="STAGE", help=stages)
+    parser.add_argument(
+        "--parameters", metavar="FILE.npz", help="with --stop-after: write the parameters, for atalla-translate"
+    )
     parser.add_argument("--mlir-print-debuginfo", action="store_true", help="print locations with --stop-after")
     parser.add_argument("--coverage", action="store_true", help="print every operation and where it runs")
     parser.add_argument("--json", metavar="FILE", help="write the summary and the coverage as JSON, - is stdout")
@@ -85,6 +91,11 @@ def _main(argv: Sequence[str] | None) -> int:
         raise command_line.UsageError("a model is missing")
     if options.output == "-" and options.json == "-":
         raise command_line.UsageError("-o - and --json - both want stdout")
+    if options.stop_after is not None and options.stop_after not in _STAGE_NAMES:
+        stages = ", ".join(_STAGE_NAMES)
+        raise command_line.UsageError(f"no stage '{options.stop_after}'; the stages are {stages}")
+    if options.parameters is not None and options.stop_after is None:
+        raise command_line.UsageError("--parameters goes with --stop-after: a loadable holds its parameters")
     return _compile(options)
 
 
@@ -106,6 +117,10 @@ def _compile(options: argparse.Namespace) -> int:
             loadable = compiler.compile_plan(plan, machine=target, fuse=not options.no_fuse)
     if options.stop_after is not None:
         write_text(options.output or "-", _stage(plan, target, options))
+        if options.parameters is not None:
+            from atalla_mlir.frontend.metadata import device_parameters
+
+            write_arrays(options.parameters, device_parameters(plan))
         return command_line.SUCCESS
     return _finish(options, loaded.name, loadable)
 

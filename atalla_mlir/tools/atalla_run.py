@@ -49,7 +49,7 @@ def main(
     stderr: TextIO | None = None,
 ) -> int:
     """Run the tool on the given streams; the exit status."""
-    return command_line.run(PROGRAM, lambda: _main(argv), argv, stdout, stderr)
+    return command_line.run(PROGRAM, lambda: _main(argv, stdin or sys.stdin), argv, stdout, stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _main(argv: Sequence[str] | None) -> int:
+def _main(argv: Sequence[str] | None, stdin: TextIO) -> int:
     options = _parser().parse_args(argv)
     if options.version:
         from atalla_mlir.tools.versions import versions
@@ -84,17 +84,17 @@ def _main(argv: Sequence[str] | None) -> int:
         return _run_model(options)
     if options.verify or options.arg or options.strict or options.no_fuse or options.seed is not None:
         raise command_line.UsageError("a loadable has no model to verify or to compile; name the model instead")
-    return _run_loadable(options)
+    return _run_loadable(options, stdin)
 
 
-def _run_loadable(options: argparse.Namespace) -> int:
+def _run_loadable(options: argparse.Namespace, stdin: TextIO) -> int:
     from atalla_mlir.host.program import TorchProgram
     from atalla_mlir.target.machine import machine
 
     target = machine(options.machine) if options.machine else None
     with command_line.progress() as say:
         say("loading")
-        loadable = entry_run.read(options.model)
+        loadable = entry_run.read(options.model, stdin)
         if not entry_run.describes_model(loadable):
             return _run_entry(options, loadable, target)
         program = TorchProgram(loadable, engine=options.engine, machine=target)

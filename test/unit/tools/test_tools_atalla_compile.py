@@ -87,8 +87,14 @@ def test_compile_to_a_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixtu
         ),
         (
             ["zoo:mlp", "--stop-after=middle"],
-            1,
-            "no stage 'middle'; the stages are import, legalize, fuse, tile, place, lower, schedule",
+            2,
+            "no stage 'middle'; the stages are capture, partition, import, legalize, fuse, tile, place, lower, "
+            "schedule; see atalla-compile --help",
+        ),
+        (
+            ["zoo:mlp", "--parameters", "weights.npz"],
+            2,
+            "--parameters goes with --stop-after: a loadable holds its parameters; see atalla-compile --help",
         ),
     ],
 )
