@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir.codegen.kernel import Kernel, LoopReport, constant
@@ -14,7 +14,9 @@ from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import RegisterFile
 
 COLD_PACKET_CYCLES = 4
-"""What a packet costs that runs once, because the instruction cache fills at about this rate (5.6)."""
+"""What a packet counts for in scheduling when it runs once, because the instruction cache fills at this rate (5.6)."""
+FETCH_CYCLES = 4
+"""What fetching a packet adds to the time that it takes anyway."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,31 @@ class LoopContext:
     needed_after: frozenset[Register]
     pushes_weights_first: bool
 
-    def fetch_cycles(self, num_packets: int, machine: Machine) -> int:
-        """Time to fetch a loop of `num_packets` and what the instruction cache loses to it, each time it is entered."""
+    def fetched_packets(self, num_packets: int, machine: Machine) -> int:
+        """Packets fetched each time a loop of `num_packets` is entered, its own and those around it.
+
+        A direct-mapped cache keeps of a loop nest that exceeds it what does not share a line with the excess.
+        """
         if self.surrounding_packets is None:
-            return COLD_PACKET_CYCLES * num_packets
+            return num_packets
         total = num_packets + self.surrounding_packets
-        return COLD_PACKET_CYCLES * total if total * PACKET_BYTES > machine.icache_bytes else 0
+        excess = total - machine.icache_bytes // PACKET_BYTES
+        return min(total, 2 * max(0, excess))
+
+    def entered_cycles(self, parts: Sequence[LoopPart], machine: Machine) -> int:
+        """Time from entering a loop that consists of `parts` to leaving it, with the time to fetch code."""
+        running = sum(part.runs * part.cycles for part in parts)
+        num_packets = sum(part.packets for part in parts if part.runs)
+        return running + FETCH_CYCLES * self.fetched_packets(num_packets, machine)
+
+
+@dataclass(frozen=True)
+class LoopPart:
+    """Code of `packets` that takes `cycles` once it is in the cache and runs `runs` times."""
+
+    packets: int
+    cycles: int
+    runs: int
 
 
 @dataclass(frozen=True)

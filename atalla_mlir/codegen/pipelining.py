@@ -17,6 +17,7 @@ from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph
 from atalla_mlir.codegen.loops import (
     CountedLoop,
     LoopContext,
+    LoopPart,
     PipelinedLoop,
     Repeat,
     constant_values,
@@ -40,6 +41,8 @@ REGISTER_LIMITS: Mapping[RegisterFile, int] = {
 """Values in flight beyond which a kernel is not accepted."""
 MAX_INTERVAL_GROWTH = 1.15
 """By how much II may exceed its bound before the search for a smaller kernel ends."""
+PACKED_SLOTS = 2.2
+"""Slots that list scheduling fills in code that runs once, on average."""
 INTERVAL_STEPS = 24
 """The search raises II by a fraction of this."""
 
@@ -128,7 +131,8 @@ def pipeline_loop(
     if masked is not None:
         for kernel in find_kernels(masked.graph(machine), machine, banks, masked.next_index, context):
             candidates.append(MaskedPipeline(masked, kernel))
-    sequential = loop.trip_count * context.cycles + context.fetch_cycles(context.packets, machine)
+    as_is = LoopPart(context.packets, context.cycles, loop.trip_count)
+    sequential = context.entered_cycles([as_is], machine)
     best = min(candidates, key=lambda candidate: candidate.cycles(context, machine), default=None)
     return best.build() if best is not None and best.cycles(context, machine) < sequential else None
 
@@ -169,13 +173,15 @@ class _Pipeline:
         """Time from entering the loop to leaving it, with the time to fetch its code."""
         if self._trips < 1:
             return float("inf")
-        iterations = self._loop.trip_count - self._left_over
-        # prologue and epilogue together hold every instruction (stages - 1) times
-        kernel = self._kernel
-        packets = kernel.num_packets + (self._stages - 1) * kernel.num_packets // kernel.unroll
-        packets += context.packets if self._left_over else 0
-        running = self._left_over * context.cycles + (iterations + self._stages - 1) * self._interval
-        return running + context.fetch_cycles(packets, machine)
+        kernel, around = self._kernel, self._stages - 1
+        # prologue and epilogue together hold every instruction once for each stage but one, packed anew
+        refilled = int(around * len(kernel.schedule.graph.insts) / PACKED_SLOTS)
+        parts = [
+            LoopPart(context.packets if self._left_over else 0, context.cycles, self._left_over),
+            LoopPart(refilled, 2 * around * self._interval, 1),
+            LoopPart(kernel.num_packets, kernel.unroll * self._interval, self._trips),
+        ]
+        return context.entered_cycles(parts, machine)
 
     def build(self) -> PipelinedLoop:
         block, kernel = self._loop.block, self._kernel

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from atalla_mlir.codegen.kernel import Kernel, constant, copy_value
 from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph
-from atalla_mlir.codegen.loops import CountedLoop, LoopContext, PipelinedLoop, Repeat, kernel_block
+from atalla_mlir.codegen.loops import CountedLoop, LoopContext, LoopPart, PipelinedLoop, Repeat, kernel_block
 from atalla_mlir.codegen.machine_ir import M0, M1, X0, Block, Inst, Register
 from atalla_mlir.target.isa import BY_MNEMONIC, Unit
 from atalla_mlir.target.machine import Machine
@@ -198,10 +198,12 @@ class MaskedPipeline:
 
     def cycles(self, context: LoopContext, machine: Machine) -> float:
         """Time from entering the loop to leaving it, with the time to fetch its code."""
-        kernel = self._kernel
-        enter = len(self._enter())
-        running = self._trips * kernel.unroll * kernel.schedule.interval + enter
-        return running + context.fetch_cycles(kernel.num_packets + enter, machine)
+        kernel, enter = self._kernel, len(self._enter())
+        parts = [
+            LoopPart(enter, enter, 1),
+            LoopPart(kernel.num_packets, kernel.unroll * kernel.schedule.interval, self._trips),
+        ]
+        return context.entered_cycles(parts, machine)
 
     def build(self) -> PipelinedLoop:
         block, kernel = self._masked.loop.block, self._kernel
