@@ -212,9 +212,17 @@ def constant_reciprocal(divisor: float) -> Bounded:
     return Bounded(np.asarray(value), np.maximum(np.abs(once - value), np.abs(twice - value)))
 
 
-def divide(left: Bounded, right: Bounded) -> Bounded:
-    """x / y as x * (1 / y): two roundings."""
-    quotient = multiply(left, reciprocal(right))
+@_quiet
+def widened(result: Bounded, relative: float, absolute: float) -> Bounded:
+    """A result whose computation adds an error of up to `relative` * |result| + `absolute` to its rounding."""
+    extra = (relative * (np.abs(result.value) + result.error) + absolute) * _GUARD
+    return Bounded(result.value, result.error + np.where(np.isfinite(result.value), extra, 0.0))
+
+
+def divide(left: Bounded, right: Bounded, relative: float = 0.0, absolute: float = 0.0) -> Bounded:
+    """x / y as x * (1 / y): two roundings, and what a reciprocal that is expanded adds (see `widened`)."""
+    inverse = reciprocal(right)
+    quotient = multiply(left, widened(inverse, relative, absolute) if relative or absolute else inverse)
     with np.errstate(all="ignore"):
         # float64 takes the quotient in one step, so that 0 / 0 and infinity / infinity are as PyTorch has them
         return Bounded(np.where(np.isfinite(quotient.value), left.value / right.value, quotient.value), quotient.error)

@@ -163,7 +163,18 @@ def _divide(call: _Call) -> Bounded:
         return eb.multiply(call.operand(0), eb.constant_reciprocal(float(divisor)))
     if divisor.target is aten.full.default:
         return eb.multiply(call.operand(0), eb.constant_reciprocal(float(divisor.args[1])))  # pyright: ignore
-    return eb.divide(call.operand(0), call.bounded(divisor))
+    stated = call.plans.expansions.get(call.node.name, Expansion(0.0, 0.0))
+    return eb.divide(call.operand(0), call.bounded(divisor), stated.relative, stated.absolute)
+
+
+def _maybe_expanded(function: Callable[[Bounded], Bounded]) -> Rule:
+    """A function that the scalar unit has, unless the kernel says that it was expanded for rows."""
+    return lambda call: _as_stated(call, function(call.operand(0)))
+
+
+def _as_stated(call: _Call, result: Bounded) -> Bounded:
+    stated = call.plans.expansions.get(call.node.name)
+    return result if stated is None else eb.widened(result, stated.relative, stated.absolute)
 
 
 def _clamp(call: _Call) -> Bounded:
@@ -189,13 +200,13 @@ def _power(call: _Call) -> Bounded:
     exponent = call.argument(1)
     base = call.operand(0)
     if exponent == 0.5:
-        return eb.square_root(base)
+        return _as_stated(call, eb.square_root(base))
     if exponent == -0.5:
-        return eb.reciprocal_root(base)
+        return _as_stated(call, eb.reciprocal_root(base))
     if not isinstance(exponent, (int, float)) or exponent != int(exponent) or exponent == 0:
         raise InternalError(f"no oracle for the power {exponent} of {call.node.name}")
     positive = eb.power(base, abs(int(exponent)))
-    return positive if exponent > 0 else eb.reciprocal(positive)
+    return positive if exponent > 0 else _as_stated(call, eb.reciprocal(positive))
 
 
 def _compare(relation: Callable[[Any, Any], Any]) -> Rule:
@@ -361,9 +372,9 @@ RULES: Mapping[Any, Rule] = MappingProxyType(
         aten.abs.default: _unary(eb.absolute),
         aten.relu.default: _relu,
         aten.exp.default: _unary(eb.exponential),
-        aten.sqrt.default: _unary(eb.square_root),
-        aten.rsqrt.default: _unary(eb.reciprocal_root),
-        aten.reciprocal.default: _unary(eb.reciprocal),
+        aten.sqrt.default: _maybe_expanded(eb.square_root),
+        aten.rsqrt.default: _maybe_expanded(eb.reciprocal_root),
+        aten.reciprocal.default: _maybe_expanded(eb.reciprocal),
         aten.pow.Tensor_Scalar: _power,
         aten.maximum.default: _binary(eb.maximum),
         aten.minimum.default: _binary(eb.minimum),

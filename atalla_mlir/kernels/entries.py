@@ -5,7 +5,7 @@ What the loadable must know about them is left on the module as attributes, name
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from atalla_mlir._mlir import array_attr, i64_array_attr, i64_attr, ir, string_attr, string_value
 from atalla_mlir.dialects.ax01_builder import Builder
@@ -20,7 +20,8 @@ CONSTANTS = "atalla.constants"
 LAUNCHES = "atalla.launches"
 """Array of {entry, function, nodes, source, not_fused, inputs, outputs, sums}: the kernel calls of each entry in order.
 
-`sums` maps graph nodes to how their sums are formed: {kind, block, depth}."""
+`sums` maps graph nodes to how their sums are formed ({kind, block, depth}), `expansions` to the bound of a function
+that was expanded into row operations ({relative, absolute})."""
 
 _SCALAR = RegisterFile.SCALAR
 
@@ -37,7 +38,7 @@ def tensor_entry(name: str, address: int, kind: ir.Type) -> ir.DictAttr:
 
 class EntryLowering:
     """Lowers one entry function. `addresses` gives the DRAM address of each argument and kernel result, `sums` for each
-    kernel how its stages add."""
+    kernel how its stages add, `expansions` how exact functions are that had to be expanded."""
 
     def __init__(
         self,
@@ -45,9 +46,11 @@ class EntryLowering:
         builder: Builder,
         addresses: Mapping[ir.Value, int],
         sums: Mapping[str, ir.ArrayAttr],
+        expansions: Mapping[str, ir.ArrayAttr],
     ) -> None:
         self.function = function
         self.sums = sums
+        self.expansions = expansions
         self.b = builder
         self.addresses = addresses
         self.launches: list[ir.Attribute] = []
@@ -79,18 +82,19 @@ class EntryLowering:
                     "not_fused": _names(op, "atalla.not_fused"),
                     "inputs": self._tensors(op.operands, _names(op, "atalla.inputs")),
                     "outputs": self._tensors(op.results, _names(op, "atalla.outputs")),
-                    "sums": self._sums(callee, _names(op, "atalla.stages")),
+                    "sums": self._by_node(self.sums.get(callee, ()), _names(op, "atalla.stages")),
+                    "expansions": self._by_node(self.expansions.get(callee, ()), _names(op, "atalla.stages")),
                 }
             )
         )
 
-    def _sums(self, callee: str, stages: ir.ArrayAttr) -> ir.DictAttr:
-        orders = self.sums.get(callee, ())
+    def _by_node(self, records: Iterable[ir.Attribute], stages: ir.ArrayAttr) -> ir.DictAttr:
+        """What is recorded for each stage, by the node that the stage computes."""
         return ir.DictAttr.get(
             {
-                string_value(node): order
-                for node, order in zip(stages, orders, strict=False)
-                if isinstance(order.maybe_downcast(), ir.DictAttr) and string_value(node)
+                string_value(node): record
+                for node, record in zip(stages, records, strict=False)
+                if isinstance(record.maybe_downcast(), ir.DictAttr) and string_value(node)
             }
         )
 

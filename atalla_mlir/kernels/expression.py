@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Node
 from atalla_mlir.errors import UnsupportedError
+from atalla_mlir.kernels import scalar_functions
 from atalla_mlir.kernels.builder import Builder
+from atalla_mlir.kernels.scalar_functions import FunctionBound
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Evaluator:
         self.load = load
         self.known: dict[int, Evaluated] = {}
         self.keep: list[Node] = []
+        self.expansions: list[FunctionBound] = []
+        """Bounds of the functions that had to be expanded for rows."""
 
     def evaluate(self, node: Node) -> Evaluated:
         if id(node) not in self.known:
@@ -97,7 +101,15 @@ class Evaluator:
         return self._arithmetic("mul", left, Evaluated(reciprocal, right.uniform))
 
     def _rsqrt(self, source: Evaluated) -> ir.Value:
+        if not source.uniform:
+            bound = scalar_functions.RECIPROCAL_ROOT
+            return self._expanded(bound, scalar_functions.reciprocal_root(self.builder, self.row(source)))
         return self._rcp(Evaluated(self._sqrt(source), source.uniform))
+
+    def _expanded(self, bound: FunctionBound, value: ir.Value) -> ir.Value:
+        """Note that a function was expanded, and how exact it is."""
+        self.expansions.append(bound)
+        return value
 
     def _neg(self, source: Evaluated) -> ir.Value:
         return self._arithmetic("mul", source, Evaluated(None, True, -1.0))
@@ -112,14 +124,18 @@ class Evaluator:
 
     def _rcp(self, source: Evaluated) -> ir.Value:
         if not source.uniform:
-            raise UnsupportedError("a reciprocal of values that differ between lanes has no lowering")
+            return self._expanded(
+                scalar_functions.RECIPROCAL, scalar_functions.reciprocal(self.builder, self.row(source))
+            )
         if source.constant is not None:
             return self.builder.constant(1.0 / source.constant if source.constant else math.inf)
         return self.builder.scalar_op("reciprocal", self.scalar(source))
 
     def _sqrt(self, source: Evaluated) -> ir.Value:
         if not source.uniform:
-            raise UnsupportedError("a square root of values that differ between lanes has no lowering")
+            return self._expanded(
+                scalar_functions.SQUARE_ROOT, scalar_functions.square_root(self.builder, self.row(source))
+            )
         return self.builder.scalar_op("sqrt", self.scalar(source))
 
     def _max(self, left: Evaluated, right: Evaluated) -> ir.Value:

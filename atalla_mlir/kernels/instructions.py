@@ -449,6 +449,11 @@ class KernelLowering:
     def _lower_mul(self, op: ir.Operation) -> None:
         self._arithmetic(op, "mul", self.m1)
 
+    def _lower_masked_mul(self, op: ir.Operation) -> None:
+        mask, left, right = (self.values[value] for value in op.operands)
+        suffix = "vs" if self._is_scalar(right) else "vv"
+        self.values[op.results[0]] = self.b.build(f"mul_{suffix}", left, right, mask, old=left)
+
     def _lower_exp(self, op: ir.Operation) -> None:
         self.values[op.results[0]] = self.b.expi_vi(self.values[op.operands[0]], 0, self.m1)
 

@@ -24,6 +24,7 @@ from atalla_mlir.codegen.row_plan import (
 )
 from atalla_mlir.kernels.builder import Builder, Index
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
+from atalla_mlir.kernels.scalar_functions import FunctionBound
 
 IDENTITY = {Combine.ADD: 0.0, Combine.MAX: -math.inf, Combine.MIN: math.inf}
 
@@ -50,6 +51,8 @@ class RowKernel:
     block: ir.Block
     """The kernel's body; tiles for temporaries are allocated at its begin."""
     temporaries: dict[Buffer, tuple[ir.Value, list[Loop]]] = field(default_factory=dict)
+    expansions: dict[Stage, FunctionBound] = field(default_factory=dict)
+    """Stages with a function that had to be expanded, and how exact it is."""
 
     def emit(self) -> None:
         self._outer(list(self.plan.outer), Place({}, self._only_cols()))
@@ -300,6 +303,8 @@ class RowBody:
 
         evaluator = Evaluator(self.builder, load)
         found = evaluator.evaluate(stage.body)
+        for bound in evaluator.expansions:
+            self.kernel.expansions[stage] = bound
         return Evaluated(evaluator.operand(found), found.uniform)
 
     def _fetch(self, access: Access, which: int, place: Place, chunk: int | None) -> Evaluated:

@@ -11,7 +11,7 @@ from atalla_mlir.errors import LimitError
 from atalla_mlir.kernels.entries import CONSTANTS, ENTRIES, LAUNCHES, EntryLowering, tensor_entry
 from atalla_mlir.kernels.instructions import KernelLowering
 from atalla_mlir.passes.base import Pass, PassFailure
-from atalla_mlir.passes.convert_linalg_to_atalla import SUMS
+from atalla_mlir.passes.convert_linalg_to_atalla import EXPANSIONS, SUMS
 from atalla_mlir.passes.plan_memory import ADDRESS, ADDRESSES, CONSTANT_KINDS, VIEWS, buffer_of
 from atalla_mlir.target.machine import machine
 
@@ -39,8 +39,9 @@ class ConvertAtallaToAx01Pass(Pass):
             kernel.erase()
         tables = _Tables()
         for function in operations(op, "func.func"):
-            if SUMS in function.attributes:
-                tables.sums[string_value(function.attributes["sym_name"])] = ir.ArrayAttr(function.attributes[SUMS])
+            for key, table in ((SUMS, tables.sums), (EXPANSIONS, tables.expansions)):
+                if key in function.attributes:
+                    table[string_value(function.attributes["sym_name"])] = ir.ArrayAttr(function.attributes[key])
         for function in operations(op, "func.func"):
             if function.regions[0].blocks:
                 _lower_entry(function, tables)
@@ -58,6 +59,7 @@ class _Tables:
         self.constants: dict[int, ir.Attribute] = {}
         self.launches: list[ir.Attribute] = []
         self.sums: dict[str, ir.ArrayAttr] = {}
+        self.expansions: dict[str, ir.ArrayAttr] = {}
 
 
 def _lower_entry(function: ir.Operation, tables: _Tables) -> None:
@@ -88,7 +90,8 @@ def _lower_entry(function: ir.Operation, tables: _Tables) -> None:
         addresses.update(zip(op.results, ir.DenseI64ArrayAttr(op.attributes[ADDRESSES]), strict=True))
     for op in operations(function, *VIEWS):
         addresses[op.results[0]] = addresses[buffer_of(op.results[0])]
-    lowering = EntryLowering(function, Builder(function.location, ir.InsertionPoint(function)), addresses, tables.sums)
+    builder = Builder(function.location, ir.InsertionPoint(function))
+    lowering = EntryLowering(function, builder, addresses, tables.sums, tables.expansions)
     lowering.lower()
     tables.launches.extend(lowering.launches)
     tables.entries.append(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from atalla_mlir._mlir import array_attr, create_op, i64_array_attr, i64_attr, ir, operations, string_attr, string_value
@@ -16,10 +17,13 @@ from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.linalg_stages import StageList, read_stages
 from atalla_mlir.kernels.products import ProductKernel
 from atalla_mlir.kernels.rows import RowKernel
+from atalla_mlir.kernels.scalar_functions import FunctionBound
 from atalla_mlir.passes.base import Pass, PassFailure
 
 SUMS = "atalla.sums"
 """On a kernel's declaration: for each stage how it adds ({kind, block, depth}, see `SumOrder`), or unit."""
+EXPANSIONS = "atalla.expansions"
+"""On a kernel's declaration: for each stage the bound {relative, absolute} of a function that was expanded, or unit."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +66,28 @@ def _convert(function: ir.Operation) -> None:
     with ir.InsertionPoint(block):
         end = create_op("atalla.end")
     values = dict(zip(buffers, block.arguments, strict=True))
-    orders: dict[Stage, SumOrder] = {}
+    numerics = Numerics()
     for group in _nests(listed):
-        orders.update(_emit(group, values, block, end))
-    _make_declaration(function, [orders.get(stage) for stage in listed.stages])
+        _emit(group, values, block, end, numerics)
+    _make_declaration(function, listed.stages, numerics)
 
 
-def _make_declaration(function: ir.Operation, orders: list[SumOrder | None]) -> None:
+@dataclass
+class Numerics:
+    """What error bounds must know about stages: the order of their sums, and functions that were expanded."""
+
+    sums: dict[Stage, SumOrder] = field(default_factory=dict[Stage, SumOrder])
+    expansions: dict[Stage, FunctionBound] = field(default_factory=dict[Stage, FunctionBound])
+
+
+def _make_declaration(function: ir.Operation, stages: Sequence[Stage], numerics: Numerics) -> None:
     """Drop the body: callers keep the symbol and its tensor types, the kernel of the same name implements it."""
     names = ("sym_name", "sym_visibility", "function_type")
     attributes = {key: function.attributes[key] for key in names}
-    if any(orders):
-        attributes[SUMS] = array_attr([_sum_attribute(order) for order in orders])
+    if numerics.sums:
+        attributes[SUMS] = array_attr([_sum_attribute(numerics.sums.get(stage)) for stage in stages])
+    if numerics.expansions:
+        attributes[EXPANSIONS] = array_attr([_bound_attribute(numerics.expansions.get(stage)) for stage in stages])
     with ir.InsertionPoint(function):
         create_op("func.func", [], [], attributes, regions=1)
     function.erase()
@@ -87,13 +101,25 @@ def _sum_attribute(order: SumOrder | None) -> ir.Attribute:
     )
 
 
+def _bound_attribute(bound: FunctionBound | None) -> ir.Attribute:
+    if bound is None:
+        return ir.UnitAttr.get()
+    kind = ir.F64Type.get()
+    return ir.DictAttr.get(
+        {
+            "relative": ir.FloatAttr.get(kind, bound.relative),
+            "absolute": ir.FloatAttr.get(kind, bound.absolute),
+        }
+    )
+
+
 def _nests(listed: StageList) -> list[Group]:
     """The stages as groups with unified loops; parts of a concatenation or padding are nests of their own."""
     return form_groups(listed.stages, list(range(len(listed.stages))))
 
 
-def _emit(group: Group, values: dict[Buffer, ir.Value], block: ir.Block, end: ir.Operation) -> dict[Stage, SumOrder]:
-    """Emit one loop nest; the orders in which its reductions add."""
+def _emit(group: Group, values: dict[Buffer, ir.Value], block: ir.Block, end: ir.Operation, numerics: Numerics) -> None:
+    """Emit one loop nest and note what error bounds must know about it."""
     stages = group.stages
     coalesce_loops(stages)
     builder = Builder()
@@ -103,10 +129,13 @@ def _emit(group: Group, values: dict[Buffer, ir.Value], block: ir.Block, end: ir
             plan = choose_product_plan(stages[0], stored)
             product = ProductKernel(builder, stages[0], stages[1:], plan, values, block)
             product.emit()
-            return {stages[0]: product.sum_order()}
+            numerics.sums[stages[0]] = product.sum_order()
+            numerics.expansions.update(product.rows_kernel.expansions)
+            return
         kernel = RowKernel(builder, stages, choose_row_plan(stages, stored), values, block)
         kernel.emit()
-    return {stage: order for stage, order in zip(stages, kernel.sum_orders(), strict=True) if order is not None}
+    numerics.sums.update({s: order for s, order in zip(stages, kernel.sum_orders(), strict=True) if order is not None})
+    numerics.expansions.update(kernel.expansions)
 
 
 def _stored(stages: list[Stage], values: dict[Buffer, ir.Value]) -> list[Access]:

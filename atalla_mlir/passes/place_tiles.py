@@ -244,7 +244,7 @@ class _KernelPlacer:
             self.builder.wait([*last_loaded, *last_stored, *last_older])
 
     def _replace_loop(self, region: LoopRegion, old: ir.Operation, initial: Sequence[ir.Value]) -> ir.Operation:
-        """The loop `old`, which carries nothing, as one that carries values from `initial` on; its yield is left open."""
+        """The loop `old`, which carries nothing, as one that carries values from `initial` on, without its yield."""
         new = create_op("scf.for", [value.type for value in initial], [*list(old.operands)[:3], *initial], regions=1)
         types = [self.builder.index_type, *(value.type for value in initial)]
         block = ir.Block.create_at_start(new.regions[0], types, [old.location] * len(types))
