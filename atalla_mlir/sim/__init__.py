@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from functools import cache
+
 from atalla_mlir.errors import BadInputError, ConfigurationError
 from atalla_mlir.sim.engine import Counters, Engine, Lint, RunResult, StallCause, Trap, TrapKind
 from atalla_mlir.target.machine import AX01, Machine
@@ -37,6 +40,18 @@ def create_engine(name: str = "auto", machine: Machine = AX01) -> Engine:
 
 
 def _native_or_reference(machine: Machine, *, required: bool) -> Engine:
-    if required:
-        raise ConfigurationError("the native engine is not installed; the reference engine gives the same results")
+    from atalla_mlir.sim.native import NativeEngine
+
+    try:
+        return NativeEngine(machine)
+    except ConfigurationError as error:
+        if required:
+            raise
+        _notice(str(error))
     return create_engine("reference", machine)
+
+
+@cache
+def _notice(why: str) -> None:
+    """Say once why the slower engine runs."""
+    sys.stderr.write(f"atalla-mlir: running on the reference engine: {why}\n")

@@ -1,411 +1,319 @@
-"""Seeded random packet programs, legal and illegal, made from the instruction table.
+"""Seeded random packet programs from the instruction table, legal and illegal, for comparing engines.
 
-A program has loops, skips, calls and computed jumps around packets of random instructions whose addresses mostly make
-sense: registers with a purpose (addresses, shapes, counters, links) are kept apart from those that hold data, and are
-written only now and then. One program in a few has a fault planted: an illegal packet, an undefined opcode, an address
-or a destination that leads nowhere.
+A program works on a small part of the machine (few registers, rows and DRAM bytes), so that its instructions meet:
+dependences, bank and port conflicts, rows of transfers in flight, cache lines, write ports. It has straight code, counted
+loops, calls, forward jumps, memory traffic with mostly valid addresses, masks and special values. Some programs are
+broken on purpose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
 from dataclasses import dataclass
 from random import Random
 
+import numpy as np
+
+from atalla_mlir.sim.engine import Rows
 from atalla_mlir.target import isa
-from atalla_mlir.target.encoding import INSTRUCTION_BITS, OPCODE, PACKET_BYTES, SLOTS, DmaShape, pack_packet
-from atalla_mlir.target.isa import BY_MNEMONIC, Format, Instruction, Role, Unit
-from atalla_mlir.target.machine import Machine
-from atalla_mlir.target.packets import packet_violations
-from atalla_mlir.target.registers import FILES, RegisterFile
-from atalla_mlir.testing.programs import word
-from atalla_mlir.testing.start_state import StartState, random_state
+from atalla_mlir.target.encoding import PACKET_BYTES, SLOTS, WORD_MASK, DmaShape
+from atalla_mlir.target.isa import Instruction, Operand, Role, Unit
+from atalla_mlir.target.machine import AX01, MACHINES, ArrayInterlock, Machine, ReduceMode
+from atalla_mlir.target.packets import SlotContent, packet_violations
+from atalla_mlir.target.registers import RegisterFile
 
-Words = tuple[int, ...]
-Slot = tuple[Instruction, tuple[int, ...]]
+__all__ = ["RandomProgram", "generate", "random_machine", "word_of"]
 
-_NOP = word("nop.s")
-_HALT = word("halt.s")
-_ROWS_USED = 72
-"""Rows of a pad that addresses with a purpose reach."""
-_WINDOW_BYTES = 1 << 14
+DRAM_BYTES = 1 << 18
+PAD_ROWS = 64
 
-_WEIGHTS = {
-    Unit.EX1: 3,
-    Unit.EX2: 2,
-    Unit.EX3: 2,
-    Unit.EX4: 1,
-    Unit.EX5: 3,
-    Unit.LANE_ALU: 4,
-    Unit.LANE_MUL: 3,
-    Unit.LANE_EXP: 1,
-    Unit.REDUCTION: 2,
-    Unit.GSAU: 6,
-    Unit.MTS: 2,
-    Unit.VLSU: 6,
-    Unit.SDMA: 2,
+# Scalar registers by use; instructions that are not about memory or control write only the last group, mostly.
+COUNTERS = range(1, 4)
+LINKS = range(4, 6)
+POINTERS = range(8, 16)
+PAD_ADDRESSES = range(16, 20)
+SHAPES = range(20, 24)
+OFFSETS = range(24, 28)
+NUMBERS = range(28, 40)
+VECTORS = range(12)
+MASKS = range(6)
+
+SPECIAL_BF16 = (
+    *(0x0000, 0x8000, 0x0001, 0x8001, 0x007F, 0x0080, 0x3F80, 0xBF80, 0x7F7F, 0xFF7F, 0x7F80, 0xFF80),
+    *(0x7FC0, 0xFFC0, 0x7F81, 0xFFFF, 0x4F00, 0xCF00, 0x4EFF, 0x42B1, 0xC2AF),
+)
+SPECIAL_INTEGERS = (0, 1, 2, 31, 32, 33, 0x7F, 0x80, 0xFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x00FF00FF, 0x01010000)
+
+_FLAVOURS = ("scalar", "vector", "memory", "array", "transpose", "mixed", "mixed")
+_MEMORY_UNITS = (Unit.EX5, Unit.VLSU, Unit.SDMA)
+_FLAVOUR_UNITS: dict[str, tuple[Unit, ...]] = {
+    "scalar": (Unit.EX1, Unit.EX2, Unit.EX3, Unit.EX4, Unit.MTS),
+    "vector": (Unit.LANE_ALU, Unit.LANE_MUL, Unit.LANE_EXP, Unit.REDUCTION, Unit.MTS, Unit.VLSU),
+    "memory": (*_MEMORY_UNITS, Unit.EX1),
+    "array": (Unit.GSAU, Unit.VLSU, Unit.LANE_ALU, Unit.SDMA),
+    "transpose": (Unit.TRANSPOSE, Unit.VLSU, Unit.LANE_ALU),
+    "mixed": tuple(unit for unit in Unit if unit not in (Unit.NONE, Unit.TRANSPOSE)),
 }
-_BY_UNIT: dict[Unit, list[Instruction]] = {}
-for _instruction in isa.hardware_instructions():
-    if not _instruction.is_control:
-        _BY_UNIT.setdefault(_instruction.unit, []).append(_instruction)
-_OPCODE_BITS = OPCODE.maximum
-_UNDEFINED = [n for n in range(_OPCODE_BITS + 1) if n not in isa.BY_OPCODE or isa.BY_OPCODE[n].is_pseudo]
-_BRANCHES = [row for row in isa.INSTRUCTIONS if row.is_branch]
 
 
 @dataclass(frozen=True)
-class Step:
-    """One action on an engine: a run, after a jump to `launch_pc` when that is given."""
-
-    launch_pc: int | None = None
-    max_packets: int = 400
-    breakpoints: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, eq=False)
-class Program:
-    """Packets from PC 0 on, what they find, and how they are run."""
+class RandomProgram:
+    """A program with everything that a run of it depends on; `seed` made it."""
 
     seed: int
     machine: Machine
-    packets: tuple[Words, ...]
-    start: StartState
-    steps: tuple[Step, ...]
+    packets: tuple[tuple[int, ...], ...]
+    """Four 40-bit words a packet; the first is at PC 0."""
+    scalars: dict[int, int]
+    masks: dict[int, int]
+    vectors: Rows
+    pads: Rows
+    """By pad and row."""
+    dram: bytes
 
-    @property
-    def code(self) -> bytes:
-        return b"".join(map(pack_packet, self.packets))
-
-
-@dataclass(frozen=True)
-class _Registers:
-    """Register numbers by purpose."""
-
-    data: tuple[int, ...]
-    pad_bases: tuple[int, ...]
-    row_offsets: tuple[int, ...]
-    dram_bases: tuple[int, ...]
-    shapes: tuple[int, ...]
-    counters: tuple[int, ...]
-    limits: tuple[int, ...]
-    links: tuple[int, ...]
-    subroutines: tuple[int, ...]
-    vectors: tuple[int, ...]
-    masks: tuple[int, ...]
+    def with_packets(self, packets: tuple[tuple[int, ...], ...]) -> RandomProgram:
+        return dataclasses.replace(self, packets=packets)
 
 
-def _draw_registers(random: Random) -> _Registers:
-    numbers = iter(random.sample(range(1, FILES[RegisterFile.SCALAR].count), 40))
-
-    def take(count: int) -> tuple[int, ...]:
-        return tuple(next(numbers) for _ in range(count))
-
-    vectors = random.sample(range(FILES[RegisterFile.VECTOR].count), random.choice((6, 12, 24)))
-    masks = random.sample(range(FILES[RegisterFile.MASK].count), 5)
-    return _Registers(
-        *(take(count) for count in (10, 4, 4, 4, 4, 4, 2, 2, 2)), vectors=(0, *vectors), masks=(0, *masks)
+def generate(seed: int, machine: Machine | None = None) -> RandomProgram:
+    """The program of a seed, on the given machine or a random one."""
+    random = Random(seed)
+    drawn = random_machine(random) if machine is None else machine
+    builder = _Builder(random, drawn)
+    builder.build()
+    bits = np.random.default_rng(seed)
+    pads = _patterns(bits, (drawn.pads, drawn.pad_rows, drawn.vector_lanes))
+    return RandomProgram(
+        seed=seed,
+        machine=drawn,
+        packets=tuple(builder.packets),
+        scalars=builder.initial_scalars(),
+        masks={number: random.choice((0, 1, 0xFFFFFFFF, random.getrandbits(32))) for number in MASKS if number},
+        vectors=_patterns(bits, (len(VECTORS), drawn.vector_lanes)),
+        pads=pads,
+        dram=_patterns(bits, (drawn.dram_bytes // 2,)).tobytes(),
     )
 
 
-class _Generator:
-    def __init__(self, seed: int, machine: Machine) -> None:
-        self._random = Random(seed)
-        self._seed = seed
+def random_machine(random: Random) -> Machine:
+    """A parameter set, usually with some fields changed; small memories, so that limits are met."""
+    base = random.choice([AX01, AX01, AX01, *MACHINES.values()])
+    options: dict[str, object] = {"dram_bytes": DRAM_BYTES, "pad_rows": PAD_ROWS}
+    choices: dict[str, tuple[object, ...]] = {
+        "reduce": tuple(ReduceMode),
+        "array_interlock": tuple(ArrayInterlock),
+        "gsau_credits": (0, 0, 2, 44),
+        "vector_lanes": (32, 32, 32, 16, 8, 1),
+        "physical_lanes": (16, 32, 4),
+        "pads": (4, 4, 2, 1),
+        "icache_bytes": (8192, 0, 256),
+        "dcache_bytes": (4096, 256, 512),
+        "dcache_mshrs": (8, 1, 2),
+        "dcache_targets_per_mshr": (8, 1, 2),
+        "lsu_queue": (4, 1),
+        "pad_queue": (32, 2, 4),
+        "btb_entries": (64, 0, 2),
+        "reductions_in_flight": (4, 1),
+        "transpose_queue": (2, 1, 4),
+        "dram_burst_bytes": (32, 8, 64),
+        "dram_bursts_per_cycle": (1.0, 0.3, 30 / 32, 2.0),
+        "dram_latency_cycles": (6, 0, 48),
+        "sdma_row_serial": (True, False),
+        "sdma_startup_cycles": (2, 0, 520),
+        "lanes_pipelined": (True, False),
+        "mul_shares_alu": (False, True),
+        "pad_row_interval": (3, 1),
+        "mispredict_penalty_cycles": (3, 0),
+        "dcache_ways": (4, 1, 2),
+    }
+    for name in random.sample(sorted(choices), random.choice((0, 0, 1, 3, 8))):
+        options[name] = random.choice(choices[name])
+    if random.random() < 0.05:
+        options["dram_bytes"] = DRAM_BYTES - random.randrange(1, 8)
+    return base.with_options(name=base.name, **options)
+
+
+def word_of(op: Instruction, operands: tuple[int, ...]) -> int:
+    """The 40-bit word of an instruction."""
+    word = op.opcode
+    for operand, number in zip(op.operands, operands, strict=True):
+        word |= operand.field.place(number)
+    return word
+
+
+def _patterns(bits: np.random.Generator, shape: tuple[int, ...]) -> Rows:
+    """BF16 patterns: mostly numbers of moderate size, some special values, some random bits."""
+    kind = bits.integers(0, 100, shape)
+    values = bits.integers(0x3C00, 0x4280, shape) | bits.integers(0, 2, shape) << 15
+    values = np.where(kind < 3, np.array(SPECIAL_BF16)[bits.integers(0, len(SPECIAL_BF16), shape)], values)
+    values = np.where(kind == 99, bits.integers(0, 1 << 16, shape), values)
+    return values.astype(np.uint16)
+
+
+class _Builder:
+    """Packets in order; jumps are drawn as packet counts, so nothing needs patching but calls and forward jumps."""
+
+    def __init__(self, random: Random, machine: Machine) -> None:
+        self._random = random
         self._machine = machine
-        self._registers = _draw_registers(self._random)
-        self._packets: list[Words] = []
-        self._calls: list[int] = []
-        """Packets that call the subroutine."""
-        self._depth = 0
-        self._wild = self._random.random() < 0.03
-        self._units = list(_WEIGHTS)
-        self._pad: int | None = None
-        """The only pad that row accesses use, in sections that crowd one."""
+        self.packets: list[tuple[int, ...]] = []
+        self._flavour = random.choice(_FLAVOURS)
+        self._is_wild = random.random() < 0.15
+        """Whether addresses may be anything."""
 
-    # The program
-
-    def build(self) -> Program:
+    def build(self) -> None:
         random = self._random
-        for _ in range(random.randrange(1, 6)):
-            self._section()
-        if random.random() < 0.93:
-            self._packets.append((_HALT,) + (_NOP,) * (SLOTS - 1) if random.random() < 0.7 else self._halting())
-        subroutine = self._subroutine()
-        if random.random() < 0.25:
-            self._plant_fault()
-        return Program(self._seed, self._machine, tuple(self._packets), self._start(subroutine), self._steps())
+        for _ in range(random.choice((1, 2, 4, 8))):
+            self._flavour = random.choice(_FLAVOURS)
+            random.choice((self._straight, self._straight, self._loop, self._call, self._skip))()
+        if random.random() < 0.1:
+            self._break_something()
+        if random.random() < 0.97:
+            self._packet([("halt.s", ())])
+            self._straight()
 
-    def _halting(self) -> Words:
-        """Every other slot of the packet still executes."""
-        return self._packet(fixed=[(isa.HALT, ())])
-
-    def _start(self, subroutine: int) -> StartState:
-        random, machine, registers = self._random, self._machine, self._registers
-        window = min(_WINDOW_BYTES, machine.dram_bytes)
-        base = random.choice(
-            (0, (machine.dram_bytes - window) & ~63, random.randrange(machine.dram_bytes - window + 1) & ~63)
-        )
-        state = random_state(random, machine, pad_rows=_ROWS_USED, dram_base=base, dram_bytes=window)
-        scalars = list(state.scalars)
-        highest = max(min(_ROWS_USED, machine.pad_rows) - 32, 0)
-        for number in registers.pad_bases:
-            scalars[number] = random.randrange(highest + 1) * machine.row_bytes + random.randrange(machine.row_bytes)
-        for number in registers.row_offsets:
-            scalars[number] = random.randrange(min(32, machine.pad_rows))
-        for number in registers.dram_bases:
-            scalars[number] = base + random.randrange(0, max(window - 2048, 4), 4)
-        for number in registers.shapes:
-            scalars[number] = self._shape()
-        for number in registers.limits:
-            scalars[number] = random.randrange(1, 9)
-        for number in (*registers.subroutines, *registers.links):
-            scalars[number] = subroutine * PACKET_BYTES
-        return StartState(tuple(scalars), state.masks, state.vectors, state.pads, base, state.dram)
+    def initial_scalars(self) -> dict[int, int]:
+        random, machine = self._random, self._machine
+        values = {number: random.choice(SPECIAL_INTEGERS) for number in NUMBERS}
+        values |= {number: random.randrange(0, machine.dram_bytes // 2) & ~3 for number in POINTERS}
+        values[POINTERS[0]] = 0x100
+        values |= {number: random.randrange(PAD_ROWS // 2) * machine.row_bytes for number in PAD_ADDRESSES}
+        values |= {number: self._shape() for number in SHAPES}
+        values |= {number: random.randrange(0, 8) for number in OFFSETS}
+        return values
 
     def _shape(self) -> int:
-        random = self._random
-        cols = random.choice((1, 16, 31, 32, random.randrange(1, 33)))
-        cols = min(cols, self._machine.vector_lanes)
-        pitch = random.choice((cols, cols + 1, cols + random.randrange(64)))
-        return DmaShape(random.randrange(self._machine.pads), random.randrange(1, 33), cols, pitch).encode()
+        random, lanes = self._random, self._machine.vector_lanes
+        rows = random.choice((1, 2, random.randint(1, 32), 32 if self._is_wild else 16))
+        cols = random.choice((1, lanes, random.randint(1, lanes), random.randint(1, 32) if self._is_wild else lanes))
+        pitch = random.choice((cols, cols, cols + random.randrange(64), cols + random.randrange(1 << 10)))
+        return DmaShape(random.randrange(self._machine.pads), rows, cols, pitch).encode()
 
-    def _steps(self) -> tuple[Step, ...]:
-        random, pcs = self._random, [index * PACKET_BYTES for index in range(len(self._packets))]
-        if random.random() < 0.7:
-            return (Step(),)
-        steps: list[Step] = []
-        for _ in range(random.randrange(2, 6)):
-            launch = random.choice(pcs) if random.random() < 0.2 else None
-            points = frozenset(random.sample(pcs, min(2, len(pcs)))) if random.random() < 0.4 else frozenset[int]()
-            steps.append(Step(launch, random.choice((1, 2, 7, 30, 200)), points))
-        return tuple(steps)
-
-    # Sections
-
-    def _section(self) -> None:
-        self._depth += 1
-        makers: list[Callable[[], None]] = [self._straight, self._straight, self._crowd, self._call, self._transpose]
-        if self._depth < 3:
-            makers += [self._loop, self._loop, self._loop, self._skip]
-        self._random.choice(makers)()
-        self._depth -= 1
+    # Structure
 
     def _straight(self) -> None:
-        for _ in range(self._random.randrange(1, 12)):
-            self._packets.append(self._packet())
-
-    def _crowd(self) -> None:
-        """Packets that want few units, and one pad."""
-        random = self._random
-        self._units = random.sample(list(_WEIGHTS), random.randrange(1, 4))
-        if random.random() < 0.4:
-            self._units = [Unit.VLSU, Unit.SDMA]
-        self._pad = random.randrange(self._machine.pads)
-        for _ in range(random.randrange(4, 20)):
-            self._packets.append(self._packet())
-        self._units, self._pad = list(_WEIGHTS), None
-
-    def _body(self) -> None:
-        for _ in range(self._random.randrange(1, 3)):
-            self._section() if self._random.random() < 0.4 else self._random.choice((self._straight, self._crowd))()
+        for _ in range(self._random.choice((1, 3, 10, 25))):
+            self._random_packet()
 
     def _loop(self) -> None:
-        """Counts from a small number up to a limit register; the increment may be 0 (until the step limit)."""
-        counter = self._registers.counters[self._depth]
-        limit = self._random.choice(self._registers.limits)
-        self._packets.append(self._packet(fixed=[self._slot("addi.s", counter, 0, self._random.randrange(3))]))
-        first = len(self._packets)
-        self._body()
-        distance = (first - len(self._packets)) * PACKET_BYTES
-        branch = self._slot(self._random.choice(("blt.s", "blt.s", "ble.s", "bne.s")), counter, limit, distance, 1)
-        if distance >= -2040:
-            self._packets.append(self._packet(fixed=[branch]))
-
-    def _skip(self) -> None:
-        """A forward branch on data around a body."""
-        at = len(self._packets)
-        self._packets.append(())
-        self._body()
-        distance = min((len(self._packets) - at) * PACKET_BYTES, 2040)
-        op = self._random.choice(_BRANCHES)
-        left, right = self._data(), self._data()
-        branch = self._slot(op.mnemonic, left, right, distance, self._random.choice((0, 1, 127)))
-        self._packets[at] = self._packet(fixed=[branch])
+        """Counts up to a number of rounds with the increment of its branch; the body may itself hold a loop."""
+        random, counter = self._random, self._random.choice(COUNTERS)
+        rounds, step = random.choice((1, 2, 5, 20)), random.choice((1, 1, 3))
+        limit = random.choice(LINKS)
+        self._packet([("addi.s", (counter, 0, 0))])
+        self._packet([("addi.s", (limit, 0, rounds * step))])
+        start = len(self.packets)
+        for _ in range(random.choice((1, 2, 4, 9))):
+            self._random_packet()
+        distance = (start - len(self.packets)) * PACKET_BYTES
+        self._packet([("blt.s", (counter, limit, distance, step)), *self._draw(2)])
 
     def _call(self) -> None:
-        link, target = self._registers.links[0], self._random.choice(self._registers.subroutines)
-        if self._random.random() < 0.5:
-            self._packets.append(self._packet(fixed=[self._slot("jalr", link, target, 0)]))
+        """Jumps over a function, calls it once or twice and returns from it."""
+        random, link = self._random, self._random.choice(LINKS)
+        body = random.choice((1, 3, 6))
+        self._packet([("jal", (0, (body + 2) * PACKET_BYTES))])
+        start = len(self.packets)
+        for _ in range(body):
+            self._random_packet()
+        self._packet([("jalr", (0, link, 0))])
+        for _ in range(random.choice((1, 2))):
+            self._packet([("jal", (link, (start - len(self.packets)) * PACKET_BYTES)), *self._draw(1)])
+
+    def _skip(self) -> None:
+        """A forward branch over some packets, taken or not as the registers will have it."""
+        random = self._random
+        name = random.choice([op.mnemonic for op in isa.INSTRUCTIONS if op.is_branch])
+        count = random.choice((1, 2, 4))
+        operands = (random.choice(NUMBERS), random.choice(NUMBERS), (count + 1) * PACKET_BYTES, random.randrange(128))
+        self._packet([(name, operands), *self._draw(2)])
+        for _ in range(count):
+            self._random_packet()
+
+    def _break_something(self) -> None:
+        random = self._random
+        choice = random.randrange(5)
+        if choice == 0:
+            self.packets.append(tuple(random.getrandbits(40) & WORD_MASK for _ in range(SLOTS)))
+        elif choice == 1:
+            self._packet([("jal", (0, random.choice((8, -4, 1 << 20, -(1 << 20), 40 * PACKET_BYTES))))])
+        elif choice == 2:
+            self._packet([("jalr", (5, random.choice(NUMBERS), random.randrange(-100, 100)))])
+        elif choice == 3:
+            slots = [slot for _ in range(SLOTS) for slot in self._draw(1)][:SLOTS]
+            self._packet(slots)
         else:
-            self._calls.append(len(self._packets))
-            self._packets.append(self._packet(fixed=[self._slot("jal", link, 0)]))
-
-    def _subroutine(self) -> int:
-        """Appends the subroutine behind the end and points the calls at it; its first packet."""
-        first = len(self._packets)
-        for _ in range(self._random.randrange(4)):
-            self._packets.append(self._packet())
-        self._packets.append(self._packet(fixed=[self._slot("jalr", 0, self._registers.links[0], 0)]))
-        for at in self._calls:
-            target = word("jal", self._registers.links[0], (first - at) * PACKET_BYTES)
-            opcode = BY_MNEMONIC["jal"].opcode
-            self._packets[at] = tuple(target if OPCODE.extract(w) == opcode else w for w in self._packets[at])
-        return first
-
-    def _transpose(self) -> None:
-        """Pushes, then all the pops of a drain."""
-        lanes = self._machine.vector_lanes
-        for _ in range(self._random.choice((0, 1, 3, lanes, lanes + 2))):
-            self._packets.append(self._packet(fixed=[self._slot("tpus.vi", self._vector())], fill=1))
-        for _ in range(lanes):
-            self._packets.append(self._packet(fixed=[self._slot("tpop.vi", self._vector())], fill=1))
+            where = random.randrange(len(self.packets)) if self.packets else 0
+            if self.packets:
+                words = list(self.packets[where])
+                words[random.randrange(SLOTS)] ^= 1 << random.randrange(40)
+                self.packets[where] = tuple(words)
 
     # Packets
 
-    def _packet(self, fixed: Sequence[Slot] = (), fill: int = SLOTS) -> Words:
-        """A legal packet that holds `fixed` and at most `fill` random instructions."""
+    def _random_packet(self) -> None:
+        self._packet(self._draw(self._random.choice((1, 2, 3, 4, 4))))
+
+    def _draw(self, count: int) -> list[tuple[str, tuple[int, ...]]]:
+        """Up to `count` instructions that may share a packet, without control."""
+        chosen: list[SlotContent] = []
+        for _ in range(count * 2):
+            op = self._random.choice(self._pool())
+            slot = (op, tuple(self._operand(op, operand) for operand in op.operands))
+            if not packet_violations([*chosen, slot]):
+                chosen.append(slot)
+            if len(chosen) == count:
+                break
+        return [(op.mnemonic, operands) for op, operands in chosen]
+
+    def _pool(self) -> list[Instruction]:
+        units = _FLAVOUR_UNITS[self._flavour]
+        return [op for op in isa.hardware_instructions() if op.unit in units and not op.is_control]
+
+    def _packet(self, slots: list[tuple[str, tuple[int, ...]]]) -> None:
+        """Fills slots at random places; some free ones are zero words, some `nop.s`."""
         random = self._random
-        slots = list(fixed)
-        for _ in range(random.randrange(fill + 1)):
-            candidate = self._instruction()
-            at = random.randrange(len(slots) + 1)
-            trial = [*slots[:at], candidate, *slots[at:]]
-            if not packet_violations(trial):
-                slots = trial
-        return self._words(slots)
+        words = [random.choice((0, isa.NOP.opcode)) for _ in range(SLOTS)]
+        places = sorted(random.sample(range(SLOTS), len(slots)))
+        for place, (mnemonic, operands) in zip(places, slots, strict=True):
+            words[place] = word_of(isa.BY_MNEMONIC[mnemonic], operands)
+        self.packets.append(tuple(words))
 
-    def _words(self, slots: Sequence[Slot]) -> Words:
-        """Encoded, with empty slots strewn in and bits set that no field covers."""
+    # Operands
+
+    def _operand(self, op: Instruction, operand: Operand) -> int:
         random = self._random
-        words = [self._word(*slot) for slot in slots]
-        while len(words) < SLOTS:
-            words.insert(random.randrange(len(words) + 1), random.choice((_NOP, _NOP, 0)))
-        return tuple(words)
-
-    def _word(self, op: Instruction, operands: tuple[int, ...]) -> int:
-        encoded = word(op.mnemonic, *operands)
-        return encoded | random_unused_bits(self._random, op) if self._random.random() < 0.1 else encoded
-
-    # Instructions
-
-    def _slot(self, mnemonic: str, *operands: int) -> Slot:
-        return BY_MNEMONIC[mnemonic], operands
-
-    def _instruction(self) -> Slot:
-        random = self._random
-        unit = random.choices(self._units, [_WEIGHTS[unit] for unit in self._units])[0]
-        op = random.choice(_BY_UNIT[unit])
-        return op, tuple(self._operand(op, operand) for operand in op.operands)
-
-    def _operand(self, op: Instruction, operand: isa.Operand) -> int:
-        random, registers = self._random, self._registers
-        if random.random() < (0.05 if self._wild else 0.001):
-            return _anything(random, operand)
         if operand.file is RegisterFile.VECTOR:
-            return self._vector()
+            return random.choice(VECTORS) if random.random() < 0.98 else random.randrange(256)
         if operand.file is RegisterFile.MASK:
-            return random.choice(registers.masks)
+            return random.choice((0, 0, 1, *MASKS))
         if operand.file is RegisterFile.SCALAR:
-            return self._scalar_operand(op, operand)
-        if op.format is Format.M:
-            return random.randrange(-512, 512) * (4 if op.mnemonic in ("lw.s", "sw.s") else 2)
+            return self._scalar(op, operand)
+        return self._immediate(op, operand)
+
+    def _scalar(self, op: Instruction, operand: Operand) -> int:
+        random = self._random
+        if self._is_wild and random.random() < 0.2:
+            return random.randrange(40)
+        if op.unit is Unit.SDMA:
+            return random.choice({"rs1": PAD_ADDRESSES, "rs2": POINTERS, "rs3": SHAPES}[operand.name])
+        if op.unit is Unit.VLSU:
+            return random.choice((0, *OFFSETS) if operand.name == "rs2" else (0, *PAD_ADDRESSES))
+        if op.unit is Unit.EX5 and operand.name == "rs1":
+            return random.choice((POINTERS[0], *POINTERS))
+        if operand.role is Role.WRITE and random.random() < 0.97:
+            return random.choice((0, *NUMBERS))
+        return random.choice((0, *NUMBERS, *PAD_ADDRESSES, *OFFSETS))
+
+    def _immediate(self, op: Instruction, operand: Operand) -> int:
+        random, field = self._random, operand.field
+        if op.unit is Unit.EX5:
+            value = random.choice((0, 4, 64, random.randrange(0, 2048, 4), -(random.randrange(0, 256, 4))))
+            return value + 2 * (op.mnemonic in ("lhw.s", "shw.s")) * random.randrange(2)
         if operand.name == "sid":
-            return self._pad if self._pad is not None else random.randrange(self._machine.pads)
+            return random.randrange(self._machine.pads if random.random() < 0.99 else 4)
         if operand.name == "num_cols":
-            return random.choice((31, random.randrange(32)))
-        return _anything(random, operand)
-
-    def _scalar_operand(self, op: Instruction, operand: isa.Operand) -> int:
-        random, registers = self._random, self._registers
-        purposes = {
-            (Format.M, "rs1"): registers.dram_bases,
-            (Format.VM, "rs1"): registers.pad_bases,
-            (Format.VM, "rs2"): registers.row_offsets,
-            (Format.SDMA, "rs1"): registers.pad_bases,
-            (Format.SDMA, "rs2"): registers.dram_bases,
-            (Format.SDMA, "rs3"): registers.shapes,
-        }
-        purpose = purposes.get((op.format, operand.name))
-        if purpose is not None:
-            return random.choice(purpose)
-        if operand.role is Role.READ and random.random() < 0.2:
-            return random.choice(registers.pad_bases + registers.counters)
-        return self._data()
-
-    def _data(self) -> int:
-        return 0 if self._random.random() < 0.05 else self._random.choice(self._registers.data)
-
-    def _vector(self) -> int:
-        return self._random.choice(self._registers.vectors)
-
-    # Faults
-
-    def _plant_fault(self) -> None:
-        random = self._random
-        at = random.randrange(len(self._packets))
-        faults = (self._unchecked, self._undefined, self._wild_access, self._wild_jump, self._early_push, self._meeting)
-        self._packets[at] = random.choice(faults)()
-
-    def _unchecked(self) -> Words:
-        return self._words([self._instruction() for _ in range(self._random.randrange(2, SLOTS + 1))])
-
-    def _undefined(self) -> Words:
-        words = list(self._packet())
-        bits = self._random.getrandbits(INSTRUCTION_BITS)
-        words[self._random.randrange(SLOTS)] = bits & ~_OPCODE_BITS | self._random.choice(_UNDEFINED)
-        return tuple(words)
-
-    def _wild_access(self) -> Words:
-        """A memory instruction on registers that hold anything, or a transfer of an impossible shape."""
-        random, registers = self._random, self._registers
-        if random.random() < 0.3:
-            shape = random.choice((*registers.dram_bases, *registers.data))
-            return self._words([self._slot("scpad.ld", registers.pad_bases[0], registers.dram_bases[0], shape)])
-        op = random.choice([row for row in isa.INSTRUCTIONS if row.is_memory])
-        operands = [
-            self._data() if item.file is RegisterFile.SCALAR else _anything(random, item) for item in op.operands
-        ]
-        return self._words([(op, tuple(operands))])
-
-    def _wild_jump(self) -> Words:
-        random = self._random
-        jumps = (
-            self._slot("jal", self._data(), random.choice((-20, 10, 20 * random.randrange(-90, 90), 1 << 20))),
-            self._slot("jalr", self._data(), 0, random.randrange(-2048, 2048)),
-            self._slot("jalr", self._data(), self._data(), 0),
-            self._slot("beq.s", 0, 0, 4 * random.randrange(-512, 512), 1),
-        )
-        return self._packet(fixed=[random.choice(jumps)])
-
-    def _early_push(self) -> Words:
-        return self._packet(fixed=[self._slot(self._random.choice(("tpus.vi", "tpop.vi")), self._vector())])
-
-    def _meeting(self) -> Words:
-        """A scalar load beside a store of scratchpad DMA: the same DRAM word now and then."""
-        random, registers = self._random, self._registers
-        address = random.choice(registers.dram_bases)
-        load = self._slot(random.choice(("lw.s", "lhw.s")), self._data(), random.choice((0, 4, 64, 2044)), address)
-        store = self._slot("scpad.st", registers.pad_bases[0], address, registers.shapes[0])
-        return self._words([load, store] if random.random() < 0.5 else [store, load])
-
-
-def _anything(random: Random, operand: isa.Operand) -> int:
-    field = operand.field
-    return random.choice(
-        (field.minimum, field.maximum, random.randrange(field.minimum, field.maximum + 1, field.scale))
-    )
-
-
-def random_unused_bits(random: Random, op: Instruction) -> int:
-    """Bits of the word that belong to no field of `op`; the decoder ignores them."""
-    used = _OPCODE_BITS
-    for operand in op.operands:
-        for piece in operand.field.pieces:
-            used |= ((1 << piece.width_bits) - 1) << piece.low
-    return random.getrandbits(INSTRUCTION_BITS) & ~used
-
-
-def generate(seed: int, machine: Machine) -> Program:
-    """The program of a seed: the same for the same seed and machine."""
-    return _Generator(seed, machine).build()
+            return random.choice((31, 31, self._machine.vector_lanes - 1, random.randrange(32)))
+        bits = field.width_bits
+        value = random.choice((0, 1, random.getrandbits(bits), random.getrandbits(min(bits, 5))))
+        return field.minimum + (value - field.minimum) % (1 << bits) * field.scale

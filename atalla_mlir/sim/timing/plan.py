@@ -77,7 +77,7 @@ class Special(IntEnum):
     ROW_STORE = 10
 
 
-_SPECIALS = {
+SPECIALS = {
     "gemm.vv": Special.GEMM,
     "lw.vi": Special.WEIGHT_PUSH,
     "rsum.vi": Special.REDUCTION,
@@ -168,7 +168,7 @@ class PacketPlan:
         specials: list[tuple[int, int, int, int]] = []
         for position, inst in enumerate(instructions):
             start = self._occupy(machine, inst, busy)
-            kind = _SPECIALS.get(inst.op.mnemonic)
+            kind = SPECIALS.get(inst.op.mnemonic)
             if kind is not None:
                 specials.append(_special(kind, position, inst, start, _count(specials, kind)))
             if kind not in _VARIABLE and inst.op.unit is not Unit.SDMA:

@@ -1,0 +1,196 @@
+"""Runs random programs on two engines and tells whether anything differs; a difference is reduced to a small program.
+
+Compared are results of `run` with trap texts, all registers, pads, DRAM, counters with cycles and stall causes, and
+lints. Runs are cut into pieces by step limits, breakpoints and a snapshot that is restored, which must not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+
+from atalla_mlir.mc.print import disassemble
+from atalla_mlir.sim.engine import Engine, RunResult
+from atalla_mlir.target.encoding import PACKET_BYTES, SLOTS, pack_packet
+from atalla_mlir.target.isa import NOP
+from atalla_mlir.target.machine import Machine
+from atalla_mlir.target.registers import FILES, RegisterFile
+from atalla_mlir.testing.program_generator import VECTORS, RandomProgram
+
+__all__ = ["Difference", "compare", "difference_of", "reduced"]
+
+MAX_PACKETS = 600
+EngineMaker = Callable[[Machine], Engine]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first thing that two engines disagree about, and the program that shows it."""
+
+    program: RandomProgram
+    what: str
+    left: object
+    right: object
+
+    def __str__(self) -> str:
+        machine = self.program.machine
+        changes = {
+            name: value for name, value in vars(machine).items() if value != getattr(Machine(), name) and name != "name"
+        }
+        return (
+            f"seed {self.program.seed}: {self.what} differs: {self.left} and {self.right}\n"
+            f"machine {machine.name} with {changes}\n"
+            f"{_text(self.program)}"
+        )
+
+
+def compare(program: RandomProgram, left: EngineMaker, right: EngineMaker) -> Difference | None:
+    """The first difference between two engines on a program, reduced; None when they agree."""
+    found = difference_of(program, left, right)
+    if found is None:
+        return None
+    smaller = reduced(program, lambda candidate: difference_of(candidate, left, right) is not None)
+    return difference_of(smaller, left, right) or found
+
+
+def difference_of(program: RandomProgram, left: EngineMaker, right: EngineMaker) -> Difference | None:
+    """The first difference between two engines on a program."""
+    engines = left(program.machine), right(program.machine)
+    for engine in engines:
+        _load(engine, program)
+    for what, run in _pieces(program):
+        results = [run(engine) for engine in engines]
+        if results[0] != results[1]:
+            return Difference(program, what, results[0], results[1])
+    for what, observe in _observations(program):
+        values = [observe(engine) for engine in engines]
+        if not _equal(values[0], values[1]):
+            return Difference(program, what, *_first_difference(values[0], values[1]))
+    return None
+
+
+def reduced(program: RandomProgram, fails: Callable[[RandomProgram], bool]) -> RandomProgram:
+    """A program that still fails with as many packets and instructions as possible turned into `nop.s`."""
+    empty = (NOP.opcode,) * SLOTS
+    count = len(program.packets)
+    size = count
+    while size >= 1:
+        for start in range(0, count, size):
+            packets = list(program.packets)
+            packets[start : start + size] = [empty] * len(packets[start : start + size])
+            program = _better(program, tuple(packets), fails)
+        size //= 2
+    for at in range(count):
+        for slot in range(SLOTS):
+            packets = list(program.packets)
+            packets[at] = (*packets[at][:slot], NOP.opcode, *packets[at][slot + 1 :])
+            program = _better(program, tuple(packets), fails)
+    return program
+
+
+def _better(
+    program: RandomProgram, packets: tuple[tuple[int, ...], ...], fails: Callable[[RandomProgram], bool]
+) -> RandomProgram:
+    if packets == program.packets:
+        return program
+    candidate = program.with_packets(packets)
+    return candidate if fails(candidate) else program
+
+
+def _load(engine: Engine, program: RandomProgram) -> None:
+    engine.load_code(0, b"".join(pack_packet(words) for words in program.packets))
+    engine.write_dram(0, program.dram)
+    for pad, rows in enumerate(program.pads):
+        engine.write_pad(pad, 0, rows)
+    for number, value in program.scalars.items():
+        engine.write_register(RegisterFile.SCALAR, number, value)
+    for number, value in program.masks.items():
+        engine.write_register(RegisterFile.MASK, number, value)
+    for number in VECTORS:
+        engine.write_register(RegisterFile.VECTOR, number, program.vectors[number])
+
+
+def _pieces(program: RandomProgram) -> Iterable[tuple[str, Callable[[Engine], RunResult]]]:
+    """Runs one after the other, drawn from the program's seed."""
+    random = Random(program.seed)
+    timing = random.random() < 0.8
+    style = random.randrange(4)
+    if style == 0:
+        for piece in range(random.randrange(1, 4)):
+            steps = random.choice((0, 1, 5, 30))
+            yield f"piece {piece}", lambda engine, n=steps: engine.run(max_packets=n, timing=timing)
+    elif style == 1:
+        places = frozenset(random.randrange(40) * PACKET_BYTES for _ in range(random.randrange(1, 4)))
+        for piece in range(4):
+            yield (
+                f"breakpoint {piece}",
+                lambda engine: engine.run(max_packets=MAX_PACKETS, breakpoints=places, timing=timing),
+            )
+    elif style == 2:
+        yield "run before a restored snapshot", lambda engine: _detour(engine, timing)
+    yield "run", lambda engine: engine.run(max_packets=MAX_PACKETS, timing=timing)
+    if random.random() < 0.3:
+        yield "second launch", lambda engine: _launch_again(engine, timing)
+
+
+def _detour(engine: Engine, timing: bool) -> RunResult:
+    """Runs a little, goes on, and comes back."""
+    engine.run(max_packets=7, timing=timing)
+    saved = engine.snapshot()
+    result = engine.run(max_packets=50, timing=timing)
+    engine.restore(saved)
+    return result
+
+
+def _launch_again(engine: Engine, timing: bool) -> RunResult:
+    engine.set_pc(0)
+    return engine.run(max_packets=MAX_PACKETS, timing=timing)
+
+
+def _observations(program: RandomProgram) -> Iterable[tuple[str, Callable[[Engine], object]]]:
+    machine = program.machine
+    yield "counters", lambda engine: engine.counters
+    yield "pc", lambda engine: engine.pc
+    for file, shape in FILES.items():
+        for number in range(shape.count):
+            yield f"{file.value}{number}", lambda engine, f=file, n=number: engine.read_register(f, n)
+    for pad in range(machine.pads):
+        yield f"pad {pad}", lambda engine, p=pad: engine.read_pad(p, 0, machine.pad_rows)
+    yield "dram", lambda engine: engine.read_dram(0, machine.dram_bytes)
+    yield "lints", lambda engine: engine.lints
+
+
+def _equal(left: object, right: object) -> bool:
+    if isinstance(left, np.ndarray):
+        return bool(np.array_equal(left, np.asarray(right)))
+    return left == right
+
+
+def _first_difference(left: object, right: object) -> tuple[object, object]:
+    """Of long values, the first element that differs, with its position."""
+    if isinstance(left, bytes) and isinstance(right, bytes):
+        left, right = np.frombuffer(left, np.uint8), np.frombuffer(right, np.uint8)
+    if not isinstance(left, np.ndarray) or not isinstance(right, np.ndarray):
+        return left, right
+    place = tuple(int(at) for at in np.argwhere(left != right)[0])
+    return (place, hex(left[place])), (place, hex(right[place]))
+
+
+def _text(program: RandomProgram) -> str:
+    """The program without its empty packets, by PC."""
+    lines: list[str] = []
+    for index, words in enumerate(program.packets):
+        if any(word not in (0, NOP.opcode) for word in words):
+            lines.append(f"0x{index * PACKET_BYTES:X}: {' '.join(f'{word:010X}' for word in words)}")
+            lines.append(_disassembly(words))
+    return "\n".join(lines)
+
+
+def _disassembly(words: tuple[int, ...]) -> str:
+    try:
+        return disassemble(pack_packet(words))
+    except ValueError as error:
+        return f"  ({error})"
