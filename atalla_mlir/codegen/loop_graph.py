@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -61,6 +61,11 @@ class LoopGraph:
         for edge in self.edges:
             lists[edge.second].append(edge)
         return lists
+
+    @cached_property
+    def circles(self) -> list[set[int]]:
+        """Sets of nodes that depend on each other in a circle, over iterations."""
+        return _find_circles(self)
 
     @cached_property
     def outgoing(self) -> list[list[LoopEdge]]:
@@ -234,6 +239,47 @@ def _order_latency(first: Inst, latency: int, *, waits: bool) -> int:
     return latency if waits and first.op.format is Format.SDMA else PACKET
 
 
+def _find_circles(graph: LoopGraph) -> list[set[int]]:
+    """Strongly connected components of more than one node, over all distances (Kosaraju's two passes)."""
+    finished: list[int] = []
+    seen: set[int] = set()
+    for root in range(graph.num_nodes):
+        _finish(graph, root, seen, finished)
+    components: list[set[int]] = []
+    assigned: set[int] = set()
+    for root in reversed(finished):
+        if root in assigned:
+            continue
+        component, pending = {root}, [root]
+        assigned.add(root)
+        while pending:
+            for edge in graph.incoming[pending.pop()]:
+                if edge.first not in assigned:
+                    assigned.add(edge.first)
+                    component.add(edge.first)
+                    pending.append(edge.first)
+        if len(component) > 1:
+            components.append(component)
+    return components
+
+
+def _finish(graph: LoopGraph, root: int, seen: set[int], finished: list[int]) -> None:
+    """Depth-first search that appends nodes when all that follows from them is done."""
+    if root in seen:
+        return
+    seen.add(root)
+    stack = [(root, iter(graph.outgoing[root]))]
+    while stack:
+        node, edges = stack[-1]
+        following = next((edge.second for edge in edges if edge.second not in seen), None)
+        if following is None:
+            stack.pop()
+            finished.append(node)
+        else:
+            seen.add(following)
+            stack.append((following, iter(graph.outgoing[following])))
+
+
 # Bounds
 
 
@@ -272,33 +318,42 @@ def unit_name(inst: Inst, unit: UnitKey) -> str:
     return unit[0].name
 
 
-def recurrence_bound(graph: LoopGraph, low: int, high: int) -> int:
-    """The least II in low..high at which no chain of dependences catches up with itself; `high` if there is none."""
-    while low < high:
-        middle = (low + high) // 2
-        if longest_paths(graph, middle) is not None:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+def recurrence_bound(graph: LoopGraph, high: int) -> int:
+    """The least II up to `high` at which no chain of dependences catches up with itself; `high` if there is none."""
+    own = [-(-edge.latency // edge.distance) for edge in graph.edges if edge.first == edge.second]
+    bound = min(high, max([1, *own]))
+    for circle in graph.circles:
+        low, top = bound, high
+        while low < top:
+            middle = (low + top) // 2
+            if longest_paths(graph, middle, circle) is not None:
+                top = middle
+            else:
+                low = middle + 1
+        bound = low
+    return bound
 
 
-def longest_paths(graph: LoopGraph, interval: int) -> list[int] | None:
-    """Cycles from each node to the end of the longest chain from it, at an II; None when chains never end."""
+def longest_paths(graph: LoopGraph, interval: int, nodes: Collection[int] | None = None) -> list[int] | None:
+    """Cycles from each node to the end of the longest chain from it, at an II; None when chains never end.
+
+    With `nodes`, only edges among these count.
+    """
     heights = [0] * graph.num_nodes
-    pending = dict.fromkeys(range(len(heights) - 1, -1, -1))
-    relaxations, limit = 0, len(heights) * max(8, len(heights))
-    bound = sum(max((edge.latency for edge in edges), default=0) for edges in graph.outgoing) + 1
+    pending = dict.fromkeys(range(len(heights) - 1, -1, -1) if nodes is None else sorted(nodes, reverse=True))
+    size = len(pending)
+    inside = pending.copy()
+    relaxations, limit = 0, size * max(8, size)
     while pending:
         index = next(iter(pending))
         del pending[index]
         for edge in graph.incoming[index]:
             height = heights[index] + edge.latency - interval * edge.distance
-            if height > heights[edge.first]:
+            if height > heights[edge.first] and edge.first in inside:
                 heights[edge.first] = height
                 pending[edge.first] = None
                 relaxations += 1
-                if height > bound or relaxations > limit:
+                if relaxations > limit:
                     return None
     return heights
 

@@ -8,13 +8,13 @@ allocator work on this form; `Function.verify` states what they may assume.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
 from atalla_mlir.errors import InternalError
 from atalla_mlir.target.encoding import DmaShape
-from atalla_mlir.target.isa import Format, Instruction, Role, Unit
+from atalla_mlir.target.isa import INSTRUCTIONS, Format, Instruction, Role, Unit
 from atalla_mlir.target.registers import ALL_ONES_MASK, FILES, HARD_WIRED, RegisterFile
 
 ANY_OBJECT = "*"
@@ -103,6 +103,16 @@ def parse_memory(text: str) -> tuple[MemoryRef, ...]:
     return tuple(refs)
 
 
+# Places of operands that are written, and of those that take a read port, by mnemonic: asked for very often.
+_WRITTEN = {op.mnemonic: tuple(at for at, item in enumerate(op.operands) if item.is_written) for op in INSTRUCTIONS}
+_PORTS = {op.mnemonic: tuple(at for at, item in enumerate(op.operands) if item.takes_port) for op in INSTRUCTIONS}
+
+
+def _registers_at(operands: Sequence[Register | int | str], places: tuple[int, ...]) -> tuple[Register, ...]:
+    """The registers at some places that are not hard-wired."""
+    return tuple(value for at in places if isinstance(value := operands[at], Register) and value.pinned != HARD_WIRED)
+
+
 @dataclass(eq=False, slots=True)
 class Inst:
     """One instruction. `operands` follow the table's order; IGNORED operands are int 0, targets are label strings.
@@ -126,32 +136,19 @@ class Inst:
     @property
     def defs(self) -> tuple[Register, ...]:
         """Registers written, the hard-wired ones excluded; clobbers not included."""
-        return tuple(
-            value
-            for operand, value in zip(self.op.operands, self.operands, strict=True)
-            if operand.is_written and isinstance(value, Register) and not value.is_hard_wired
-        )
+        return _registers_at(self.operands, _WRITTEN[self.op.mnemonic])
 
     @property
     def uses(self) -> tuple[Register, ...]:
         """Registers read, the old destination of a merging instruction and ports included, hard-wired ones not."""
-        read = [
-            value
-            for operand, value in zip(self.op.operands, self.operands, strict=True)
-            if operand.takes_port and isinstance(value, Register) and not value.is_hard_wired
-        ]
-        if self.merges:
-            read.extend(self.defs)
-        return tuple(read)
+        read = _registers_at(self.operands, _PORTS[self.op.mnemonic])
+        return read + self.defs if self.merges else read
 
     @property
     def port_reads(self) -> tuple[Register, ...]:
         """Registers that take a read port and a bank, duplicates and register 0 included (5.2)."""
-        return tuple(
-            value
-            for operand, value in zip(self.op.operands, self.operands, strict=True)
-            if operand.takes_port and isinstance(value, Register)
-        )
+        operands = self.operands
+        return tuple(value for at in _PORTS[self.op.mnemonic] if isinstance(value := operands[at], Register))
 
     @property
     def registers(self) -> Iterator[Register]:

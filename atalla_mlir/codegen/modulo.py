@@ -60,7 +60,7 @@ def modulo_schedule(
 ) -> ModuloSchedule | None:
     """A schedule with the smallest II found in the given range, or None when there is none."""
     bounds = resource_bounds(graph.insts, machine)
-    recurrence = recurrence_bound(graph, 1, max_interval + 1)
+    recurrence = recurrence_bound(graph, max_interval + 1)
     interval = max(*bounds.values(), recurrence, min_interval)
     while interval <= max_interval:
         cycles = _Placement(graph, machine, banks, interval).run()
@@ -253,7 +253,7 @@ def placement_order(graph: LoopGraph, heights: Sequence[int]) -> list[int]:
                 placed.add(node)
                 order.append(node)
 
-    for circle in sorted(_circles(graph), key=lambda nodes: (-len(nodes), min(nodes))):
+    for circle in sorted(graph.circles, key=lambda nodes: (-len(nodes), min(nodes))):
         append(sorted(circle, key=lambda node: (-heights[node], node)))
         append(sorted(_reachable(graph, circle, backwards=False), key=lambda node: (-heights[node], node)))
         append(sorted(_reachable(graph, circle, backwards=True), key=lambda node: (heights[node], -node)))
@@ -273,44 +273,3 @@ def _reachable(graph: LoopGraph, start: Iterable[int], *, backwards: bool) -> se
                 found.add(other)
                 pending.append(other)
     return found
-
-
-def _circles(graph: LoopGraph) -> list[set[int]]:
-    """Strongly connected components of more than one node, over all distances (Kosaraju's two passes)."""
-    finished: list[int] = []
-    seen: set[int] = set()
-    for root in range(graph.num_nodes):
-        _finish(graph, root, seen, finished)
-    components: list[set[int]] = []
-    assigned: set[int] = set()
-    for root in reversed(finished):
-        if root in assigned:
-            continue
-        component, pending = {root}, [root]
-        assigned.add(root)
-        while pending:
-            for edge in graph.incoming[pending.pop()]:
-                if edge.first not in assigned:
-                    assigned.add(edge.first)
-                    component.add(edge.first)
-                    pending.append(edge.first)
-        if len(component) > 1:
-            components.append(component)
-    return components
-
-
-def _finish(graph: LoopGraph, root: int, seen: set[int], finished: list[int]) -> None:
-    """Depth-first search that appends nodes when all that follows from them is done."""
-    if root in seen:
-        return
-    seen.add(root)
-    stack = [(root, iter(graph.outgoing[root]))]
-    while stack:
-        node, edges = stack[-1]
-        following = next((edge.second for edge in edges if edge.second not in seen), None)
-        if following is None:
-            stack.pop()
-            finished.append(node)
-        else:
-            seen.add(following)
-            stack.append((following, iter(graph.outgoing[following])))

@@ -110,7 +110,7 @@ def test_recurrences_bound_the_interval():
     total = vector(1)
     insts = [inst("add.vv", total, total, V0, M0), inst("mul.vv", total, total, V0, M0)]
     graph = build_loop_graph(insts, AX01)
-    assert recurrence_bound(graph, 1, 100) == 12
+    assert recurrence_bound(graph, 100) == 12
     assert modulo(insts).interval == 12
 
 
