@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from atalla_mlir.passes import pass_names
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -47,3 +50,12 @@ def test_the_readme_shows_the_stages_in_their_order() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     numbers = re.findall(r"^\| (\d) [a-z ]+ \|", readme, re.MULTILINE)
     assert numbers == [str(number) for number in range(1, 9)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_tools_and_passes_that_pages_name_exist(page: Path) -> None:
+    named = set(
+        re.findall(r"\b(?:atalla-[a-z0-9]+(?:-[a-z0-9]+)*|convert-\w+-to-\w+)\b", page.read_text(encoding="utf-8"))
+    )
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    assert not named - {*scripts, *pass_names(), "atalla-mlir"}
