@@ -12,6 +12,7 @@ from atalla_mlir.host.fallback import run_operation
 from atalla_mlir.host.op_rows import RowMaker
 from atalla_mlir.host.program import TorchProgram
 from atalla_mlir.host.report import OpReport, Report
+from atalla_mlir.runtime.perfetto import TraceWriter
 from atalla_mlir.sim.engine import Counters
 
 
@@ -23,11 +24,15 @@ class Profile:
     values: Mapping[str, Tensor]
 
 
-def profile_program(program: TorchProgram, values: Mapping[str, Tensor], *, name: str) -> Profile:
+def profile_program(
+    program: TorchProgram, values: Mapping[str, Tensor], *, name: str, trace: TraceWriter | None = None
+) -> Profile:
     """Run `program` on what `TorchProgram.initial_values` gave, with cycles.
 
-    Stops at kernels change neither values nor cycles. `name` is what the report calls the model.
+    Stops at kernels and a trace change neither values nor cycles. `name` is what the report calls the model.
     """
+    if trace is not None:
+        program.device.engine.observe(trace)
     make = RowMaker(program)
     known = dict(values)
     rows: list[OpReport] = []
@@ -41,7 +46,15 @@ def profile_program(program: TorchProgram, values: Mapping[str, Tensor], *, name
             continue
         arrays, launches = program.device.profile_entry(step["entry"], [to_numpy(known[v]) for v in step["inputs"]])
         rows += [make.kernel(launch.kernel, launch.counters) for launch in launches]
+        program.counters[step["entry"]] = program.device.counters
         steps.append(program.device.counters)
+        if trace is not None:
+            for launch in launches:
+                trace.launch(launch.kernel, launch.start, launch.counters)
+            trace.end_entry(steps[-1])
         known.update(zip(step["outputs"], map(to_torch, arrays), strict=True))
+    if trace is not None:
+        program.device.engine.observe(None)
+        trace.finish()
     totals = make.totals(rows, steps, cosine=float("nan"), ok=True)
     return Profile(Report(name, tuple(rows), totals, verified=False), known)

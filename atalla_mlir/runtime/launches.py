@@ -32,6 +32,8 @@ class LaunchRecord:
 
     kernel: Mapping[str, Any]
     counters: Counters
+    start: int
+    """Cycle of the entry's run in which the kernel was called."""
 
 
 class LaunchProfile:
@@ -48,7 +50,7 @@ class LaunchProfile:
         """The engine is about to execute the packet at a launch or return PC, which may be both."""
         if self._running is not None and engine.pc == self._running[0]["return_pc"]:
             kernel, before = self._running
-            self.records.append(LaunchRecord(kernel, counters_between(before, engine.counters)))
+            self.records.append(LaunchRecord(kernel, counters_between(before, engine.counters), before.cycles))
             self._running = None
         if self._running is None and (kernel := self._kernels.get(engine.pc)) is not None:
             self._running = kernel, copy.deepcopy(engine.counters)

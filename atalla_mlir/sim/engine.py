@@ -6,15 +6,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from atalla_mlir.errors import ConfigurationError
 from atalla_mlir.target.encoding import SLOTS
 from atalla_mlir.target.isa import Unit
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import RegisterFile
+
+if TYPE_CHECKING:
+    from atalla_mlir.sim.observer import Observer
 
 __all__ = ["Counters", "Engine", "Lint", "Rows", "RunResult", "StallCause", "StopReason", "Trap", "TrapKind"]
 
@@ -203,6 +207,10 @@ class Engine(ABC):
     @abstractmethod
     def set_source_map(self, source_map: Mapping[int, str]) -> None:
         """Source positions ("model.py:12") by PC, for traps."""
+
+    def observe(self, observer: Observer | None) -> None:
+        """Tell `observer` about the cycles of runs with timing from the next reset on; None for nobody."""
+        raise ConfigurationError(f"engine '{self.name}' cannot be observed; the reference engine can")
 
     @property
     def lints(self) -> tuple[Lint, ...]:

@@ -15,9 +15,11 @@ from atalla_mlir.mc.instruction import MachineInstruction
 from atalla_mlir.mc.print import print_instruction
 from atalla_mlir.sim.coherence import DRAM_LOADS, DRAM_STORES, CoherenceLint
 from atalla_mlir.sim.engine import Counters, Engine, Lint, Rows, RunResult, Trap, TrapKind
+from atalla_mlir.sim.observer import Observer
 from atalla_mlir.sim.packet import ConflictError, PreparedPacket
 from atalla_mlir.sim.state import State, StateSnapshot
 from atalla_mlir.sim.timing import TimingModel
+from atalla_mlir.sim.timing.observed import ObservedTiming
 from atalla_mlir.sim.traps import TrapError
 from atalla_mlir.target import isa
 from atalla_mlir.target.encoding import PACKET_BYTES, unpack_packets
@@ -60,6 +62,7 @@ class ReferenceEngine(Engine):
         self._packets: dict[int, PreparedPacket] = {}
         self._retired = Counters()
         self._timing: TimingModel | None = None
+        self._observer: Observer | None = None
         self._lint = CoherenceLint(machine.dram_bytes)
         self._source_map: Mapping[int, str] = {}
         self._pc = 0
@@ -114,6 +117,12 @@ class ReferenceEngine(Engine):
         if self._timing is not None:
             self._timing.start_launch()
 
+    def observe(self, observer: Observer | None) -> None:
+        self._observer = observer
+
+    def _new_timing(self) -> TimingModel:
+        return TimingModel(self.machine) if self._observer is None else ObservedTiming(self.machine, self._observer)
+
     @property
     def pc(self) -> int:
         return self._pc
@@ -122,7 +131,7 @@ class ReferenceEngine(Engine):
         self, *, max_packets: int | None = None, breakpoints: frozenset[int] = frozenset(), timing: bool = False
     ) -> RunResult:
         if timing and self._timing is None:
-            self._timing = TimingModel(self.machine)
+            self._timing = self._new_timing()
         with np.errstate(all="ignore"):
             try:
                 return self._run(max_packets, breakpoints, self._timing if timing else None)

@@ -33,7 +33,7 @@ _EXAMPLES = f"""\
 examples:
   atalla-run zoo:basic --verify --json out.json
   atalla-run my_model.py:build --arg width=96 --input x.npy --output y.npy
-  atalla-run zoo:mlp --profile
+  atalla-run zoo:mlp --profile --trace mlp.json
   atalla-run mlp.atalla --input x.npy --engine reference
   atalla-translate --asm-to-blob program.s | atalla-run -
 
@@ -60,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine", default="auto", help="simulator: auto, reference, native (default auto)")
     parser.add_argument("--verify", action="store_true", help="compare every operation with its reference")
     parser.add_argument("--profile", action="store_true", help="count cycles, by kernel and by cause")
+    parser.add_argument("--trace", metavar="FILE", help="write a trace of the cycles for ui.perfetto.dev")
+    parser.add_argument("--trace-window", metavar="START:END", help="cycles that the trace shows (default all)")
     parser.add_argument(
         "--json",
         metavar="FILE",
@@ -80,11 +82,25 @@ def _main(argv: Sequence[str] | None, stdin: TextIO) -> int:
         raise command_line.UsageError("a model is missing")
     if options.json is not None and not (options.verify or options.profile):
         raise command_line.UsageError("--json writes the report of --verify or --profile, which is missing")
+    _check_trace(options)
     if options.model != "-" and not options.model.endswith(".atalla"):
         return _run_model(options)
     if options.verify or options.arg or options.strict or options.no_fuse or options.seed is not None:
         raise command_line.UsageError("a loadable has no model to verify or to compile; name the model instead")
     return _run_loadable(options, stdin)
+
+
+def _check_trace(options: argparse.Namespace) -> None:
+    """Traces come from the reference engine: the one that says what each cycle is charged to."""
+    if options.trace is None:
+        if options.trace_window is not None:
+            raise command_line.UsageError("--trace-window is about --trace, which is missing")
+        return
+    if options.verify:
+        raise command_line.UsageError("--trace and --verify are two runs; start them one after the other")
+    if options.engine not in ("auto", "reference"):
+        raise command_line.UsageError(f"--trace needs the reference engine, not '{options.engine}'")
+    options.engine = "reference"
 
 
 def _run_loadable(options: argparse.Namespace, stdin: TextIO) -> int:
@@ -109,13 +125,22 @@ def _run(
     options: argparse.Namespace, program: TorchProgram, values: Mapping[str, Tensor], name: str
 ) -> tuple[Report | None, dict[str, Tensor]]:
     """The outputs, and with --profile the report."""
-    if not options.profile:
+    if not options.profile and options.trace is None:
         known = program.run(values)
         return None, {value: known[value] for value in program.outputs}
     from atalla_mlir.host.profile import profile_program
 
-    profile = profile_program(program, values, name=name)
-    return profile.report, {value: profile.values[value] for value in program.outputs}
+    if options.trace is None:
+        profile = profile_program(program, values, name=name)
+    else:
+        from atalla_mlir.runtime.perfetto import TraceWriter, Window
+
+        window = Window.parse(options.trace_window or ":")
+        with Path(options.trace).open("w", encoding="utf-8") as file:
+            trace = TraceWriter(file, program.device.machine, window)
+            profile = profile_program(program, values, name=name, trace=trace)
+    outputs = {value: profile.values[value] for value in program.outputs}
+    return (profile.report if options.profile else None), outputs
 
 
 def _run_entry(options: argparse.Namespace, loadable: Loadable, target: Machine | None) -> int:

@@ -176,3 +176,25 @@ def test_a_loadable_can_be_profiled(tmp_path: Path, capsys: pytest.CaptureFixtur
     report = json.loads(capsys.readouterr().out)
     assert report["model"] == "basic"
     assert report["totals"]["cycles"] > 0
+
+
+def test_trace_writes_a_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "trace.json"
+    assert main([*SMALL, "--trace", str(path), "--trace-window", ":900"]) == 0
+    events = json.loads(path.read_text())["traceEvents"]
+    assert {event["cat"] for event in events if "cat" in event} >= {"op", "kernel", "issue", "stall", "unit", "dma"}
+    assert max(event["ts"] + event["dur"] for event in events if "ts" in event) <= 900
+    assert "executed " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--trace-window", "1:2"], "--trace-window is about --trace, which is missing"),
+        (["--trace", "t.json", "--verify"], "--trace and --verify are two runs"),
+        (["--trace", "t.json", "--engine", "native"], "--trace needs the reference engine, not 'native'"),
+    ],
+)
+def test_wrong_use_of_trace(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["zoo:mlp", *options]) == 2
+    assert message in capsys.readouterr().err
