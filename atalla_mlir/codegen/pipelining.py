@@ -1,6 +1,6 @@
 """Software pipelines: a loop of one block becomes a kernel around a modulo schedule, where that saves cycles.
 
-There are two ways to fill and drain the pipeline: code before and after the kernel (`_Pipeline`, for any body), or more
+There are two ways to fill and drain the pipeline: code before and after the kernel (`Pipeline`, for any body), or more
 passes of the kernel whose effects are masked (`ramping`, less code). Iterations that are left over because the kernel
 advances by several at once run first, in the original order. Trip counts must be known at compile time.
 """
@@ -124,9 +124,9 @@ def pipeline_loop(
 
     New registers are numbered from `first_index`.
     """
-    candidates: list[_Pipeline | MaskedPipeline] = []
+    candidates: list[Pipeline | MaskedPipeline] = []
     for kernel in find_kernels(build_loop_graph(loop.body, machine), machine, banks, first_index, context):
-        candidates.append(_Pipeline(loop, kernel))
+        candidates.append(Pipeline(loop, kernel))
     masked = mask_loop(loop, context, first_index)
     if masked is not None:
         for kernel in find_kernels(masked.graph(machine), machine, banks, masked.next_index, context):
@@ -158,7 +158,7 @@ def find_kernels(
         schedule = modulo_schedule(graph, machine, banks, limit, schedule.interval + step)
 
 
-class _Pipeline:
+class Pipeline:
     """A kernel with the code that fills and drains it: what the first and last iterations do outside of it."""
 
     def __init__(self, loop: CountedLoop, kernel: Kernel) -> None:
@@ -167,11 +167,11 @@ class _Pipeline:
         self._interval = kernel.schedule.interval
         self._stages = kernel.schedule.num_stages
         # iterations that run before the pipeline, because the kernel advances by several at once
-        self._trips, self._left_over = divmod(loop.trip_count - self._stages + 1, kernel.unroll)
+        self.num_trips, self._left_over = divmod(loop.trip_count - self._stages + 1, kernel.unroll)
 
     def cycles(self, context: LoopContext, machine: Machine) -> float:
         """Time from entering the loop to leaving it, with the time to fetch its code."""
-        if self._trips < 1:
+        if self.num_trips < 1:
             return float("inf")
         kernel, around = self._kernel, self._stages - 1
         # prologue and epilogue together hold every instruction once for each stage but one, packed anew
@@ -179,7 +179,7 @@ class _Pipeline:
         parts = [
             LoopPart(context.packets if self._left_over else 0, context.cycles, self._left_over),
             LoopPart(refilled, 2 * around * self._interval, 1),
-            LoopPart(kernel.num_packets, kernel.unroll * self._interval, self._trips),
+            LoopPart(kernel.num_packets, kernel.unroll * self._interval, self.num_trips),
         ]
         return context.entered_cycles(parts, machine)
 
@@ -189,7 +189,7 @@ class _Pipeline:
         fill = (self._stages - 1) * self._interval
         prologue = self._instances(lambda cycle: cycle < fill)
         epilogue = self._instances(lambda cycle: cycle >= fill)
-        repeat = Repeat(kernel, f"{label}.kernel", self._trips)
+        repeat = Repeat(kernel, f"{label}.kernel", self.num_trips)
         packets = kernel.packets(repeat.branch)
         blocks = [
             *self._left_over_blocks(depth),

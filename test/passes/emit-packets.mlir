@@ -1,4 +1,4 @@
-// RUN: atalla-opt %s --pass-pipeline='builtin.module(ax01.func(atalla-emit-packets))' | filecheck %s
+// RUN: atalla-opt %s --split-input-file --pass-pipeline='builtin.module(ax01.func(atalla-emit-packets))' | filecheck %s
 
 // Two independent additions share nothing but the unit: they go into different packets, the return into the last one.
 
@@ -17,3 +17,26 @@
   %2 = "ax01.jalr"(%link) {imm = 0 : i32} : (!ax01.x<1 : i32>) -> !ax01.x<0 : i32>
   "ax01.end"() : () -> ()
 }) {sym_name = "sum"} : () -> ()
+
+// -----
+
+// A loop that runs often is pipelined: its report has the initiation interval (a pad serves a row every three cycles).
+
+// CHECK-LABEL: sym_name = "sum"
+// CHECK: atalla.loops = [{{{.*}}bound_by = "pad 0 reads"{{.*}}interval = 3 : i64
+"ax01.func"() ({
+  %x0 = "ax01.get_register"() : () -> !ax01.x<0 : i32>
+  %m0 = "ax01.get_register"() : () -> !ax01.m<0 : i32>
+  %trips = "ax01.addi_s"(%x0) {imm = 100 : i32} : (!ax01.x<0 : i32>) -> !ax01.sreg
+  %first = "ax01.addi_s"(%x0) {imm = 0 : i32} : (!ax01.x<0 : i32>) -> !ax01.sreg
+  %last = "ax01.loop"(%trips, %first) ({
+  ^bb0(%row: !ax01.sreg):
+    %0 = "ax01.vreg_ld"(%x0, %row) {num_cols = 31 : i32, sid = 0 : i32, atalla.memory = "read pad0:x[?:?]"} : (!ax01.x<0 : i32>, !ax01.sreg) -> !ax01.vreg
+    %1 = "ax01.add_vv"(%0, %0, %m0) : (!ax01.vreg, !ax01.vreg, !ax01.m<0 : i32>) -> !ax01.vreg
+    "ax01.vreg_st"(%1, %x0, %row) {num_cols = 31 : i32, sid = 1 : i32, atalla.memory = "write pad1:y[?:?]"} : (!ax01.vreg, !ax01.x<0 : i32>, !ax01.sreg) -> ()
+    %next = "ax01.addi_s"(%row) {imm = 1 : i32} : (!ax01.sreg) -> !ax01.sreg
+    "ax01.yield"(%next) {operandSegmentSizes = array<i32: 1, 0, 0>} : (!ax01.sreg) -> ()
+  }) {operandSegmentSizes = array<i32: 1, 1, 0, 0>, resultSegmentSizes = array<i32: 1, 0, 0>} : (!ax01.sreg, !ax01.sreg) -> !ax01.sreg
+  "ax01.halt_s"() : () -> ()
+  "ax01.end"() : () -> ()
+}) {sym_name = "loop"} : () -> ()

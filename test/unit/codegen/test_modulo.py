@@ -16,10 +16,11 @@ from atalla_mlir.codegen.loop_graph import build_loop_graph, recurrence_bound, r
 from atalla_mlir.codegen.loops import LoopContext, constant_values, find_counted_loop
 from atalla_mlir.codegen.machine_ir import M0, V0, X0, Block, Function, Inst, Register, parse_memory
 from atalla_mlir.codegen.modulo import ModuloSchedule, modulo_schedule
-from atalla_mlir.codegen.pipelining import find_kernels
+from atalla_mlir.codegen.pipelining import Pipeline, find_kernels
 from atalla_mlir.codegen.ramping import MaskedPipeline, mask_loop
 from atalla_mlir.codegen.resources import Room, demand_of
 from atalla_mlir.codegen.schedule import schedule
+from atalla_mlir.target.encoding import DmaShape
 from atalla_mlir.target.isa import BY_MNEMONIC, HALT, Instruction, Unit
 from atalla_mlir.target.machine import AX01
 from atalla_mlir.target.packets import bank_conflict_cycles, lane_unit_conflict, packet_violations
@@ -281,3 +282,50 @@ def test_every_trip_count_runs_all_iterations(trips: int):
 def test_a_report_says_what_binds():
     report = LoopReport("l", 10, {"slots": 3, Unit.EX2.name: 9}, 10, 2, 1, 9, 20, {})
     assert report.bound_by == "recurrence"
+
+
+@pytest.mark.parametrize("trips", [1, 4, 9, 30])
+def test_transfers_keep_their_order_across_iterations(trips: int):
+    """Load a tile, wait, double its rows, store the tile: each iteration uses the same pages."""
+    dram, out, load_shape, store_shape = (scalar(number) for number in range(10, 14))
+    loading, storing, counter, limit = (scalar(number) for number in range(14, 18))
+    shapes = [DmaShape(pad, 2, 32, 32).encode() for pad in (0, 1)]
+    entry = [
+        inst("lui.s", register, word >> 7) for register, word in zip((load_shape, store_shape), shapes, strict=True)
+    ]
+    entry += [inst("lui.s", dram, 64), inst("lui.s", out, 128)]
+    entry += [inst("lui.s", BASES[0], 8), inst("lui.s", BASES[1], 16)]
+    entry += [inst("addi.s", OFFSETS[row], X0, row) for row in range(2)]
+    entry += [inst("addi.s", counter, X0, 1), inst("addi.s", limit, X0, trips)]
+    body = [
+        inst("addi.s", loading, BASES[0], 0),
+        inst("scpad.ld", loading, dram, load_shape, memory="write pad0:x[0:2], read dram:a[?:?]"),
+        inst("addi.s", X0, loading, 0, memory="write pad0:x[0:2]"),
+    ]
+    for row in range(2):
+        loaded, doubled = vector(row), vector(10 + row)
+        body.append(inst("vreg.ld", loaded, BASES[0], OFFSETS[row], 31, 0, memory=f"read pad0:x[{row}:{row + 1}]"))
+        body.append(inst("add.vv", doubled, loaded, loaded, M0))
+        body.append(inst("vreg.st", doubled, BASES[1], OFFSETS[row], 31, 1, memory=f"write pad1:y[{row}:{row + 1}]"))
+    body += [
+        inst("addi.s", storing, BASES[1], 0),
+        inst("scpad.st", storing, out, store_shape, memory="read pad1:y[0:2], write dram:b[?:?]"),
+        inst("addi.s", X0, storing, 0, memory="write pad1:y[0:2]"),
+        inst("addi.s", dram, dram, 128),
+        inst("addi.s", out, out, 128),
+        inst("blt.s", counter, limit, "loop", 1),
+    ]
+    blocks = [Block("entry", entry), Block("loop", body, 1), Block("leave", [Inst(HALT, ())])]
+    function = Function("f", blocks)
+    expected = run_function(function).observable()
+    assert len(expected[1]) == trips
+    code = schedule(function, AX01)
+    assert run_packets(allocate(code, AX01).items).observable() == expected
+    loop = find_counted_loop(function.blocks[1], constant_values(function))
+    assert loop is not None
+    context = LoopContext(1000, 20, None, dict.fromkeys(RegisterFile, 2), frozenset(), pushes_weights_first=True)
+    for kernel in find_kernels(build_loop_graph(loop.body, AX01), AX01, {}, 5000, context):
+        pipeline = Pipeline(loop, kernel)
+        if pipeline.num_trips >= 1:
+            pipelined = Function("f", [blocks[0], *pipeline.build().blocks, blocks[2]])
+            assert run_function(pipelined).observable() == expected
