@@ -130,8 +130,8 @@ class SumOrder:
 
     `slices`: the array sums 32 terms at a time, the slices are added in sequence in blocks of `block`, block sums
     likewise. `lanes`: term i goes to lane i mod 32, the chunks are added in sequence in blocks of `block`, block sums
-    likewise, then the lanes are folded. `rows`: terms in sequence in blocks of `block`. `any`: no term takes part in more than
-    `depth` rounded additions.
+    likewise, then the lanes are folded. `rows`: terms in sequence in blocks of `block`. `any`: no term takes part in
+    more than `depth` rounded additions.
     """
 
     kind: str
