@@ -96,13 +96,14 @@ def _check_map(op: Any, name: str, num_ivs: int, num_results: Optional[int]) -> 
 
 
 def _check_access(op: Any, num_ivs: int) -> bool:
-    strides = op.attributes["strides"].maybe_downcast() if "strides" in op.attributes else None
+    strides: Any = op.attributes["strides"].maybe_downcast() if "strides" in op.attributes else None
     if not isinstance(strides, ir.DenseI64ArrayAttr):
         return _fail(op, "needs 'strides', an array of one stride per dimension")
+    rank = len(list(strides))
     return (
-        _check_map(op, "map", num_ivs, len(strides))
+        _check_map(op, "map", num_ivs, rank)
         and _check_range(op, "cols", 1, AX01.vector_lanes)
-        and _check_range(op, "lane_dim", -1, len(strides) - 1)
+        and _check_range(op, "lane_dim", -1, rank - 1)
     )
 
 
