@@ -4,6 +4,8 @@ PYTHON   ?= python3
 VENV     ?= .venv
 PIP_ARGS ?=
 WORKERS  ?= 2
+COUNT    ?= 1000
+SEED     ?= 0
 FUZZ_SECONDS ?= 60
 
 BIN   := $(VENV)/bin
@@ -24,7 +26,8 @@ help: ## list the targets and variables
 	@echo '  PIP_ARGS    more arguments for pip, for example to choose a CPU-only torch:'
 	@echo '              make install PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"'
 	@echo '  WORKERS     test processes ($(WORKERS))'
-	@echo '  FUZZ_SECONDS how long `make fuzz` looks for differences ($(FUZZ_SECONDS))'
+	@echo '  COUNT, SEED packet programs that `make fuzz` runs on both engines ($(COUNT)), and the first seed ($(SEED))'
+	@echo '  FUZZ_SECONDS how long `make fuzz` verifies random models after that ($(FUZZ_SECONDS))'
 
 install: $(STAMP) ## make the environment and install everything, pinned
 
@@ -63,6 +66,7 @@ format: $(STAMP) ## format the sources
 	$(BIN)/ruff format .
 
 fuzz: $(STAMP) ## look for differences between engines and for compiler errors on random programs
+	$(BIN)/python -m atalla_mlir.testing.fuzz --count $(COUNT) --seed $(SEED) --workers $(WORKERS)
 	$(BIN)/python -m atalla_mlir.testing.fuzz --seconds $(FUZZ_SECONDS)
 
 clean: ## remove what was built, the environment included

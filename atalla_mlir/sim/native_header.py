@@ -14,8 +14,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from atalla_mlir.sim.engine import StallCause, TrapKind
-from atalla_mlir.sim.timing.channel import DATA_CACHE, FIRST_SDMA, INSTRUCTION_CACHE, RELEASE_CYCLES
 from atalla_mlir.sim.timing.caches import DECODE_CYCLES
+from atalla_mlir.sim.timing.channel import DATA_CACHE, FIRST_SDMA, INSTRUCTION_CACHE, RELEASE_CYCLES
 from atalla_mlir.sim.timing.plan import PRIORITY_SHIFT, SPECIALS, UNIT_INDEX, UNITS, WRITE_PRIORITY, Special
 from atalla_mlir.target.encoding import OPCODE, DmaShape
 from atalla_mlir.target.isa import BY_MNEMONIC, LANE_UNITS, Unit

@@ -6,6 +6,7 @@ lints. Runs are cut into pieces by step limits, breakpoints and a snapshot that 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
@@ -14,16 +15,21 @@ import numpy as np
 
 from atalla_mlir.mc.print import disassemble
 from atalla_mlir.sim.engine import Engine, RunResult
+from atalla_mlir.sim.native import NativeEngine
 from atalla_mlir.target.encoding import PACKET_BYTES, SLOTS, pack_packet
 from atalla_mlir.target.isa import NOP
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import FILES, RegisterFile
 from atalla_mlir.testing.program_generator import VECTORS, RandomProgram
 
-__all__ = ["Difference", "compare", "difference_of", "reduced"]
+__all__ = ["VARIANTS", "Difference", "compare", "difference_of", "native", "reduced"]
 
 MAX_PACKETS = 600
+VARIANTS = ("avx512", "avx2", "baseline")
+"""Of the native engine's vector code; where the processor lacks one, the baseline runs."""
 EngineMaker = Callable[[Machine], Engine]
+
+_VARIANT = "ATALLA_ENGINE_VARIANT"
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,22 @@ class Difference:
             f"machine {machine.name} with {changes}\n"
             f"{_text(self.program)}"
         )
+
+
+def native(variant: str) -> EngineMaker:
+    """Makes native engines with one of `VARIANTS`."""
+
+    def make(machine: Machine) -> Engine:
+        before = os.environ.get(_VARIANT)
+        os.environ[_VARIANT] = variant
+        try:
+            return NativeEngine(machine)
+        finally:
+            os.environ.pop(_VARIANT)
+            if before is not None:
+                os.environ[_VARIANT] = before
+
+    return make
 
 
 def compare(program: RandomProgram, left: EngineMaker, right: EngineMaker) -> Difference | None:

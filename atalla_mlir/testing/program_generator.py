@@ -21,8 +21,9 @@ from atalla_mlir.target.isa import Instruction, Operand, Role, Unit
 from atalla_mlir.target.machine import AX01, MACHINES, ArrayInterlock, Machine, ReduceMode
 from atalla_mlir.target.packets import SlotContent, packet_violations
 from atalla_mlir.target.registers import RegisterFile
+from atalla_mlir.testing.programs import Slot, word
 
-__all__ = ["RandomProgram", "generate", "random_machine", "word_of"]
+__all__ = ["RandomProgram", "generate", "random_machine"]
 
 DRAM_BYTES = 1 << 18
 PAD_ROWS = 64
@@ -44,14 +45,16 @@ SPECIAL_BF16 = (
 )
 SPECIAL_INTEGERS = (0, 1, 2, 31, 32, 33, 0x7F, 0x80, 0xFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x00FF00FF, 0x01010000)
 
-_FLAVOURS = ("scalar", "vector", "memory", "array", "transpose", "mixed", "mixed")
+_FLAVOURS = ("scalar", "vector", "memory", "dma", "pads", "array", "mixed", "mixed")
 _MEMORY_UNITS = (Unit.EX5, Unit.VLSU, Unit.SDMA)
 _FLAVOUR_UNITS: dict[str, tuple[Unit, ...]] = {
     "scalar": (Unit.EX1, Unit.EX2, Unit.EX3, Unit.EX4, Unit.MTS),
     "vector": (Unit.LANE_ALU, Unit.LANE_MUL, Unit.LANE_EXP, Unit.REDUCTION, Unit.MTS, Unit.VLSU),
     "memory": (*_MEMORY_UNITS, Unit.EX1),
     "array": (Unit.GSAU, Unit.VLSU, Unit.LANE_ALU, Unit.SDMA),
-    "transpose": (Unit.TRANSPOSE, Unit.VLSU, Unit.LANE_ALU),
+    "dma": (Unit.SDMA, Unit.EX5),
+    "pads": (Unit.VLSU,),
+    "transpose": (Unit.VLSU, Unit.LANE_ALU),
     "mixed": tuple(unit for unit in Unit if unit not in (Unit.NONE, Unit.TRANSPOSE)),
 }
 
@@ -133,14 +136,6 @@ def random_machine(random: Random) -> Machine:
     return base.with_options(name=base.name, **options)
 
 
-def word_of(op: Instruction, operands: tuple[int, ...]) -> int:
-    """The 40-bit word of an instruction."""
-    word = op.opcode
-    for operand, number in zip(op.operands, operands, strict=True):
-        word |= operand.field.place(number)
-    return word
-
-
 def _patterns(bits: np.random.Generator, shape: tuple[int, ...]) -> Rows:
     """BF16 patterns: mostly numbers of moderate size, some special values, some random bits."""
     kind = bits.integers(0, 100, shape)
@@ -165,11 +160,11 @@ class _Builder:
         random = self._random
         for _ in range(random.choice((1, 2, 4, 8))):
             self._flavour = random.choice(_FLAVOURS)
-            random.choice((self._straight, self._straight, self._loop, self._call, self._skip))()
+            random.choice((self._straight, self._loop, self._loop, self._call, self._skip, self._transpose))()
         if random.random() < 0.1:
             self._break_something()
         if random.random() < 0.97:
-            self._packet([("halt.s", ())])
+            self._packet([("halt.s",)])
             self._straight()
 
     def initial_scalars(self) -> dict[int, int]:
@@ -198,27 +193,36 @@ class _Builder:
     def _loop(self) -> None:
         """Counts up to a number of rounds with the increment of its branch; the body may itself hold a loop."""
         random, counter = self._random, self._random.choice(COUNTERS)
-        rounds, step = random.choice((1, 2, 5, 20)), random.choice((1, 1, 3))
+        rounds, step = random.choice((1, 2, 5, 20, 60)), random.choice((1, 1, 3))
         limit = random.choice(LINKS)
-        self._packet([("addi.s", (counter, 0, 0))])
-        self._packet([("addi.s", (limit, 0, rounds * step))])
+        self._packet([("addi.s", counter, 0, 0)])
+        self._packet([("addi.s", limit, 0, rounds * step)])
         start = len(self.packets)
         for _ in range(random.choice((1, 2, 4, 9))):
             self._random_packet()
         distance = (start - len(self.packets)) * PACKET_BYTES
-        self._packet([("blt.s", (counter, limit, distance, step)), *self._draw(2)])
+        self._packet(self._with(2, "blt.s", counter, limit, distance, step))
 
     def _call(self) -> None:
         """Jumps over a function, calls it once or twice and returns from it."""
         random, link = self._random, self._random.choice(LINKS)
         body = random.choice((1, 3, 6))
-        self._packet([("jal", (0, (body + 2) * PACKET_BYTES))])
+        self._packet([("jal", 0, (body + 2) * PACKET_BYTES)])
         start = len(self.packets)
         for _ in range(body):
             self._random_packet()
-        self._packet([("jalr", (0, link, 0))])
+        self._packet([("jalr", 0, link, 0)])
         for _ in range(random.choice((1, 2))):
-            self._packet([("jal", (link, (start - len(self.packets)) * PACKET_BYTES)), *self._draw(1)])
+            self._packet(self._with(1, "jal", link, (start - len(self.packets)) * PACKET_BYTES))
+
+    def _transpose(self) -> None:
+        """Pushes, then pops of all columns, other instructions in between; now and then in the wrong order."""
+        random, columns = self._random, self._machine.vector_lanes
+        pops = columns if random.random() < 0.9 else random.randrange(columns)
+        self._flavour = "transpose"
+        for name, count in (("tpus.vi", random.randrange(columns + 4)), ("tpop.vi", pops), ("tpus.vi", 1)):
+            for _ in range(count):
+                self._packet(self._with(random.choice((0, 0, 2)), name, random.choice(VECTORS)))
 
     def _skip(self) -> None:
         """A forward branch over some packets, taken or not as the registers will have it."""
@@ -226,7 +230,7 @@ class _Builder:
         name = random.choice([op.mnemonic for op in isa.INSTRUCTIONS if op.is_branch])
         count = random.choice((1, 2, 4))
         operands = (random.choice(NUMBERS), random.choice(NUMBERS), (count + 1) * PACKET_BYTES, random.randrange(128))
-        self._packet([(name, operands), *self._draw(2)])
+        self._packet(self._with(2, name, *operands))
         for _ in range(count):
             self._random_packet()
 
@@ -236,9 +240,9 @@ class _Builder:
         if choice == 0:
             self.packets.append(tuple(random.getrandbits(40) & WORD_MASK for _ in range(SLOTS)))
         elif choice == 1:
-            self._packet([("jal", (0, random.choice((8, -4, 1 << 20, -(1 << 20), 40 * PACKET_BYTES))))])
+            self._packet([("jal", 0, random.choice((8, -4, 1 << 20, -(1 << 20), 40 * PACKET_BYTES)))])
         elif choice == 2:
-            self._packet([("jalr", (5, random.choice(NUMBERS), random.randrange(-100, 100)))])
+            self._packet([("jalr", 5, random.choice(NUMBERS), random.randrange(-100, 100))])
         elif choice == 3:
             slots = [slot for _ in range(SLOTS) for slot in self._draw(1)][:SLOTS]
             self._packet(slots)
@@ -254,9 +258,13 @@ class _Builder:
     def _random_packet(self) -> None:
         self._packet(self._draw(self._random.choice((1, 2, 3, 4, 4))))
 
-    def _draw(self, count: int) -> list[tuple[str, tuple[int, ...]]]:
-        """Up to `count` instructions that may share a packet, without control."""
-        chosen: list[SlotContent] = []
+    def _with(self, count: int, mnemonic: str, *operands: int) -> list[Slot]:
+        """A control instruction and up to `count` others that may share its packet."""
+        return self._draw(count + 1, (isa.BY_MNEMONIC[mnemonic], operands))
+
+    def _draw(self, count: int, *given: SlotContent) -> list[Slot]:
+        """Up to `count` instructions that may share a packet, the given ones among them; no other control."""
+        chosen = list(given)
         for _ in range(count * 2):
             op = self._random.choice(self._pool())
             slot = (op, tuple(self._operand(op, operand) for operand in op.operands))
@@ -264,19 +272,19 @@ class _Builder:
                 chosen.append(slot)
             if len(chosen) == count:
                 break
-        return [(op.mnemonic, operands) for op, operands in chosen]
+        return [(op.mnemonic, *operands) for op, operands in chosen]
 
     def _pool(self) -> list[Instruction]:
         units = _FLAVOUR_UNITS[self._flavour]
         return [op for op in isa.hardware_instructions() if op.unit in units and not op.is_control]
 
-    def _packet(self, slots: list[tuple[str, tuple[int, ...]]]) -> None:
+    def _packet(self, slots: list[Slot]) -> None:
         """Fills slots at random places; some free ones are zero words, some `nop.s`."""
         random = self._random
         words = [random.choice((0, isa.NOP.opcode)) for _ in range(SLOTS)]
         places = sorted(random.sample(range(SLOTS), len(slots)))
-        for place, (mnemonic, operands) in zip(places, slots, strict=True):
-            words[place] = word_of(isa.BY_MNEMONIC[mnemonic], operands)
+        for place, slot in zip(places, slots, strict=True):
+            words[place] = word(*slot)
         self.packets.append(tuple(words))
 
     # Operands
