@@ -17,6 +17,7 @@ import torch
 from torch import fx
 
 from atalla_mlir.errors import InternalError
+from atalla_mlir.frontend.support import VIEWS
 from atalla_mlir.host import error_bound as eb
 from atalla_mlir.host import sum_bound
 from atalla_mlir.host.error_bound import Array, Bounded
@@ -327,26 +328,9 @@ def _full(call: _Call) -> Bounded:
     return fill.moved(lambda array: np.full(call.shape, array))
 
 
-_MOVES = (
-    aten.view.default,
-    aten._unsafe_view.default,
-    aten.reshape.default,
-    aten.expand.default,
-    aten.permute.default,
-    aten.transpose.int,
-    aten.t.default,
-    aten.squeeze.dim,
-    aten.squeeze.dims,
-    aten.squeeze.default,
-    aten.unsqueeze.default,
-    aten.slice.Tensor,
-    aten.select.int,
-    aten.repeat.default,
-)
-
 RULES: Mapping[Any, Rule] = MappingProxyType(
     {
-        **dict.fromkeys(_MOVES, _move),
+        **dict.fromkeys((*VIEWS, aten.repeat.default), _move),
         **dict.fromkeys((aten.clone.default, aten.alias.default, aten.detach.default, aten._to_copy.default), _same),
         aten.cat.default: _concatenate,
         aten.constant_pad_nd.default: _pad,

@@ -1,6 +1,8 @@
 """Entry functions to `ax01`: one call after another, with the addresses of the buffers in argument registers.
 
-What the loadable must know about them is left on the module as attributes, named here.
+What the loadable must know about them is left on the module as attributes (`dialects.module_attributes`). A launch
+also has `source`, `not_fused`, `sums` (graph node -> how its sums are formed: {kind, block, depth}) and `expansions` (graph
+node -> bound of a function that was expanded into row operations: {relative, absolute}).
 """
 
 from __future__ import annotations
@@ -12,16 +14,6 @@ from atalla_mlir.dialects.ax01_builder import Builder
 from atalla_mlir.errors import InternalError
 from atalla_mlir.target.encoding import IMM12, IMM25U
 from atalla_mlir.target.registers import ARGUMENT_BASE, RegisterFile
-
-ENTRIES = "atalla.entries"
-"""Array of {function, inputs, outputs}; an input or output is {name, address, shape}."""
-CONSTANTS = "atalla.constants"
-"""Array of {name, address, shape, permutation}: BF16 parameters, transposed by `permutation` if that is not empty."""
-LAUNCHES = "atalla.launches"
-"""Array of {entry, function, nodes, source, not_fused, inputs, outputs, sums}: the kernel calls of each entry in order.
-
-`sums` maps graph nodes to how their sums are formed ({kind, block, depth}), `expansions` to the bound of a function
-that was expanded into row operations ({relative, absolute})."""
 
 _SCALAR = RegisterFile.SCALAR
 

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 from atalla_mlir._mlir import array_attr, i64_array_attr, integer_value, ir, operations, string_attr, string_value
 from atalla_mlir.dialects.ax01_builder import Builder
+from atalla_mlir.dialects.module_attributes import CONSTANTS, ENTRIES, LAUNCHES, MACHINE
 from atalla_mlir.errors import LimitError
-from atalla_mlir.kernels.entries import CONSTANTS, ENTRIES, LAUNCHES, EntryLowering, tensor_entry
+from atalla_mlir.kernels.entries import EntryLowering, tensor_entry
 from atalla_mlir.kernels.instructions import KernelLowering
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.passes.convert_linalg_to_atalla import EXPANSIONS, SUMS
@@ -47,7 +48,7 @@ class ConvertAtallaToAx01Pass(Pass):
                 _lower_entry(function, tables)
         for function in operations(op, "func.func"):
             function.erase()
-        op.attributes["atalla.machine"] = string_attr(self.machine)
+        op.attributes[MACHINE] = string_attr(self.machine)
         op.attributes[ENTRIES] = array_attr(tables.entries)
         op.attributes[CONSTANTS] = array_attr(list(tables.constants.values()))
         op.attributes[LAUNCHES] = array_attr(tables.launches)

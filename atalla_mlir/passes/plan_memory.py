@@ -8,10 +8,11 @@ from typing import ClassVar
 
 from atalla_mlir._mlir import i64_array_attr, i64_attr, ir, operations, string_value
 from atalla_mlir.codegen.memory_plan import LiveBuffer, align, plan_memory
+from atalla_mlir.dialects.module_attributes import DRAM_BYTES
 from atalla_mlir.passes.base import Pass, PassFailure
 
 FIRST_ADDRESS = 0x1000
-ADDRESS, ADDRESSES, DRAM_BYTES = "atalla.address", "atalla.addresses", "atalla.dram_bytes"
+ADDRESS, ADDRESSES = "atalla.address", "atalla.addresses"
 CONSTANT_KINDS = ("parameter", "constant")
 VIEWS = ("tensor.expand_shape", "tensor.collapse_shape", "tensor.cast", "linalg.generic")
 """What may stand between kernels: operations that show the bytes of their first operand in another shape."""

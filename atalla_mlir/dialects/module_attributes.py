@@ -1,0 +1,23 @@
+"""The attributes of a module by which it says what a loadable must know besides the code.
+
+    atalla.machine     string: name of the parameter set
+    atalla.dram_bytes  integer: DRAM in bytes that the program uses
+    atalla.entries     array of {function, inputs, outputs} with an optional `name` (default: the function's); an input
+                       or output is a tensor
+    atalla.constants   array of tensors that are loaded with the program. The value is the parameter called `name`,
+                       transposed by `permutation` if that is there and not empty, or the dense attribute `value`
+    atalla.launches    array of {entry, function, nodes, inputs, outputs}: the kernel calls of each entry in order;
+                       inputs and outputs are tensors whose names are those of the model's values. Other fields go
+                       into `meta.kernels` as they are
+    atalla.meta        string: a JSON object that is merged into the loadable's metadata
+
+A tensor is {name, address, shape} with optional `dtype` (in DRAM; default bf16), `strides` (in elements; default
+row-major) and `model_dtype` (default f32). Addresses are bytes of DRAM.
+"""
+
+MACHINE = "atalla.machine"
+DRAM_BYTES = "atalla.dram_bytes"
+ENTRIES = "atalla.entries"
+CONSTANTS = "atalla.constants"
+LAUNCHES = "atalla.launches"
+META = "atalla.meta"
