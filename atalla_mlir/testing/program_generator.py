@@ -1,9 +1,9 @@
 """Seeded random packet programs from the instruction table, legal and illegal, for comparing engines.
 
 A program works on a small part of the machine (few registers, rows and DRAM bytes), so that its instructions meet:
-dependences, bank and port conflicts, rows of transfers in flight, cache lines, write ports. It has straight code, counted
-loops, calls, forward jumps, memory traffic with mostly valid addresses, masks and special values. Some programs are
-broken on purpose.
+dependences, bank and port conflicts, rows of transfers in flight, cache lines, write ports. It has straight code,
+counted loops, calls, forward jumps, memory traffic with mostly valid addresses, masks and special values. Some programs
+are broken on purpose.
 """
 
 from __future__ import annotations
