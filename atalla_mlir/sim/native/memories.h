@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "machine_table.h"
+#include "plan.h"
 
 namespace atalla {
 
@@ -93,9 +94,9 @@ class InstructionCache {
 
   void invalidate();
   bool is_ideal() const { return tags_.empty(); }
-  // Both lines are there and complete for a packet that would issue in `cycle`.
-  bool hits(std::int64_t first_line, std::int64_t last_line, Cycle cycle) const {
-    return cycle >= settled_ && tags_[slot(first_line)] == first_line && tags_[slot(last_line)] == last_line;
+  // Both lines of the plan are there and complete for a packet that would issue in `cycle`.
+  bool hits(const Plan& plan, Cycle cycle) const {
+    return cycle >= settled_ && tags_[plan.first_place] == plan.first_line && tags_[plan.last_place] == plan.last_line;
   }
   Cycle arrival(Channel& channel, std::int64_t pc, Cycle arrival, Cycle request);
 

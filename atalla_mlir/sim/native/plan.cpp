@@ -51,6 +51,10 @@ class Planner {
   void plan() {
     plan_.first_line = packet_.pc / machine_.icache_line_bytes;
     plan_.last_line = (std::int64_t{packet_.pc} + isa::kPacketBytes - 1) / machine_.icache_line_bytes;
+    if (const std::int64_t lines = machine_.icache_bytes / machine_.icache_line_bytes; lines != 0) {
+      plan_.first_place = static_cast<std::uint32_t>(plan_.first_line % lines);
+      plan_.last_place = static_cast<std::uint32_t>(plan_.last_line % lines);
+    }
     for (const bool writes : {false, true})
       for (const File file : {File::SCALAR, File::VECTOR, File::MASK}) add_waits(file, writes);
     plan_.bank_cycles = bank_cycles();

@@ -37,7 +37,8 @@ struct PlannedSpecial {
 };
 
 struct Plan {
-  std::int64_t first_line = 0, last_line = 0;
+  std::int64_t first_line = 0, last_line = 0;    // of instruction memory
+  std::uint32_t first_place = 0, last_place = 0;  // of these lines in the instruction cache
   std::int64_t bank_cycles = 0;
   std::int64_t dropped_delay = 0;  // the longest delay of a result for a hard-wired register
   bool is_control = false;

@@ -181,7 +181,7 @@ void Timing::retire(const Packet& packet, const Plan& plan, Cycle cycle, const S
 
 Cycle Timing::fetch(const Plan& plan, std::uint32_t pc) {
   const Cycle cycle = wait(arrival_cause_, cursor_, arrival_);
-  if (icache_.is_ideal() || icache_.hits(plan.first_line, plan.last_line, cycle)) return cycle;
+  if (icache_.is_ideal() || icache_.hits(plan, cycle)) return cycle;
   const Cycle request = std::max(arrival_ - kDecodeCycles, cursor_ - 1);
   return wait(Cause::FETCH, cycle, icache_.arrival(channel_, pc, cycle, request));
 }
