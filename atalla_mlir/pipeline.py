@@ -53,7 +53,7 @@ def stages(options: Options) -> tuple[Stage, ...]:
             ),
         ),
         Stage("fuse", (f"atalla-form-kernels{{fuse={fuse}}}", f"atalla-plan-memory{{reuse={reuse}}}")),
-        Stage("tile", ("convert-linalg-to-atalla", "cse")),
+        Stage("tile", (f"convert-linalg-to-atalla{{machine={machine}}}", "cse")),
         Stage("place", (f"atalla-place-tiles{{machine={machine}}}", "canonicalize", "cse")),
         Stage("lower", (f"convert-atalla-to-ax01{{machine={machine}}}",)),
         Stage("schedule", (f"ax01.func(atalla-emit-packets{{machine={machine}}})",)),

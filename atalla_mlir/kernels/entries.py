@@ -1,8 +1,9 @@
 """Entry functions to `ax01`: one call after another, with the addresses of the buffers in argument registers.
 
 What the loadable must know about them is left on the module as attributes (`dialects.module_attributes`). A launch
-also has `source`, `not_fused`, `sums` (graph node -> how its sums are formed: {kind, block, depth}) and `expansions` (graph
-node -> bound of a function that was expanded into row operations: {relative, absolute}).
+also has `source`, `not_fused`, `sums` (graph node -> how its sums are formed: {kind, block, depth}) and `expansions`
+(graph node -> bound of a function that was expanded into row operations: {relative, absolute}), and what no code for
+the kernel can go below: `bound_cycles`, `bound_by`, `bounds` (resource -> cycles), `compulsory_bytes`.
 """
 
 from __future__ import annotations
@@ -29,8 +30,11 @@ def tensor_entry(name: str, address: int, kind: ir.Type) -> ir.DictAttr:
 
 
 class EntryLowering:
-    """Lowers one entry function. `addresses` gives the DRAM address of each argument and kernel result, `sums` for each
-    kernel how its stages add, `expansions` how exact functions are that had to be expanded."""
+    """Lowers one entry function.
+
+    `addresses` gives the DRAM address of each argument and kernel result, `sums` for each kernel how its stages add,
+    `expansions` how exact functions are that had to be expanded, `bounds` what no code for it can go below.
+    """
 
     def __init__(
         self,
@@ -39,10 +43,12 @@ class EntryLowering:
         addresses: Mapping[ir.Value, int],
         sums: Mapping[str, ir.ArrayAttr],
         expansions: Mapping[str, ir.ArrayAttr],
+        bounds: Mapping[str, ir.DictAttr],
     ) -> None:
         self.function = function
         self.sums = sums
         self.expansions = expansions
+        self.bounds = bounds
         self.b = builder
         self.addresses = addresses
         self.launches: list[ir.Attribute] = []
@@ -76,6 +82,7 @@ class EntryLowering:
                     "outputs": self._tensors(op.results, _names(op, "atalla.outputs")),
                     "sums": self._by_node(self.sums.get(callee, ()), _names(op, "atalla.stages")),
                     "expansions": self._by_node(self.expansions.get(callee, ()), _names(op, "atalla.stages")),
+                    **{field.name: field.attr for field in self.bounds.get(callee, ())},
                 }
             )
         )

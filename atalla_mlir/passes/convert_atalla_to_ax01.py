@@ -12,7 +12,7 @@ from atalla_mlir.errors import LimitError
 from atalla_mlir.kernels.entries import EntryLowering, tensor_entry
 from atalla_mlir.kernels.instructions import KernelLowering
 from atalla_mlir.passes.base import Pass, PassFailure
-from atalla_mlir.passes.convert_linalg_to_atalla import EXPANSIONS, SUMS
+from atalla_mlir.passes.convert_linalg_to_atalla import BOUNDS, EXPANSIONS, SUMS
 from atalla_mlir.passes.plan_memory import ADDRESS, ADDRESSES, CONSTANT_KINDS, VIEWS, buffer_of
 from atalla_mlir.target.machine import machine
 
@@ -43,6 +43,8 @@ class ConvertAtallaToAx01Pass(Pass):
             for key, table in ((SUMS, tables.sums), (EXPANSIONS, tables.expansions)):
                 if key in function.attributes:
                     table[string_value(function.attributes["sym_name"])] = ir.ArrayAttr(function.attributes[key])
+            if BOUNDS in function.attributes:
+                tables.bounds[string_value(function.attributes["sym_name"])] = ir.DictAttr(function.attributes[BOUNDS])
         for function in operations(op, "func.func"):
             if function.regions[0].blocks:
                 _lower_entry(function, tables)
@@ -61,6 +63,7 @@ class _Tables:
         self.launches: list[ir.Attribute] = []
         self.sums: dict[str, ir.ArrayAttr] = {}
         self.expansions: dict[str, ir.ArrayAttr] = {}
+        self.bounds: dict[str, ir.DictAttr] = {}
 
 
 def _lower_entry(function: ir.Operation, tables: _Tables) -> None:
@@ -92,7 +95,7 @@ def _lower_entry(function: ir.Operation, tables: _Tables) -> None:
     for op in operations(function, *VIEWS):
         addresses[op.results[0]] = addresses[buffer_of(op.results[0])]
     builder = Builder(function.location, ir.InsertionPoint(function))
-    lowering = EntryLowering(function, builder, addresses, tables.sums, tables.expansions)
+    lowering = EntryLowering(function, builder, addresses, tables.sums, tables.expansions, tables.bounds)
     lowering.lower()
     tables.launches.extend(lowering.launches)
     tables.entries.append(

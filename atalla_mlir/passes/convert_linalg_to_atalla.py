@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from atalla_mlir._mlir import array_attr, create_op, i64_array_attr, i64_attr, ir, operations, string_attr, string_value
+from atalla_mlir.codegen.bounds import Bounds, kernel_bounds
 from atalla_mlir.codegen.grouping import Group, form_groups
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.product_plan import choose_product_plan
@@ -19,11 +20,15 @@ from atalla_mlir.kernels.products import ProductKernel
 from atalla_mlir.kernels.rows import RowKernel
 from atalla_mlir.kernels.scalar_functions import FunctionBound
 from atalla_mlir.passes.base import Pass, PassFailure
+from atalla_mlir.target.machine import Machine, machine
 
 SUMS = "atalla.sums"
 """On a kernel's declaration: for each stage how it adds ({kind, block, depth}, see `SumOrder`), or unit."""
 EXPANSIONS = "atalla.expansions"
 """On a kernel's declaration: for each stage the bound {relative, absolute} of a function that was expanded, or unit."""
+
+BOUNDS = "atalla.bounds"
+"""On a kernel's declaration: what no code for it can go below ({bound_cycles, bound_by, bounds, compulsory_bytes})."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +38,25 @@ class ConvertLinalgToAtallaPass(Pass):
     Lanes, loop order and blocks are chosen here, by the cost of the rows touched.
     """
 
+    machine: str = "ax01"
+    """Parameter set that bounds are stated for."""
+
     name: ClassVar[str] = "convert-linalg-to-atalla"
 
     def run(self, op: ir.Operation) -> None:
+        target = machine(self.machine)
         for function in operations(op, "func.func"):
             if "sym_visibility" in function.attributes and function.regions[0].blocks:
                 try:
                     with function.location:
-                        _convert(function)
+                        _convert(function, target)
                 except UnsupportedError as error:
                     raise PassFailure(function, str(error)) from error
 
 
-def _convert(function: ir.Operation) -> None:
+def _convert(function: ir.Operation, target: Machine) -> None:
     listed = read_stages(function)
+    bounds = _bounds(listed, target)
     name = string_value(function.attributes["sym_name"])
     buffers = [view.buffer for view in [*listed.arguments, *listed.results]]
     with ir.InsertionPoint(function):
@@ -69,7 +79,13 @@ def _convert(function: ir.Operation) -> None:
     numerics = Numerics()
     for group in _nests(listed):
         _emit(group, values, block, end, numerics)
-    _make_declaration(function, listed.stages, numerics)
+    _make_declaration(function, listed.stages, numerics, bounds)
+
+
+def _bounds(listed: StageList, target: Machine) -> Bounds:
+    """Before stages are grouped: of the operation, not of what is made of it."""
+    inputs, outputs = ([view.buffer for view in views] for views in (listed.arguments, listed.results))
+    return kernel_bounds(listed.stages, inputs, outputs, target)
 
 
 @dataclass
@@ -80,10 +96,11 @@ class Numerics:
     expansions: dict[Stage, FunctionBound] = field(default_factory=dict[Stage, FunctionBound])
 
 
-def _make_declaration(function: ir.Operation, stages: Sequence[Stage], numerics: Numerics) -> None:
+def _make_declaration(function: ir.Operation, stages: Sequence[Stage], numerics: Numerics, bounds: Bounds) -> None:
     """Drop the body: callers keep the symbol and its tensor types, the kernel of the same name implements it."""
     names = ("sym_name", "sym_visibility", "function_type")
     attributes = {key: function.attributes[key] for key in names}
+    attributes[BOUNDS] = _bounds_attribute(bounds)
     if numerics.sums:
         attributes[SUMS] = array_attr([_sum_attribute(numerics.sums.get(stage)) for stage in stages])
     if numerics.expansions:
@@ -91,6 +108,17 @@ def _make_declaration(function: ir.Operation, stages: Sequence[Stage], numerics:
     with ir.InsertionPoint(function):
         create_op("func.func", [], [], attributes, regions=1)
     function.erase()
+
+
+def _bounds_attribute(bounds: Bounds) -> ir.Attribute:
+    return ir.DictAttr.get(
+        {
+            "bound_cycles": i64_attr(bounds.bound_cycles),
+            "bound_by": string_attr(bounds.bound_by),
+            "bounds": ir.DictAttr.get({resource: i64_attr(cycles) for resource, cycles in bounds.cycles.items()}),
+            "compulsory_bytes": i64_attr(bounds.compulsory_bytes),
+        }
+    )
 
 
 def _sum_attribute(order: SumOrder | None) -> ir.Attribute:
