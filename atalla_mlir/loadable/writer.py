@@ -27,7 +27,7 @@ from atalla_mlir.loadable.records import (
     pack_note,
 )
 
-_SEGMENT_ALIGNMENT = 64
+SEGMENT_ALIGNMENT = 64
 """Segments lie at file offsets that equal their addresses modulo this, in bytes."""
 _MAX_FILE_BYTES = (1 << 32) - 1
 
@@ -232,11 +232,11 @@ class _Layout:
         segments = self._loadable.segments
         for segment, section in zip(segments, _segment_sections(segments), strict=True):
             if not segment.is_zero_fill:
-                self._image.pad(segment.address % _SEGMENT_ALIGNMENT, _SEGMENT_ALIGNMENT)
+                self._image.pad(segment.address % SEGMENT_ALIGNMENT, SEGMENT_ALIGNMENT)
             offset = self._image.append(segment.data, is_segment=True)
             self._section(section, offset)
             access = elf.PF_X if segment.kind is SegmentKind.CODE else elf.PF_W
-            alignment = 1 if segment.is_zero_fill else _SEGMENT_ALIGNMENT
+            alignment = 1 if segment.is_zero_fill else SEGMENT_ALIGNMENT
             programs.append(
                 elf.ProgramHeader(
                     type=elf.PT_LOAD,

@@ -91,8 +91,9 @@ struct Note {
 };
 
 // Offsets in the note's descriptor; docs/loadable.md has the table.
-constexpr std::size_t kDigestAt = 4 + kHashBytes, kDramSizeAt = kDigestAt + 32, kFileBytesAt = kDramSizeAt + 8,
-        @@
+constexpr std::size_t kDigestAt = 4 + kHashBytes, kDramSizeAt = kDigestAt + 32, kFileBytesAt = kDramSizeAt + 8;
+static_assert(kFileBytesAt + 7 * 4 == kNoteFixedBytes);
+
 void check_version(std::uint32_t major, std::uint32_t minor) {
   if (major == kFormatMajor && minor <= kFormatMinor) return;
   const bool is_newer = major > kFormatMajor || (major == kFormatMajor && minor > kFormatMinor);
