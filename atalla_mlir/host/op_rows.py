@@ -14,7 +14,7 @@ from atalla_mlir.host.report import HOST, UNTIMED, OpReport, Shapes, Timing, Tot
 from atalla_mlir.runtime.utilisation import utilisation
 from atalla_mlir.sim.engine import Counters
 from atalla_mlir.target.encoding import SLOTS
-from atalla_mlir.target.machine import Machine
+from atalla_mlir.target.machine import MACHINES, Machine
 
 
 class RowMaker:
@@ -45,7 +45,7 @@ class RowMaker:
             instructions_executed=counters.instructions,
             dram_bytes_loaded=counters.dram_bytes_loaded,
             dram_bytes_stored=counters.dram_bytes_stored,
-            timing=_timing(counters, self.machine, kernel.get("bounds", {})),
+            timing=_timing(counters, self.machine, self._bounds_of(kernel)),
         )
 
     def host(self, step: Mapping[str, Any], results: Mapping[str, Tensor]) -> OpReport:
@@ -97,9 +97,14 @@ class RowMaker:
         """Of all launches together: each resource serves one kernel after the other, however they overlap."""
         total: dict[str, int] = {}
         for kernel in self.program.loadable.meta["kernels"]:
-            for resource, cycles in kernel.get("bounds", {}).items():
+            for resource, cycles in self._bounds_of(kernel).items():
                 total[resource] = total.get(resource, 0) + cycles
         return total
+
+    def _bounds_of(self, kernel: Mapping[str, Any]) -> Mapping[str, int]:
+        """Cycles by resource; they hold for the parameter set that they were stated for, as it is."""
+        stated_for = self.program.loadable.machine_name
+        return kernel.get("bounds", {}) if self.machine == MACHINES.get(stated_for) else {}
 
 
 def _timing(counters: Counters, machine: Machine, bounds: Mapping[str, int]) -> Timing:

@@ -13,6 +13,7 @@ from atalla_mlir.host.profile import Profile, profile_program
 from atalla_mlir.host.profile_table import profile_summary, profile_tables
 from atalla_mlir.host.program import TorchProgram
 from atalla_mlir.host.report import VERDICTS
+from atalla_mlir.target.machine import AX01
 
 
 class Two(torch.nn.Module):
@@ -76,3 +77,23 @@ def test_tables_have_a_row_per_kernel_and_cause(profile: Profile) -> None:
     assert causes.row_count == len(profile.report.totals.timing.stalls)
     assert units.row_count > 0
     assert profile_summary(profile.report).startswith(f"two: {profile.report.totals.timing.cycles:,} cycles, ")
+
+
+def test_bounds_reach_the_report(program: TorchProgram, profile: Profile) -> None:
+    product, *_ = rows = [op.timing for op in profile.report.ops]
+    # 3 x 40 inputs, 33 x 40 weights, 33 biases, 3 x 33 results
+    assert program.loadable.meta["kernels"][0]["compulsory_bytes"] == 2 * (3 * 40 + 33 * 40 + 33 + 3 * 33)
+    assert (product.bound_cycles, product.bound_by) == (-(-2 * (3 * 40 + 33 * 40 + 33 + 3 * 33) // 32), "dram")
+    assert all(row.bound_cycles and row.cycles and row.bound_cycles <= row.cycles for row in rows)
+    total = profile.report.totals.timing
+    assert total.bound_cycles is not None
+    assert (
+        max(row.bound_cycles or 0 for row in rows) <= total.bound_cycles <= sum(row.bound_cycles or 0 for row in rows)
+    )
+
+
+def test_bounds_are_for_the_machine_that_they_were_stated_for(program: TorchProgram) -> None:
+    faster = TorchProgram(program.loadable, engine="reference", machine=AX01.with_options(physical_lanes=32))
+    profile = profile_program(faster, faster.initial_values((torch.randn(3, 40),), {}), name="two")
+    assert all(op.timing.bound_cycles is None for op in profile.report.ops)
+    assert profile.report.totals.timing.bound_cycles is None
