@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
 from atalla_mlir import zoo
 from atalla_mlir.compiler import compile_model
@@ -24,7 +25,7 @@ def test_models(name: str, machine: str):
     for engine in ("reference", "native"):
         program = TorchProgram(loadable, engine=engine, machine=MACHINES[machine])
         program.device.timing = True
-        leaves = torch.utils._pytree.tree_leaves(program(*inputs))
+        leaves = tree_leaves(program(*inputs))
         outputs = [leaf.view(torch.uint8).numpy().tobytes() for leaf in leaves]
         results.append((outputs, program.device.counters, program.device.engine.lints))
     assert results[0] == results[1]
