@@ -53,7 +53,7 @@ lint: $(STAMP) ## check style and types
 	$(BIN)/pyright
 
 bench: $(STAMP) ## measure cycles and speed
-	$(BIN)/python bench/run.py
+	$(BIN)/python -m bench.run
 
 docs: $(STAMP) ## regenerate the generated pages of docs/
 	$(BIN)/python docs/generate.py
