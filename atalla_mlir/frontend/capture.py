@@ -5,9 +5,13 @@ The names of the graph's nodes are the names by which everything later speaks of
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import operator
+import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +74,9 @@ def capture(model: Model, args: tuple[Any, ...], kwargs: Mapping[str, Any] | Non
 
 
 def _capture(model: Model, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Captured:
+    if not isinstance(model, (nn.Module, ExportedProgram)):
+        got = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        raise BadInputError(f"expected a torch.nn.Module or an ExportedProgram, got {got}")
     exported = model if isinstance(model, ExportedProgram) else _export(model, args, kwargs)
     _refuse_dynamic_inputs(exported)
     before = {node.name: str(node.target) for node in exported.graph.nodes if node.op == "call_function"}
@@ -84,13 +91,27 @@ def _export(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _quiet_failure():
             return torch.export.export(model, args, dict(kwargs), strict=False)
     except Exception as error:
         raise _export_error(model, error) from error
     finally:
         for module, mode in training.items():
             module.training = mode
+
+
+@contextlib.contextmanager
+def _quiet_failure() -> Iterator[None]:
+    """What PyTorch prints and logs about a failed export is said by the exception that follows, without tracebacks."""
+    before = logging.root.manager.disable
+    printed = io.StringIO()
+    logging.disable(logging.ERROR)
+    try:
+        with contextlib.redirect_stderr(printed):
+            yield
+        sys.stderr.write(printed.getvalue())
+    finally:
+        logging.disable(before)
 
 
 def _export_error(model: nn.Module, error: Exception) -> UnsupportedError | BadInputError:

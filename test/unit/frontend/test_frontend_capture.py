@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def test_python_values_in_arguments_and_results() -> None:
     assert captured.outputs[1] == OutputConstant(3)
 
 
-def test_model_that_decides_on_data() -> None:
+def test_model_that_decides_on_data(capsys: pytest.CaptureFixture[str]) -> None:
     class Decides(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x if x.sum() > 0 else -x
@@ -102,6 +103,24 @@ def test_model_that_decides_on_data() -> None:
         capture(Decides(), (torch.ones(2),))
     assert str(caught.value).startswith("Decides decides on values of its tensors, which are not known when compiling")
     assert str(caught.value).endswith("use torch.where or move the decision out of the model")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_function_is_not_a_model() -> None:
+    with pytest.raises(BadInputError, match=r"^expected a torch.nn.Module or an ExportedProgram, got function$"):
+        capture(lambda x: x, (torch.ones(2),))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(BadInputError, match=r"^expected a torch.nn.Module .* got the class Linear$"):
+        capture(nn.Linear, (torch.ones(2),))  # pyright: ignore[reportArgumentType]
+
+
+def test_what_a_model_prints_is_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    class Talks(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            sys.stderr.write("tracing\n")
+            return x + 1
+
+    capture(Talks(), (torch.ones(2),))
+    assert capsys.readouterr().err == "tracing\n"
 
 
 def test_example_inputs_that_do_not_fit() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -163,3 +163,34 @@ def test_equal_models_give_equal_bytes(tmp_path: Path) -> None:
         environment = {"PYTHONHASHSEED": str(seed + 1)}
         subprocess.run([sys.executable, "-c", script, str(file)], check=True, timeout=120, env=environment)
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_named_tuples_come_back_as_tuples(tmp_path: Path) -> None:
+    class Best(nn.Module):
+        def forward(self, x: Tensor) -> dict[str, Any]:
+            return {"two": torch.topk(x * 2, 2), "one": [x.max(1)]}
+
+    x = torch.tensor([[1.0, 3.0, 2.0], [0.5, 0.25, 4.0]])
+    atalla.compile(Best(), (x,), engine="reference").save(tmp_path / "best.atalla")
+    results = atalla.load(tmp_path / "best.atalla", engine="reference")(x)
+    values, places = results["two"]
+    assert values.tolist() == [[6.0, 4.0], [8.0, 1.0]]
+    assert places.tolist() == [[1, 2], [2, 0]]
+    ((largest, _),) = results["one"]
+    assert largest.tolist() == [3.0, 4.0]
+
+
+def test_classes_of_arguments_cannot_be_stored() -> None:
+    class Pair(NamedTuple):
+        x: Tensor
+        y: Tensor
+
+    class Adds(nn.Module):
+        def forward(self, pair: Pair) -> Tensor:
+            return pair.x + pair.y
+
+    with pytest.raises(UnsupportedError) as caught:
+        atalla.compile(Adds(), (Pair(torch.ones(2), torch.ones(2)),))
+    assert str(caught.value) == (
+        "the model takes an object of a class that a loadable cannot name; use tensors, tuples, lists and dictionaries"
+    )
