@@ -92,6 +92,8 @@ def _main(argv: Sequence[str] | None, stdin: TextIO) -> int:
 
 def _check_trace(options: argparse.Namespace) -> None:
     """Traces come from the reference engine: the one that says what each cycle is charged to."""
+    from atalla_mlir.runtime.perfetto import Window
+
     if options.trace is None:
         if options.trace_window is not None:
             raise command_line.UsageError("--trace-window is about --trace, which is missing")
@@ -101,6 +103,7 @@ def _check_trace(options: argparse.Namespace) -> None:
     if options.engine not in ("auto", "reference"):
         raise command_line.UsageError(f"--trace needs the reference engine, not '{options.engine}'")
     options.engine = "reference"
+    options.trace_window = Window.parse(options.trace_window or ":")
 
 
 def _run_loadable(options: argparse.Namespace, stdin: TextIO) -> int:
@@ -112,6 +115,8 @@ def _run_loadable(options: argparse.Namespace, stdin: TextIO) -> int:
         say("loading")
         loadable = entry_run.read(options.model, stdin)
         if not entry_run.describes_model(loadable):
+            if options.profile or options.trace is not None:
+                raise command_line.UsageError("--profile and --trace are about kernels, of which this program has none")
             return _run_entry(options, loadable, target)
         program = TorchProgram(loadable, engine=options.engine, machine=target)
         args, kwargs = program.nested_arguments(read_inputs(options.input, program.inputs))
@@ -133,11 +138,10 @@ def _run(
     if options.trace is None:
         profile = profile_program(program, values, name=name)
     else:
-        from atalla_mlir.runtime.perfetto import TraceWriter, Window
+        from atalla_mlir.runtime.perfetto import TraceWriter
 
-        window = Window.parse(options.trace_window or ":")
         with Path(options.trace).open("w", encoding="utf-8") as file:
-            trace = TraceWriter(file, program.device.machine, window)
+            trace = TraceWriter(file, program.device.machine, options.trace_window)
             profile = profile_program(program, values, name=name, trace=trace)
     outputs = {value: profile.values[value] for value in program.outputs}
     return (profile.report if options.profile else None), outputs
