@@ -28,6 +28,8 @@ __all__ = ["NativeEngine", "NativeSnapshot"]
 _REASONS: tuple[StopReason, ...] = ("halt", "breakpoint", "trap", "limit")
 _FILES = {file: index for index, file in enumerate(RegisterFile)}
 _PC_MASK = 0xFFFFFFFF
+_SLICE = 1 << 23
+"""Packets between two looks at signals, so that Ctrl-C stops a program that does not end; less than a second."""
 
 
 class NativeSnapshot:
@@ -115,26 +117,39 @@ class NativeEngine(Engine):
     def run(
         self, *, max_packets: int | None = None, breakpoints: frozenset[int] = frozenset(), timing: bool = False
     ) -> RunResult:
+        left = max_packets
+        while True:
+            step = _SLICE if left is None else min(left, _SLICE)
+            result = self._run_slice(step, breakpoints, timing)
+            left = None if left is None else left - step
+            if _REASONS[result.reason] != "limit" or left == 0:
+                break
+        trap = self._trap(result, max_packets) if result.trap_kind else None
+        return RunResult(_REASONS[result.reason], result.pc, trap)
+
+    def _run_slice(self, packets: int, breakpoints: frozenset[int], timing: bool) -> abi.RunResult:
         places = [pc for pc in breakpoints if 0 <= pc <= _PC_MASK]
         options = abi.RunOptions(
             size=ctypes.sizeof(abi.RunOptions),
             flags=abi.RUN_TIMING if timing else 0,
-            max_packets=abi.NO_LIMIT if max_packets is None else max_packets,
+            max_packets=packets,
             breakpoints=(ctypes.c_uint32 * len(places))(*places),
             breakpoint_count=len(places),
         )
         result = abi.RunResult(size=ctypes.sizeof(abi.RunResult))
         self._checked(self._library.atalla_engine_run(self._handle, ctypes.byref(options), ctypes.byref(result)))
-        return RunResult(_REASONS[result.reason], result.pc, self._trap(result) if result.trap_kind else None)
+        return result
 
     # Traps
 
-    def _trap(self, result: Any) -> Trap:
+    def _trap(self, result: Any, max_packets: int | None) -> Trap:
         """The trap of a result of `run`; the instruction's text and the reasons of illegal packets are made here."""
         kind, pc = TrapKind(result.trap_kind), int(result.pc)
         slot = None if result.trap_slot == abi.NO_SLOT else int(result.trap_slot)
         text, message = "", result.message.decode()
-        if kind is TrapKind.ILLEGAL_PACKET:
+        if kind is TrapKind.STEP_LIMIT:
+            message = f"stopped after the limit of {max_packets} packets"
+        elif kind is TrapKind.ILLEGAL_PACKET:
             decoded = [decode(word) for word in self._words(pc)]
             message = "; ".join(
                 packet_violations([(isa.NOP, ()) if inst is None else (inst.op, inst.operands) for inst in decoded])

@@ -22,7 +22,6 @@ from atalla_mlir.target.isa import Unit
 __all__ = ["ABI", "Counters", "Lint", "Parameter", "RunOptions", "RunResult", "TraceRecord", "library", "library_path"]
 
 ABI = 1
-NO_LIMIT = (1 << 64) - 1
 RUN_TIMING = 1
 NO_SLOT = -1
 MESSAGE_BYTES = 256

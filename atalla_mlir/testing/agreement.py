@@ -139,7 +139,7 @@ def _pieces(program: RandomProgram) -> Iterable[tuple[str, Callable[[Engine], Ru
     """Runs one after the other, drawn from the program's seed."""
     random = Random(program.seed)
     timing = random.random() < 0.8
-    style = random.randrange(4)
+    style = random.randrange(6)
     if style == 0:
         for piece in range(random.randrange(1, 4)):
             steps = random.choice((0, 1, 5, 30))
@@ -153,6 +153,10 @@ def _pieces(program: RandomProgram) -> Iterable[tuple[str, Callable[[Engine], Ru
             )
     elif style == 2:
         yield "run before a restored snapshot", lambda engine: _detour(engine, timing)
+    elif style == 3:
+        yield "run before a reset", lambda engine: _reset(engine, timing)
+    elif style == 4:
+        yield "run before new code", lambda engine: _replace_code(engine, program, timing)
     yield "run", lambda engine: engine.run(max_packets=MAX_PACKETS, timing=timing)
     if random.random() < 0.3:
         yield "second launch", lambda engine: _launch_again(engine, timing)
@@ -164,6 +168,20 @@ def _detour(engine: Engine, timing: bool) -> RunResult:
     saved = engine.snapshot()
     result = engine.run(max_packets=50, timing=timing)
     engine.restore(saved)
+    return result
+
+
+def _reset(engine: Engine, timing: bool) -> RunResult:
+    """Runs a little and starts over; DRAM and code stay."""
+    result = engine.run(max_packets=20, timing=timing)
+    engine.reset()
+    return result
+
+
+def _replace_code(engine: Engine, program: RandomProgram, timing: bool) -> RunResult:
+    """Runs a little, then puts the later half of the packets in place of the earlier one."""
+    result = engine.run(max_packets=20, timing=timing)
+    engine.load_code(0, b"".join(pack_packet(words) for words in program.packets[len(program.packets) // 2 :]))
     return result
 
 

@@ -266,7 +266,7 @@ void Executor::exponential(const Op& op) {
   const std::uint32_t active = mask(op);
   const std::uint32_t* const from = vector(op, 1);
   std::uint32_t* const to = target(op);
-  const std::uint16_t* const table = state_.exponentials.data();
+  const std::uint16_t* const table = state_.exponentials;
   for (int lane = 0; lane < lanes_; ++lane)
     if ((active >> lane & 1u) != 0) to[lane] = std::uint32_t{table[from[lane] >> 16]} << 16;
 }

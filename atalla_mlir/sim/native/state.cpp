@@ -33,6 +33,11 @@ std::vector<std::uint16_t> make_exponentials() {
   return table;
 }
 
+const std::vector<std::uint16_t>& exponential_table() {
+  static const std::vector<std::uint16_t> table = make_exponentials();
+  return table;
+}
+
 const Kernels* choose_kernels(const Machine& machine) {
   if (machine.vector_lanes != kLanes) return &kGenericKernels;
 #ifdef ATALLA_X86_VARIANTS
@@ -78,7 +83,7 @@ State::State(const Machine& parameters)
       kernels(choose_kernels(parameters)),
       pads(static_cast<std::size_t>(parameters.pads * parameters.pad_rows) * kLanes),
       dram(static_cast<std::uint64_t>(parameters.dram_bytes)),
-      exponentials(make_exponentials()),
+      exponentials(exponential_table().data()),
       pad_row(static_cast<std::size_t>(parameters.pads)) {
   core.reset();
 }

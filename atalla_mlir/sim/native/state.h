@@ -67,7 +67,7 @@ struct State {
   Core core;
   std::vector<std::uint16_t> pads;
   Dram dram;
-  std::vector<std::uint16_t> exponentials;
+  const std::uint16_t* exponentials;  // BF16 of e^x by BF16 pattern
   std::uint32_t next_pc = 0;
   // What the last packet's memory instructions accessed, for the timing model and lints.
   std::vector<std::uint32_t> pad_row;
