@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "program.h"
@@ -21,17 +23,22 @@ struct Lint {
 
 class Lints {
  public:
-  bool has(LintKind kind, std::uint32_t pc) const {
-    for (const Lint& lint : found_)
-      if (lint.kind == kind && lint.pc == pc) return true;
-    return false;
+  bool has(LintKind kind, std::uint32_t pc) const { return known_.count(key(kind, pc)) != 0; }
+  void add(LintKind kind, std::uint32_t pc, std::string message) {
+    known_.insert(key(kind, pc));
+    found_.push_back({kind, pc, std::move(message)});
   }
-  void add(LintKind kind, std::uint32_t pc, std::string message) { found_.push_back({kind, pc, std::move(message)}); }
   const std::vector<Lint>& found() const { return found_; }
-  void clear() { found_.clear(); }
+  void clear() {
+    known_.clear();
+    found_.clear();
+  }
 
  private:
+  static std::uint64_t key(LintKind kind, std::uint32_t pc) { return static_cast<std::uint64_t>(kind) << 32 | pc; }
+
   std::vector<Lint> found_;
+  std::unordered_set<std::uint64_t> known_;
 };
 
 // Data passed between the scalar unit and SDMA within one launch (machine reference 1.4): the data cache is written back

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
+import signal
+import subprocess
 import threading
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import numpy as np
 import pytest
 
 from atalla_mlir.errors import BadInputError, ConfigurationError
-from atalla_mlir.sim import TrapKind, create_engine, native_library
+from atalla_mlir.sim import TrapKind, create_engine, native, native_library
 from atalla_mlir.sim.engine import StallCause
 from atalla_mlir.sim.native import NativeEngine
 from atalla_mlir.sim.native_header import HEADER, header, main, parameters
@@ -26,6 +29,10 @@ HALT: list[Slot] = [("halt.s",)]
 COUNT_TO_TEN: list[list[Slot]] = [[("addi.s", 2, 0, 10)], [("blt.s", 1, 2, 0, 1)], HALT]
 
 needs_library = pytest.mark.skipif(library_path() is None, reason="the native engine was not built: no C++ compiler")
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def engine_for(*packets: list[Slot]) -> NativeEngine:
@@ -93,6 +100,50 @@ def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch
             native_library.library()
     finally:
         native_library.library.cache_clear()
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_interface_header_is_plain_c(tmp_path: Path):
+    source = tmp_path / "includes.c"
+    source.write_text(
+        '#include "atalla_engine.h"\nint main(void) { return atalla_engine_abi() == 0; }\n', encoding="utf-8"
+    )
+    include = HEADER.parent / "include"
+    command = [
+        "cc",
+        "-std=c99",
+        "-pedantic",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-fsyntax-only",
+        f"-I{include}",
+        str(source),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@needs_library
+def test_a_run_without_end_is_stopped_by_a_signal():
+    engine = engine_for([("jal", 0, 0)])
+    before = signal.signal(signal.SIGALRM, _interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            engine.run()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert engine.counters.packets > 0
+
+
+@needs_library
+def test_slices_do_not_show(monkeypatch: pytest.MonkeyPatch):
+    whole, sliced = engine_for(*COUNT_TO_TEN), engine_for(*COUNT_TO_TEN)
+    expected = [whole.run(max_packets=5, timing=True), whole.run(timing=True)]
+    monkeypatch.setattr(native, "_SLICE", 2)
+    assert [sliced.run(max_packets=5, timing=True), sliced.run(timing=True)] == expected
+    assert sliced.counters == whole.counters
 
 
 @needs_library
