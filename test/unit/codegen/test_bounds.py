@@ -130,7 +130,7 @@ def test_results_that_nobody_reads_are_not_counted() -> None:
     first, inputs, middle = elementwise(Node("exp", (load(0),)), (64, 32), [(32, 1)])
     loops = [Loop(16), Loop(32)]
     out = Buffer("out", 512)
-    access = dict(zip(loops, (32, 1), strict=True))
+    access: dict[Loop, int] = dict(zip(loops, (32, 1), strict=True))
     part = Stage(StageKind.MAP, loops, [Access(middle, 0, access)], Access(out, 0, access), load(0))
     bounds = kernel_bounds([first, part], inputs, [out], AX01)
     assert bounds.cycles["lane_exp"] == 32
