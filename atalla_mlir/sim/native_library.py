@@ -122,11 +122,9 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
 
 def _candidates() -> Iterator[Path]:
     """Where an install may have put the library; an editable install keeps it beside the package's other half."""
-    import atalla_mlir
-
     name = _NAMES.get(sys.platform, "libatalla_engine.so")
     yield Path(str(files("atalla_mlir") / "_lib" / name))
-    yield from (Path(place) / "_lib" / name for place in atalla_mlir.__path__)
+    yield from (Path(place) / "_lib" / name for place in sys.modules["atalla_mlir"].__path__)
 
 
 def library_path() -> Path | None:
