@@ -143,7 +143,8 @@ def _pieces(program: RandomProgram) -> Iterable[tuple[str, Callable[[Engine], Ru
     if style == 0:
         for piece in range(random.randrange(1, 4)):
             steps = random.choice((0, 1, 5, 30))
-            yield f"piece {piece}", lambda engine, n=steps: engine.run(max_packets=n, timing=timing)
+            counts = timing and random.random() < 0.9
+            yield f"piece {piece}", lambda engine, n=steps, c=counts: engine.run(max_packets=n, timing=c)
     elif style == 1:
         places = frozenset(random.randrange(40) * PACKET_BYTES for _ in range(random.randrange(1, 4)))
         for piece in range(4):
