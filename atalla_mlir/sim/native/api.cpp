@@ -85,7 +85,8 @@ std::string problem_of(const Machine& machine) {
     if (rule.is_power_of_two && (value & (value - 1)) != 0)
       return std::string(rule.name) + " must be a power of two, got " + std::to_string(value);
   }
-  if (machine.icache_beat_bytes > machine.icache_line_bytes) return "icache_beat_bytes must not exceed icache_line_bytes";
+  if (machine.icache_beat_bytes > machine.icache_line_bytes)
+    return "icache_beat_bytes must not exceed icache_line_bytes";
   if (machine.dcache_bytes < machine.dcache_line_bytes * machine.dcache_ways)
     return "dcache_bytes must hold one line of each way";
   return "";

@@ -1,10 +1,7 @@
-// What each instruction does to the state. Slots run in order: no slot of a legal packet reads or writes what a lower
-// one writes. A slot that traps changes nothing; the slots below it have taken effect.
-#include <cstdio>
+// Scalar, lane, reduction, array and transpose instructions, and the dispatch of all.
 #include <cstring>
 
-#include "engine.h"
-#include "numerics.h"
+#include "executor.h"
 
 namespace atalla {
 namespace {
@@ -12,17 +9,6 @@ namespace {
 using isa::Opcode;
 
 constexpr std::int32_t kReduceLane = 0x1F, kReduceOneHot = 0x20, kReduceBroadcast = 0x40;
-
-template <class... Arguments>
-bool stop(Trap& trap, TrapKind kind, const char* pattern, Arguments... arguments) {
-  char text[ATALLA_MESSAGE_BYTES];
-  std::snprintf(text, sizeof text, pattern, arguments...);
-  trap.kind = kind;
-  trap.message = text;
-  return false;
-}
-
-unsigned long long wide(std::uint64_t value) { return value; }
 
 std::uint32_t divide(std::uint32_t left, std::uint32_t right) {
   if (right == 0) return kAllOnes;
@@ -42,223 +28,7 @@ bool less(std::uint32_t left, std::uint32_t right) {
   return static_cast<std::int32_t>(left) < static_cast<std::int32_t>(right);
 }
 
-class Executor {
- public:
-  Executor(State& state, Trap& trap)
-      : state_(state),
-        core_(state.core),
-        x_(state.core.x),
-        trap_(trap),
-        lanes_(static_cast<int>(state.machine.vector_lanes)) {}
-
-  bool run(const Op& op);
-  bool check_conflict(const Packet& packet);
-
- private:
-  std::uint32_t* target(const Op& op) { return core_.v[op.target]; }
-  const std::uint32_t* vector(const Op& op, int operand) const { return core_.v[op.operands[operand]]; }
-  std::uint32_t scalar(const Op& op, int operand) const { return x_[op.operands[operand]]; }
-  std::uint32_t constant(const Op& op, int operand) const { return static_cast<std::uint32_t>(op.operands[operand]); }
-  std::uint32_t mask(const Op& op) const { return core_.m[op.operands[3]]; }
-
-  void lanes(const Op& op, LaneFunction function) {
-    function(target(op), vector(op, 1), vector(op, 2), mask(op), lanes_);
-  }
-  void scalar_lanes(const Op& op, ScalarLaneFunction function) {
-    function(target(op), vector(op, 1), scalar(op, 2) & kUpper, mask(op), lanes_);
-  }
-  void compare(const Op& op, std::uint32_t outcome) {
-    const std::uint32_t active = mask(op);
-    core_.m[op.target] = (core_.m[op.operands[0]] & ~active) | (outcome & active);
-  }
-  void branch(const Op& op, bool is_taken) {
-    if (is_taken) state_.next_pc += constant(op, 2) - isa::kPacketBytes;
-    x_[op.target] = scalar(op, 0) + constant(op, 3);
-  }
-
-  bool scalar_address(const Op& op, std::uint32_t size, std::uint32_t& address);
-  bool load(const Op& op, std::uint32_t size);
-  bool store(const Op& op, std::uint32_t size);
-  bool check_pad(std::uint32_t pad);
-  bool pad_row(const Op& op, std::uint32_t& row);
-  bool load_row(const Op& op);
-  bool store_row(const Op& op);
-  bool dma(const Op& op, DmaAccess& access);
-  bool dma_load(const Op& op);
-  bool dma_store(const Op& op);
-  void exponential(const Op& op);
-  void reduce(const Op& op, std::uint32_t result);
-  std::uint32_t sum(const Op& op) const;
-  std::uint32_t extreme(const Op& op, bool largest) const;
-  void gemm(const Op& op);
-  void push_weights(const Op& op);
-  bool push_row(const Op& op);
-  void pop_column(const Op& op);
-
-  State& state_;
-  Core& core_;
-  std::uint32_t* x_;
-  Trap& trap_;
-  int lanes_;
-};
-
-// Scalar memory
-
-bool Executor::scalar_address(const Op& op, std::uint32_t size, std::uint32_t& address) {
-  address = scalar(op, 2) + constant(op, 1);
-  if (address % size != 0)
-    return stop(trap_, TrapKind::MISALIGNED_ACCESS, "dram address 0x%X is not a multiple of %u bytes", address, size);
-  if (std::uint64_t{address} + size > state_.dram.size())
-    return stop(trap_, TrapKind::DRAM_RANGE, "dram address 0x%X is outside the %llu bytes of dram", address,
-                wide(state_.dram.size()));
-  state_.scalar_address = address;
-  return true;
-}
-
-std::uint32_t read_little(const std::uint8_t* bytes, std::uint32_t size) {
-  std::uint32_t value = 0;
-  for (std::uint32_t i = 0; i < size; ++i) value |= std::uint32_t{bytes[i]} << (8 * i);
-  return value;
-}
-
-void write_little(std::uint8_t* bytes, std::uint32_t value, std::uint32_t size) {
-  for (std::uint32_t i = 0; i < size; ++i) bytes[i] = static_cast<std::uint8_t>(value >> (8 * i));
-}
-
-bool Executor::load(const Op& op, std::uint32_t size) {
-  std::uint32_t address;
-  if (!scalar_address(op, size, address)) return false;
-  const std::uint32_t value = read_little(state_.dram.at(address), size);
-  x_[op.target] = size == kWordBytes ? value : value << 16;
-  core_.bytes_loaded += size;
-  return true;
-}
-
-bool Executor::store(const Op& op, std::uint32_t size) {
-  std::uint32_t address;
-  if (!scalar_address(op, size, address)) return false;
-  state_.dram.touch(address, address);
-  write_little(state_.dram.at(address), size == kWordBytes ? scalar(op, 0) : scalar(op, 0) >> 16, size);
-  core_.bytes_stored += size;
-  return true;
-}
-
-// Pads
-
-bool Executor::check_pad(std::uint32_t pad) {
-  if (pad < static_cast<std::uint64_t>(state_.machine.pads)) return true;
-  return stop(trap_, TrapKind::PAD_RANGE, "pad %u does not exist; the machine has %lld pads", pad,
-              static_cast<long long>(state_.machine.pads));
-}
-
-bool Executor::pad_row(const Op& op, std::uint32_t& row) {
-  const std::uint32_t pad = constant(op, 4);
-  if (!check_pad(pad)) return false;
-  row = (scalar(op, 1) >> state_.row_shift) + scalar(op, 2);
-  if (row >= static_cast<std::uint64_t>(state_.machine.pad_rows))
-    return stop(trap_, TrapKind::PAD_RANGE, "row %u is outside the %lld rows of pad %u", row,
-                static_cast<long long>(state_.machine.pad_rows), pad);
-  state_.pad_row[pad] = row;
-  return true;
-}
-
-bool Executor::load_row(const Op& op) {
-  std::uint32_t row;
-  if (!pad_row(op, row)) return false;
-  std::uint32_t* const to = target(op);
-  state_.kernels->load_row(to, state_.pad(constant(op, 4), row), lanes_);
-  for (int lane = op.operands[3] + 1; lane < lanes_; ++lane) to[lane] = 0;
-  return true;
-}
-
-bool Executor::store_row(const Op& op) {
-  std::uint32_t row;
-  if (!pad_row(op, row)) return false;
-  std::uint16_t* const to = state_.pad(constant(op, 4), row);
-  const int cols = op.operands[3] + 1;
-  if (cols >= lanes_) {
-    state_.kernels->store_row(to, vector(op, 0), lanes_);
-  } else {
-    for (int lane = 0; lane < cols; ++lane) to[lane] = static_cast<std::uint16_t>(vector(op, 0)[lane] >> 16);
-  }
-  return true;
-}
-
-// Scratchpad DMA
-
-bool Executor::dma(const Op& op, DmaAccess& access) {
-  const Machine& machine = state_.machine;
-  access = decode_dma(scalar(op, 0), scalar(op, 1), scalar(op, 2), state_.row_bytes);
-  if (!check_pad(access.pad)) return false;
-  if (access.cols > static_cast<std::uint32_t>(lanes_))
-    return stop(trap_, TrapKind::PAD_RANGE, "dma of %u columns into rows of %d lanes", access.cols, lanes_);
-  if (std::uint64_t{access.row} + access.rows > static_cast<std::uint64_t>(machine.pad_rows))
-    return stop(trap_, TrapKind::PAD_RANGE, "dma rows %u..%u are outside the %lld rows of pad %u", access.row,
-                access.row + access.rows - 1, static_cast<long long>(machine.pad_rows), access.pad);
-  if (access.pitch < access.cols)
-    return stop(trap_, TrapKind::DMA_PITCH, "dma pitch of %u elements is less than its %u columns", access.pitch,
-                access.cols);
-  if (access.address % kElementBytes != 0)
-    return stop(trap_, TrapKind::MISALIGNED_ACCESS, "dma address 0x%X is not a multiple of %u bytes", access.address,
-                static_cast<unsigned>(kElementBytes));
-  if (access.end() > state_.dram.size())
-    return stop(trap_, TrapKind::DRAM_RANGE, "dma bytes 0x%X..0x%llX are outside the %llu bytes of dram",
-                access.address, wide(access.end() - 1), wide(state_.dram.size()));
-  state_.dma = access;
-  return true;
-}
-
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-void copy_elements(std::uint8_t* to, const std::uint8_t* from, std::size_t bytes) {
-  for (std::size_t i = 0; i < bytes; ++i) to[i] = from[i ^ 1];
-}
-#else
-void copy_elements(void* to, const void* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
-#endif
-
-bool Executor::dma_load(const Op& op) {
-  DmaAccess access;
-  if (!dma(op, access)) return false;
-  const std::size_t row_bytes = kElementBytes * access.cols;
-  for (std::uint32_t row = 0; row < access.rows; ++row)
-    copy_elements(reinterpret_cast<std::uint8_t*>(state_.pad(access.pad, access.row + row)),
-                  state_.dram.at(access.row_address(row)), row_bytes);
-  core_.bytes_loaded += row_bytes * access.rows;
-  return true;
-}
-
-bool Executor::dma_store(const Op& op) {
-  DmaAccess access;
-  if (!dma(op, access)) return false;
-  const std::size_t row_bytes = kElementBytes * access.cols;
-  for (std::uint32_t row = 0; row < access.rows; ++row) {
-    const std::uint64_t address = access.row_address(row);
-    state_.dram.touch(address, address + row_bytes - 1);
-    copy_elements(state_.dram.at(address),
-                  reinterpret_cast<const std::uint8_t*>(state_.pad(access.pad, access.row + row)), row_bytes);
-  }
-  core_.bytes_stored += row_bytes * access.rows;
-  return true;
-}
-
-// 5.1 rule 3: units and ports leave one legal pair that can meet, a scalar load beside a scpad.st.
-bool Executor::check_conflict(const Packet& packet) {
-  const Op& load = packet.ops[packet.guarded_load];
-  const Op& store = packet.ops[packet.guarded_store];
-  const std::uint32_t word = (scalar(load, 2) + constant(load, 1)) / kWordBytes;
-  const DmaAccess access = decode_dma(scalar(store, 0), scalar(store, 1), scalar(store, 2), state_.row_bytes);
-  const std::uint32_t runs = access.is_contiguous() ? 1 : access.rows;
-  for (std::uint32_t run = 0; run < runs; ++run) {
-    const std::uint64_t first = access.row_address(run);
-    const std::uint64_t last = runs == 1 && access.is_contiguous() ? access.end() - 1
-                                                                   : first + kElementBytes * access.cols - 1;
-    if (word < first / kWordBytes || word > last / kWordBytes) continue;
-    trap_.op = packet.guarded_load > packet.guarded_store ? packet.guarded_load : packet.guarded_store;
-    return stop(trap_, TrapKind::MEMORY_CONFLICT, "the load and the store of this packet meet in dram word 0x%llX",
-                wide(std::uint64_t{word} * kWordBytes));
-  }
-  return true;
-}
+}  // namespace
 
 // Lanes and reductions
 
@@ -336,7 +106,7 @@ void Executor::pop_column(const Op& op) {
   if (++core_.tile_column == lanes_) core_.tile_row = core_.tile_column = 0;
 }
 
-inline bool Executor::run(const Op& op) {
+bool Executor::run(const Op& op) {
   const Kernels& kernels = *state_.kernels;
   std::uint32_t& rd = x_[op.target];
   switch (op.opcode) {
@@ -440,8 +210,6 @@ inline bool Executor::run(const Op& op) {
   }
   return true;
 }
-
-}  // namespace
 
 bool execute(const Packet& packet, State& state, Trap& trap) {
   state.next_pc = packet.pc + isa::kPacketBytes;

@@ -78,8 +78,8 @@ void CoherenceLint::dma_load(std::uint32_t pc, const DmaAccess& access) {
     const std::uint8_t* start = writers_->at(first / kWordBytes);
     const void* hit = std::memchr(start, kByScalar, last / kWordBytes - first / kWordBytes + 1);
     if (hit == nullptr) continue;
-    const std::uint64_t word = first / kWordBytes + static_cast<std::uint64_t>(static_cast<const std::uint8_t*>(hit) - start);
-    return report(LintKind::kStoreToDmaLoad, pc, word, "sw.s or shw.s");
+    const auto distance = static_cast<std::uint64_t>(static_cast<const std::uint8_t*>(hit) - start);
+    return report(LintKind::kStoreToDmaLoad, pc, first / kWordBytes + distance, "sw.s or shw.s");
   }
 }
 

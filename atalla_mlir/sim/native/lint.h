@@ -41,8 +41,8 @@ class Lints {
   std::unordered_set<std::uint64_t> known_;
 };
 
-// Data passed between the scalar unit and SDMA within one launch (machine reference 1.4): the data cache is written back
-// only at the end of a launch and never looks at SDMA traffic.
+// Data passed between the scalar unit and SDMA within one launch (machine reference 1.4): the data cache is written
+// back only at the end of a launch and never looks at SDMA traffic.
 class CoherenceLint {
  public:
   explicit CoherenceLint(std::uint64_t dram_bytes) : dram_bytes_(dram_bytes) {}

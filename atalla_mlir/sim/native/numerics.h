@@ -65,7 +65,9 @@ static inline std::uint32_t exact_tree(std::uint32_t* terms, int count, bool rou
   return terms[0];
 }
 
-static inline std::uint32_t reciprocal(std::uint32_t bits) { return round_bits(settle(1.0f / as_float(bits), bits, bits)); }
+static inline std::uint32_t reciprocal(std::uint32_t bits) {
+  return round_bits(settle(1.0f / as_float(bits), bits, bits));
+}
 
 static inline std::uint32_t square_root(std::uint32_t bits) {
   return round_bits(settle(std::sqrt(as_float(bits)), bits, bits));

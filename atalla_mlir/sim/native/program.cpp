@@ -111,7 +111,8 @@ Op make_op(const Decoded& decoded, int slot) {
         number != isa::kHardWired ? number : isa::kFiles[static_cast<int>(operand.file)].count);
   }
   if (is_shift_immediate(op.opcode)) op.operands[2] &= 31;
-  if (op.opcode == Opcode::lui_s) op.operands[1] = static_cast<std::int32_t>(static_cast<std::uint32_t>(op.operands[1]) << 7);
+  if (op.opcode == Opcode::lui_s)
+    op.operands[1] = static_cast<std::int32_t>(static_cast<std::uint32_t>(op.operands[1]) << 7);
   return op;
 }
 
