@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[2] / "bench" / "run.py"
+SCRIPT = Path(__file__).parents[2] / "bench" / "models.py"
 
 
 def test_a_measurement_adds_up(tmp_path: Path) -> None:
