@@ -1,5 +1,6 @@
 // The C interface of loadables: checks arguments, keeps exceptions inside. Uses engines through their C interface.
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -10,7 +11,7 @@
 #include "tensors.h"
 
 struct atalla_loadable {
-  std::vector<std::uint8_t> file;  // empty when the caller keeps the data
+  std::unique_ptr<std::uint8_t[]> file;  // null when the caller keeps the data
   atalla::Loadable loadable;
 };
 
@@ -48,25 +49,27 @@ struct CloseFile {
   void operator()(std::FILE* file) const { std::fclose(file); }
 };
 
-std::vector<std::uint8_t> contents(const char* path) {
+// Not a vector, which would write zeros first.
+struct File {
+  std::unique_ptr<std::uint8_t[]> data;
+  std::size_t size = 0;
+};
+
+File contents(const char* path) {
+  const auto fail = [&] { throw std::runtime_error(std::string("cannot read ") + path + ": " + std::strerror(errno)); };
   const std::unique_ptr<std::FILE, CloseFile> file(std::fopen(path, "rb"));
-  if (file == nullptr) throw std::runtime_error(std::string("cannot read ") + path + ": " + std::strerror(errno));
-  std::vector<std::uint8_t> data;
-  std::size_t used = 0;
-  if (std::fseek(file.get(), 0, SEEK_END) == 0) {
-    const long end = std::ftell(file.get());
-    if (end > 0) data.resize(static_cast<std::size_t>(end));
-    std::rewind(file.get());
-  }
-  for (;;) {
-    if (used == data.size()) data.resize(used + 1 + used / 2);
-    const std::size_t count = std::fread(data.data() + used, 1, data.size() - used, file.get());
-    if (count == 0) break;
-    used += count;
-  }
-  if (std::ferror(file.get()) != 0) throw std::runtime_error(std::string("cannot read ") + path);
-  data.resize(used);
-  return data;
+  if (file == nullptr || std::fseek(file.get(), 0, SEEK_END) != 0) fail();
+  const long end = std::ftell(file.get());
+  if (end == LONG_MAX) errno = EISDIR;
+  if (end < 0 || end == LONG_MAX) fail();
+  std::rewind(file.get());
+  File found;
+  found.size = static_cast<std::size_t>(end);
+  found.data.reset(new std::uint8_t[found.size + 1]);
+  const std::size_t count = std::fread(found.data.get(), 1, found.size + 1, file.get());
+  if (std::ferror(file.get()) != 0) fail();
+  if (count != found.size) throw std::runtime_error(std::string(path) + " changed while it was read");
+  return found;
 }
 
 const std::vector<Tensor>* tensors_of(const atalla_loadable* loadable, size_t entry, atalla_direction direction) {
@@ -151,8 +154,9 @@ atalla_loadable* atalla_loadable_read(const void* data, size_t size, int32_t* da
 atalla_loadable* atalla_loadable_open(const char* path, int32_t* damage, char* error, size_t error_size) {
   return opened(damage, error, error_size, [&] {
     auto found = std::make_unique<atalla_loadable>();
-    found->file = contents(path);
-    found->loadable = atalla::read_loadable(View(found->file.data(), found->file.size()));
+    File file = contents(path);
+    found->file = std::move(file.data);
+    found->loadable = atalla::read_loadable(View(found->file.get(), file.size));
     return found.release();
   });
 }
