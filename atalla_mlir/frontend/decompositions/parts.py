@@ -1,0 +1,39 @@
+"""Parts of tensors, each a view of its own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from atalla_mlir.frontend.decompositions.reductions import drop, reduced_dims
+from atalla_mlir.frontend.decompositions.registry import aten, rule
+
+
+@rule(aten.squeeze.default)
+def squeeze_all(x: Tensor) -> Tensor:
+    return x.view([size for size in x.shape if size != 1])
+
+
+@rule(aten.squeeze.dim, aten.squeeze.dims)
+def squeeze(x: Tensor, dim: int | Sequence[int]) -> Tensor:
+    dims = reduced_dims(x, dim) if isinstance(dim, int) or dim else []
+    return drop(x, [d for d in dims if x.shape[d] == 1])
+
+
+@rule(aten.split_with_sizes.default)
+def split_with_sizes(x: Tensor, sizes: Sequence[int], dim: int = 0) -> list[Tensor]:
+    ends = list(itertools.accumulate(sizes))
+    return [aten.slice.Tensor(x, dim, end - size, end) for size, end in zip(sizes, ends, strict=True)]
+
+
+@rule(aten.split.Tensor)
+def split(x: Tensor, size: int, dim: int = 0) -> list[Tensor]:
+    extent = x.shape[dim]
+    return split_with_sizes(x, [min(size, extent - start) for start in range(0, extent, size)], dim)
+
+
+@rule(aten.unbind.int)
+def unbind(x: Tensor, dim: int = 0) -> list[Tensor]:
+    return [aten.select.int(x, dim, index) for index in range(x.shape[dim])]
