@@ -7,17 +7,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atalla_mlir import pipeline, translate
-from atalla_mlir.frontend.capture import Model
-from atalla_mlir.frontend.lower import import_plan
+from atalla_mlir.frontend.entry_points import (
+    DEFAULT_NAME,
+    Entries,
+    NamedPlan,
+    plan_entries,
+    requested_entries,
+)
+from atalla_mlir.frontend.exported import ModelSource
+from atalla_mlir.frontend.lower import import_plan, import_plans
 from atalla_mlir.frontend.metadata import (
     StoredValue,
-    annotated_kernels,
+    annotated_kernel,
     device_parameters,
+    entries_metadata,
     host_values,
-    metadata,
     model_dtypes,
 )
-from atalla_mlir.frontend.partition import Plan, plan_model
+from atalla_mlir.frontend.partition import Plan
 from atalla_mlir.loadable.format import Entry, Loadable, Segment, SegmentKind, TensorSpec
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.machine import machine as find_machine
@@ -26,31 +33,42 @@ _ALIGNMENT_BYTES = 64
 
 
 def compile_model(
-    model: Model,
+    model: ModelSource,
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] | None = None,
     *,
+    entries: Entries | None = None,
     machine: str | Machine = "ax01",
     strict: bool = False,
     fuse: bool = True,
 ) -> Loadable:
-    """Compile `model` for inputs of the shapes and types of `args` and `kwargs`.
+    """Compile `model` for inputs of the shapes and types of `args` and `kwargs`, or for each of `entries`.
 
     The model is taken in eval mode; its weights become part of the loadable. With `strict`, an operation that the
     device does not run is an error and not a step on the host. Without `fuse`, every operation is a kernel of its own.
     """
-    return compile_plan(plan_model(model, args, kwargs, strict=strict), machine=machine, fuse=fuse)
+    plans = plan_entries(model, requested_entries(args, kwargs, entries), strict=strict)
+    return compile_plans(plans, machine=machine, fuse=fuse)
 
 
 def compile_plan(plan: Plan, *, machine: str | Machine = "ax01", fuse: bool = True) -> Loadable:
     """What `compile_model` does with a captured and partitioned model: import, lower, link."""
+    return compile_plans((NamedPlan(DEFAULT_NAME, plan),), machine=machine, fuse=fuse)
+
+
+def compile_plans(plans: Sequence[NamedPlan], *, machine: str | Machine = "ax01", fuse: bool = True) -> Loadable:
+    """One loadable with an entry point for each of `plans`, which share parameters, kernels and memory."""
     target = machine if isinstance(machine, Machine) else find_machine(machine)
-    module = lower_plan(plan, pipeline.Options(machine=target, fuse=fuse))
-    loadable = translate.to_loadable(module, device_parameters(plan), target)
-    kernels = annotated_kernels(plan, loadable.meta["kernels"])
-    described = {**loadable.meta, **metadata(plan), "kernels": kernels}
-    entries = tuple(_with_dtypes(entry, model_dtypes(plan)) for entry in loadable.entries)
-    return _with_host_values(dataclasses.replace(loadable, entries=entries, meta=described), host_values(plan))
+    module = import_plans([named.plan for named in plans])
+    pipeline.lower_module(module, pipeline.Options(machine=target, fuse=fuse))
+    parameters = {name: value for named in plans for name, value in device_parameters(named.plan).items()}
+    loadable = translate.to_loadable(module, parameters, target)
+    owners = {step.entry: named.plan for named in plans for step in named.plan.device_steps}
+    kernels = [annotated_kernel(owners[row["entry"]], row) for row in loadable.meta["kernels"]]
+    described = {**loadable.meta, **entries_metadata(plans), "kernels": kernels}
+    entries = tuple(_with_dtypes(entry, model_dtypes(owners[entry.name])) for entry in loadable.entries)
+    values = {value.name: value for named in plans for value in host_values(named.plan)}
+    return _with_host_values(dataclasses.replace(loadable, entries=entries, meta=described), list(values.values()))
 
 
 def lower_plan(plan: Plan, options: pipeline.Options, *, stop_after: str | None = None) -> Any:

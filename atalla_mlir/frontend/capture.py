@@ -22,9 +22,10 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
-from atalla_mlir.errors import BadInputError, UnsupportedError
+from atalla_mlir.errors import AtallaError, BadInputError, UnsupportedError
 from atalla_mlir.frontend import constants
 from atalla_mlir.frontend.decompositions import table
+from atalla_mlir.frontend.exported import specialised
 from atalla_mlir.frontend.source import source_lines
 
 Model = nn.Module | ExportedProgram
@@ -65,20 +66,29 @@ class OutputConstant:
     value: int | float | bool | str | None
 
 
-def capture(model: Model, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> Captured:
-    """Export `model` for the shapes of `args` and reduce it to primitive operations; a module is taken in eval mode."""
+def capture(
+    model: Model, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None, *, method: str = "forward"
+) -> Captured:
+    """Export `model` for the shapes of `args` and reduce it to primitive operations; a module is taken in eval mode.
+
+    `method` is what is called of a module. An exported program with dynamic shapes is specialised for `args`.
+    """
     with warnings.catch_warnings():
         # PyTorch warns about its own use of pytree when it copies a program
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-        return _capture(model, args, kwargs or {})
+        return _capture(model, args, kwargs or {}, method)
 
 
-def _capture(model: Model, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Captured:
+def _capture(model: Model, args: tuple[Any, ...], kwargs: Mapping[str, Any], method: str) -> Captured:
     if not isinstance(model, (nn.Module, ExportedProgram)):
         got = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
         raise BadInputError(f"expected a torch.nn.Module or an ExportedProgram, got {got}")
-    exported = model if isinstance(model, ExportedProgram) else _export(model, args, kwargs)
-    _refuse_dynamic_inputs(exported)
+    if isinstance(model, ExportedProgram):
+        if method != "forward":
+            raise BadInputError(f"an exported program has no method '{method}'; it is forward that was exported")
+        exported = specialised(model, args, kwargs)
+    else:
+        exported = _export(model, args, kwargs, method)
     before = {node.name: str(node.target) for node in exported.graph.nodes if node.op == "call_function"}
     try:
         exported = exported.run_decompositions(table())
@@ -87,17 +97,38 @@ def _capture(model: Model, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
     return _from_exported(exported, before)
 
 
-def _export(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ExportedProgram:
+def _export(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], method: str) -> ExportedProgram:
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.no_grad(), _quiet_failure():
+        with torch.no_grad(), _quiet_failure(), _as_forward(model, method):
             return torch.export.export(model, args, dict(kwargs), strict=False)
+    except AtallaError:
+        raise
     except Exception as error:
         raise _export_error(model, error) from error
     finally:
         for module, mode in training.items():
             module.training = mode
+
+
+@contextlib.contextmanager
+def _as_forward(model: nn.Module, method: str) -> Iterator[None]:
+    """Let a call of `model` be a call of `method`, so that its parameters keep the names that forward gives them."""
+    if method == "forward":
+        yield
+        return
+    chosen = getattr(model, method, None)
+    if not callable(chosen):
+        raise BadInputError(f"{type(model).__name__} has no method '{method}'")
+    before = model.__dict__.get("forward")
+    model.__dict__["forward"] = chosen
+    try:
+        yield
+    finally:
+        del model.__dict__["forward"]
+        if before is not None:
+            model.__dict__["forward"] = before
 
 
 @contextlib.contextmanager
@@ -131,21 +162,6 @@ def _export_error(model: nn.Module, error: Exception) -> UnsupportedError | BadI
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(error).__name__
-
-
-def _refuse_dynamic_inputs(exported: ExportedProgram) -> None:
-    for node in exported.graph.nodes:
-        value = node.meta.get("val")
-        if node.op == "placeholder" and isinstance(value, Tensor) and not is_static(value):
-            shape = ", ".join(str(size) for size in value.shape)
-            raise UnsupportedError(
-                f"input '{node.name}' has the dynamic shape [{shape}]; export the model without dynamic shapes"
-            )
-
-
-def is_static(value: Tensor) -> bool:
-    """Whether every extent of a (fake) tensor is a plain number."""
-    return all(isinstance(size, int) for size in value.shape)
 
 
 def _from_exported(exported: ExportedProgram, before: Mapping[str, str]) -> Captured:

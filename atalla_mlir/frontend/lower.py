@@ -9,7 +9,7 @@ through `atalla_mlir._mlir`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import fx
@@ -30,14 +30,23 @@ _TO_LINALG = "builtin.module(torch-backend-to-linalg-on-tensors-backend-pipeline
 
 def import_plan(plan: Plan) -> ir.Module:
     """One public function per device step, named like its entry; attributes name arguments, results and their kinds."""
-    naming = type("_Importer", (_NamedNodeImporter,), {"sources": plan.captured.sources})
-    importer = FxImporter(context=_mlir.context(), graph_node_importer_cls=naming)
-    for step in plan.device_steps:
-        importer.import_stateless_graph(_segment_graph(plan, step), func_name=step.entry)
+    return import_plans((plan,))
+
+
+def import_plans(plans: Sequence[Plan]) -> ir.Module:
+    """The device steps of all `plans`, whose names differ, in one module."""
+    context = _mlir.context()
+    module = ir.Module.create(ir.Location.unknown(context))
+    for plan in plans:
+        naming = type("_Importer", (_NamedNodeImporter,), {"sources": plan.captured.sources})
+        importer = FxImporter(module=module, graph_node_importer_cls=naming)
+        for step in plan.device_steps:
+            importer.import_stateless_graph(_segment_graph(plan, step), func_name=step.entry)
     for pipeline in (_TO_TORCH_BACKEND, _TO_LINALG):
-        _run(importer.module, pipeline)
-    _name_values(importer.module, plan)
-    return importer.module
+        _run(module, pipeline)
+    for plan in plans:
+        _name_values(module, plan)
+    return module
 
 
 class _NamedNodeImporter(GraphNodeImporter):

@@ -15,6 +15,7 @@ from atalla_mlir.frontend.arguments import encode_argument
 from atalla_mlir.frontend.arrays import dtype_name, to_numpy
 from atalla_mlir.frontend.capture import Captured, OutputConstant
 from atalla_mlir.frontend.coverage import coverage
+from atalla_mlir.frontend.entry_points import DEFAULT_NAME, NamedPlan
 from atalla_mlir.frontend.flops import flops, macs
 from atalla_mlir.frontend.partition import DeviceStep, HostStep, Plan, Step
 
@@ -29,6 +30,13 @@ def metadata(plan: Plan) -> dict[str, Any]:
         "signature": _signature(captured),
         "coverage": coverage(plan).to_json(),
     }
+
+
+def entries_metadata(plans: Sequence[NamedPlan]) -> dict[str, Any]:
+    """`metadata` of the only plan, or a list of them with the names of their entry points."""
+    if len(plans) == 1 and plans[0].name == DEFAULT_NAME:
+        return metadata(plans[0].plan)
+    return {"entry_points": [{"name": named.name, **metadata(named.plan)} for named in plans]}
 
 
 @dataclass(frozen=True)
@@ -64,10 +72,11 @@ def model_dtypes(plan: Plan) -> dict[str, str]:
     return {n.name: dtype_name(n.meta["val"].dtype) for n in plan.captured.graph.nodes if n.name in names}
 
 
-def annotated_kernels(plan: Plan, kernels: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """`kernels` with operations, source lines and work looked up by the names of their nodes."""
-    nodes = {node.name: node for node in plan.captured.graph.nodes if node.op == "call_function"}
-    return [{**kernel, **_work(plan, [nodes[name] for name in kernel["nodes"]])} for kernel in kernels]
+def annotated_kernel(plan: Plan, kernel: Mapping[str, Any]) -> dict[str, Any]:
+    """`kernel` with operations, source lines and work looked up by the names of its nodes, which are in `plan`."""
+    names = set(kernel["nodes"])
+    nodes = {node.name: node for node in plan.captured.graph.nodes if node.name in names}
+    return {**kernel, **_work(plan, [nodes[name] for name in kernel["nodes"]])}
 
 
 def _work(plan: Plan, nodes: Sequence[fx.Node]) -> dict[str, Any]:

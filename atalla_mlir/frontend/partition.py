@@ -57,19 +57,31 @@ class Plan:
 
 
 def plan_model(
-    model: Model, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None, *, strict: bool = False
+    model: Model,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    strict: bool = False,
+    method: str = "forward",
+    entry: str = "main",
 ) -> Plan:
-    """Capture and partition; with `strict`, an operation on the host is an error that lists all of them."""
+    """Capture and partition; with `strict`, an operation on the host is an error that lists all of them.
+
+    `method` is what is called of a module; `entry` is the name of the plan's first device segment.
+    """
     if not isinstance(args, tuple):
         raise BadInputError(f"example inputs must be a tuple, got {type(args).__name__}; write (x,) for one input")
-    plan = partition(capture(model, args, kwargs))
+    plan = partition(capture(model, args, kwargs, method=method), entry)
     if strict:
         require_device_only(plan)
     return plan
 
 
-def partition(captured: Captured) -> Plan:
-    """Assign every operation to the device or to the host and group the device's into segments without cycles."""
+def partition(captured: Captured, entry: str = "main") -> Plan:
+    """Assign every operation to the device or to the host and group the device's into segments without cycles.
+
+    The device segments are called `entry`, `entry_1` and so on.
+    """
     nodes = [node for node in captured.graph.nodes if node.op == "call_function"]
     reasons = _host_reasons(nodes, frozenset(captured.parameters))
     phases = _phases(nodes, reasons)
@@ -79,7 +91,8 @@ def partition(captured: Captured) -> Plan:
         if members[0] in reasons:
             steps.extend(_host_step(node, reasons[node]) for node in members if node.target is not operator.getitem)
         else:
-            steps.append(_device_step(captured, members, sum(isinstance(s, DeviceStep) for s in steps)))
+            index = sum(isinstance(step, DeviceStep) for step in steps)
+            steps.append(_device_step(captured, members, f"{entry}_{index}" if index else entry))
     return Plan(captured, tuple(steps))
 
 
@@ -183,11 +196,11 @@ def _host_step(node: fx.Node, reason: str) -> HostStep:
     return HostStep(node, tuple(names), reason)
 
 
-def _device_step(captured: Captured, members: list[fx.Node], index: int) -> DeviceStep:
+def _device_step(captured: Captured, members: list[fx.Node], entry: str) -> DeviceStep:
     inside = set(members)
     read = _unique(n for node in members for n in node.all_input_nodes if n not in inside)
     return DeviceStep(
-        entry="main" if index == 0 else f"main_{index}",
+        entry=entry,
         nodes=tuple(members),
         inputs=tuple(n.name for n in read if n.name not in captured.parameters),
         parameters=tuple(n.name for n in read if n.name in captured.parameters),

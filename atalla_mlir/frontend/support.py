@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from atalla_mlir.frontend.capture import is_static
+from atalla_mlir.frontend.exported import is_static
 
 aten = torch.ops.aten
 

@@ -96,7 +96,7 @@ class RowMaker:
     def _bounds(self) -> Mapping[str, int]:
         """Of all launches together: each resource serves one kernel after the other, however they overlap."""
         total: dict[str, int] = {}
-        for kernel in self.program.loadable.meta["kernels"]:
+        for kernel in self.program.kernels:
             for resource, cycles in self._bounds_of(kernel).items():
                 total[resource] = total.get(resource, 0) + cycles
         return total

@@ -38,7 +38,7 @@ def profile_program(
     rows: list[OpReport] = []
     steps: list[Counters] = []
     program.device.timing = True
-    for step in program.loadable.meta["steps"]:
+    for step in program.steps:
         if step["kind"] == "host":
             results = run_operation(step, known)
             rows.append(make.host(step, results))

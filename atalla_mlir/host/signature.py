@@ -42,6 +42,13 @@ def _describe(dtype: torch.dtype, shape: tuple[int, ...]) -> str:
     return f"{str(dtype).removeprefix('torch.')}[{', '.join(map(str, shape))}]"
 
 
+def described_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """The arguments of a call, for messages: tensors by type and shape, the rest by value."""
+    leaves = pytree.tree_leaves((tuple(args), dict(kwargs)))
+    texts = [_describe(v.dtype, tuple(v.shape)) if isinstance(v, Tensor) else repr(v) for v in leaves]
+    return ", ".join(texts) or "no arguments"
+
+
 @dataclass(frozen=True)
 class Signature:
     """Flattening of arguments and nesting of results, as the model was captured."""
@@ -78,6 +85,14 @@ class Signature:
                 )
         tensors = [value for position, value in enumerate(flat) if position not in self.fixed]
         return self.checked({spec.name: value for spec, value in zip(self.inputs, tensors, strict=True)})
+
+    def takes(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Whether these are arguments that `flatten` takes."""
+        try:
+            self.flatten(args, kwargs)
+        except BadInputError:
+            return False
+        return True
 
     def checked(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """`values` when they are exactly the program's inputs."""

@@ -17,6 +17,7 @@ from atalla_mlir.compiler import compile_plan
 from atalla_mlir.errors import BadInputError
 from atalla_mlir.frontend.arrays import to_numpy, to_torch
 from atalla_mlir.frontend.capture import Model
+from atalla_mlir.frontend.exported import ModelSource, open_model
 from atalla_mlir.frontend.partition import Plan, plan_model
 from atalla_mlir.host.fallback import run_operation
 from atalla_mlir.host.kernel_check import Comparison, Judge, compare
@@ -30,7 +31,7 @@ from atalla_mlir.target.machine import Machine
 
 
 def verify(
-    model: Model,
+    model: ModelSource,
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] | None = None,
     *,
@@ -43,10 +44,11 @@ def verify(
 
     Takes the same options as `compile`; without `fuse` every operation is judged on its own.
     """
-    plan = plan_model(model, args, kwargs, strict=strict)
+    opened = open_model(model)
+    plan = plan_model(opened, args, kwargs, strict=strict)
     loadable = compile_plan(plan, machine=machine, fuse=fuse)
     program = TorchProgram(loadable, engine=engine, machine=machine if isinstance(machine, Machine) else None)
-    return verify_program(program, plan, model, args, kwargs)
+    return verify_program(program, plan, opened, args, kwargs)
 
 
 def verify_program(
@@ -88,7 +90,7 @@ class _Run:
             self.judge.supply(value, self.values[value])
 
     def steps(self) -> None:
-        for step in self.program.loadable.meta["steps"]:
+        for step in self.program.steps:
             if step["kind"] == "host":
                 self._host(step)
             else:

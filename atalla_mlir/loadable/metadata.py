@@ -87,9 +87,9 @@ def _required(row: Mapping[str, Any], key: str, where: str) -> Any:
     return row[key]
 
 
-def _check_steps(loadable: Loadable, value: object) -> None:
-    for index, item in enumerate(_list(value, "steps")):
-        where = f"steps[{index}]"
+def _check_steps(loadable: Loadable, value: object, path: str = "") -> None:
+    for index, item in enumerate(_list(value, f"{path}steps")):
+        where = f"{path}steps[{index}]"
         step = _object(item, where)
         kind = _required(step, "kind", where)
         if kind not in ("device", "host"):
@@ -110,6 +110,20 @@ def _check_call(loadable: Loadable, step: Mapping[str, Any], where: str) -> None
     for key, specs in (("inputs", entry.inputs), ("outputs", entry.outputs)):
         if len(step[key]) != len(specs):
             raise _fail(f"{where}.{key}", f"{len(specs)} names for entry '{name}'", step[key])
+
+
+def _check_entry_points(loadable: Loadable, value: object) -> None:
+    names: set[str] = set()
+    for index, item in enumerate(_list(value, "entry_points")):
+        where = f"entry_points[{index}]"
+        row = _object(item, where)
+        name = _string(_required(row, "name", where), f"{where}.name")
+        if name in names:
+            raise _fail(f"{where}.name", "a name of its own", name)
+        names.add(name)
+        _check_steps(loadable, _required(row, "steps", where), f"{where}.")
+        for key in ("inputs", "outputs"):
+            _strings(_required(row, key, where), f"{where}.{key}")
 
 
 def _check_kernels(loadable: Loadable, value: object) -> None:
@@ -176,6 +190,7 @@ def _check_names(key: str) -> Callable[[Loadable, object], None]:
 
 _CHECKS: dict[str, Callable[[Loadable, object], None]] = {
     "steps": _check_steps,
+    "entry_points": _check_entry_points,
     "kernels": _check_kernels,
     "functions": _check_functions,
     "source_map": _check_source_map,

@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from atalla_mlir.errors import BadInputError, ConfigurationError
 from atalla_mlir.loadable.format import Entry, Loadable
 from atalla_mlir.loadable.reader import load_loadable
 from atalla_mlir.loadable.writer import save_loadable
 from atalla_mlir.runtime.buffers import Array, check_input, read_tensor, write_tensor
 from atalla_mlir.runtime.devices import Device
+from atalla_mlir.runtime.entry_points import entry_points, named, taking
 from atalla_mlir.runtime.launches import LaunchProfile, LaunchRecord
 from atalla_mlir.sim.engine import Counters, Engine
 from atalla_mlir.target.machine import Machine
@@ -32,6 +35,8 @@ class Program:
     ) -> None:
         self.loadable = loadable
         self.device = Device(loadable, engine, machine)
+        self.entry_points = entry_points(loadable.meta)
+        """The ways to call the program, by name."""
         self.timing = timing
         """Whether runs count cycles."""
         self.max_packets: int | None = None
@@ -89,21 +94,25 @@ class Program:
         for spec, array in zip(entry.inputs, checked, strict=True):
             write_tensor(self.engine, spec, array)
 
-    def run(self, values: Mapping[str, Array], *, host: HostRunner | None = None) -> dict[str, Array]:
-        """The whole plan: `values` by the names of `meta.inputs`, results by those of `meta.outputs`."""
+    def run(
+        self, values: Mapping[str, Array], *, entry_point: str | None = None, host: HostRunner | None = None
+    ) -> dict[str, Array]:
+        """A whole plan: `values` by the names of its inputs, results by those of its outputs.
+
+        Of several entry points it is the one called `entry_point`, or else the one that takes the shapes of `values`.
+        """
+        if entry_point is None:
+            point = taking(self.entry_points, {name: np.shape(value) for name, value in values.items()})
+        else:
+            point = named(self.entry_points, entry_point)
         known: dict[str, Array] = dict(values)
-        for step in self._part("steps"):
+        for step in point.steps:
             if step["kind"] == "host":
                 known.update(self._host_step(step, known, host))
             else:
                 results = self.run_entry(step["entry"], [self._value(known, name) for name in step["inputs"]])
                 known.update(zip(step["outputs"], results, strict=True))
-        return {name: self._value(known, name) for name in self._part("outputs")}
-
-    def _part(self, key: str) -> Sequence[Any]:
-        if key not in self.loadable.meta:
-            raise BadInputError(f"the loadable has no plan: its metadata lacks '{key}'; run its entries one by one")
-        return self.loadable.meta[key]
+        return {name: self._value(known, name) for name in point.part("outputs")}
 
     @staticmethod
     def _value(known: Mapping[str, Array], name: str) -> Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -18,6 +18,7 @@ from atalla_mlir.tools import command_line, model_argument
 from atalla_mlir.tools.array_files import write_arrays
 
 if TYPE_CHECKING:
+    from atalla_mlir.frontend.entry_points import NamedPlan
     from atalla_mlir.frontend.partition import Plan
     from atalla_mlir.loadable.format import Loadable
 
@@ -30,6 +31,7 @@ examples:
   atalla-compile zoo:mlp -o mlp.atalla
   atalla-compile zoo:mlp --arg hidden=256 --stop-after=import
   atalla-compile zoo:mlp --stop-after=schedule -o packets.mlir --parameters weights.npz
+  atalla-compile zoo:mlp --entry one:batch=1 --entry many:batch=8 -o mlp.atalla
   atalla-compile my_model.py:build --strict --json -
   atalla-compile --list-models
 
@@ -52,6 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("model", nargs="?", help=model_argument.HELP)
     parser.add_argument("-o", dest="output", metavar="FILE", help="the loadable (default NAME.atalla), - is stdout")
     add_model_options(parser)
+    parser.add_argument(
+        "--entry",
+        action="append",
+        default=[],
+        metavar="NAME[:ARG=VALUE,...]",
+        help="an entry point for the inputs that the model's factory makes with these arguments; repeat for more",
+    )
     stages = f"print what a stage leaves: {', '.join(_STAGE_NAMES)}"
     parser.add_argument("--stop-after", metavar="STAGE", help=stages)
     parser.add_argument(
@@ -100,45 +109,57 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _compile(options: argparse.Namespace) -> int:
-    from atalla_mlir.frontend.partition import plan_model
+    from atalla_mlir.frontend.entry_points import plan_entries
     from atalla_mlir.target.machine import AX01, machine
 
     target = machine(options.machine or AX01.name)
     with command_line.progress() as say:
         say("loading")
         arguments = model_argument.parse_factory_arguments(options.arg)
-        loaded = model_argument.load_model(options.model, arguments, seed=options.seed or 0)
+        seed = options.seed or 0
+        if options.entry:
+            loaded = model_argument.load_entries(options.model, arguments, options.entry, seed=seed)
+        else:
+            loaded = model_argument.load_model(options.model, arguments, seed=seed)
         say(f"capturing {loaded.name}")
-        plan = plan_model(loaded.model, loaded.args, loaded.kwargs, strict=options.strict)
+        plans = plan_entries(loaded.model, loaded.entry_points(), strict=options.strict)
         if options.stop_after is None:
             from atalla_mlir import compiler
 
             say(f"compiling {loaded.name}")
-            loadable = compiler.compile_plan(plan, machine=target, fuse=not options.no_fuse)
+            loadable = compiler.compile_plans(plans, machine=target, fuse=not options.no_fuse)
     if options.stop_after is not None:
-        write_text(options.output or "-", _stage(plan, target, options))
+        write_text(options.output or "-", _stage(plans, target, options))
         if options.parameters is not None:
             from atalla_mlir.frontend.metadata import device_parameters
 
-            write_arrays(options.parameters, device_parameters(plan))
+            read = {name: value for named in plans for name, value in device_parameters(named.plan).items()}
+            write_arrays(options.parameters, read)
         return command_line.SUCCESS
     return _finish(options, loaded.name, loadable)
 
 
-def _stage(plan: Plan, target: Any, options: argparse.Namespace) -> str:
+def _stage(plans: Sequence[NamedPlan], target: Any, options: argparse.Namespace) -> str:
     """What `--stop-after` prints."""
     if options.stop_after == "capture":
-        return str(plan.captured.graph)
+        return _by_entry_point(plans, lambda plan: str(plan.captured.graph))
     if options.stop_after == "partition":
-        return plan_text(plan)
+        return _by_entry_point(plans, plan_text)
     from atalla_mlir import pipeline
-    from atalla_mlir.frontend.lower import import_plan
+    from atalla_mlir.frontend.lower import import_plans
 
-    module = import_plan(plan)
+    module = import_plans([named.plan for named in plans])
     pipeline.lower_module(
         module, pipeline.Options(machine=target, fuse=not options.no_fuse), stop_after=options.stop_after
     )
     return module.operation.get_asm(enable_debug_info=options.mlir_print_debuginfo)
+
+
+def _by_entry_point(plans: Sequence[NamedPlan], text: Callable[[Plan], str]) -> str:
+    """The text of the only plan, or those of all under the names of their entry points."""
+    if len(plans) == 1:
+        return text(plans[0].plan)
+    return "\n\n".join(f"{named.name}:\n{text(named.plan)}" for named in plans)
 
 
 def plan_text(plan: Plan) -> str:
@@ -159,6 +180,7 @@ def plan_text(plan: Plan) -> str:
 def _finish(options: argparse.Namespace, name: str, loadable: Loadable) -> int:
     from atalla_mlir.frontend.coverage import Coverage
     from atalla_mlir.loadable.writer import write_loadable
+    from atalla_mlir.runtime.entry_points import entry_points
 
     data = write_loadable(loadable)
     output = options.output or f"{name}.atalla"
@@ -167,7 +189,8 @@ def _finish(options: argparse.Namespace, name: str, loadable: Loadable) -> int:
         sys.stdout.flush()
     else:
         Path(output).write_bytes(data)
-    coverage = Coverage.from_json(loadable.meta["coverage"])
+    points = entry_points(loadable.meta).values()
+    coverage = Coverage.from_json([row for point in points for row in point.part("coverage")])
     if options.json is not None:
         write_text(options.json, json.dumps({**_summary(loadable, data), "coverage": coverage.to_json()}, indent=2))
     if output != "-" and options.json != "-":

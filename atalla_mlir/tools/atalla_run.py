@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write the report of --verify or --profile as JSON, - is stdout; docs/metrics.md defines it",
     )
+    parser.add_argument("--entry", metavar="NAME", help="the entry point to run of a program that has several")
     atalla_compile.add_model_options(parser)
     return parser
 
@@ -119,11 +120,22 @@ def _run_loadable(options: argparse.Namespace, stdin: TextIO) -> int:
                 raise command_line.UsageError("--profile and --trace are about kernels, of which this program has none")
             return _run_entry(options, loadable, target)
         program = TorchProgram(loadable, engine=options.engine, machine=target)
+        if options.entry is not None or len(program.entry_points) > 1:
+            program = program.entry(_chosen(options, list(program.entry_points)))
         args, kwargs = program.nested_arguments(read_inputs(options.input, program.inputs))
         say("running")
         name = Path(options.model).stem
         report, outputs = _run(options, program, program.initial_values(args, kwargs), name)
     return _show(options, program, report, outputs)
+
+
+def _chosen(options: argparse.Namespace, names: Sequence[str]) -> str:
+    """The entry point of a loadable that is to run."""
+    if options.entry is None:
+        raise command_line.UsageError(
+            f"the program has several entry points; choose one with --entry: {', '.join(names)}"
+        )
+    return options.entry
 
 
 def _run(
@@ -170,11 +182,12 @@ def _run_model(options: argparse.Namespace) -> int:
         factory_arguments = model_argument.parse_factory_arguments(options.arg)
         loaded = model_argument.load_model(options.model, factory_arguments, seed=options.seed or 0)
         say(f"compiling {loaded.name}")
-        plan = plan_model(loaded.model, loaded.args, loaded.kwargs, strict=options.strict)
+        point = loaded.entry_point(options.entry)
+        plan = plan_model(loaded.model, point.args, point.kwargs, strict=options.strict, method=point.method)
         program = TorchProgram(
             compile_plan(plan, machine=target, fuse=not options.no_fuse), engine=options.engine, machine=target
         )
-        args, kwargs = loaded.args, loaded.kwargs
+        args, kwargs = point.args, dict(point.kwargs)
         if options.input:
             args, kwargs = program.nested_arguments(read_inputs(options.input, program.inputs))
         say(f"running {loaded.name}")

@@ -26,7 +26,7 @@ def read(path: str, stdin: TextIO) -> Loadable:
 
 def describes_model(loadable: Loadable) -> bool:
     """Whether the loadable can be called like the model that it was compiled from."""
-    return "signature" in loadable.meta
+    return "signature" in loadable.meta or "entry_points" in loadable.meta
 
 
 def run_only_entry(

@@ -7,12 +7,15 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atalla_mlir.errors import BadInputError
+
+if TYPE_CHECKING:
+    from atalla_mlir.frontend.entry_points import EntryPoint
 
 HELP = "zoo:NAME, FILE.py:FACTORY (returns module and example inputs) or FILE.pt2"
 
@@ -25,6 +28,51 @@ class LoadedModel:
     model: Any
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    entries: Mapping[str, EntryPoint] | None = None
+    """Several ways to call it, instead of `args` and `kwargs`."""
+
+    def entry_points(self) -> Mapping[str, EntryPoint]:
+        """All ways to call it, by name."""
+        from atalla_mlir.frontend.entry_points import DEFAULT_NAME, EntryPoint
+
+        return self.entries or {DEFAULT_NAME: EntryPoint(self.args, self.kwargs)}
+
+    def entry_point(self, name: str | None) -> EntryPoint:
+        """The way to call it that is called `name`, or the only one."""
+        points = self.entry_points()
+        if name is None and len(points) == 1:
+            return next(iter(points.values()))
+        if name is None or name not in points:
+            wanted = f"no entry point '{name}'" if name else "several entry points"
+            raise BadInputError(f"{self.name} has {wanted}; choose one with --entry: {', '.join(points)}")
+        return points[name]
+
+
+def load_entries(
+    argument: str, factory_arguments: Mapping[str, object], texts: Sequence[str], *, seed: int = 0
+) -> LoadedModel:
+    """The model that `argument` names with an entry point for each of `texts`, which are `NAME:ARG=VALUE,...`.
+
+    Each is called with the example inputs that the factory makes for those arguments; the model is that of the first.
+    """
+    from atalla_mlir.frontend.entry_points import EntryPoint
+
+    first: LoadedModel | None = None
+    entries: dict[str, EntryPoint] = {}
+    for text in texts:
+        name, _, rest = text.partition(":")
+        if name in entries:
+            raise BadInputError(f"--entry {text}: there is an entry point '{name}' already")
+        own = parse_factory_arguments([item for item in rest.split(",") if item], option="--entry")
+        loaded = load_model(argument, {**factory_arguments, **own}, seed=seed)
+        if loaded.entries is not None:
+            raise BadInputError(
+                f"--entry {text}: {loaded.name} names its entry points itself: {', '.join(loaded.entries)}"
+            )
+        first = first or loaded
+        entries[name] = EntryPoint(loaded.args, loaded.kwargs)
+    assert first is not None
+    return replace(first, args=(), kwargs={}, entries=entries)
 
 
 def load_model(argument: str, factory_arguments: Mapping[str, object], *, seed: int = 0) -> LoadedModel:
@@ -39,13 +87,13 @@ def load_model(argument: str, factory_arguments: Mapping[str, object], *, seed: 
     raise BadInputError(f"cannot tell what model '{argument}' is; expected {HELP}")
 
 
-def parse_factory_arguments(texts: Sequence[str]) -> dict[str, object]:
+def parse_factory_arguments(texts: Sequence[str], *, option: str = "--arg") -> dict[str, object]:
     """`["dim=64", "name=small"]` as Python values; what is no Python literal is a string."""
     arguments: dict[str, object] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise BadInputError(f"--arg {text}: expected NAME=VALUE")
+            raise BadInputError(f"{option} {text}: expected NAME=VALUE")
         try:
             arguments[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
@@ -61,16 +109,11 @@ def _from_zoo(name: str, arguments: Mapping[str, object], seed: int) -> LoadedMo
 
 
 def _from_exported(path: Path, arguments: Mapping[str, object]) -> LoadedModel:
-    import torch
+    from atalla_mlir.frontend.exported import load_exported
 
     if arguments:
         raise BadInputError("an exported model takes no --arg; its shapes are in the file")
-    if not path.is_file():
-        raise BadInputError(f"{path}: no such file")
-    try:
-        exported = torch.export.load(path)
-    except Exception as error:
-        raise BadInputError(f"{path}: not an exported program: {_first_line(error)}") from error
+    exported = load_exported(path)
     if exported.example_inputs is None:
         raise BadInputError(f"{path}: holds no example inputs; export the model with them")
     args, kwargs = exported.example_inputs
@@ -95,7 +138,15 @@ def _from_file(path: Path, function: str, arguments: Mapping[str, object], seed:
     module, inputs = built
     if not isinstance(module, (torch.nn.Module, torch.export.ExportedProgram)):
         raise BadInputError(f"{path}: {function} must return a module first, got {type(module).__name__}")
+    if _are_entries(inputs):
+        return LoadedModel(function, module, (), {}, inputs)
     return LoadedModel(function, module, inputs if isinstance(inputs, tuple) else _as_tuple(inputs), {})
+
+
+def _are_entries(inputs: Any) -> bool:
+    from atalla_mlir.frontend.entry_points import EntryPoint
+
+    return isinstance(inputs, dict) and bool(inputs) and all(isinstance(v, EntryPoint) for v in inputs.values())
 
 
 def _as_tuple(inputs: Any) -> tuple[Any, ...]:

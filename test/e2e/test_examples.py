@@ -77,6 +77,24 @@ def test_a_model_of_ones_own_goes_through_the_same_commands(tmp_path: Path, caps
     assert "within their error bounds" in capsys.readouterr().out
 
 
+def test_several_shapes(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = output_of("several_shapes", capsys).splitlines()
+    assert lines[1:3] == ["one: (1, 64) -> (1, 10)", "many: (8, 64) -> (8, 10)"]
+    assert "  embed(x: f32[8, 64])" in lines
+    assert lines[-1] == "from scorer.pt2: (5, 10)"
+
+
+TESTED = {
+    "call_twice",
+    "capture_operations",
+    "compile_model",
+    "demo",
+    "explore_graph",
+    "fallback",
+    "own_model",
+    "several_shapes",
+}
+
+
 def test_every_example_is_tested() -> None:
-    tested = {"capture_operations", "explore_graph", "compile_model", "call_twice", "fallback", "demo", "own_model"}
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == tested
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == TESTED

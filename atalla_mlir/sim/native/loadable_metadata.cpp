@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <set>
 
 #include "isa_table.h"
 #include "loadable.h"
@@ -79,10 +80,10 @@ void check_call(const Loadable& loadable, const Value& step, const std::string& 
     fail(where + ".outputs", std::to_string(entry->outputs.size()) + " names for entry '" + entry->name + "'");
 }
 
-void check_steps(const Loadable& loadable, const Value& value) {
-  const auto& items = list(value, "steps");
+void check_steps(const Loadable& loadable, const Value& value, const std::string& path) {
+  const auto& items = list(value, path + "steps");
   for (std::size_t i = 0; i < items.size(); ++i) {
-    const std::string where = at("steps", i);
+    const std::string where = at(path + "steps", i);
     const Value& step = object(items[i], where);
     const Value& kind = required(step, "kind", where);
     const bool is_host = kind.kind == Kind::kString && kind.text == "host";
@@ -94,6 +95,19 @@ void check_steps(const Loadable& loadable, const Value& value) {
     }
     strings(required(step, "inputs", where), where + ".inputs");
     check_call(loadable, step, where);
+  }
+}
+
+void check_entry_points(const Loadable& loadable, const Value& value) {
+  const auto& items = list(value, "entry_points");
+  std::set<std::string> names;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    const std::string where = at("entry_points", i);
+    const Value& row = object(items[i], where);
+    if (!names.insert(string(required(row, "name", where), where + ".name")).second)
+      fail(where + ".name", "a name of its own");
+    check_steps(loadable, required(row, "steps", where), where + ".");
+    for (const char* key : {"inputs", "outputs"}) strings(required(row, key, where), where + "." + key);
   }
 }
 
@@ -157,7 +171,8 @@ void check_constants(const Loadable& loadable, const Value& value) {
 void check_metadata(const Loadable& loadable) {
   using Check = void (*)(const Loadable&, const Value&);
   const std::pair<const char*, Check> checks[] = {
-      {"steps", check_steps},
+      {"steps", [](const Loadable& program, const Value& value) { check_steps(program, value, ""); }},
+      {"entry_points", check_entry_points},
       {"kernels", check_kernels},
       {"functions", check_functions},
       {"source_map", check_source_map},

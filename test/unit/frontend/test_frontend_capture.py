@@ -176,7 +176,9 @@ def test_dynamic_shapes() -> None:
     exported = torch.export.export(
         nn.Linear(2, 2), (torch.ones(3, 2),), dynamic_shapes={"input": {0: torch.export.Dim("batch")}}
     )
-    with pytest.raises(UnsupportedError, match=r"^input 'input' has the dynamic shape \[s\d+, 2\]; export the model"):
+    with pytest.raises(
+        UnsupportedError, match=r"^input 'input' has the dynamic shape \[s\d+, 2\]; give example inputs"
+    ):
         capture(exported, ())
 
 

@@ -319,6 +319,17 @@ def test_contradictions(make: Any, message: str) -> None:
             [{"kind": "device", "entry": "else", "inputs": [], "outputs": []}],
             "metadata steps[0].entry: expected the name of an entry, got 'else'",
         ),
+        ("entry_points", [{}], "metadata entry_points[0]: lacks 'name'"),
+        (
+            "entry_points",
+            [{"name": "one", "steps": [], "inputs": [], "outputs": []}] * 2,
+            "metadata entry_points[1].name: expected a name of its own, got 'one'",
+        ),
+        (
+            "entry_points",
+            [{"name": "one", "steps": [{"kind": "gpu"}], "inputs": [], "outputs": []}],
+            "metadata entry_points[0].steps[0].kind: expected 'device' or 'host', got 'gpu'",
+        ),
         ("inputs", ["a", 1], "metadata inputs[1]: expected a string, got 1"),
         (
             "kernels",

@@ -80,6 +80,15 @@ def example(machine: Machine = AX01, **changes: Any) -> Loadable:
             "constants": [{"name": "w", "address": 0x2000, "bytes": 8}],
             "source_map": {"sources": ["m.py:3", 'm.py:"4"'], "ranges": [[0, 20, 0], [40, 60, 1]]},
             "steps": [{"kind": "device", "entry": "main", "inputs": ["x", "n"], "outputs": ["y", "z"]}],
+            "entry_points": [
+                {
+                    "name": name,
+                    "steps": [{"kind": "device", "entry": "main", "inputs": ["x", "n"], "outputs": ["y", "z"]}],
+                    "inputs": ["x", "n"],
+                    "outputs": ["y"],
+                }
+                for name in ("one", "many")
+            ],
             "kernels": [{"name": "k", "entry": "main", "function": "main", "launch_pc": 20, "return_pc": 40}],
             "numbers": [0.1, 1e16, 1e-05, 123456.0, -0.0, 2**70, -3],
         },
@@ -171,6 +180,14 @@ WRONG: tuple[tuple[tuple[str | int, ...], object], ...] = (
     (("steps", 0, "inputs"), ["x"]),
     (("steps", 0, "outputs"), [None, "z"]),
     (("steps",), {}),
+    (("entry_points",), {}),
+    (("entry_points", 0), "one"),
+    (("entry_points", 1, "name"), "one"),
+    (("entry_points", 1, "name"), ...),
+    (("entry_points", 1, "steps"), ...),
+    (("entry_points", 1, "steps", 0, "entry"), "absent"),
+    (("entry_points", 1, "inputs"), "x"),
+    (("entry_points", 1, "outputs"), ...),
     (("kernels", 0, "launch_pc"), 10**30),
     (("kernels", 0, "return_pc"), True),
     (("machine",), []),
