@@ -47,6 +47,7 @@ def stages(options: Options) -> tuple[Stage, ...]:
                 "func.func(linalg-generalize-named-ops)",
                 "canonicalize",
                 "cse",
+                "atalla-assign-layouts",
                 "func.func(atalla-pack-constants)",
                 "canonicalize",
                 "cse",

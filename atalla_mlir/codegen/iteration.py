@@ -8,6 +8,7 @@ chosen loop.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -52,6 +53,35 @@ class Access:
 
     def drop_unit_loops(self) -> None:
         self.strides = {loop: stride for loop, stride in self.strides.items() if loop.extent > 1 and stride != 0}
+
+
+@dataclass(frozen=True)
+class Dim:
+    """A dimension of what an access touches: position `sum(factor * index)` of its loops, `stride` elements apart."""
+
+    stride: int
+    terms: tuple[tuple[Loop, int], ...]
+
+
+def joined_dims(access: Access, lane: Loop | None) -> tuple[list[Dim], int]:
+    """The dimensions of an access and which of them the lane loop is (-1: none).
+
+    A loop that reaches into the next iteration of another one, as the taps of a window do, shares its dimension: what
+    both touch is then counted once. The lane loop stays alone.
+    """
+    dims: list[list[tuple[Loop, int]]] = []
+    for loop, stride in sorted(access.strides.items(), key=lambda item: -item[1]):
+        reach = stride * (loop.extent - 1)
+        joined = next((dim for dim in dims if loop is not lane and dim[0][0] is not lane and reach >= dim[-1][1]), None)
+        if joined is None:
+            dims.append([(loop, stride)])
+        else:
+            joined.append((loop, stride))
+    found: list[Dim] = []
+    for dim in dims:
+        unit = math.gcd(*(stride for _, stride in dim))
+        found.append(Dim(unit, tuple((loop, stride // unit) for loop, stride in dim)))
+    return found, next((at for at, dim in enumerate(found) if dim.terms[0][0] is lane), -1)
 
 
 @dataclass(eq=False)

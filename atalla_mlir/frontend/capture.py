@@ -23,7 +23,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from atalla_mlir.errors import AtallaError, BadInputError, UnsupportedError
-from atalla_mlir.frontend import constants
+from atalla_mlir.frontend import constants, rewrites
 from atalla_mlir.frontend.decompositions import table
 from atalla_mlir.frontend.exported import specialised
 from atalla_mlir.frontend.source import source_lines
@@ -189,13 +189,14 @@ def _from_exported(exported: ExportedProgram, before: Mapping[str, str]) -> Capt
     if in_spec is None or out_spec is None:
         raise BadInputError("the exported program does not say how its arguments are nested; export it again")
     originals = {node.name: _original(node, before) for node in exported.graph.nodes if node.op == "call_function"}
-    folded = constants.fold(exported.graph_module, values)
+    first = constants.fold(exported.graph_module, values)
+    folded = rewrites.rewrite(first.graph, first.values)
     literal = {spec.arg.name for spec in signature.input_specs if spec.kind is InputKind.CONSTANT_TENSOR}
     return Captured(
         graph=folded.graph,
         inputs=tuple(inputs),
         parameters=folded.values,
-        constants=frozenset((folded.computed | literal) & set(folded.values)),
+        constants=frozenset((first.computed | folded.computed | literal) & set(folded.values)),
         targets={name: target for name, target in targets.items() if name in folded.values},
         outputs=outputs,
         sources=source_lines(folded.graph),

@@ -73,10 +73,13 @@ def model_dtypes(plan: Plan) -> dict[str, str]:
 
 
 def annotated_kernel(plan: Plan, kernel: Mapping[str, Any]) -> dict[str, Any]:
-    """`kernel` with operations, source lines and work looked up by the names of its nodes, which are in `plan`."""
+    """`kernel` with operations, source lines and work looked up by the names of its nodes, which are in `plan`.
+
+    A kernel that copies an input of the model into another layout computes no operation.
+    """
     names = set(kernel["nodes"])
-    nodes = {node.name: node for node in plan.captured.graph.nodes if node.name in names}
-    return {**kernel, **_work(plan, [nodes[name] for name in kernel["nodes"]])}
+    nodes = [node for node in plan.captured.graph.nodes if node.name in names and node.op == "call_function"]
+    return {**kernel, **_work(plan, sorted(nodes, key=lambda node: kernel["nodes"].index(node.name)))}
 
 
 def _work(plan: Plan, nodes: Sequence[fx.Node]) -> dict[str, Any]:

@@ -50,6 +50,19 @@ def _argument(node: fx.Node, index: int, name: str, default: Any) -> Any:
     return node.args[index] if len(node.args) > index else node.kwargs.get(name, default)
 
 
+def _plain_convolution(node: fx.Node) -> str | None:
+    _, _, bias, _, padding, _, transposed, _, _ = node.args
+    plain = bias is None and not transposed and not any(padding)  # pyright: ignore[reportArgumentType]
+    return None if plain else "a convolution whose padding, bias or transposition was not decomposed has no lowering"
+
+
+def _plain_window(node: fx.Node) -> str | None:
+    padding, ceil_mode = _argument(node, 3, "padding", [0]), node.args[-1] is True
+    is_sum = node.target is not aten.avg_pool2d.default or _argument(node, 6, "divisor_override", None) == 1
+    plain = not any(padding) and not ceil_mode and is_sum
+    return None if plain else "a pool whose padding was not decomposed has no lowering"
+
+
 PRODUCTS = (aten.mm.default, aten.bmm.default)
 
 POINTWISE = (
@@ -122,6 +135,9 @@ RULES: MappingProxyType[Any, Rule] = MappingProxyType(
         aten.div.Scalar: _no_rounding_mode,
         aten.div.Tensor_mode: _no_rounding_mode,
         aten.constant_pad_nd.default: _always,
+        aten.convolution.default: _plain_convolution,
+        aten.max_pool2d.default: _plain_window,
+        aten.avg_pool2d.default: _plain_window,
         aten.pad.default: _constant_padding,
         aten._to_copy.default: _between_floats,
     }

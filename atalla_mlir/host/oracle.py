@@ -245,6 +245,44 @@ def _product(call: _Call) -> Bounded:
     return sum_bound.contraction(call.operand(0), call.operand(1), call.plans.sums.get(call.node.name))
 
 
+def _convolution(call: _Call) -> Bounded:
+    """Without padding, bias or transposition: a contraction of what the window sees with the weights."""
+    stride, dilation, groups = call.argument(3), call.argument(5), call.argument(8)
+    weight = call.operand(1)
+    windows = windows_of(call.operand(0), weight.shape[2:], stride, dilation)
+    return sum_bound.grouped_contraction(windows, weight, groups, call.plans.sums.get(call.node.name))
+
+
+def _window_maximum(call: _Call) -> Bounded:
+    windows = _pooled(call, call.argument(4, "dilation", [1, 1]))
+    return _fold(eb.maximum, windows, len(call.shape)).moved(lambda array: array.reshape(call.shape))
+
+
+def _window_sum(call: _Call) -> Bounded:
+    windows = _pooled(call, [1, 1])
+    return sum_bound.reduction(windows, call.plans.sums.get(call.node.name), call.argument(1, "kernel_size"))
+
+
+def _pooled(call: _Call, dilation: Sequence[int]) -> Bounded:
+    """For each result the elements of its window, in the last dimension."""
+    kernel = call.argument(1, "kernel_size")
+    windows = windows_of(call.operand(0), kernel, call.argument(2, "stride", None) or kernel, dilation)
+    return windows.moved(lambda array: array.reshape([*call.shape, -1]))
+
+
+def windows_of(operand: Bounded, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Bounded:
+    """[batch, channels, *positions, *kernel]: what a window sees at each of its positions."""
+
+    def move(array: Array) -> Array:
+        reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+        rank = len(kernel)
+        seen = np.lib.stride_tricks.sliding_window_view(array, reach, axis=tuple(range(2, 2 + rank)))
+        positions = tuple(slice(None, None, s) for s in stride)
+        return seen[(slice(None), slice(None), *positions, *(slice(None, None, d) for d in dilation))]
+
+    return operand.moved(move)
+
+
 def _reduced_dims(call: _Call, rank: int) -> tuple[int, ...]:
     dims = call.argument(1, "dim", None)
     chosen = [dims] if isinstance(dims, int) else dims or range(rank)
@@ -339,6 +377,9 @@ RULES: Mapping[Any, Rule] = MappingProxyType(
         aten.scalar_tensor.default: _full,
         aten.mm.default: _product,
         aten.bmm.default: _product,
+        aten.convolution.default: _convolution,
+        aten.max_pool2d.default: _window_maximum,
+        aten.avg_pool2d.default: _window_sum,
         aten.sum.dim_IntList: _sum,
         aten.amax.default: _extreme(eb.maximum),
         aten.amin.default: _extreme(eb.minimum),

@@ -15,7 +15,18 @@ from typing import Any
 import numpy as np
 
 from atalla_mlir.errors import InternalError
-from atalla_mlir.host.error_bound import TINY, TREE_TINY, TREE_UNIT, UNIT, Array, Bounded, add, rounded, settled
+from atalla_mlir.host.error_bound import (
+    TINY,
+    TREE_TINY,
+    TREE_UNIT,
+    UNIT,
+    Array,
+    Bounded,
+    add,
+    multiply,
+    rounded,
+    settled,
+)
 
 LANES = 32
 MAX_SEQUENTIAL = 32
@@ -63,10 +74,43 @@ def contraction(left: Bounded, right: Bounded, plan: SumPlan | None = None) -> B
     if plan.kind == "any":
         return _contraction_in_any_order(left, right, plan)
     if plan.kind != "slices":
-        raise InternalError(f"a contraction summed as '{plan.kind}'; 'slices' is expected")
+        return reduction(_rounded_products(left, right), plan)
     starts = range(0, depth, LANES)
     slices = (_slice(left, right, slice(start, start + LANES)) for start in starts)
     return _in_blocks(slices, plan.block)
+
+
+def _rounded_products(left: Bounded, right: Bounded) -> Bounded:
+    """[..., M, N, K]: each product rounded, as the vector unit gives it."""
+    a = left.moved(lambda array: array[..., :, None, :])
+    b = right.moved(lambda array: np.moveaxis(array, -2, -1)[..., None, :, :])
+    return multiply(a, b)
+
+
+def grouped_contraction(windows: Bounded, weight: Bounded, groups: int, plan: SumPlan | None) -> Bounded:
+    """[N, G*C, *P, *K] with weights [G*O, C, *K]: for each group a contraction over the channels and the taps."""
+    rank = weight.value.ndim - 2
+    batch, _, *rest = windows.shape
+    positions, kernel = rest[:rank], rest[rank:]
+    outputs, inputs = weight.shape[0] // groups, weight.shape[1]
+
+    def rows(array: Array) -> Array:
+        split = array.reshape([batch, groups, inputs, *positions, *kernel])
+        places = range(3, 3 + rank)
+        moved = split.transpose(1, 0, *places, *range(3 + rank, 3 + 2 * rank), 2)
+        return moved.reshape([groups, batch * math.prod(positions), -1])
+
+    def columns(array: Array) -> Array:
+        split = array.reshape([groups, outputs, inputs, *kernel])
+        return split.transpose(0, *range(3, 3 + rank), 2, 1).reshape([groups, -1, outputs])
+
+    product = contraction(windows.moved(rows), weight.moved(columns), plan)
+
+    def result(array: Array) -> Array:
+        split = array.reshape([groups, batch, *positions, outputs])
+        return split.transpose(1, 0, rank + 2, *range(2, 2 + rank)).reshape([batch, groups * outputs, *positions])
+
+    return product.moved(result)
 
 
 def reduction(terms: Bounded, plan: SumPlan | None = None, extents: Sequence[int] = ()) -> Bounded:

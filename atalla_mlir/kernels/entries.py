@@ -8,25 +8,29 @@ the kernel can go below: `bound_cycles`, `bound_by`, `bounds` (resource -> cycle
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 from atalla_mlir._mlir import array_attr, i64_array_attr, i64_attr, ir, string_attr, string_value
 from atalla_mlir.dialects.ax01_builder import Builder
 from atalla_mlir.errors import InternalError
+from atalla_mlir.kernels.linalg_stages import row_major
 from atalla_mlir.target.encoding import IMM12, IMM25U
 from atalla_mlir.target.registers import ARGUMENT_BASE, RegisterFile
 
 _SCALAR = RegisterFile.SCALAR
 
 
-def tensor_entry(name: str, address: int, kind: ir.Type) -> ir.DictAttr:
-    return ir.DictAttr.get(
-        {
-            "name": string_attr(name),
-            "address": i64_attr(address),
-            "shape": i64_array_attr(list(ir.ShapedType(kind).shape)),
-        }
-    )
+def tensor_entry(name: str, address: int, kind: ir.Type, order: ir.Attribute | None = None) -> ir.DictAttr:
+    """A tensor in memory; with an `order` its dimensions are stored in that order, outermost first."""
+    shape = list(ir.ShapedType(kind).shape)
+    fields = {"name": string_attr(name), "address": i64_attr(address), "shape": i64_array_attr(shape)}
+    if order is not None and not isinstance(order.maybe_downcast(), ir.UnitAttr):
+        own, dims = row_major(shape), list(ir.DenseI64ArrayAttr(order))
+        places = [dims.index(at) for at in range(len(shape))]
+        fields["shape"] = i64_array_attr([shape[at] for at in places])
+        fields["strides"] = i64_array_attr([own[at] for at in places])
+    return ir.DictAttr.get(fields)
 
 
 class EntryLowering:
@@ -78,8 +82,8 @@ class EntryLowering:
                     "nodes": _names(op, "atalla.nodes"),
                     "source": op.attributes["atalla.source"] if "atalla.source" in op.attributes else string_attr(""),
                     "not_fused": _names(op, "atalla.not_fused"),
-                    "inputs": self._tensors(op.operands, _names(op, "atalla.inputs")),
-                    "outputs": self._tensors(op.results, _names(op, "atalla.outputs")),
+                    "inputs": self._tensors(op, op.operands, "input"),
+                    "outputs": self._tensors(op, op.results, "output"),
                     "sums": self._by_node(self.sums.get(callee, ()), _names(op, "atalla.stages")),
                     "expansions": self._by_node(self.expansions.get(callee, ()), _names(op, "atalla.stages")),
                     **{field.name: field.attr for field in self.bounds.get(callee, ())},
@@ -97,13 +101,14 @@ class EntryLowering:
             }
         )
 
-    def _tensors(self, values: Sequence[ir.Value], names: ir.ArrayAttr) -> ir.ArrayAttr:
+    def _tensors(self, op: ir.Operation, values: Sequence[ir.Value], kind: str) -> ir.ArrayAttr:
+        names, orders = _names(op, f"atalla.{kind}s"), _names(op, f"atalla.{kind}_orders")
         if len(names) != len(values):
             raise InternalError(f"{len(values)} buffers with {len(names)} names")
         return array_attr(
             [
-                tensor_entry(string_value(name), self.addresses[value], value.type)
-                for name, value in zip(names, values, strict=True)
+                tensor_entry(string_value(name), self.addresses[value], value.type, order)
+                for name, value, order in itertools.zip_longest(names, values, orders)
             ]
         )
 

@@ -80,18 +80,19 @@ def tensor_shape(value: ir.Value) -> tuple[int, ...]:
 
 def read_stages(function: ir.Operation) -> StageList:
     """Stages of a `func.func` with one block; UnsupportedError names an operation that no stage can express."""
-    reader = _Reader()
-    block = function.regions[0].blocks[0]
-    for argument in block.arguments:
-        reader.out.arguments.append(reader.new_buffer(argument, f"arg{argument.arg_number}"))
-    for op in block.operations:
+    reader = StageReader(function)
+    for op in function.regions[0].blocks[0].operations:
         reader.read(op.operation)
     return reader.out
 
 
-class _Reader:
-    def __init__(self) -> None:
+class StageReader:
+    """Reads the operations of `function`'s block one by one, in program order."""
+
+    def __init__(self, function: ir.Operation) -> None:
         self.out = StageList()
+        for argument in function.regions[0].blocks[0].arguments:
+            self.out.arguments.append(self.new_buffer(argument, f"arg{argument.arg_number}"))
         self.handlers: dict[str, Callable[[ir.Operation], None]] = {
             "arith.constant": self.constant,
             "tensor.empty": self.skip,
@@ -152,13 +153,15 @@ class _Reader:
         self.out.values[op.results[0]] = self.out.values[op.operands[0]]
 
     def expand(self, op: ir.Operation) -> None:
-        source = self.out.values[op.operands[0]]
+        source = self.out.values.get(op.operands[0])
+        if source is None:  # a tensor without content, which only gives a shape
+            return
         shape = tensor_shape(op.results[0])
         if isinstance(source, Splat):
             self.out.values[op.results[0]] = Splat(source.value, shape)
             return
         strides = [0] * len(shape)
-        for dim, group in enumerate(_reassociation(op)):
+        for dim, group in enumerate(reassociation(op)):
             step = source.strides[dim]
             for inner in reversed(group):
                 strides[inner] = step
@@ -166,12 +169,14 @@ class _Reader:
         self.out.values[op.results[0]] = View(source.buffer, shape, tuple(strides), source.offset)
 
     def collapse(self, op: ir.Operation) -> None:
-        source = self.out.values[op.operands[0]]
+        source = self.out.values.get(op.operands[0])
+        if source is None:
+            return
         shape = tensor_shape(op.results[0])
         if isinstance(source, Splat):
             self.out.values[op.results[0]] = Splat(source.value, shape)
             return
-        groups = _reassociation(op)
+        groups = reassociation(op)
         strides = [_run_stride(source, group) for group in groups]
         if None in strides:
             source = self.copy(source, op)
@@ -331,7 +336,11 @@ class _Reader:
         loops = [Loop(extent, f"d{dim}") for dim, extent in enumerate(extents)]
         reads: list[Access] = []
         leaves: list[Node] = []
-        for value, form in zip(inputs, input_forms, strict=True):
+        block = op.regions[0].blocks[0]
+        for argument, value, form in zip(block.arguments, inputs, input_forms, strict=False):
+            if not any(True for _ in argument.uses):  # the shape of a window, of which only the extents matter
+                leaves.append(Node("constant"))
+                continue
             splat = self.splat_of(value)
             if splat is not None:
                 leaves.append(Node("constant", value=splat))
@@ -339,18 +348,16 @@ class _Reader:
             leaves.append(Node("load", read=len(reads)))
             reads.append(_access(self.view(value), form, loops))
         reduced = [loop for loop, is_parallel in zip(loops, parallel, strict=True) if not is_parallel]
-        block = op.regions[0].blocks[0]
         accumulator = block.arguments[len(inputs)]
         body, combine = read_body(block, leaves, accumulator, bool(reduced))
         target = self.new_buffer(op.results[0], f"t{len(self.out.stages)}")
         write = _access(target, output_form, loops)
         if reduced:
             self.check_initial(outputs[0], combine)
-        kind = StageKind.REDUCE if reduced else StageKind.MAP
-        is_mul_of_loads = body.op == "mul" and all(argument.op == "load" for argument in body.args)
-        if reduced and combine is Combine.ADD and is_mul_of_loads and body.args[0].read != body.args[1].read:
-            kind = StageKind.PRODUCT
-        self.add_stage(Stage(kind, loops, reads, write, body, reduced, combine), op)
+        stage = Stage(StageKind.REDUCE if reduced else StageKind.MAP, loops, reads, write, body, reduced, combine)
+        if _is_product(stage):
+            stage.kind = StageKind.PRODUCT
+        self.add_stage(stage, op)
 
     def check_initial(self, initial: ir.Value, combine: Combine | None) -> None:
         """Reductions start from their identity: anything else would be a fused addition that is not expressed yet."""
@@ -364,6 +371,22 @@ class _Reader:
         }[combine]
         if not fits:
             raise UnsupportedError(f"a reduction ({combine}) that starts from {value} instead of its identity")
+
+
+def _is_product(stage: Stage) -> bool:
+    """Whether the array computes the stage: a sum of products of two operands.
+
+    When neither operand has a loop of its own that the result is contiguous along, as in a depthwise convolution, each
+    lane multiplies and adds for itself instead.
+    """
+    body = stage.body
+    if stage.combine is not Combine.ADD or body.op != "mul" or any(argument.op != "load" for argument in body.args):
+        return False
+    left, right = (stage.reads[argument.read] for argument in body.args)
+    if left is right:
+        return False
+    shared = [loop for loop in stage.loops if loop not in stage.reduced and left.stride(loop) and right.stride(loop)]
+    return not any(loop.extent > 1 and stage.write.stride(loop) == 1 for loop in shared)
 
 
 _UNARY = {
@@ -489,7 +512,7 @@ def _extents(
     return extents
 
 
-def _reassociation(op: ir.Operation) -> list[list[int]]:
+def reassociation(op: ir.Operation) -> list[list[int]]:
     groups = ir.ArrayAttr(op.attributes["reassociation"])
     return [[ir.IntegerAttr(dim).value for dim in ir.ArrayAttr(group)] for group in groups]
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
-from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
+from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, joined_dims
 from atalla_mlir.codegen.product_plan import LANES, MAX_SEQUENTIAL_SLICES, ProductPlan
 from atalla_mlir.codegen.row_plan import RowPlan, SumOrder
 from atalla_mlir.kernels.builder import Builder, Index
 from atalla_mlir.kernels.expression import Evaluated
-from atalla_mlir.kernels.rows import Place, RowBody, RowKernel, lane_segments
+from atalla_mlir.kernels.rows import Place, RowBody, RowKernel, lane_segments, position_along
 
 Rows = list[ir.Value]
 Term = Callable[[Index], Rows]
@@ -192,15 +192,15 @@ class ProductKernel:
         return [self.builder.gemm(self._operand(streamed, at.positions | depth, deep)) for at in rows]
 
     def _operand(self, access: Access, positions: dict[Loop, Index], deep: int) -> ir.Value:
-        loops = list(access.strides)
         lane = self.plan.depth_lane
         stride = access.stride(lane) if lane is not None else 0
+        dims, lane_dim = joined_dims(access, lane)
         return self.builder.load(
             self.buffers[access.buffer],
-            [positions[loop] for loop in loops],
-            [access.strides[loop] for loop in loops],
+            [position_along(dim, positions) for dim in dims],
+            [dim.stride for dim in dims],
             offset=access.offset,
-            lane_dim=loops.index(lane) if lane is not None and stride else -1,
+            lane_dim=lane_dim,
             lane_stride=stride or 1,
             cols=deep if stride else 1,
         )

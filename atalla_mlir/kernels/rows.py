@@ -8,11 +8,11 @@ else it goes to a temporary tile.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atalla_mlir._mlir import ir
-from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Stage
+from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Dim, Loop, Stage, joined_dims
 from atalla_mlir.codegen.row_plan import (
     LANES,
     MAX_REGISTER_CHUNKS,
@@ -130,13 +130,13 @@ class RowKernel:
         """A value from DRAM: a row along the lanes, or one element, as a scalar, when the lanes do not index it."""
         lane = self.plan.lane
         stride = access.stride(lane) if lane is not None else 0
-        loops = list(access.strides)
+        dims, lane_dim = joined_dims(access, lane)
         row = self.builder.load(
             self.buffers[access.buffer],
-            [place.positions[loop] for loop in loops],
-            [access.strides[loop] for loop in loops],
+            [position_along(dim, place.positions) for dim in dims],
+            [dim.stride for dim in dims],
             offset=access.offset,
-            lane_dim=loops.index(lane) if lane is not None and stride else -1,
+            lane_dim=lane_dim,
             lane_stride=stride or 1,
             cols=place.cols if stride else 1,
         )
@@ -177,6 +177,14 @@ class RowKernel:
 
     def _tile_extent(self, loop: Loop) -> int:
         return -(-loop.extent // LANES) if loop is self.plan.lane else loop.extent
+
+
+def position_along(dim: Dim, positions: Mapping[Loop, Index]) -> Index:
+    """The position along a dimension of an access at the given positions of its loops."""
+    position = Index()
+    for loop, factor in dim.terms:
+        position = position + positions[loop].scaled(factor)
+    return position
 
 
 def divided(index: Index, factor: int) -> Index:

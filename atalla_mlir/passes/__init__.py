@@ -16,6 +16,7 @@ __all__ = ["PASSES", "find_pass", "is_pass", "load_plugin", "pass_names", "plugi
 # name -> "module:Class", in the order of the flow
 PASSES: dict[str, str] = {
     "atalla-demote-floats": "atalla_mlir.passes.demote_floats:DemoteFloatsPass",
+    "atalla-assign-layouts": "atalla_mlir.passes.assign_layouts:AssignLayoutsPass",
     "atalla-pack-constants": "atalla_mlir.passes.pack_constants:PackConstantsPass",
     "atalla-form-kernels": "atalla_mlir.passes.form_kernels:FormKernelsPass",
     "atalla-plan-memory": "atalla_mlir.passes.plan_memory:PlanMemoryPass",

@@ -23,6 +23,7 @@ from atalla_mlir.codegen.iteration import Buffer
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.linalg_stages import StageList, View, read_stages
 from atalla_mlir.passes.base import Pass, PassFailure
+from atalla_mlir.passes.views import ORDER
 
 _RESHAPES = ("tensor.expand_shape", "tensor.collapse_shape", "tensor.cast")
 
@@ -146,6 +147,8 @@ class _FunctionCutter:
                     "atalla.nodes": _names(dict.fromkeys(node for stage in group.stages for node in stage.nodes)),
                     "atalla.inputs": _names(self._value_name(value) for value in inputs),
                     "atalla.outputs": _names(self._value_name(value) for value in outputs),
+                    "atalla.input_orders": array_attr([_order(value) for value in inputs]),
+                    "atalla.output_orders": array_attr([_order(value) for value in outputs]),
                     "atalla.stages": _names(stage.nodes[0] if stage.nodes else "" for stage in group.stages),
                     "atalla.source": string_attr(_source(location)),
                     "atalla.not_fused": _names(group.refusals),
@@ -219,6 +222,13 @@ class _FunctionCutter:
             _clone(op, mapping)
         self.new[value] = mapping[value]
         return mapping[value]
+
+
+def _order(value: ir.Value) -> ir.Attribute:
+    """The order in which the value's dimensions are stored, or unit when it is their own."""
+    if isinstance(value, ir.OpResult) and ORDER in value.owner.operation.attributes:
+        return value.owner.operation.attributes[ORDER]
+    return ir.UnitAttr.get()
 
 
 def _upstream(values: list[ir.Value], known: dict[ir.Value, ir.Value]) -> list[ir.Operation]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from atalla_mlir._mlir import AffineForm, create_op, i64_array_attr, indexing_forms, ir, operations, string_value
+from atalla_mlir._mlir import AffineForm, i64_array_attr, indexing_forms, ir, operations, string_value
+from atalla_mlir.kernels.linalg_stages import reassociation
 from atalla_mlir.passes.base import Pass
+from atalla_mlir.passes.views import inverted, permuted_type, transposed_view
 
 PERMUTATION = "atalla.permutation"
 """Argument attribute: the argument holds the named parameter transposed by this permutation (NumPy's meaning)."""
@@ -27,14 +30,14 @@ class PackConstantsPass(Pass):
     def run(self, op: ir.Operation) -> None:
         if not op.regions[0].blocks:
             return
-        wanted: dict[ir.Value, int] = {}
+        wanted: dict[ir.Value, list[int]] = {}
         for generic in operations(op, "linalg.generic"):
             _collect(generic, wanted)
         block = op.regions[0].blocks[0]
         for argument in list(block.arguments):
-            dim = wanted.get(argument)
-            if dim is not None and _kind(op, argument) in CONSTANT_KINDS:
-                _transpose(op, argument, dim)
+            permutation = wanted.get(argument)
+            if permutation is not None and _kind(op, argument) in CONSTANT_KINDS:
+                _transpose(op, argument, permutation)
 
 
 def _kind(function: ir.Operation, argument: ir.BlockArgument) -> str:
@@ -46,78 +49,103 @@ def _kind(function: ir.Operation, argument: ir.BlockArgument) -> str:
     return string_value(attributes["atalla.kind"])
 
 
-def _collect(generic: ir.Operation, wanted: dict[ir.Value, int]) -> None:
-    """Note arguments whose last dim is not the one that the product reduces, with the dim that is."""
+def _collect(generic: ir.Operation, wanted: dict[ir.Value, list[int]]) -> None:
+    """Note arguments that a product does not read in their own order, with the order in which it does."""
     kinds = ["reduction" in str(kind) for kind in ir.ArrayAttr(generic.attributes["iterator_types"])]
     if not any(kinds) or len(generic.operands) != 3:
         return
-    for value, forms in zip(list(generic.operands)[:2], indexing_forms(generic), strict=False):
-        source, dims = _through_transposes(value, forms or ())
+    all_forms = [forms or () for forms in indexing_forms(generic)[:2]]
+    for at, forms in enumerate(all_forms):
+        source, dims = _through_views(generic.operands[at], forms)
         if not isinstance(source, ir.BlockArgument) or not dims:
             continue
-        reduced = [at for at, dim in enumerate(dims) if dim is not None and kinds[dim]]
-        last = dims[-1]
-        if reduced and (last is None or not kinds[last]):
-            wanted[source] = reduced[-1]
+        ranks = [_rank(dim, kinds, all_forms[1 - at]) for dim in dims]
+        if not any(rank is _CHANNEL for rank in ranks):
+            last = max((place for place, rank in enumerate(ranks) if rank is _REDUCED), default=None)
+            if last is None or ranks[-1] is _REDUCED:
+                continue
+            ranks[last] = _CHANNEL
+            ranks = [rank if rank is _CHANNEL else _OUTER for rank in ranks]
+        permutation = sorted(range(len(dims)), key=lambda place: ranks[place])
+        if permutation != sorted(permutation):
+            wanted[source] = permutation
 
 
-def _through_transposes(value: ir.Value, forms: tuple[AffineForm, ...]) -> tuple[ir.Value, list[int | None]]:
-    """The tensor behind pure transpositions of `value`, and the loop that indexes each of its dims."""
+# Places of a constant's dimensions, outermost first: what windows slide along and the channels of a convolution come
+# behind everything else, in this order. Of a depthwise convolution the channels lie in the lanes.
+_OUTER, _REDUCED, _CHANNEL = range(3)
+
+
+def _rank(dim: int | None, kinds: Sequence[bool], other: Sequence[AffineForm]) -> int:
+    if dim is None:
+        return _OUTER
+    windows = [form for form in other if len(form.dims) > 1]
+    if not windows:
+        return _REDUCED if kinds[dim] else _OUTER
+    if any(dim in form.dims for form in windows):
+        return _REDUCED
+    is_shared = any(dim in form.dims for form in other)
+    return _CHANNEL if is_shared and (kinds[dim] or not _has_depth(kinds, other)) else _OUTER
+
+
+def _has_depth(kinds: Sequence[bool], other: Sequence[AffineForm]) -> bool:
+    """Whether something is summed beside the windows."""
+    return any(kinds[dim] for form in other if len(form.dims) == 1 for dim in form.dims)
+
+
+def _through_views(value: ir.Value, forms: Sequence[AffineForm]) -> tuple[ir.Value, list[int | None]]:
+    """The tensor behind transpositions and changes of rank, and the loop that indexes each of its dims (or None).
+
+    Of a dim that was split, the loop of its outermost part counts.
+    """
     dims: list[int | None] = [form.single_dim for form in forms]
     while isinstance(value, ir.OpResult):
         owner = value.owner.operation
-        if owner.name != "linalg.generic" or len(owner.operands) != 2:
+        if owner.name == "tensor.expand_shape":
+            dims = [dims[group[0]] for group in reassociation(owner)]
+        elif owner.name == "tensor.collapse_shape":
+            dims = _uncollapsed(owner, dims)
+        elif owner.name == "linalg.generic" and len(owner.operands) == 2:
+            found = _behind_transposition(owner, dims)
+            if found is None:
+                break
+            dims = found
+        else:
             break
-        block = owner.regions[0].blocks[0]
-        if len(block.operations) != 1 or block.operations[0].operands[0] != block.arguments[0]:
-            break
-        source, target = (tuple(form.single_dim for form in forms or ()) for forms in indexing_forms(owner))
-        if None in source or None in target or sorted(source) != sorted(target):  # pyright: ignore[reportArgumentType]
-            break
-        dims = [dims[target.index(dim)] for dim in source]
         value = owner.operands[0]
     return value, dims
 
 
-def _transpose(function: ir.Operation, argument: ir.BlockArgument, dim: int) -> None:
-    kind = ir.RankedTensorType(argument.type)
-    rank = kind.rank
-    permutation = [*(at for at in range(rank) if at != dim), dim]
-    packed = ir.RankedTensorType.get([kind.shape[at] for at in permutation], kind.element_type)
+def _uncollapsed(owner: ir.Operation, dims: Sequence[int | None]) -> list[int | None]:
+    """Loops of the dims before a collapse that only drops dims of one element; the others are not known."""
+    shape = ir.RankedTensorType(owner.operands[0].type).shape
+    found: list[int | None] = []
+    for dim, group in zip(dims, reassociation(owner), strict=True):
+        long = [at for at in group if shape[at] > 1]
+        found.extend(dim if [at] == long else None for at in group)
+    return found
+
+
+def _behind_transposition(owner: ir.Operation, dims: Sequence[int | None]) -> list[int | None] | None:
+    block = owner.regions[0].blocks[0]
+    if len(block.operations) != 1 or block.operations[0].operands[0] != block.arguments[0]:
+        return None
+    source, target = (tuple(form.single_dim for form in forms or ()) for forms in indexing_forms(owner))
+    if None in source or None in target or sorted(source) != sorted(target):  # pyright: ignore[reportArgumentType]
+        return None
+    return [dims[target.index(dim)] for dim in source]
+
+
+def _transpose(function: ir.Operation, argument: ir.BlockArgument, permutation: list[int]) -> None:
+    packed = permuted_type(ir.RankedTensorType(argument.type), permutation)
     uses = list(argument.uses)
     argument.set_type(packed)
     block = function.regions[0].blocks[0]
     with ir.InsertionPoint.at_block_begin(block), function.location:
-        back = _transposed_view(argument, kind, permutation)
+        back = transposed_view(argument, inverted(permutation))
     for use in uses:
         use.owner.operands[use.operand_number] = back
     _update_signature(function, argument.arg_number, packed, permutation)
-
-
-def _transposed_view(source: ir.Value, result: ir.RankedTensorType, permutation: list[int]) -> ir.Value:
-    empty = create_op("tensor.empty", [result], [], {}).results[0]
-    dims = [ir.AffineExpr.get_dim(at) for at in range(result.rank)]
-    maps = [
-        ir.AffineMap.get(result.rank, 0, [dims[at] for at in permutation]),
-        ir.AffineMap.get(result.rank, 0, dims),
-    ]
-    parallel = ir.Attribute.parse("#linalg.iterator_type<parallel>")
-    op = create_op(
-        "linalg.generic",
-        [result],
-        [source, empty],
-        {
-            "indexing_maps": ir.ArrayAttr.get([ir.AffineMapAttr.get(item) for item in maps]),
-            "iterator_types": ir.ArrayAttr.get([parallel] * result.rank),
-            "operandSegmentSizes": ir.DenseI32ArrayAttr.get([1, 1]),
-        },
-        regions=1,
-    )
-    element = result.element_type
-    body = ir.Block.create_at_start(op.regions[0], [element, element], [op.location] * 2)
-    with ir.InsertionPoint(body), op.location:
-        create_op("linalg.yield", [], [body.arguments[0]])
-    return op.results[0]
 
 
 def _update_signature(function: ir.Operation, at: int, kind: ir.Type, permutation: list[int]) -> None:

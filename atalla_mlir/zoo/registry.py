@@ -23,6 +23,13 @@ MODELS = MappingProxyType(
         "mlp": "atalla_mlir.zoo.perceptrons:mlp",
         "attention": "atalla_mlir.zoo.attention:attention",
         "trace": "atalla_mlir.zoo.attention:trace",
+        "alexnet_small": "atalla_mlir.zoo.convolutional:alexnet_small",
+        "alexnet": "atalla_mlir.zoo.convolutional:alexnet",
+        "vgg11": "atalla_mlir.zoo.convolutional:vgg11",
+        "squeezenet": "atalla_mlir.zoo.convolutional:squeezenet",
+        "resnet18": "atalla_mlir.zoo.residual:resnet18",
+        "resnet50": "atalla_mlir.zoo.residual:resnet50",
+        "mobilenet_v2": "atalla_mlir.zoo.residual:mobilenet_v2",
     }
 )
 

@@ -15,10 +15,19 @@ from typing import Any
 
 from torch_mlir.extras.fx_decomp_util import get_decomposition_table
 
-from atalla_mlir.frontend.decompositions import attention, norms, parts, pointwise, products, reductions
+from atalla_mlir.frontend.decompositions import (
+    attention,
+    convolutions,
+    norms,
+    parts,
+    pointwise,
+    pools,
+    products,
+    reductions,
+)
 from atalla_mlir.frontend.decompositions.registry import RULES, Table, aten
 
-FAMILIES = (attention, norms, parts, pointwise, products, reductions)
+FAMILIES = (attention, convolutions, norms, parts, pointwise, pools, products, reductions)
 """Importing a family registers its rules."""
 
 KEPT = frozenset(

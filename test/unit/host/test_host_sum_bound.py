@@ -156,10 +156,18 @@ def test_plans_that_no_kernel_can_have_are_refused() -> None:
     with pytest.raises(InternalError, match="^a sum in blocks of 0; at least 1 is expected$"):
         SumPlan("rows", 0)
     x = eb.exact(np.zeros((4, 4)))
-    with pytest.raises(InternalError, match="^a contraction summed as 'rows'; 'slices' is expected$"):
-        contraction(x, x, SumPlan("rows", 4))
     with pytest.raises(InternalError, match="^a reduction summed as 'slices'; 'lanes' or 'rows' is expected$"):
         reduction(x, SumPlan("slices", 4))
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=SEEDS)
+def test_contractions_of_the_vector_unit_round_every_product(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = draw(rng, (5, 9), "one-signed"), draw(rng, (9, 3), "one-signed")
+    reference = contraction(eb.exact(a), eb.exact(b), SumPlan("rows", 9))
+    products = [emulation.bf16(a[:, at, None] * b[None, at, :]) for at in range(9)]
+    assert fraction_outside(emulation.in_blocks(products, 9), reference) == 0
 
 
 @settings(max_examples=10, deadline=None)

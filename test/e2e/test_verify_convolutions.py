@@ -1,0 +1,50 @@
+"""Convolutions, pools and networks of them, each kernel within its error bound."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from atalla_mlir import zoo
+from atalla_mlir.host.report import HOST
+from atalla_mlir.host.verify import verify
+
+
+def check(model: nn.Module, *inputs: Tensor) -> None:
+    report = verify(model.eval(), inputs)
+    assert report.ok, str(report)
+    assert report.totals.cosine_f32 > 0.999
+    assert not any(op.device == HOST for op in report.ops)
+
+
+LAYERS = {
+    "3x3": (nn.Conv2d(33, 40, 3, padding=1), (1, 33, 9, 9)),
+    "first": (nn.Conv2d(3, 40, 7, 2, 3), (1, 3, 20, 20)),
+    "1x1": (nn.Conv2d(40, 33, 1, 2), (2, 40, 7, 7)),
+    "dilated": (nn.Conv2d(8, 9, 3, dilation=2, padding="same"), (1, 8, 9, 10)),
+    "depthwise": (nn.Conv2d(40, 40, 3, 2, 1, groups=40), (1, 40, 9, 9)),
+    "grouped": (nn.Conv2d(64, 64, 3, padding=1, groups=8), (1, 64, 5, 5)),
+    "transposed": (nn.ConvTranspose2d(8, 12, 3, 2, 1, 1), (1, 8, 6, 6)),
+    "1d": (nn.Conv1d(8, 12, 3, padding="same"), (2, 8, 20)),
+    "max": (nn.MaxPool2d(3, 2, 1), (1, 40, 9, 9)),
+    "average": (nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False), (1, 40, 10, 10)),
+    "adaptive": (nn.AdaptiveAvgPool2d((3, 4)), (1, 40, 9, 8)),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layers(layer: str) -> None:
+    module, shape = LAYERS[layer]
+    check(module, torch.randn(shape))
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.05, 0.1, 0.2])
+def test_alexnet_small(scale: float) -> None:
+    model, inputs = zoo.build("alexnet_small", scale=scale)
+    check(model, *inputs)
+
+
+def test_alexnet_small_in_batches() -> None:
+    model, inputs = zoo.build("alexnet_small", scale=0.05, batch=3)
+    check(model, *inputs)

@@ -1,0 +1,63 @@
+// RUN: atalla-opt %s --split-input-file --atalla-assign-layouts | filecheck %s
+
+#window = affine_map<(n, o, y, x, c, r, s) -> (n, c, y + r, x + s)>
+#weights = affine_map<(n, o, y, x, c, r, s) -> (o, c, r, s)>
+#out = affine_map<(n, o, y, x, c, r, s) -> (n, o, y, x)>
+#fill = affine_map<(n, o, y, x) -> ()>
+#all = affine_map<(n, o, y, x) -> (n, o, y, x)>
+
+// What a window slides over is copied with the channels innermost, results are stored so, and what follows keeps the
+// order; transpositions, which later become strides, stand between.
+
+// CHECK-DAG: #[[LAST:.*]] = affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, d2, d3, d1)>
+// CHECK-LABEL: func.func @convolution(
+// CHECK: tensor.pad %{{.*}} nofold low[0, 0, 0, 0]
+// CHECK: } {atalla.order = array<i64: 0, 2, 3, 1>} : tensor<1x6x6x4xbf16> to tensor<1x6x6x4xbf16>
+// CHECK: linalg.generic {indexing_maps = [#{{.*}}, #{{.*}}, #[[LAST]]]
+// CHECK-SAME: outs(%{{.*}} : tensor<1x4x4x8xbf16>) attrs = {atalla.order = array<i64: 0, 2, 3, 1>}
+// CHECK: math.absf
+// CHECK: -> tensor<1x4x4x8xbf16>
+// CHECK: return %{{.*}} : tensor<1x8x4x4xbf16>
+func.func @convolution(%a: tensor<1x4x6x6xbf16>, %w: tensor<8x4x3x3xbf16>) -> tensor<1x8x4x4xbf16> {
+  %zero = arith.constant 0.0 : bf16
+  %empty = tensor.empty() : tensor<1x8x4x4xbf16>
+  %zeros = linalg.generic {indexing_maps = [#fill, #all], iterator_types = ["parallel", "parallel", "parallel", "parallel"]}
+      ins(%zero : bf16) outs(%empty : tensor<1x8x4x4xbf16>) {
+  ^bb0(%x: bf16, %o: bf16):
+    linalg.yield %x : bf16
+  } -> tensor<1x8x4x4xbf16>
+  %r = linalg.generic {indexing_maps = [#window, #weights, #out], iterator_types = ["parallel", "parallel", "parallel", "parallel", "reduction", "reduction", "reduction"]}
+      ins(%a, %w : tensor<1x4x6x6xbf16>, tensor<8x4x3x3xbf16>) outs(%zeros : tensor<1x8x4x4xbf16>) {
+  ^bb0(%x: bf16, %y: bf16, %s: bf16):
+    %p = arith.mulf %x, %y : bf16
+    %q = arith.addf %s, %p : bf16
+    linalg.yield %q : bf16
+  } -> tensor<1x8x4x4xbf16>
+  %t = linalg.generic {indexing_maps = [#all, #all], iterator_types = ["parallel", "parallel", "parallel", "parallel"]}
+      ins(%r : tensor<1x8x4x4xbf16>) outs(%empty : tensor<1x8x4x4xbf16>) {
+  ^bb0(%x: bf16, %o: bf16):
+    %p = math.absf %x : bf16
+    linalg.yield %p : bf16
+  } -> tensor<1x8x4x4xbf16>
+  return %t : tensor<1x8x4x4xbf16>
+}
+
+// -----
+
+#all = affine_map<(i, j) -> (i, j)>
+#turned = affine_map<(i, j) -> (j, i)>
+
+// A function without windows keeps its layouts, transposed or not.
+
+// CHECK-LABEL: func.func @plain(
+// CHECK-NOT: atalla.order
+func.func @plain(%a: tensor<4x8xbf16>) -> tensor<8x4xbf16> {
+  %empty = tensor.empty() : tensor<8x4xbf16>
+  %t = linalg.generic {indexing_maps = [#turned, #all], iterator_types = ["parallel", "parallel"]}
+      ins(%a : tensor<4x8xbf16>) outs(%empty : tensor<8x4xbf16>) {
+  ^bb0(%x: bf16, %o: bf16):
+    %p = math.absf %x : bf16
+    linalg.yield %p : bf16
+  } -> tensor<8x4xbf16>
+  return %t : tensor<8x4xbf16>
+}
