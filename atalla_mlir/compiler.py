@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atalla_mlir import pipeline, translate
+from atalla_mlir.cache.kernels import KernelCache
+from atalla_mlir.cache.store import default_store
 from atalla_mlir.frontend.entry_points import (
     DEFAULT_NAME,
     Entries,
@@ -15,7 +17,7 @@ from atalla_mlir.frontend.entry_points import (
     requested_entries,
 )
 from atalla_mlir.frontend.exported import ModelSource
-from atalla_mlir.frontend.lower import import_plan, import_plans
+from atalla_mlir.frontend.lower import import_plans
 from atalla_mlir.frontend.metadata import (
     StoredValue,
     annotated_kernel,
@@ -41,40 +43,47 @@ def compile_model(
     machine: str | Machine = "ax01",
     strict: bool = False,
     fuse: bool = True,
+    cache: bool = True,
 ) -> Loadable:
     """Compile `model` for inputs of the shapes and types of `args` and `kwargs`, or for each of `entries`.
 
     The model is taken in eval mode; its weights become part of the loadable. With `strict`, an operation that the
     device does not run is an error and not a step on the host. Without `fuse`, every operation is a kernel of its own.
+    With `cache`, kernels that were compiled before are taken from disk and new ones are kept there; the result is the
+    same.
     """
     plans = plan_entries(model, requested_entries(args, kwargs, entries), strict=strict)
-    return compile_plans(plans, machine=machine, fuse=fuse)
+    return compile_plans(plans, machine=machine, fuse=fuse, cache=cache)
 
 
-def compile_plan(plan: Plan, *, machine: str | Machine = "ax01", fuse: bool = True) -> Loadable:
+def compile_plan(plan: Plan, *, machine: str | Machine = "ax01", fuse: bool = True, cache: bool = True) -> Loadable:
     """What `compile_model` does with a captured and partitioned model: import, lower, link."""
-    return compile_plans((NamedPlan(DEFAULT_NAME, plan),), machine=machine, fuse=fuse)
+    return compile_plans((NamedPlan(DEFAULT_NAME, plan),), machine=machine, fuse=fuse, cache=cache)
 
 
-def compile_plans(plans: Sequence[NamedPlan], *, machine: str | Machine = "ax01", fuse: bool = True) -> Loadable:
+def compile_plans(
+    plans: Sequence[NamedPlan], *, machine: str | Machine = "ax01", fuse: bool = True, cache: bool = True
+) -> Loadable:
     """One loadable with an entry point for each of `plans`, which share parameters, kernels and memory."""
     target = machine if isinstance(machine, Machine) else find_machine(machine)
-    module = import_plans([named.plan for named in plans])
-    pipeline.lower_module(module, pipeline.Options(machine=target, fuse=fuse))
+    options = pipeline.Options(machine=target, fuse=fuse)
+    store = default_store() if cache else None
+    kernels = KernelCache(store, options) if store is not None else None
+    module = lower_plans([named.plan for named in plans], options, kernels=kernels)
     parameters = {name: value for named in plans for name, value in device_parameters(named.plan).items()}
     loadable = translate.to_loadable(module, parameters, target)
     owners = {step.entry: named.plan for named in plans for step in named.plan.device_steps}
-    kernels = [annotated_kernel(owners[row["entry"]], row) for row in loadable.meta["kernels"]]
-    described = {**loadable.meta, **entries_metadata(plans), "kernels": kernels}
+    rows = [annotated_kernel(owners[row["entry"]], row) for row in loadable.meta["kernels"]]
+    described = {**loadable.meta, **entries_metadata(plans), "kernels": rows}
     entries = tuple(_with_dtypes(entry, model_dtypes(owners[entry.name])) for entry in loadable.entries)
     values = {value.name: value for named in plans for value in host_values(named.plan)}
     return _with_host_values(dataclasses.replace(loadable, entries=entries, meta=described), list(values.values()))
 
 
-def lower_plan(plan: Plan, options: pipeline.Options, *, stop_after: str | None = None) -> Any:
-    """The module that the last stage, or the stage `stop_after`, leaves."""
-    module = import_plan(plan)
-    pipeline.lower_module(module, options, stop_after=stop_after or pipeline.STAGE_NAMES[-1])
+def lower_plans(plans: Sequence[Plan], options: pipeline.Options, *, kernels: KernelCache | None = None) -> Any:
+    """The module of packets; functions that `kernels` knows have object code instead."""
+    module = import_plans(plans)
+    pipeline.lower_module(module, options, after_stage=kernels.after_stage if kernels is not None else None)
     return module
 
 

@@ -5,6 +5,7 @@ The names of the stages are those of the flow table in the README; `atalla-compi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
@@ -70,13 +71,19 @@ def lower_module(
     *,
     stop_after: str = "schedule",
     instrumentation: Instrumentation | None = None,
+    after_stage: Callable[[str, ir.Module], None] | None = None,
 ) -> None:
-    """Run the stages on an imported module, in place, up to and including `stop_after`."""
+    """Run the stages on an imported module, in place, up to and including `stop_after`.
+
+    `after_stage` gets the name of each stage that ran, and the module that it left.
+    """
     if stop_after not in STAGE_NAMES:
         raise BadInputError(f"no stage '{stop_after}'; the stages are {', '.join(STAGE_NAMES)}")
     if stop_after == "import":
         return
     for stage in stages(options or Options()):
         run_pipeline(module, stage.pipeline(), instrumentation)
+        if after_stage is not None:
+            after_stage(stage.name, module)
         if stage.name == stop_after:
             return

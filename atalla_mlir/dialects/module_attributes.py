@@ -13,6 +13,12 @@
 
 A tensor is {name, address, shape} with optional `dtype` (in DRAM; default bf16), `strides` (in elements; default
 row-major) and `model_dtype` (default f32). Addresses are bytes of DRAM.
+
+An `ax01.func` with
+
+    atalla.object      string: object code in base64 (`translate.objects`)
+
+is finished: its code is this and not its body, which is empty.
 """
 
 MACHINE = "atalla.machine"
@@ -21,3 +27,4 @@ ENTRIES = "atalla.entries"
 CONSTANTS = "atalla.constants"
 LAUNCHES = "atalla.launches"
 META = "atalla.meta"
+OBJECT = "atalla.object"

@@ -15,10 +15,11 @@ from importlib import resources
 from atalla_mlir.errors import InternalError, LimitError
 from atalla_mlir.firmware.symbols import ROUTINES, symbols
 from atalla_mlir.loadable import abi
-from atalla_mlir.mc.encode import encode_packet
+from atalla_mlir.mc.decode import decode
+from atalla_mlir.mc.encode import encode, encode_packet
 from atalla_mlir.mc.instruction import MachineInstruction
 from atalla_mlir.mc.parse import assemble
-from atalla_mlir.target.encoding import PACKET_BYTES
+from atalla_mlir.target.encoding import INSTRUCTION_BYTES, PACKET_BYTES, SLOTS
 from atalla_mlir.target.machine import AX01, Machine
 
 
@@ -43,6 +44,37 @@ class CodeBlock:
     relocations: tuple[Relocation, ...] = ()
     labels: Mapping[str, int] = field(default_factory=dict[str, int])
     sources: tuple[str | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class ObjectCode:
+    """A function before linking whose packets are encoded, with distances of 0 where relocations are."""
+
+    name: str
+    code: bytes
+    relocations: tuple[Relocation, ...] = ()
+    labels: Mapping[str, int] = field(default_factory=dict[str, int])
+    sources: tuple[str | None, ...] = ()
+
+    @property
+    def num_packets(self) -> int:
+        return len(self.code) // PACKET_BYTES
+
+    def instruction(self, packet: int, slot: int) -> MachineInstruction:
+        """The instruction in a slot; InternalError when the function has no such slot, or nothing is in it."""
+        start = packet * PACKET_BYTES + slot * INSTRUCTION_BYTES
+        found = None
+        if packet < self.num_packets and slot < SLOTS:
+            found = decode(int.from_bytes(self.code[start : start + INSTRUCTION_BYTES], "little"))
+        if found is None:
+            raise InternalError(f"function '{self.name}' has no instruction in packet {packet} slot {slot}")
+        return found
+
+
+def encode_block(block: CodeBlock) -> ObjectCode:
+    """The function with its packets encoded."""
+    code = b"".join(encode_packet(packet) for packet in block.packets)
+    return ObjectCode(block.name, code, block.relocations, block.labels, block.sources)
 
 
 @dataclass(frozen=True)
@@ -98,25 +130,32 @@ def _firmware_ranges(image: Firmware) -> dict[str, tuple[int, int]]:
     return {name: (start, end) for (start, name), end in zip(starts, ends, strict=True)}
 
 
-def _place(blocks: Sequence[CodeBlock], functions: dict[str, tuple[int, int]], start: int) -> None:
+def _place(blocks: Sequence[ObjectCode], functions: dict[str, tuple[int, int]], start: int) -> None:
     for block in blocks:
         if block.name in functions:
             raise InternalError(f"two functions are called '{block.name}'")
-        if not block.packets:
+        if not block.code:
             raise InternalError(f"function '{block.name}' has no packets")
-        end = start + len(block.packets) * PACKET_BYTES
+        end = start + len(block.code)
         functions[block.name] = (start, end)
         start = end
 
 
 class _BlockLinker:
-    """Resolves and encodes one function."""
+    """Resolves the jumps of one function."""
 
-    def __init__(self, block: CodeBlock, functions: Mapping[str, tuple[int, int]]) -> None:
+    def __init__(self, block: ObjectCode, functions: Mapping[str, tuple[int, int]]) -> None:
         self._block = block
         self._functions = functions
         self._base = functions[block.name][0]
-        self._targets = {(item.packet, item.slot): item.target for item in block.relocations}
+
+    def encode(self) -> bytes:
+        """The packets with all distances filled in."""
+        code = bytearray(self._block.code)
+        for item in self._block.relocations:
+            start = item.packet * PACKET_BYTES + item.slot * INSTRUCTION_BYTES
+            code[start : start + INSTRUCTION_BYTES] = encode(self._resolve(item)).to_bytes(INSTRUCTION_BYTES, "little")
+        return bytes(code)
 
     def _target_pc(self, target: str) -> int:
         if target in self._block.labels:
@@ -125,38 +164,26 @@ class _BlockLinker:
             return self._functions[target][0]
         raise InternalError(f"function '{self._block.name}' jumps to '{target}', which is neither label nor function")
 
-    def _resolve(self, packet: int, slot: int, instruction: MachineInstruction) -> MachineInstruction:
-        target = self._targets.pop((packet, slot), None)
-        if target is None:
-            return instruction
+    def _resolve(self, item: Relocation) -> MachineInstruction:
+        instruction = self._block.instruction(item.packet, item.slot)
         op = instruction.op
         if not op.is_control or not op.immediates:
-            raise InternalError(f"{op.mnemonic} in packet {packet} of '{self._block.name}' has no destination")
+            raise InternalError(f"{op.mnemonic} in packet {item.packet} of '{self._block.name}' has no destination")
         distance_operand = op.immediates[0]
-        distance = self._target_pc(target) - (self._base + packet * PACKET_BYTES)
+        distance = self._target_pc(item.target) - (self._base + item.packet * PACKET_BYTES)
         if not distance_operand.field.fits(distance):
             reach = f"{distance_operand.field.minimum}..{distance_operand.field.maximum} bytes"
             raise LimitError(
-                f"{op.mnemonic} in packet {packet} of function '{self._block.name}' cannot reach '{target}': "
+                f"{op.mnemonic} in packet {item.packet} of function '{self._block.name}' cannot reach '{item.target}': "
                 f"{distance} bytes away, it reaches {reach}"
             )
         operands = list(instruction.operands)
         operands[op.operands.index(distance_operand)] = distance
         return MachineInstruction(op, tuple(operands))
 
-    def encode(self) -> bytes:
-        code = b"".join(
-            encode_packet([self._resolve(index, slot, instruction) for slot, instruction in enumerate(packet)])
-            for index, packet in enumerate(self._block.packets)
-        )
-        if self._targets:
-            packet, slot = min(self._targets)
-            raise InternalError(f"function '{self._block.name}' has no instruction in packet {packet} slot {slot}")
-        return code
-
 
 def _source_ranges(
-    blocks: Sequence[CodeBlock], functions: Mapping[str, tuple[int, int]]
+    blocks: Sequence[ObjectCode], functions: Mapping[str, tuple[int, int]]
 ) -> tuple[tuple[int, int, str], ...]:
     ranges: list[tuple[int, int, str]] = []
     for block in blocks:
@@ -172,10 +199,11 @@ def _source_ranges(
     return tuple(ranges)
 
 
-def link(blocks: Sequence[CodeBlock], machine: Machine = AX01) -> LinkedImage:
+def link(blocks: Sequence[CodeBlock | ObjectCode], machine: Machine = AX01) -> LinkedImage:
     """The image of firmware and `blocks`; LimitError names a jump that cannot reach its destination."""
+    objects = [encode_block(block) if isinstance(block, CodeBlock) else block for block in blocks]
     services = firmware(machine)
     functions = _firmware_ranges(services)
-    _place(blocks, functions, len(services.code))
-    code = services.code + b"".join(_BlockLinker(block, functions).encode() for block in blocks)
-    return LinkedImage(code, functions, _source_ranges(blocks, functions), system_data())
+    _place(objects, functions, len(services.code))
+    code = services.code + b"".join(_BlockLinker(block, functions).encode() for block in objects)
+    return LinkedImage(code, functions, _source_ranges(objects, functions), system_data())

@@ -154,6 +154,7 @@ def compile(  # noqa: A001 - the public name
     strict: bool = False,
     fuse: bool = True,
     engine: str = "auto",
+    cache: bool = True,
 ) -> TorchProgram:
     """Compile `model` for inputs like `args` and `kwargs` and open it on an engine.
 
@@ -171,9 +172,11 @@ def compile(  # noqa: A001 - the public name
 
     With `strict`, an operation that the device does not run is an error and not a step on the host; without `fuse`,
     every operation is a kernel of its own. `machine` is a parameter set or its name, `engine` one of auto, reference,
-    native.
+    native. With `cache`, kernels that were compiled before are taken from disk and new ones are kept there.
     """
-    loadable = compile_model(model, args, kwargs, entries=entries, machine=machine, strict=strict, fuse=fuse)
+    loadable = compile_model(
+        model, args, kwargs, entries=entries, machine=machine, strict=strict, fuse=fuse, cache=cache
+    )
     return TorchProgram(loadable, engine=engine, machine=machine if isinstance(machine, Machine) else None)
 
 

@@ -39,6 +39,7 @@ def verify(
     strict: bool = False,
     fuse: bool = True,
     engine: str = "auto",
+    cache: bool = True,
 ) -> Report:
     """Compile `model`, run it on `args` and `kwargs`, and judge every kernel; the first wrong one is named.
 
@@ -46,7 +47,7 @@ def verify(
     """
     opened = open_model(model)
     plan = plan_model(opened, args, kwargs, strict=strict)
-    loadable = compile_plan(plan, machine=machine, fuse=fuse)
+    loadable = compile_plan(plan, machine=machine, fuse=fuse, cache=cache)
     program = TorchProgram(loadable, engine=engine, machine=machine if isinstance(machine, Machine) else None)
     return verify_program(program, plan, opened, args, kwargs)
 

@@ -18,6 +18,7 @@ from atalla_mlir.codegen.layout import Label, Slot, slot_histogram
 from atalla_mlir.codegen.machine_ir import Function, Register, physical
 from atalla_mlir.codegen.schedule import ScheduledFunction, schedule
 from atalla_mlir.dialects.ax01_builder import Builder
+from atalla_mlir.dialects.module_attributes import OBJECT
 from atalla_mlir.errors import LimitError
 from atalla_mlir.passes.base import Pass
 from atalla_mlir.passes.machine_functions import FunctionReader
@@ -29,8 +30,8 @@ from atalla_mlir.target.registers import RegisterFile
 class EmitPacketsPass(Pass):
     """Schedule instructions into packets and allocate registers
 
-    Works on functions in SSA form; a function that holds packets already stays as it is. Attributes on the function
-    report what came of it: `atalla.code` has packets, filled slots, registers, bank conflicts and spills,
+    Works on functions in SSA form; a function that holds packets or object code already stays as it is. Attributes on
+    the function report what came of it: `atalla.code` has packets, filled slots, registers, bank conflicts and spills,
     `atalla.loops` the initiation interval of each pipelined loop, its bounds and what binds.
     """
 
@@ -70,7 +71,9 @@ def _emit(function: Function, target: Machine, *, pipeline: bool) -> tuple[Sched
 
 def _has_packets(op: ir.Operation) -> bool:
     """Labels alone do not tell: functions in SSA form may have them too."""
-    return any(inner.operation.name == "ax01.packet" for inner in op.regions[0].blocks[0].operations)
+    return OBJECT in op.attributes or any(
+        inner.operation.name == "ax01.packet" for inner in op.regions[0].blocks[0].operations
+    )
 
 
 def _report(op: ir.Operation, scheduled: ScheduledFunction, allocated: AllocatedFunction) -> None:

@@ -79,6 +79,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="seed of weights and example inputs (default 0)")
     parser.add_argument("--strict", action="store_true", help="fail when an operation would run on the host")
     parser.add_argument("--no-fuse", action="store_true", help="make every operation a kernel of its own")
+    parser.add_argument("--no-cache", action="store_true", help="neither use nor keep compiled kernels on disk")
     parser.add_argument("--machine", metavar="SET", help="machine parameter set (default ax01)")
     parser.add_argument("--debug", action="store_true", help="show Python tracebacks of errors")
     parser.add_argument("--version", action="store_true", help="the versions that matter")
@@ -127,7 +128,9 @@ def _compile(options: argparse.Namespace) -> int:
             from atalla_mlir import compiler
 
             say(f"compiling {loaded.name}")
-            loadable = compiler.compile_plans(plans, machine=target, fuse=not options.no_fuse)
+            loadable = compiler.compile_plans(
+                plans, machine=target, fuse=not options.no_fuse, cache=not options.no_cache
+            )
     if options.stop_after is not None:
         write_text(options.output or "-", _stage(plans, target, options))
         if options.parameters is not None:

@@ -86,7 +86,14 @@ def _main(argv: Sequence[str] | None, stdin: TextIO) -> int:
     _check_trace(options)
     if options.model != "-" and not options.model.endswith(".atalla"):
         return _run_model(options)
-    if options.verify or options.arg or options.strict or options.no_fuse or options.seed is not None:
+    if (
+        options.verify
+        or options.arg
+        or options.strict
+        or options.no_fuse
+        or options.no_cache
+        or options.seed is not None
+    ):
         raise command_line.UsageError("a loadable has no model to verify or to compile; name the model instead")
     return _run_loadable(options, stdin)
 
@@ -184,9 +191,8 @@ def _run_model(options: argparse.Namespace) -> int:
         say(f"compiling {loaded.name}")
         point = loaded.entry_point(options.entry)
         plan = plan_model(loaded.model, point.args, point.kwargs, strict=options.strict, method=point.method)
-        program = TorchProgram(
-            compile_plan(plan, machine=target, fuse=not options.no_fuse), engine=options.engine, machine=target
-        )
+        loadable = compile_plan(plan, machine=target, fuse=not options.no_fuse, cache=not options.no_cache)
+        program = TorchProgram(loadable, engine=options.engine, machine=target)
         args, kwargs = point.args, dict(point.kwargs)
         if options.input:
             args, kwargs = program.nested_arguments(read_inputs(options.input, program.inputs))

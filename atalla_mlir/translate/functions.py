@@ -1,16 +1,20 @@
-"""`ax01.func` operations that hold packets become code blocks for the linker."""
+"""`ax01.func` operations that hold packets, or object code, become object code for the linker."""
 
 from __future__ import annotations
 
-from atalla_mlir._mlir import file_position, ir, location_names, operations, string_value
+import base64
+
+from atalla_mlir._mlir import file_position, ir, location_names, operations, string_attr, string_value
 from atalla_mlir.dialects.ax01 import instruction_of, pinned_operands
+from atalla_mlir.dialects.module_attributes import OBJECT
 from atalla_mlir.errors import BadInputError
-from atalla_mlir.firmware.link import CodeBlock, Relocation
+from atalla_mlir.firmware.link import CodeBlock, ObjectCode, Relocation, encode_block
 from atalla_mlir.mc.instruction import MachineInstruction
 from atalla_mlir.target.isa import Role
+from atalla_mlir.translate.objects import object_from_bytes, object_to_bytes
 
 
-class _Sources:
+class Sources:
     """Source positions as text; each location is looked at once."""
 
     def __init__(self) -> None:
@@ -33,7 +37,7 @@ class _Sources:
 
 
 class _FunctionReader:
-    def __init__(self, function: ir.Operation, sources: _Sources) -> None:
+    def __init__(self, function: ir.Operation, sources: Sources) -> None:
         self._function = function
         self._name = string_value(function.attributes["sym_name"])
         self._sources = sources
@@ -85,7 +89,7 @@ class _FunctionReader:
         return MachineInstruction(instruction, tuple(operands))
 
 
-def code_blocks(module: ir.Operation) -> list[CodeBlock]:
+def object_code(module: ir.Operation) -> list[ObjectCode]:
     """The functions of a module in its order; BadInputError when one is not in packets yet."""
     for function in operations(module, "func.func"):
         if any(region.blocks for region in function.regions):
@@ -93,5 +97,22 @@ def code_blocks(module: ir.Operation) -> list[CodeBlock]:
                 f"function '{string_value(function.attributes['sym_name'])}' is a func.func and not in packets; "
                 "atalla-opt with the passes of the stage 'schedule' or atalla-compile --stop-after=schedule makes them"
             )
-    sources = _Sources()
-    return [_FunctionReader(function, sources).read() for function in operations(module, "ax01.func")]
+    sources = Sources()
+    return [function_object(function, sources) for function in operations(module, "ax01.func")]
+
+
+def function_object(function: ir.Operation, sources: Sources) -> ObjectCode:
+    """The object code of one `ax01.func`."""
+    if OBJECT in function.attributes:
+        name = string_value(function.attributes["sym_name"])
+        return object_from_bytes(name, base64.b64decode(string_value(function.attributes[OBJECT])))
+    return encode_block(_FunctionReader(function, sources).read())
+
+
+def make_object_function(code: ObjectCode, ip: ir.InsertionPoint, location: ir.Location) -> ir.Operation:
+    """An `ax01.func` that has object code in place of packets."""
+    text = base64.b64encode(object_to_bytes(code)).decode("ascii")
+    attributes = {"sym_name": string_attr(code.name), OBJECT: string_attr(text)}
+    function = ir.Operation.create("ax01.func", attributes=attributes, regions=1, loc=location, ip=ip)
+    ir.Operation.create("ax01.end", loc=location, ip=ir.InsertionPoint(ir.Block.create_at_start(function.regions[0])))
+    return function

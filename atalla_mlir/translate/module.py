@@ -8,7 +8,7 @@ from typing import Any
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.errors import BadInputError
-from atalla_mlir.firmware.link import CodeBlock, LinkedImage, link
+from atalla_mlir.firmware.link import LinkedImage, ObjectCode, link
 from atalla_mlir.loadable import abi
 from atalla_mlir.loadable.format import Entry, Loadable, Segment, SegmentKind, TensorSpec
 from atalla_mlir.loadable.machine_record import describe_machine
@@ -17,7 +17,7 @@ from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.machine import machine as find_machine
 from atalla_mlir.translate.attributes import EntryRow, LaunchRow, ModuleFacts, Tensor, read_attributes
 from atalla_mlir.translate.constants import Array, constant_bytes, constant_segments
-from atalla_mlir.translate.functions import code_blocks
+from atalla_mlir.translate.functions import object_code
 from atalla_mlir.version import VERSION
 
 
@@ -33,7 +33,7 @@ def to_loadable(
     operation = module.operation
     facts = read_attributes(operation)
     target = machine or find_machine(facts.machine)
-    blocks = code_blocks(operation)
+    blocks = object_code(operation)
     image = link(blocks, target)
     constants = facts.constants if parameters is not None else ()
     parts = [(constant.address, constant_bytes(constant, parameters or {})) for constant in constants]
@@ -85,7 +85,7 @@ def _rest_of_memory(segments: Sequence[Segment], dram_size: int) -> Iterator[Seg
 
 def _metadata(
     facts: ModuleFacts,
-    blocks: Sequence[CodeBlock],
+    blocks: Sequence[ObjectCode],
     image: LinkedImage,
     machine: Machine,
     parts: Sequence[tuple[int, memoryview]],
@@ -111,17 +111,17 @@ def _metadata(
     }
 
 
-def _calls(block: CodeBlock, image: LinkedImage) -> list[tuple[str, int]]:
+def _calls(block: ObjectCode, image: LinkedImage) -> list[tuple[str, int]]:
     """(callee, PC) of the calls of kernels in a function, in order."""
     start = image.pc(block.name)
     return [
         (item.target, start + item.packet * PACKET_BYTES)
         for item in sorted(block.relocations, key=lambda item: (item.packet, item.slot))
-        if block.packets[item.packet][item.slot].op.mnemonic == "jal" and item.target not in block.labels
+        if item.target not in block.labels and block.instruction(item.packet, item.slot).op.mnemonic == "jal"
     ]
 
 
-def _kernels(facts: ModuleFacts, blocks: Sequence[CodeBlock], image: LinkedImage) -> list[dict[str, Any]]:
+def _kernels(facts: ModuleFacts, blocks: Sequence[ObjectCode], image: LinkedImage) -> list[dict[str, Any]]:
     """`meta.kernels`: each launch with the PC of its call, which is found by counting the calls of the entry."""
     by_name = {block.name: block for block in blocks}
     functions = {row.name: row.function for row in facts.entries}

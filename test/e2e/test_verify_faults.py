@@ -11,7 +11,7 @@ from torch import nn
 from atalla_mlir import compiler, pipeline
 from atalla_mlir._mlir import i64_attr, ir, operations
 from atalla_mlir.compiler import compile_plan
-from atalla_mlir.frontend.lower import import_plan
+from atalla_mlir.frontend.lower import import_plans
 from atalla_mlir.frontend.partition import Plan, plan_model
 from atalla_mlir.host.program import TorchProgram
 from atalla_mlir.host.report import Report
@@ -42,8 +42,8 @@ def verified(
 ) -> Report:
     changes: list[int] = []
 
-    def lower_with_fault(plan: Plan, options: pipeline.Options) -> ir.Module:
-        module = import_plan(plan)
+    def lower_with_fault(plans: Sequence[Plan], options: pipeline.Options, *, kernels: object = None) -> ir.Module:
+        module = import_plans(plans)
         for stage in pipeline.stages(options):
             run_pipeline(module, stage.pipeline())
             if stage.name == AFTER:
@@ -51,7 +51,7 @@ def verified(
                     changes.append(fault(module.operation))
         return module
 
-    monkeypatch.setattr(compiler, "lower_plan", lower_with_fault)
+    monkeypatch.setattr(compiler, "lower_plans", lower_with_fault)
     report = verify(model, inputs, engine="reference")
     assert changes[0] > 0, "the fault found nothing to change"
     return report

@@ -31,9 +31,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     # its options name a Machine, its functions take a module
     "pipeline": {"passes", "_mlir", "target"},
     "translate": {"dialects", "mc", "loadable", "firmware", "_mlir", "target"},
+    "cache": {"pipeline", "translate", "firmware", "_mlir"},
     "frontend": {"_mlir"},
     # hands the values of loadable and target (a Loadable, a Machine) on to the runtime
-    "compiler": {"frontend", "pipeline", "translate", "runtime", "loadable", "target"},
+    "compiler": {"frontend", "pipeline", "translate", "cache", "runtime", "loadable", "target"},
     # verifies what was compiled by running it: the client of everything, MLIR left out
     "host": {"compiler", "frontend", "runtime", "sim", "mc", "loadable", "target"},
     "zoo": set(),

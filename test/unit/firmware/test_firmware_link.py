@@ -81,8 +81,8 @@ def test_branch_out_of_reach() -> None:
         ),
         ([CodeBlock("f", ((NOP,),), (Relocation(0, 0, "f"),))], "nop.s in packet 0 of 'f' has no destination"),
         (
-            [CodeBlock("f", ((JUMP,),), (Relocation(0, 2, "f"),))],
-            "function 'f' has no instruction in packet 0 slot 2",
+            [CodeBlock("f", ((JUMP,),), (Relocation(0, 4, "f"),))],
+            "function 'f' has no instruction in packet 0 slot 4",
         ),
     ],
 )
