@@ -83,6 +83,9 @@ def _numbers() -> dict[str, int]:
         "kPanicAddress": abi.PANIC_ADDRESS,
         "kPanicCodeAddress": abi.PANIC_CODE_ADDRESS,
         "kPanicLinkAddress": abi.PANIC_LINK_ADDRESS,
+        "kPanicUnspecified": abi.PanicCode.UNSPECIFIED,
+        "kPanicPagesExhausted": abi.PanicCode.PAGES_EXHAUSTED,
+        "kPanicArgument": abi.PanicCode.ARGUMENT,
     }
 
 

@@ -6,14 +6,8 @@
 #include <memory>
 #include <new>
 
-#include "include/atalla_loadable.h"
-#include "loadable.h"
-#include "tensors.h"
-
-struct atalla_loadable {
-  std::unique_ptr<std::uint8_t[]> file;  // null when the caller keeps the data
-  atalla::Loadable loadable;
-};
+#include "loadable_handle.h"
+#include "tensor_layout.h"
 
 namespace {
 
@@ -91,47 +85,6 @@ int write_word(atalla_engine* engine, std::uint32_t address, std::uint32_t value
   return atalla_engine_write_dram(engine, address, bytes, sizeof bytes);
 }
 
-// The bytes of a tensor in DRAM, gaps between elements included, and the place of each element in row-major order.
-class Layout {
- public:
-  explicit Layout(const atalla_tensor& tensor) : tensor_(tensor), index_(tensor.rank, 0) {}
-
-  static bool is_valid(const atalla_tensor* tensor) {
-    return tensor != nullptr && tensor->rank <= atalla::kMaxRank && tensor->type < atalla::kElementTypes.size() &&
-           tensor->model_type < atalla::kElementTypes.size();
-  }
-
-  std::uint64_t bytes() const {
-    Tensor shape;
-    shape.type = tensor_.type;
-    shape.shape.assign(tensor_.shape, tensor_.shape + tensor_.rank);
-    shape.strides.assign(tensor_.strides, tensor_.strides + tensor_.rank);
-    return shape.extent_bytes();
-  }
-
-  std::uint64_t offset() const { return at_ * atalla::kElementTypes[tensor_.type].bytes; }
-
-  void next() {
-    for (std::size_t axis = tensor_.rank; axis-- > 0;) {
-      at_ += tensor_.strides[axis];
-      if (++index_[axis] < tensor_.shape[axis]) return;
-      at_ -= std::uint64_t{tensor_.shape[axis]} * tensor_.strides[axis];
-      index_[axis] = 0;
-    }
-  }
-
- private:
-  const atalla_tensor& tensor_;
-  std::vector<std::uint32_t> index_;
-  std::uint64_t at_ = 0;
-};
-
-std::uint64_t count_of(const atalla_tensor& tensor) {
-  std::uint64_t count = 1;
-  for (std::uint32_t axis = 0; axis < tensor.rank; ++axis) count *= tensor.shape[axis];
-  return count;
-}
-
 template <class Function>
 int guarded(Function function) {
   try {
@@ -189,8 +142,7 @@ int atalla_loadable_tensor(const atalla_loadable* loadable, size_t entry, atalla
   const std::vector<Tensor>* tensors = tensors_of(loadable, entry, direction);
   if (tensors == nullptr || index >= tensors->size() || tensor == nullptr) return ATALLA_BAD_ARGUMENT;
   const Tensor& found = (*tensors)[index];
-  *tensor = {found.name.c_str(),   found.type,           found.model_type, static_cast<uint32_t>(found.shape.size()),
-             found.shape.data(),   found.strides.data(), found.address,    found.count()};
+  *tensor = atalla::described(found);
   return ATALLA_OK;
 }
 
@@ -249,34 +201,21 @@ int atalla_loadable_panicked(const atalla_engine* engine, uint32_t* code, uint32
 
 int atalla_tensor_write(atalla_engine* engine, const atalla_tensor* tensor, const void* values) {
   return guarded([&] {
-    if (!Layout::is_valid(tensor) || values == nullptr) return static_cast<int>(ATALLA_BAD_ARGUMENT);
-    Layout layout(*tensor);
-    std::vector<std::uint8_t> bytes(layout.bytes());
+    if (!atalla::is_tensor(tensor) || values == nullptr) return static_cast<int>(ATALLA_BAD_ARGUMENT);
+    std::vector<std::uint8_t> bytes(atalla::extent_bytes(*tensor));
     const int status = atalla_engine_read_dram(engine, tensor->address, bytes.data(), bytes.size());
     if (status != ATALLA_OK) return status;
-    const auto* from = static_cast<const std::uint8_t*>(values);
-    for (std::uint64_t left = count_of(*tensor); left > 0; --left, layout.next()) {
-      if (!atalla::convert_element(from, tensor->model_type, bytes.data() + layout.offset(), tensor->type))
-        return static_cast<int>(ATALLA_BAD_ARGUMENT);
-      from += atalla_type_bytes(tensor->model_type);
-    }
+    if (!atalla::pack_tensor(*tensor, values, bytes.data())) return static_cast<int>(ATALLA_BAD_ARGUMENT);
     return atalla_engine_write_dram(engine, tensor->address, bytes.data(), bytes.size());
   });
 }
 
 int atalla_tensor_read(const atalla_engine* engine, const atalla_tensor* tensor, void* values) {
   return guarded([&] {
-    if (!Layout::is_valid(tensor) || values == nullptr) return static_cast<int>(ATALLA_BAD_ARGUMENT);
-    Layout layout(*tensor);
-    std::vector<std::uint8_t> bytes(layout.bytes());
+    if (!atalla::is_tensor(tensor) || values == nullptr) return static_cast<int>(ATALLA_BAD_ARGUMENT);
+    std::vector<std::uint8_t> bytes(atalla::extent_bytes(*tensor));
     const int status = atalla_engine_read_dram(engine, tensor->address, bytes.data(), bytes.size());
     if (status != ATALLA_OK) return status;
-    auto* to = static_cast<std::uint8_t*>(values);
-    for (std::uint64_t left = count_of(*tensor); left > 0; --left, layout.next()) {
-      if (!atalla::convert_element(bytes.data() + layout.offset(), tensor->type, to, tensor->model_type))
-        return static_cast<int>(ATALLA_BAD_ARGUMENT);
-      to += atalla_type_bytes(tensor->model_type);
-    }
-    return static_cast<int>(ATALLA_OK);
+    return static_cast<int>(atalla::unpack_tensor(*tensor, bytes.data(), values) ? ATALLA_OK : ATALLA_BAD_ARGUMENT);
   });
 }

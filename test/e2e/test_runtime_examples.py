@@ -1,0 +1,63 @@
+"""Models in C and C++ without Python: the values, counters and cycles that Python sees."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atalla_mlir.compiler import compile_model
+from atalla_mlir.frontend.arrays import to_numpy
+from atalla_mlir.host.program import TorchProgram
+from atalla_mlir.loadable.writer import save_loadable
+from atalla_mlir.testing.c_programs import compile_program
+from atalla_mlir.tools import atalla_run
+from atalla_mlir.zoo import registry
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+@pytest.fixture(scope="module")
+def run_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_program(EXAMPLES / "c" / "run_model.c", tmp_path_factory.mktemp("c"))
+
+
+@pytest.mark.parametrize("name", ["mlp", "attention"])
+def test_a_model_runs_as_in_python(
+    run_model: Path, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, args = registry.build(name)
+    loadable = compile_model(model, args)
+    save_loadable(loadable, path := tmp_path / f"{name}.atalla")
+    program = TorchProgram(loadable)
+    program.device.timing = True
+    values = program.initial_values(args, {})
+    results = program.run(values)
+    arrays = [to_numpy(values[spec.name]) for spec in program.inputs]
+    files = [tmp_path / f"in{number}" for number in range(len(arrays))]
+    for array, file in zip(arrays, files, strict=True):
+        array.tofile(file.with_suffix(".bin"))
+        np.save(file.with_suffix(".npy"), array)
+    command = [run_model, "-o", tmp_path / "out", path, *(file.with_suffix(".bin") for file in files)]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    for number, output in enumerate(program.outputs):
+        assert (tmp_path / f"out{number}.bin").read_bytes() == to_numpy(results[output]).tobytes()
+    capsys.readouterr()
+    inputs = [argument for file in files for argument in ("--input", str(file.with_suffix(".npy")))]
+    assert atalla_run.main([str(path), *inputs]) == 0
+    printed = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("on ax01")]
+    assert lines[:-1] == printed
+    (counters,) = program.counters.values()
+    stalls = "".join(f" {cause} {cycles}" for cause, cycles in counters.stalls.items() if cycles)
+    assert lines[-1] == f"{counters.cycles} cycles:{stalls}"
+
+
+def test_programs_run_at_the_same_time(tmp_path: Path) -> None:
+    run = compile_program(EXAMPLES / "cpp" / "concurrent.cpp", tmp_path)
+    model, args = registry.build("mlp")
+    save_loadable(compile_model(model, args), path := tmp_path / "mlp.atalla")
+    printed = subprocess.run([run, path, "4"], check=True, capture_output=True, text=True).stdout
+    assert printed.startswith("4 programs on native: ")
+    assert printed.endswith("outputs equal, 4 lines of log\n")
