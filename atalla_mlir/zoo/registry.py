@@ -30,6 +30,12 @@ MODELS = MappingProxyType(
         "resnet18": "atalla_mlir.zoo.residual:resnet18",
         "resnet50": "atalla_mlir.zoo.residual:resnet50",
         "mobilenet_v2": "atalla_mlir.zoo.residual:mobilenet_v2",
+        "vit_micro": "atalla_mlir.zoo.vision_transformers:vit_micro",
+        "vit_b16": "atalla_mlir.zoo.vision_transformers:vit_b16",
+        "bert_base": "atalla_mlir.zoo.language:bert_base",
+        "gpt2_small": "atalla_mlir.zoo.language:gpt2_small",
+        "llama": "atalla_mlir.zoo.llama:llama",
+        "lstm": "atalla_mlir.zoo.recurrent:lstm",
     }
 )
 

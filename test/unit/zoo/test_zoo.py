@@ -6,11 +6,19 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils import _pytree as pytree
 
 from atalla_mlir import zoo
 from atalla_mlir.errors import BadInputError
 
-_SMALL = {"alexnet": {"wide": 8}, "vgg11": {"wide": 4}, "resnet50": {"size": 32}}
+_SMALL = {
+    "alexnet": {"wide": 8},
+    "vgg11": {"wide": 4},
+    "resnet50": {"size": 32},
+    "vit_b16": {"depth": 1, "dim": 64, "heads": 2, "hidden": 128, "size": 64},
+    "bert_base": {"depth": 1, "dim": 64, "heads": 2, "hidden": 128, "vocabulary": 300},
+    "gpt2_small": {"depth": 1, "dim": 64, "heads": 2, "vocabulary": 300},
+}
 
 
 @pytest.mark.parametrize("name", zoo.names())
@@ -18,7 +26,8 @@ def test_same_seed_same_values(name: str) -> None:
     (first, inputs), (second, again) = (zoo.build(name, **_SMALL.get(name, {})) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(inputs, again, strict=True))
     with torch.no_grad():
-        assert torch.equal(first(*inputs), second(*again))
+        results = (pytree.tree_leaves(model(*inputs)) for model in (first, second))
+        assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
     assert not first.training
 
 
@@ -55,6 +64,12 @@ def test_trace_gives_probabilities() -> None:
         ("basic", {"size": 3}, "model 'basic' has no argument 'size'; arguments: dim, depth, batch"),
         ("basic", {"depth": 0}, "depth=0: expected an integer of at least 1"),
         ("basic", {"depth": "two"}, "depth='two': expected an integer of at least 1"),
+        ("llama", {"shape": "huge"}, "no llama shape 'huge'; there are micro, tiny, 1b"),
+        (
+            "llama",
+            {"heads": 3},
+            "3 heads of 2 key heads do not divide width 64; expected heads of even width, and whole groups of them",
+        ),
         ("attention", {"length": 0}, "length=0: expected an integer of at least 1"),
     ],
 )
