@@ -6,10 +6,7 @@ The names of the graph's nodes are the names by which everything later speaks of
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
 import operator
-import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +23,7 @@ from atalla_mlir.errors import AtallaError, BadInputError, UnsupportedError
 from atalla_mlir.frontend import constants, rewrites
 from atalla_mlir.frontend.decompositions import table
 from atalla_mlir.frontend.exported import specialised
+from atalla_mlir.frontend.quiet_failure import quiet_failure
 from atalla_mlir.frontend.source import source_lines
 
 Model = nn.Module | ExportedProgram
@@ -101,7 +99,7 @@ def _export(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], 
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.no_grad(), _quiet_failure(), _as_forward(model, method):
+        with torch.no_grad(), quiet_failure(), _as_forward(model, method):
             return torch.export.export(model, args, dict(kwargs), strict=False)
     except AtallaError:
         raise
@@ -129,20 +127,6 @@ def _as_forward(model: nn.Module, method: str) -> Iterator[None]:
         del model.__dict__["forward"]
         if before is not None:
             model.__dict__["forward"] = before
-
-
-@contextlib.contextmanager
-def _quiet_failure() -> Iterator[None]:
-    """What PyTorch prints and logs about a failed export is said by the exception that follows, without tracebacks."""
-    before = logging.root.manager.disable
-    printed = io.StringIO()
-    logging.disable(logging.ERROR)
-    try:
-        with contextlib.redirect_stderr(printed):
-            yield
-        sys.stderr.write(printed.getvalue())
-    finally:
-        logging.disable(before)
 
 
 def _export_error(model: nn.Module, error: Exception) -> UnsupportedError | BadInputError:

@@ -18,7 +18,7 @@ from torch import Tensor, fx
 
 from atalla_mlir.errors import BadInputError
 from atalla_mlir.frontend.capture import Captured, capture
-from atalla_mlir.frontend.exported import ModelSource, open_model
+from atalla_mlir.frontend.exported import ModelSource, for_inputs, open_model
 from atalla_mlir.frontend.partition import Plan, partition, require_device_only
 
 DEFAULT_NAME = "main"
@@ -62,7 +62,7 @@ def plan_entries(model: ModelSource, entries: Entries, *, strict: bool = False) 
     if not points:
         raise BadInputError("there are no entry points to compile")
     opened = open_model(model)
-    captures = [capture(opened, p.args, p.kwargs, method=p.method) for p in points.values()]
+    captures = [capture(for_inputs(opened, p.args), p.args, p.kwargs, method=p.method) for p in points.values()]
     shared = share_parameters(captures) if len(captures) > 1 else captures
     plans = [NamedPlan(name, partition(captured, name)) for name, captured in zip(points, shared, strict=True)]
     for named in plans if strict else ():

@@ -12,14 +12,23 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from atalla_mlir.errors import BadInputError, UnsupportedError
+from atalla_mlir.frontend.onnx_file import OnnxFile, load_onnx
 
-ModelSource = nn.Module | ExportedProgram | str | Path
-"""What can be compiled: a module, an exported program, or the `.pt2` file of one."""
+ModelSource = nn.Module | ExportedProgram | OnnxFile | str | Path
+"""What can be compiled: a module, an exported program, or the path of a `.pt2` or `.onnx` file."""
 
 
-def open_model(source: ModelSource) -> nn.Module | ExportedProgram:
-    """`source`, or the exported program in the `.pt2` file that it names."""
-    return load_exported(Path(source)) if isinstance(source, (str, Path)) else source
+def open_model(source: ModelSource) -> nn.Module | ExportedProgram | OnnxFile:
+    """`source`, or what is in the `.pt2` or `.onnx` file that it names."""
+    if not isinstance(source, (str, Path)):
+        return source
+    path = Path(source)
+    return load_onnx(path) if path.suffix == ".onnx" else load_exported(path)
+
+
+def for_inputs(source: nn.Module | ExportedProgram | OnnxFile, args: tuple[Any, ...]) -> nn.Module | ExportedProgram:
+    """`source`, or the module that an ONNX file is for the shapes of `args`."""
+    return source.module(args) if isinstance(source, OnnxFile) else source
 
 
 def load_exported(path: Path) -> ExportedProgram:

@@ -17,7 +17,7 @@ from atalla_mlir.compiler import compile_plan
 from atalla_mlir.errors import BadInputError
 from atalla_mlir.frontend.arrays import to_numpy, to_torch
 from atalla_mlir.frontend.capture import Model
-from atalla_mlir.frontend.exported import ModelSource, open_model
+from atalla_mlir.frontend.exported import ModelSource, for_inputs, open_model
 from atalla_mlir.frontend.partition import Plan, plan_model
 from atalla_mlir.host.fallback import run_operation
 from atalla_mlir.host.kernel_check import Comparison, Judge, compare
@@ -45,7 +45,7 @@ def verify(
 
     Takes the same options as `compile`; without `fuse` every operation is judged on its own.
     """
-    opened = open_model(model)
+    opened = for_inputs(open_model(model), args)
     plan = plan_model(opened, args, kwargs, strict=strict)
     loadable = compile_plan(plan, machine=machine, fuse=fuse, cache=cache)
     program = TorchProgram(loadable, engine=engine, machine=machine if isinstance(machine, Machine) else None)

@@ -1,4 +1,4 @@
-"""Models as command-line arguments: `zoo:NAME`, `file.py:factory` or `model.pt2`."""
+"""Models as command-line arguments: `zoo:NAME`, `file.py:factory`, `model.pt2` or `model.onnx`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from atalla_mlir.errors import BadInputError
 if TYPE_CHECKING:
     from atalla_mlir.frontend.entry_points import EntryPoint
 
-HELP = "zoo:NAME, FILE.py:FACTORY (returns module and example inputs) or FILE.pt2"
+HELP = "zoo:NAME, FILE.py:FACTORY (returns module and example inputs), FILE.pt2 or FILE.onnx"
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ def load_model(argument: str, factory_arguments: Mapping[str, object], *, seed: 
         return _from_zoo(argument.removeprefix("zoo:"), factory_arguments, seed)
     if argument.endswith(".pt2"):
         return _from_exported(Path(argument), factory_arguments)
+    if argument.endswith(".onnx"):
+        return _from_onnx(Path(argument), factory_arguments, seed)
     path, colon, function = argument.rpartition(":")
     if colon and path.endswith(".py"):
         return _from_file(Path(path), function, factory_arguments, seed)
@@ -118,6 +120,19 @@ def _from_exported(path: Path, arguments: Mapping[str, object]) -> LoadedModel:
         raise BadInputError(f"{path}: holds no example inputs; export the model with them")
     args, kwargs = exported.example_inputs
     return LoadedModel(path.stem, exported, tuple(args), kwargs)
+
+
+def _from_onnx(path: Path, arguments: Mapping[str, object], seed: int) -> LoadedModel:
+    from atalla_mlir.frontend.onnx_file import load_onnx
+
+    file = load_onnx(path)
+    extents: dict[str, int] = {}
+    for name, value in arguments.items():
+        if not isinstance(value, int) or value < 1:
+            raise BadInputError(f"--arg {name}={value}: an extent of an ONNX model is an integer of at least 1")
+        extents[name] = value
+    args = file.example_inputs(extents, seed)
+    return LoadedModel(path.stem, file.module(args), args, {})
 
 
 def _from_file(path: Path, function: str, arguments: Mapping[str, object], seed: int) -> LoadedModel:

@@ -63,7 +63,7 @@ def test_exported_program(tmp_path: Path) -> None:
         (
             "resnet",
             "cannot tell what model 'resnet' is; expected zoo:NAME, FILE.py:FACTORY (returns module and example "
-            "inputs) or FILE.pt2",
+            "inputs), FILE.pt2 or FILE.onnx",
         ),
         ("absent.pt2", "absent.pt2: no such file"),
         ("absent.py:build", "absent.py: no such file"),
