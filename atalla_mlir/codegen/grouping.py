@@ -7,6 +7,7 @@ keeps the groups in an order in which they can run.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,7 +33,13 @@ class Group:
 
     stages: list[Stage] = field(default_factory=list)
     is_sealed: bool = False
+    loose: list[Stage] = field(default_factory=list)
+    """Stages that write other parts of what one of `stages` writes (a frame around it), with loops of their own."""
     refusals: list[str] = field(default_factory=list)
+
+    @property
+    def all_stages(self) -> list[Stage]:
+        return [*self.stages, *self.loose]
 
     @property
     def product(self) -> Stage | None:
@@ -66,6 +73,8 @@ class Group:
                 return reason
             if _loop_shape([*self.stages, stage]) == shape:
                 break
+        if self._turns_lanes(stage, names):
+            return "it stores its result along another loop, which would have to be in the lanes"
         self._match_external(stage, names)
         if self.product is not None:
             if stage.kind is not StageKind.MAP:
@@ -95,6 +104,17 @@ class Group:
         if len(set(names.values())) != len(names):
             return "two of its loops would become one"
         return None if matched else "it reads nothing that the group writes"
+
+    def _turns_lanes(self, stage: Stage, names: dict[Loop, Loop]) -> bool:
+        """Whether the stage is a copy whose elements are contiguous along another loop than those that it reads."""
+        writer = self.writer(stage.reads[0].buffer) if stage.body.op == "load" else None
+        if writer is None:
+            return False
+        source, target = (
+            next((loop for loop, stride in write.strides.items() if stride == 1), None)
+            for write in (writer.write, stage.write)
+        )
+        return source is not None and target is not None and names.get(target, target) is not source
 
     def _match_external(self, stage: Stage, names: dict[Loop, Loop]) -> None:
         """Give loops that read the same outside data in the same way the same name."""
@@ -153,25 +173,23 @@ def form_groups(stages: Sequence[Stage], parts: Sequence[int]) -> list[Group]:
     """Group stages in program order; stages with equal entries in `parts` belong to one operation and stay together."""
     groups: list[Group] = []
     home: dict[Buffer, Group] = {}
-    sealed: dict[int, Group] = {}
-    for stage, part in zip(stages, parts, strict=True):
-        group = sealed.get(part)
-        if group is not None:
-            group.stages.append(stage)
-        else:
-            group = _join_or_start(stage, groups, home, is_sealed=list(parts).count(part) > 1)
-            if group.is_sealed:
-                sealed[part] = group
-        home[stage.write.buffer] = group
+    for _, members in itertools.groupby(zip(stages, parts, strict=True), key=lambda item: item[1]):
+        operation = [stage for stage, _ in members]
+        home[operation[0].write.buffer] = _join_or_start(operation, groups, home)
     return groups
 
 
-def _join_or_start(stage: Stage, groups: list[Group], home: dict[Buffer, Group], *, is_sealed: bool) -> Group:
-    producers = [home[read.buffer] for read in stage.reads if read.buffer in home]
-    if producers and not is_sealed:
-        latest = max(producers, key=groups.index)
-        if latest.try_join(stage):
+def _join_or_start(operation: list[Stage], groups: list[Group], home: dict[Buffer, Group]) -> Group:
+    """The group that takes the stages of one operation: that of the latest producer, or a new one.
+
+    Of an operation of several stages, which write parts of one buffer, only one may read what groups wrote.
+    """
+    readers = [stage for stage in operation if any(read.buffer in home for read in stage.reads)]
+    if len(readers) == 1:
+        latest = max((home[read.buffer] for read in readers[0].reads if read.buffer in home), key=groups.index)
+        if latest.try_join(readers[0]):
+            latest.loose.extend(stage for stage in operation if stage is not readers[0])
             return latest
-    group = Group([stage], is_sealed=is_sealed)
+    group = Group(operation, is_sealed=len(operation) > 1)
     groups.append(group)
     return group

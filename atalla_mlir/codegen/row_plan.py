@@ -22,6 +22,8 @@ ROWS_IN_A_NEST = 4
 # Rows of so many chunks are streamed one by one.
 MIN_STREAMED_CHUNKS = 16
 MAX_UNROLL_NODES = 192
+# Terms of a window that are unrolled: loops over so few cost more than they do.
+MAX_UNROLLED_TERMS = 49
 # Terms that are added in sequence before a second level of sums starts (machine reference 4.7).
 MAX_SEQUENTIAL_TERMS = 32
 
@@ -54,7 +56,7 @@ def choose_row_plan(stages: Sequence[Stage], stored: Sequence[Access]) -> RowPla
     lane = min(fitting, key=lambda loop: _lane_cost(loop, stages), default=None)
     outer = outer_loops(stages)
     order = sorted(outer, key=lambda loop: _order_key(loop, lane, stored), reverse=True)
-    plan = RowPlan(lane, tuple(order), 0, 0)
+    plan = RowPlan(lane, _longest_last(order, lane), 0, 0)
     return RowPlan(lane, plan.outer, _block_rows(stages, plan), _unroll(stages, plan))
 
 
@@ -84,6 +86,13 @@ def _order_key(loop: Loop, lane: Loop | None, stored: Sequence[Access]) -> tuple
     """Sorted downwards: big strides outermost; the chunks of the lane loop just outside the row loop."""
     stride = max((access.stride(loop) for access in stored), default=0)
     return (loop is not lane, stride)
+
+
+def _longest_last(order: Sequence[Loop], lane: Loop | None) -> tuple[Loop, ...]:
+    """The lane loop, which comes last, moves outside its neighbour if that has more iterations than it has chunks."""
+    if len(order) < 2 or order[-1] is not lane or order[-2].extent <= -(-order[-1].extent // LANES):
+        return tuple(order)
+    return (*order[:-2], order[-1], order[-2])
 
 
 def _rows_per_iteration(stages: Sequence[Stage], plan: RowPlan) -> int:

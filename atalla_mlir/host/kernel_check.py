@@ -14,6 +14,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import torch
 from torch import Tensor, fx
 
 from atalla_mlir.errors import InternalError
@@ -157,7 +158,7 @@ class Judge:
         for name, stored in inputs.items():
             found.append(compare(name, stored, self.expected(name)))
             if name not in self._captured.parameters:
-                self._known[name] = stored
+                self._learn(name, stored)
         return found
 
     def check_stores(
@@ -170,8 +171,21 @@ class Judge:
         nodes = [self._nodes[name] for name in outputs]
         references = self._evaluate(nodes, {*inputs, *outside}, plans)
         found = [compare(name, stored, references[name]) for name, stored in outputs.items()]
-        self._known.update(outputs)
+        for name, stored in outputs.items():
+            self._learn(name, stored)
         return found
+
+    def _learn(self, name: str, stored: Array) -> None:
+        """Note a value, and what it is a padded copy of when that has not been stored by itself."""
+        self._known[name] = stored
+        node = self._nodes[name]
+        if node.target is not torch.ops.aten.constant_pad_nd.default:
+            return
+        source, amounts = node.args[:2]
+        assert isinstance(source, fx.Node)
+        interior = _interior(stored, amounts)  # pyright: ignore[reportArgumentType]
+        if interior.shape == self._shape(source.name) and source.op == "call_function":
+            self._learn(source.name, interior)
 
     def expected(self, name: str) -> Bounded:
         """The value called `name` as far as it is known: exactly, or as a view of what is known exactly."""
@@ -186,6 +200,14 @@ class Judge:
         env = {name: self.value(name) for name in sorted(read - computed)}
         results = evaluate(nodes, env, plans)
         return {node.name: results.get(node.name) or eb.exact(env[node.name]) for node in outputs}
+
+
+def _interior(padded: Array, amounts: Sequence[int]) -> Array:
+    """What padding by `amounts` (last dimension first, as PyTorch has it) put its frame around."""
+    first = padded.ndim - len(amounts) // 2
+    sides = zip(padded.shape[first:], reversed(amounts[::2]), reversed(amounts[1::2]), strict=True)
+    ranges = [slice(max(0, low), extent - max(0, high)) for extent, low, high in sides]
+    return padded[(..., *ranges)]
 
 
 def _without_ones(shape: Sequence[int]) -> list[int]:

@@ -17,6 +17,7 @@ from atalla_mlir.codegen.row_plan import (
     LANES,
     MAX_REGISTER_CHUNKS,
     MAX_SEQUENTIAL_TERMS,
+    MAX_UNROLLED_TERMS,
     RowPlan,
     SumOrder,
     block_size,
@@ -489,14 +490,25 @@ class RowBody:
     ) -> Totals:
         if extent == 1:
             return term(Index(), None)
+        if self._is_unrolled(segment):
+            totals: Totals | None = None
+            for step in range(extent):
+                totals = term(Index(step), totals)
+            return totals or {}
         reducing = [(stage, which) for which in range(len(self.places)) for stage in segment.stages if stage.reduced]
         initial = [self.builder.splat(IDENTITY[stage.combine or Combine.ADD]) for stage, _ in reducing]
 
-        def step(index: Index, carried: list[ir.Value]) -> list[ir.Value]:
+        def one_term(index: Index, carried: list[ir.Value]) -> list[ir.Value]:
             result = term(index, dict(zip(reducing, carried, strict=True)))
             return [result[key] for key in reducing]
 
-        return dict(zip(reducing, self.builder.loop(extent, initial, step), strict=True))
+        return dict(zip(reducing, self.builder.loop(extent, initial, one_term), strict=True))
+
+    def _is_unrolled(self, segment: Segment) -> bool:
+        """Whether the terms are few and none of their loops runs along the lanes."""
+        if self.kernel.plan.lane in segment.reduced:
+            return False
+        return math.prod(loop.extent for loop in segment.reduced) <= MAX_UNROLLED_TERMS
 
     # Accumulation
 

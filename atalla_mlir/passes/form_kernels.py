@@ -19,7 +19,7 @@ from atalla_mlir._mlir import (
     symbol_attr,
 )
 from atalla_mlir.codegen.grouping import Group, form_groups
-from atalla_mlir.codegen.iteration import Buffer
+from atalla_mlir.codegen.iteration import Buffer, Stage
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.linalg_stages import StageList, View, read_stages
 from atalla_mlir.passes.base import Pass, PassFailure
@@ -124,17 +124,18 @@ class _FunctionCutter:
         return self.list.owners.get(buffer, returned.get(buffer)) or returned[buffer]
 
     def _outline(self, group: Group, returned: dict[Buffer, ir.Value]) -> None:
-        written = dict.fromkeys(stage.write.buffer for stage in group.stages)
+        stages = self._in_order(group)
+        written = dict.fromkeys(stage.write.buffer for stage in stages)
         needed = [buffer for buffer in written if self._is_needed(buffer, group)]
         outputs = [self._holder(buffer, returned) for buffer in needed]
         inputs: list[ir.Value] = []
-        for stage in group.stages:
+        for stage in stages:
             for read in stage.reads:
                 if read.buffer not in written:
                     value = self._holder(read.buffer, returned)
                     if value not in inputs:
                         inputs.append(value)
-        location = fused_location([op.location for stage in group.stages for op in self._ops(stage)])
+        location = fused_location([op.location for stage in stages for op in self._ops(stage)])
         label = _label(group)
         with location:
             name = self.outliner.add(self._function(inputs, outputs, location), label)
@@ -144,18 +145,23 @@ class _FunctionCutter:
                 [self.new[value] for value in inputs],
                 {
                     "callee": symbol_attr(name),
-                    "atalla.nodes": _names(dict.fromkeys(node for stage in group.stages for node in stage.nodes)),
+                    "atalla.nodes": _names(dict.fromkeys(node for stage in stages for node in stage.nodes)),
                     "atalla.inputs": _names(self._value_name(value) for value in inputs),
                     "atalla.outputs": _names(self._value_name(value) for value in outputs),
                     "atalla.input_orders": array_attr([_order(value) for value in inputs]),
                     "atalla.output_orders": array_attr([_order(value) for value in outputs]),
-                    "atalla.stages": _names(stage.nodes[0] if stage.nodes else "" for stage in group.stages),
+                    "atalla.stages": _names(stage.nodes[0] if stage.nodes else "" for stage in stages),
                     "atalla.source": string_attr(_source(location)),
                     "atalla.not_fused": _names(group.refusals),
                 },
             )
         for old, new in zip(outputs, call.results, strict=True):
             self.new[old] = new
+
+    def _in_order(self, group: Group) -> list[Stage]:
+        """The stages of a group in the order of the program, which is that of its kernel."""
+        members = set(group.all_stages)
+        return [stage for stage in self.list.stages if stage in members]
 
     def _ops(self, stage: object) -> tuple[ir.Operation, ...]:
         return self.list.stage_ops[next(i for i, item in enumerate(self.list.stages) if item is stage)]
@@ -167,7 +173,7 @@ class _FunctionCutter:
             read.buffer is buffer
             for other in self.groups
             if other is not group
-            for stage in other.stages
+            for stage in other.all_stages
             for read in stage.reads
         )
 
@@ -287,7 +293,7 @@ def _remap(op: ir.Operation, mapping: dict[ir.Value, ir.Value]) -> None:
 
 def _label(group: Group) -> str:
     """A short name for a kernel from the nodes that it computes: first and last, without their numbers."""
-    nodes = [re.sub(r"_\d+$", "", name) for stage in group.stages for name in stage.nodes[:1]]
+    nodes = [re.sub(r"_\d+$", "", name) for stage in group.all_stages for name in stage.nodes[:1]]
     distinct = list(dict.fromkeys(nodes)) or ["kernel"]
     return "_".join(distinct if len(distinct) <= 3 else [*distinct[:2], distinct[-1]])
 

@@ -98,7 +98,7 @@ def test_a_saved_program_runs_in_another_process(
     assert torch.equal(results["weight"], expected["weight"])
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", ["attention", "basic", "mlp", "trace"])
 def test_zoo_models_run_on_the_device_alone(name: str) -> None:
     model, inputs = zoo.build(name)
     program = atalla.compile(model, inputs, strict=True, engine="reference")
