@@ -107,7 +107,8 @@ class Group:
 
     def _turns_lanes(self, stage: Stage, names: dict[Loop, Loop]) -> bool:
         """Whether the stage is a copy whose elements are contiguous along another loop than those that it reads."""
-        writer = self.writer(stage.reads[0].buffer) if stage.body.op == "load" else None
+        is_copy = stage.kind is StageKind.MAP and stage.body.op == "load"
+        writer = self.writer(stage.reads[0].buffer) if is_copy else None
         if writer is None:
             return False
         source, target = (
