@@ -3,7 +3,8 @@
  *   cc -I<include> run_model.c -latalla_engine -lm -o run_model
  *   ./run_model model.atalla x.bin           inputs as raw elements of the model's types, in order
  *
- * In Python, x.tofile("x.bin") writes such a file. With -o PREFIX each output is also written to PREFIX<number>.bin.
+ * In Python, x.tofile("x.bin") writes such a file. With -o PREFIX each output is also written to PREFIX<number>.bin; -e
+ * NAME chooses one of several entry points.
  * Prints outputs and counters as `atalla-run model.atalla` does, then cycles and what they were spent on.
  */
 #include <inttypes.h>
@@ -95,31 +96,31 @@ static void print_tensor(const atalla_tensor* tensor, const void* data) {
   printf("\n");
 }
 
-static size_t count_of(const atalla_program* program, atalla_direction direction) {
-  const int64_t count = atalla_program_tensors(program, ATALLA_WHOLE, direction);
+static size_t count_of(const atalla_program* program, size_t point, atalla_direction direction) {
+  const int64_t count = atalla_program_tensors(program, point, direction);
   check(count < 0 ? (int)count : ATALLA_OK, "the model does not run here");
   return (size_t)count;
 }
 
 /* One buffer for each input or output, bound to the program. */
-static void** bind(atalla_program* program, atalla_direction direction, char** paths, size_t path_count) {
-  const size_t count = count_of(program, direction);
+static void** bind(atalla_program* program, size_t point, atalla_direction direction, char** paths, size_t path_count) {
+  const size_t count = count_of(program, point, direction);
   void** buffers = buffer(NULL, count * sizeof *buffers);
   if (path_count > count) die("more files than inputs", "");
   for (size_t i = 0; i < count; ++i) {
     atalla_tensor tensor;
-    check(atalla_program_tensor(program, ATALLA_WHOLE, direction, i, &tensor), "tensor");
+    check(atalla_program_tensor(program, point, direction, i, &tensor), "tensor");
     if (direction == ATALLA_INPUT && i >= path_count) die("no file for input", tensor.name);
     buffers[i] = buffer(direction == ATALLA_INPUT ? paths[i] : NULL, bytes_of(&tensor));
-    check(atalla_program_bind(program, ATALLA_WHOLE, direction, i, buffers[i], bytes_of(&tensor)), tensor.name);
+    check(atalla_program_bind(program, point, direction, i, buffers[i], bytes_of(&tensor)), tensor.name);
   }
   return buffers;
 }
 
-static void print_outputs(const atalla_program* program, void** buffers, const char* prefix) {
-  for (size_t i = 0; i < count_of(program, ATALLA_OUTPUT); ++i) {
+static void print_outputs(const atalla_program* program, size_t point, void** buffers, const char* prefix) {
+  for (size_t i = 0; i < count_of(program, point, ATALLA_OUTPUT); ++i) {
     atalla_tensor tensor;
-    check(atalla_program_tensor(program, ATALLA_WHOLE, ATALLA_OUTPUT, i, &tensor), "tensor");
+    check(atalla_program_tensor(program, point, ATALLA_OUTPUT, i, &tensor), "tensor");
     print_tensor(&tensor, buffers[i]);
     if (prefix == NULL) continue;
     char path[TEXT];
@@ -155,25 +156,26 @@ static void release(void** buffers, size_t count) {
 }
 
 int main(int argc, char** argv) {
-  const char* prefix = NULL;
-  if (argc > 3 && strcmp(argv[1], "-o") == 0) {
-    prefix = argv[2];
-    argc -= 2;
-    argv += 2;
+  const char *prefix = NULL, *name = NULL;
+  for (; argc > 3 && argv[1][0] == '-'; argc -= 2, argv += 2) {
+    if (strcmp(argv[1], "-o") == 0) prefix = argv[2];
+    if (strcmp(argv[1], "-e") == 0) name = argv[2];
   }
-  if (argc < 2 || argv[1][0] == '-') die("usage: run_model [-o PREFIX] FILE [INPUT.bin ..]", "");
+  if (argc < 2 || argv[1][0] == '-') die("usage: run_model [-o PREFIX] [-e NAME] FILE [INPUT.bin ..]", "");
   atalla_device* device;
   atalla_program* program;
+  size_t point = ATALLA_WHOLE;
   check(atalla_device_open(NULL, &device), "device");
   check(atalla_program_open(device, argv[1], &program), argv[1]);
-  void** inputs = bind(program, ATALLA_INPUT, argv + 2, (size_t)argc - 2);
-  void** outputs = bind(program, ATALLA_OUTPUT, NULL, 0);
-  check(atalla_program_launch(program, ATALLA_WHOLE, NULL), "launch");
+  if (name != NULL) check(atalla_program_point(program, name, &point), argv[1]);
+  void** inputs = bind(program, point, ATALLA_INPUT, argv + 2, (size_t)argc - 2);
+  void** outputs = bind(program, point, ATALLA_OUTPUT, NULL, 0);
+  check(atalla_program_launch(program, point, NULL), "launch");
   check(atalla_program_wait(program, ATALLA_FOREVER), "run");
-  print_outputs(program, outputs, prefix);
+  print_outputs(program, point, outputs, prefix);
   print_counters(program);
-  release(inputs, count_of(program, ATALLA_INPUT));
-  release(outputs, count_of(program, ATALLA_OUTPUT));
+  release(inputs, count_of(program, point, ATALLA_INPUT));
+  release(outputs, count_of(program, point, ATALLA_OUTPUT));
   atalla_program_close(program);
   atalla_device_close(device);
   return 0;

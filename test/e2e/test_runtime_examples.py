@@ -10,7 +10,7 @@ import pytest
 
 from atalla_mlir.compiler import compile_model
 from atalla_mlir.frontend.arrays import to_numpy
-from atalla_mlir.host.program import TorchProgram
+from atalla_mlir.host.program import TorchProgram, compile
 from atalla_mlir.loadable.writer import save_loadable
 from atalla_mlir.testing.c_programs import compile_program
 from atalla_mlir.tools import atalla_run
@@ -52,6 +52,19 @@ def test_a_model_runs_as_in_python(
     (counters,) = program.counters.values()
     stalls = "".join(f" {cause} {cycles}" for cause, cycles in counters.stalls.items() if cycles)
     assert lines[-1] == f"{counters.cycles} cycles:{stalls}"
+
+
+def test_one_of_several_entry_points(run_model: Path, tmp_path: Path) -> None:
+    model, (x,) = registry.build("mlp")
+    program = compile(model, entries={"one": (x[:1],), "many": (x,)})
+    program.save(path := tmp_path / "mlp.atalla")
+    x.numpy().tofile(tmp_path / "x.bin")
+    command = [run_model, "-o", tmp_path / "out", path, tmp_path / "x.bin"]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "the program has several entry points; choose one of one, many (ATALLA_NO_PLAN)" in refused.stderr
+    subprocess.run([run_model, "-e", "many", *command[1:]], check=True, capture_output=True)
+    assert (tmp_path / "out0.bin").read_bytes() == program(x).numpy().tobytes()
 
 
 def test_programs_run_at_the_same_time(tmp_path: Path) -> None:

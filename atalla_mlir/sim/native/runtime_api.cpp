@@ -59,6 +59,25 @@ int atalla_program_entry(const atalla_program* program, const char* name, size_t
   });
 }
 
+size_t atalla_program_points(const atalla_program* program) { return program->program.points().size(); }
+
+const char* atalla_program_point_name(const atalla_program* program, size_t index) {
+  const auto& points = program->program.points();
+  return index < points.size() ? points[index].c_str() : nullptr;
+}
+
+int atalla_program_point(const atalla_program* program, const char* name, size_t* entry) {
+  return reported([&] {
+    require(program != nullptr && name != nullptr && entry != nullptr, "expected a program, a name and a place");
+    const auto& points = program->program.points();
+    for (std::size_t i = 0; i < points.size(); ++i) {
+      *entry = ATALLA_POINT(i);
+      if (points[i] == name) return;
+    }
+    throw atalla::RuntimeError(ATALLA_NO_SUCH_ENTRY, "the program has no entry point '" + std::string(name) + "'");
+  });
+}
+
 int64_t atalla_program_tensors(const atalla_program* program, size_t entry, atalla_direction direction) {
   std::size_t count = 0;
   const int code = reported([&] {

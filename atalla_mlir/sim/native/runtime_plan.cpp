@@ -75,17 +75,17 @@ class Values {
   std::map<std::string, Tensor> tensors_;
 };
 
-const Value* signature_row(const Loadable& loadable, const std::string& name) {
-  const Value* signature = loadable.meta.find("signature");
+const Value* signature_row(const Value& point, const std::string& name) {
+  const Value* signature = point.find("signature");
   const Value* inputs = signature != nullptr ? signature->find("inputs") : nullptr;
   for (std::size_t i = 0; inputs != nullptr && i < inputs->items.size(); ++i)
     if (key_of(inputs->items[i], "name").text == name) return &inputs->items[i];
   return nullptr;
 }
 
-Tensor input_named(const Loadable& loadable, const Values& values, const std::string& name) {
+Tensor input_named(const Value& point, const Values& values, const std::string& name) {
   if (const Tensor* known = values.find(name)) return *known;
-  if (const Value* row = signature_row(loadable, name)) return described(name, *row);
+  if (const Value* row = signature_row(point, name)) return described(name, *row);
   invalid("nothing describes input '" + name + "'");
 }
 
@@ -151,18 +151,31 @@ const std::string* source_at(const Loadable& loadable, std::uint64_t pc) {
 
 }  // namespace
 
-RunPlan run_plan(const Loadable& loadable) {
-  const Value* rows = loadable.meta.find("steps");
+std::vector<std::string> point_names(const Loadable& loadable) {
+  const Value* points = loadable.meta.find("entry_points");
+  if (points == nullptr) {
+    if (loadable.meta.find("steps") == nullptr && loadable.entries.size() != 1) return {};
+    return {"main"};
+  }
+  std::vector<std::string> names;
+  for (const Value& point : points->items) names.push_back(key_of(point, "name").text);
+  return names;
+}
+
+RunPlan run_plan(const Loadable& loadable, std::size_t index) {
+  const Value* points = loadable.meta.find("entry_points");
+  const Value& point = points == nullptr ? loadable.meta : points->items.at(index);
+  const Value* rows = point.find("steps");
   if (rows == nullptr) return only_entry(loadable);
   check_host_steps(*rows);
   RunPlan plan;
   Values values;
   plan.steps = steps_of(loadable, *rows, values);
-  for (const std::string& name : names_of(key_of(loadable.meta, "inputs")))
-    plan.inputs.push_back(input_named(loadable, values, name));
+  for (const std::string& name : names_of(key_of(point, "inputs")))
+    plan.inputs.push_back(input_named(point, values, name));
   check_order(plan);
   for (const Tensor& input : plan.inputs) values.add(input.name, input);
-  for (const std::string& name : names_of(key_of(loadable.meta, "outputs"))) {
+  for (const std::string& name : names_of(key_of(point, "outputs"))) {
     const Value* row = stored_row(loadable, name);
     if (row != nullptr && values.find(name) == nullptr) {
       plan.stored.push_back(described(name, *row));

@@ -21,8 +21,10 @@ struct RunPlan {
   std::vector<Tensor> stored;
 };
 
-// Throws RuntimeError when the device alone cannot run the program.
-RunPlan run_plan(const Loadable& loadable);
+// Names of the ways to call the model, empty when the loadable does not say.
+std::vector<std::string> point_names(const Loadable& loadable);
+// Of one of them. Throws RuntimeError when the device alone cannot run it.
+RunPlan run_plan(const Loadable& loadable, std::size_t point);
 
 // The packet at `pc` in words: function and source line as far as the loadable knows them.
 std::string place_of(const Loadable& loadable, std::uint64_t pc);

@@ -10,6 +10,9 @@
 namespace atalla {
 namespace {
 
+// The way to call the model that `entry` stands for, or a number that no program reaches.
+std::size_t point_of(std::size_t entry) { return ATALLA_POINT(entry); }
+
 [[noreturn]] void refuse(std::int32_t damage, const char* error) {
   throw RuntimeError(damage == ATALLA_UNREADABLE ? ATALLA_BAD_FILE : ATALLA_BAD_LOADABLE, error);
 }
@@ -89,7 +92,8 @@ LoadedFile parse_bytes(const void* data, std::size_t size) {
 }
 
 RuntimeProgram::RuntimeProgram(const DeviceChoice& device, LoadedFile file)
-    : file_(std::move(file)), loadable_(file_.handle->loadable), core_(open_core(device, loadable_)) {
+    : file_(std::move(file)), loadable_(file_.handle->loadable), core_(open_core(device, loadable_)),
+      points_(point_names(loadable_)) {
   load();
 }
 
@@ -118,9 +122,21 @@ void RuntimeProgram::restore_system() {
                         segment.data.part(0, kTensorsAddress - segment.address).size());
 }
 
-const RunPlan& RuntimeProgram::plan() const {
-  if (plan_ == nullptr) plan_ = std::make_unique<RunPlan>(run_plan(loadable_));
-  return *plan_;
+std::size_t RuntimeProgram::chosen(std::size_t entry) const {
+  if (entry != ATALLA_WHOLE) return entry;
+  if (points_.size() == 1) return ATALLA_POINT(std::size_t{0});
+  if (points_.empty())
+    throw RuntimeError(ATALLA_NO_PLAN, "the program has no plan and " + std::to_string(loadable_.entries.size()) +
+                                           " entries; run one of them");
+  std::string names;
+  for (const std::string& name : points_) names += (names.empty() ? "" : ", ") + name;
+  throw RuntimeError(ATALLA_NO_PLAN, "the program has several entry points; choose one of " + names);
+}
+
+const RunPlan& RuntimeProgram::plan(std::size_t point) const {
+  auto found = plans_.find(point);
+  if (found == plans_.end()) found = plans_.emplace(point, run_plan(loadable_, point)).first;
+  return found->second;
 }
 
 const Entry& RuntimeProgram::entry_at(std::size_t index) const {
@@ -132,13 +148,14 @@ const Entry& RuntimeProgram::entry_at(std::size_t index) const {
 const std::vector<Tensor>& RuntimeProgram::tensors_locked(std::size_t entry, atalla_direction direction) const {
   require(direction == ATALLA_INPUT || direction == ATALLA_OUTPUT, "a direction is ATALLA_INPUT or ATALLA_OUTPUT");
   const bool is_input = direction == ATALLA_INPUT;
-  if (entry == ATALLA_WHOLE) return is_input ? plan().inputs : plan().outputs;
+  const std::size_t point = point_of(entry);
+  if (point < points_.size()) return is_input ? plan(point).inputs : plan(point).outputs;
   return is_input ? entry_at(entry).inputs : entry_at(entry).outputs;
 }
 
 const std::vector<Tensor>& RuntimeProgram::tensors(std::size_t entry, atalla_direction direction) const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return tensors_locked(entry, direction);
+  return tensors_locked(chosen(entry), direction);
 }
 
 void RuntimeProgram::check_idle() const {
@@ -149,6 +166,7 @@ void RuntimeProgram::bind(std::size_t entry, atalla_direction direction, std::si
                           std::size_t bytes) {
   const std::lock_guard<std::mutex> lock(mutex_);
   check_idle();
+  entry = chosen(entry);
   const auto& all = tensors_locked(entry, direction);
   require(index < all.size(), "there is no tensor of that index");
   if (data == nullptr) {
@@ -176,6 +194,7 @@ void RuntimeProgram::launch(std::size_t entry, const atalla_launch_options& opti
   require(options.size == sizeof options, "the options are not of this version of the runtime");
   const std::lock_guard<std::mutex> lock(mutex_);
   check_idle();
+  entry = chosen(entry);
   check_bound(entry);
   if (worker_.joinable()) worker_.join();
   is_running_ = true;
@@ -192,8 +211,8 @@ void RuntimeProgram::perform(std::size_t entry, const atalla_launch_options& opt
   const int code = reported([&] {
     counters_ = {};
     counters_.size = sizeof counters_;
-    if (entry == ATALLA_WHOLE)
-      run_whole(options);
+    if (point_of(entry) < points_.size())
+      run_whole(point_of(entry), options);
     else
       run_bound_entry(entry, options);
   });
@@ -241,24 +260,25 @@ void RuntimeProgram::run_bound_entry(std::size_t entry, const atalla_launch_opti
     if (const Buffer* bound = buffer(entry, ATALLA_OUTPUT, i)) read(found.outputs[i], bound->data);
 }
 
-void RuntimeProgram::run_whole(const atalla_launch_options& options) {
+void RuntimeProgram::run_whole(std::size_t point, const atalla_launch_options& options) {
+  const RunPlan& plan = plans_.at(point);
   Values values;
-  for (std::size_t i = 0; i < plan_->inputs.size(); ++i) {
-    auto& value = values[plan_->inputs[i].name];
-    if (const Buffer* bound = buffer(ATALLA_WHOLE, ATALLA_INPUT, i)) {
+  for (std::size_t i = 0; i < plan.inputs.size(); ++i) {
+    auto& value = values[plan.inputs[i].name];
+    if (const Buffer* bound = buffer(ATALLA_POINT(point), ATALLA_INPUT, i)) {
       const auto* bytes = static_cast<const std::uint8_t*>(bound->data);
       value.assign(bytes, bytes + bound->bytes);
     }
   }
-  for (const RunStep& step : plan_->steps) run_step(step, options, values);
-  for (const Tensor& tensor : plan_->stored) {
+  for (const RunStep& step : plan.steps) run_step(step, options, values);
+  for (const Tensor& tensor : plan.stored) {
     auto& value = values[tensor.name];
     value.resize(buffer_bytes(described(tensor)));
     read(tensor, value.data());
   }
-  for (std::size_t i = 0; i < plan_->outputs.size(); ++i)
-    if (const Buffer* bound = buffer(ATALLA_WHOLE, ATALLA_OUTPUT, i))
-      std::memcpy(bound->data, values.at(plan_->outputs[i].name).data(), bound->bytes);
+  for (std::size_t i = 0; i < plan.outputs.size(); ++i)
+    if (const Buffer* bound = buffer(ATALLA_POINT(point), ATALLA_OUTPUT, i))
+      std::memcpy(bound->data, values.at(plan.outputs[i].name).data(), bound->bytes);
 }
 
 void RuntimeProgram::run_step(const RunStep& step, const atalla_launch_options& options, Values& values) {

@@ -32,6 +32,7 @@ class RuntimeProgram {
   RuntimeProgram(const DeviceChoice& device, LoadedFile file);
   ~RuntimeProgram();
 
+  const std::vector<std::string>& points() const { return points_; }
   const atalla_loadable& handle() const { return *file_.handle; }
   const std::vector<Tensor>& tensors(std::size_t entry, atalla_direction direction) const;
   void bind(std::size_t entry, atalla_direction direction, std::size_t index, void* data, std::size_t bytes);
@@ -49,7 +50,9 @@ class RuntimeProgram {
     std::size_t bytes;
   };
 
-  const RunPlan& plan() const;
+  // `entry` with ATALLA_WHOLE replaced by the only way to call the model.
+  std::size_t chosen(std::size_t entry) const;
+  const RunPlan& plan(std::size_t point) const;
   const Entry& entry_at(std::size_t index) const;
   const std::vector<Tensor>& tensors_locked(std::size_t entry, atalla_direction direction) const;
   void check_idle() const;
@@ -57,7 +60,7 @@ class RuntimeProgram {
   void load();
   void restore_system();
   void perform(std::size_t entry, const atalla_launch_options& options) noexcept;
-  void run_whole(const atalla_launch_options& options);
+  void run_whole(std::size_t point, const atalla_launch_options& options);
   void run_bound_entry(std::size_t entry, const atalla_launch_options& options);
   void run_step(const RunStep& step, const atalla_launch_options& options, Values& values);
   void run_core(const Entry& entry, const atalla_launch_options& options);
@@ -72,7 +75,8 @@ class RuntimeProgram {
   LoadedFile file_;
   const Loadable& loadable_;
   std::unique_ptr<DeviceCore> core_;
-  mutable std::unique_ptr<RunPlan> plan_;  // made when it is first asked for
+  const std::vector<std::string> points_;
+  mutable std::map<std::size_t, RunPlan> plans_;  // made when they are first asked for
   std::map<Slot, Buffer> buffers_;
   bool has_firmware_ = false, has_failed_ = false;
 

@@ -93,8 +93,10 @@ ATALLA_API size_t atalla_device_list(char* names, size_t size);
 
 typedef struct atalla_program atalla_program;
 
-/* Instead of an entry: all steps of the program in order. */
+/* Instead of an entry: all steps of the model in order. ATALLA_POINT is one of several ways to call it, ATALLA_WHOLE the
+ * only one. */
 #define ATALLA_WHOLE SIZE_MAX
+#define ATALLA_POINT(index) (SIZE_MAX - 1 - (index))
 #define ATALLA_FOREVER (-1)
 
 /* Opens a core of the device and puts the loadable into its memories. Data is copied. */
@@ -108,7 +110,13 @@ ATALLA_API void atalla_program_close(atalla_program* program);
 ATALLA_API const atalla_loadable* atalla_program_loadable(const atalla_program* program);
 ATALLA_API int atalla_program_entry(const atalla_program* program, const char* name, size_t* entry);
 
-/* Inputs and outputs of an entry, or with ATALLA_WHOLE of the model. A negative code when there is no such entry, or
+/* The ways to call the model: usually one, called "main"; 0 when the program does not say. `entry` becomes what stands
+ * for it below: ATALLA_POINT(index). */
+ATALLA_API size_t atalla_program_points(const atalla_program* program);
+ATALLA_API const char* atalla_program_point_name(const atalla_program* program, size_t index);
+ATALLA_API int atalla_program_point(const atalla_program* program, const char* name, size_t* entry);
+
+/* Inputs and outputs of an entry, or of the model. A negative code when there is no such entry, or
  * no whole run (ATALLA_NEEDS_HOST, ATALLA_NO_PLAN). */
 ATALLA_API int64_t atalla_program_tensors(const atalla_program* program, size_t entry, atalla_direction direction);
 ATALLA_API int atalla_program_tensor(const atalla_program* program, size_t entry, atalla_direction direction,
