@@ -10,8 +10,8 @@ from atalla_mlir.errors import LimitError
 from atalla_mlir.loadable import abi
 from atalla_mlir.loadable.format import Damage, Entry, Loadable, LoadableError
 from atalla_mlir.loadable.machine_record import machine_of
+from atalla_mlir.runtime.device_registry import open_engine
 from atalla_mlir.runtime.faults import DeviceTrapError, SourceMap, panic_error, trap_error
-from atalla_mlir.sim import create_engine
 from atalla_mlir.sim.engine import Counters, Engine
 from atalla_mlir.target.machine import Machine
 
@@ -47,7 +47,8 @@ class Device:
         _check_sizes(loadable, compiled_for, self.machine)
         self.loadable = loadable
         self.places = SourceMap(loadable)
-        self.engine = engine if isinstance(engine, Engine) else create_engine(engine, self.machine)
+        size = loadable.dram_size
+        self.engine = engine if isinstance(engine, Engine) else open_engine(engine, self.machine, dram_bytes=size)
         self._failed = False
         self._has_firmware = False
         self._load()

@@ -14,11 +14,10 @@ from atalla_mlir.errors import BadInputError, ConfigurationError
 from atalla_mlir.mc.decode import UndefinedOpcode, decode
 from atalla_mlir.mc.print import print_instruction
 from atalla_mlir.sim import native_library as abi
-from atalla_mlir.sim.engine import Counters, Engine, Lint, Rows, RunResult, StallCause, StopReason, Trap, TrapKind
+from atalla_mlir.sim.engine import Counters, Engine, Lint, Rows, RunResult, StopReason, Trap, TrapKind
 from atalla_mlir.sim.native_header import parameters
 from atalla_mlir.target import isa
 from atalla_mlir.target.encoding import PACKET_BYTES, unpack_packets
-from atalla_mlir.target.isa import Unit
 from atalla_mlir.target.machine import AX01, Machine
 from atalla_mlir.target.packets import packet_violations
 from atalla_mlir.target.registers import FILES, RegisterFile
@@ -214,17 +213,7 @@ class NativeEngine(Engine):
     def counters(self) -> Counters:
         raw = abi.Counters(size=ctypes.sizeof(abi.Counters))
         self._checked(self._library.atalla_engine_counters(self._handle, ctypes.byref(raw)))
-        return Counters(
-            packets=raw.packets,
-            instructions=raw.instructions,
-            slot_histogram=list(raw.slot_histogram),
-            units={unit: count for unit, count in zip(Unit, raw.units, strict=True) if count},
-            gemm_rows=raw.gemm_rows,
-            dram_bytes_loaded=raw.dram_bytes_loaded,
-            dram_bytes_stored=raw.dram_bytes_stored,
-            cycles=raw.cycles,
-            stalls={c.value: n for c, n in zip(StallCause, raw.stalls, strict=True)} if raw.has_timing else {},
-        )
+        return abi.counters_of(raw)
 
     @property
     def lints(self) -> tuple[Lint, ...]:

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from atalla_mlir.errors import ConfigurationError
+from atalla_mlir.sim import engine
 from atalla_mlir.sim.engine import StallCause
 from atalla_mlir.target.encoding import SLOTS
 from atalla_mlir.target.isa import Unit
@@ -72,6 +74,32 @@ class Counters(ctypes.Structure):
         ("cycles", ctypes.c_uint64),
         ("stalls", ctypes.c_uint64 * len(StallCause)),
     )
+
+
+def counters_of(raw: Any) -> engine.Counters:
+    """The counters that the library filled in."""
+    return engine.Counters(
+        packets=raw.packets,
+        instructions=raw.instructions,
+        slot_histogram=list(raw.slot_histogram),
+        units={unit: count for unit, count in zip(Unit, raw.units, strict=True) if count},
+        gemm_rows=raw.gemm_rows,
+        dram_bytes_loaded=raw.dram_bytes_loaded,
+        dram_bytes_stored=raw.dram_bytes_stored,
+        cycles=raw.cycles,
+        stalls={c.value: n for c, n in zip(StallCause, raw.stalls, strict=True)} if raw.has_timing else {},
+    )
+
+
+def put_counters(counters: engine.Counters, raw: Any) -> None:
+    """The inverse of `counters_of`."""
+    raw.packets, raw.instructions = counters.packets, counters.instructions
+    raw.slot_histogram[:] = counters.slot_histogram
+    raw.units[:] = [counters.units.get(unit, 0) for unit in Unit]
+    raw.gemm_rows = counters.gemm_rows
+    raw.dram_bytes_loaded, raw.dram_bytes_stored = counters.dram_bytes_loaded, counters.dram_bytes_stored
+    raw.has_timing, raw.cycles = int(bool(counters.stalls)), counters.cycles
+    raw.stalls[:] = [counters.stalls.get(cause.value, 0) for cause in StallCause]
 
 
 class Lint(ctypes.Structure):

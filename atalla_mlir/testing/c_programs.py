@@ -17,22 +17,22 @@ _STRICT = ("-pedantic", "-Wall", "-Wextra", "-Werror")
 
 def compile_program(source: Path, folder: Path, *options: str) -> Path:
     """The program made from `source` in `folder`; skips the test where there is no compiler or no native library."""
-    return _compile(source, folder / source.stem, ("-pthread", *options), needs_library=True)
+    return _compile(source, folder / source.stem, ("-pthread", *options))
 
 
 def compile_plugin(source: Path, folder: Path) -> Path:
-    """A shared library made from `source`, which is not linked with the native library."""
-    return _compile(source, folder / f"{source.stem}.so", ("-shared", "-fPIC"), needs_library=False)
+    """The plug-in made from `source` in `folder`; skips like `compile_program`."""
+    return _compile(source, folder / f"{source.stem}.so", ("-shared", "-fPIC"))
 
 
-def _compile(source: Path, target: Path, options: tuple[str, ...], *, needs_library: bool) -> Path:
+def _compile(source: Path, target: Path, options: tuple[str, ...]) -> Path:
     compiler, standard = _COMPILERS[source.suffix]
     library = native_library.library_path()
     if library is None:
         raise SkipTest("the native engine was not built")
     if shutil.which(compiler) is None:
         raise SkipTest(f"there is no compiler '{compiler}'")
-    linked = [library, f"-Wl,-rpath,{library.parent.resolve()}"] if needs_library else []
+    linked = [library, f"-Wl,-rpath,{library.parent.resolve()}"]
     command = [compiler, standard, *_STRICT, f"-I{INCLUDE}", source, *linked, *options, "-o", target]
     subprocess.run(command, check=True)
     return target

@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("model", nargs="?", help=f"{model_argument.HELP}, or FILE.atalla, - is a loadable on stdin")
     parser.add_argument("--input", action="append", default=[], metavar="[NAME=]FILE.npy", help="an input, in order")
     parser.add_argument("--output", metavar="FILE", help="write the outputs, .npy for one or .npz for several")
-    parser.add_argument("--engine", default="auto", help="simulator: auto, reference, native (default auto)")
+    parser.add_argument("--engine", default="auto", help="simulator or device: auto, native, .. (default auto)")
     parser.add_argument("--verify", action="store_true", help="compare every operation with its reference")
     parser.add_argument("--profile", action="store_true", help="count cycles, by kernel and by cause")
     parser.add_argument("--trace", metavar="FILE", help="write a trace of the cycles for ui.perfetto.dev")

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from atalla_mlir.sim.native_library import library_path
 from atalla_mlir.tools import atalla_compile, atalla_run
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -70,6 +71,27 @@ def test_demo(capsys: pytest.CaptureFixture[str]) -> None:
     assert out.endswith("all models are right\n")
 
 
+def test_own_device(capsys: pytest.CaptureFixture[str]) -> None:
+    out = output_of("own_device", capsys)
+    assert out.startswith("board and simulator give the same values\nlink: ")
+    assert out.endswith(" 1 start\n")
+
+
+@pytest.mark.skipif(library_path() is None, reason="the native engine was not built")
+def test_test_bench(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = output_of("test_bench", capsys).splitlines()
+    assert [line.split(":")[0] for line in lines[:5]] == [
+        "code.hex",
+        "dram.hex",
+        "expected.hex",
+        "run.txt",
+        "trace.txt",
+    ]
+    assert int(lines[4].split()[1]) == int(lines[5].split()[1]) + 1
+    assert lines[6].startswith("the bench is right")
+    assert "1 of 1" in lines[7] and lines[7].endswith("got deadbeef (ATALLA_MISMATCH)")
+
+
 def test_a_model_of_ones_own_goes_through_the_same_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = f"{EXAMPLES / 'own_model.py'}:build"
     assert atalla_compile.main([model, "--arg", "width=33", "--strict", "-o", str(tmp_path / "own.atalla")]) == 0
@@ -103,8 +125,10 @@ TESTED = {
     "explore_graph",
     "fallback",
     "onnx_model",
+    "own_device",
     "own_model",
     "several_shapes",
+    "test_bench",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 
 from atalla_mlir.compiler import compile_model
 from atalla_mlir.frontend.arrays import to_numpy
-from atalla_mlir.host.program import TorchProgram, compile
+from atalla_mlir.host.program import TorchProgram
+from atalla_mlir.host.program import compile as program_of
 from atalla_mlir.loadable.writer import save_loadable
-from atalla_mlir.testing.c_programs import compile_program
+from atalla_mlir.testing.c_programs import compile_plugin, compile_program
 from atalla_mlir.tools import atalla_run
 from atalla_mlir.zoo import registry
 
@@ -56,7 +58,7 @@ def test_a_model_runs_as_in_python(
 
 def test_one_of_several_entry_points(run_model: Path, tmp_path: Path) -> None:
     model, (x,) = registry.build("mlp")
-    program = compile(model, entries={"one": (x[:1],), "many": (x,)})
+    program = program_of(model, entries={"one": (x[:1],), "many": (x,)})
     program.save(path := tmp_path / "mlp.atalla")
     x.numpy().tofile(tmp_path / "x.bin")
     command = [run_model, "-o", tmp_path / "out", path, tmp_path / "x.bin"]
@@ -74,3 +76,27 @@ def test_programs_run_at_the_same_time(tmp_path: Path) -> None:
     printed = subprocess.run([run, path, "4"], check=True, capture_output=True, text=True).stdout
     assert printed.startswith("4 programs on native: ")
     assert printed.endswith("outputs equal, 4 lines of log\n")
+
+
+def test_a_plugin_is_a_device(run_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = compile_plugin(EXAMPLES / "c" / "counting_device.c", tmp_path)
+    model, (x,) = registry.build("basic")
+    save_loadable(compile_model(model, (x,)), path := tmp_path / "basic.atalla")
+    x.numpy().tofile(tmp_path / "x.bin")
+    command = [run_model, path, tmp_path / "x.bin"]
+    on_simulator = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    monkeypatch.setenv("ATALLA_PLUGINS", str(plugin))
+    monkeypatch.setenv("ATALLA_DEVICE", "counting")
+    on_plugin = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert on_plugin[:2] == [on_simulator[0], "the device does not count"]
+    assert on_plugin[2].startswith("link: ") and on_plugin[2].endswith(" 1 starts")
+    script = "from atalla_mlir.runtime.program import Program; import sys; print(Program.load(sys.argv[1]).engine.name)"
+    assert (
+        "counting\n"
+        in subprocess.run([sys.executable, "-c", script, path], check=True, capture_output=True, text=True).stdout
+    )
+    monkeypatch.setenv("ATALLA_PLUGINS", "/nowhere.so")
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "ATALLA_PLUGINS: plug-in does not load: /nowhere.so" in refused.stderr
+    assert "no device 'counting'; there are native, testbench" in refused.stderr

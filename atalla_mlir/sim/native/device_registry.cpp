@@ -16,7 +16,10 @@ constexpr const char* kSimulator = "native";
 
 class Registry {
  public:
-  Registry() { add(kSimulator, simulator_functions(), nullptr); }
+  Registry() {
+    add(kSimulator, simulator_functions(), nullptr);
+    add("testbench", testbench_functions(), nullptr);
+  }
 
   void add(const std::string& name, const atalla_device_functions& functions, void* context) {
     auto made = std::make_shared<Registration>();
@@ -72,7 +75,7 @@ void load_plugin(const std::string& path) {
   if (library == nullptr) throw RuntimeError(ATALLA_BAD_FILE, std::string("plug-in does not load: ") + dlerror());
   const auto function = reinterpret_cast<atalla_plugin_function>(dlsym(library, "atalla_plugin"));
   if (function == nullptr) throw RuntimeError(ATALLA_BAD_FILE, path + " has no function 'atalla_plugin'");
-  const atalla_plugin_host host = {sizeof host, atalla_runtime_version(), atalla_device_register, report_of_plugin};
+  static const atalla_plugin_host host = {sizeof host, atalla_runtime_version(), atalla_device_register, report_of_plugin};
   atalla_report("no reason given");
   const int code = function(&host);
   if (code != ATALLA_OK) throw RuntimeError(code, "plug-in " + path + ": " + atalla_error_text());
@@ -179,12 +182,14 @@ void DeviceCore::run(const atalla_run_options& options, atalla_run_result& resul
   check(device_->functions.run(core_, &options, &result), "does not run");
 }
 
-void DeviceCore::counters(atalla_counters& counters) {
+bool DeviceCore::counters(atalla_counters& counters) {
   counters = {};
   counters.size = sizeof counters;
-  if (!counts()) throw RuntimeError(ATALLA_NOT_OFFERED, "device '" + device_->name + "' does not count");
+  if (device_->functions.counters == nullptr) return false;
   atalla_report("no reason given");
-  check(device_->functions.counters(core_, &counters), "has no counters");
+  const int code = device_->functions.counters(core_, &counters);
+  if (code != ATALLA_NOT_OFFERED) check(code, "has no counters");
+  return code == ATALLA_OK;
 }
 
 }  // namespace atalla

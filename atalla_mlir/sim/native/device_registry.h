@@ -38,8 +38,8 @@ class DeviceCore {
   void write_word(std::uint32_t address, std::uint32_t value);
   void start(std::uint32_t pc);
   void run(const atalla_run_options& options, atalla_run_result& result);
-  bool counts() const { return device_->functions.counters != nullptr; }
-  void counters(atalla_counters& counters);
+  // False when the device does not count.
+  bool counters(atalla_counters& counters);
   const std::string& device_name() const { return device_->name; }
 
  private:
@@ -51,6 +51,7 @@ class DeviceCore {
 
 // The devices that this library brings.
 const atalla_device_functions& simulator_functions();
+const atalla_device_functions& testbench_functions();
 
 }  // namespace atalla
 

@@ -177,6 +177,7 @@ int atalla_core_run(atalla_core* core, const atalla_run_options* options, atalla
 int atalla_core_counters(atalla_core* core, atalla_counters* counters) {
   return reported([&] {
     require(core != nullptr && counters != nullptr, "expected a core and a place for the counters");
-    core->core.counters(*counters);
+    if (!core->core.counters(*counters))
+      throw atalla::RuntimeError(ATALLA_NOT_OFFERED, "device '" + core->core.device_name() + "' does not count");
   });
 }

@@ -240,7 +240,7 @@ atalla_counters RuntimeProgram::counters() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   check_idle();
   require(has_launched_, "nothing was launched");
-  if (!core_->counts())
+  if (!has_counters_)
     throw RuntimeError(ATALLA_NOT_OFFERED, "device '" + core_->device_name() + "' does not count");
   return counters_;
 }
@@ -349,10 +349,9 @@ void RuntimeProgram::check_panic(const Entry& entry) {
 }
 
 void RuntimeProgram::add_counters() {
-  if (!core_->counts()) return;
   atalla_counters step;
-  core_->counters(step);
-  add_to(counters_, step);
+  has_counters_ = core_->counters(step);
+  if (has_counters_) add_to(counters_, step);
 }
 
 }  // namespace atalla

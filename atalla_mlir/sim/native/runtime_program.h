@@ -83,7 +83,7 @@ class RuntimeProgram {
   mutable std::mutex mutex_;  // of everything above while no launch is under way, and of what follows
   std::condition_variable is_done_;
   std::thread worker_;
-  bool is_running_ = false, has_launched_ = false;
+  bool is_running_ = false, has_launched_ = false, has_counters_ = true;
   int code_ = ATALLA_OK;
   std::string text_;
   atalla_counters counters_{};

@@ -85,7 +85,7 @@ HOST = {
 
 EXPECTED = """\
 version 1.0
-no such device: ATALLA_NO_SUCH_DEVICE no device 'absent'; there are native
+no such device: ATALLA_NO_SUCH_DEVICE no device 'absent'; there are native, testbench
 no place: ATALLA_BAD_ARGUMENT expected a place for the device
 device: ATALLA_OK
 no such file: ATALLA_BAD_FILE cannot read /nowhere.atalla: No such file or directory

@@ -166,7 +166,7 @@ typedef struct atalla_device_functions {
   int (*start)(void* core, uint32_t pc);
   /* To the halt, a trap or the limit. Breakpoints may be refused with ATALLA_NOT_OFFERED. */
   int (*run)(void* core, const atalla_run_options* options, atalla_run_result* result);
-  /* Since the start. NULL when the device does not count. */
+  /* Since the start. NULL, or one that returns ATALLA_NOT_OFFERED, when the device does not count. */
   int (*counters)(void* core, atalla_counters* counters);
 } atalla_device_functions;
 
@@ -181,7 +181,7 @@ ATALLA_API void atalla_report(const char* text);
  *
  *   int atalla_plugin(const atalla_plugin_host* host);
  *
- * which registers devices through `host`, so it needs not be linked with this library. The libraries that the
+ * which registers devices through `host`, which stays valid. The libraries that the
  * environment's ATALLA_PLUGINS names (separated by colons) are loaded before the first device is looked for. */
 typedef struct atalla_plugin_host {
   size_t size;
