@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Node, Stage, StageKind
+from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS
 from atalla_mlir.target.machine import Machine
 
 _ELEMENT_BYTES = 2
@@ -78,6 +79,10 @@ _NODE_OPS: dict[str, LaneOps] = {
     "min": _ALU + _EITHER,
     "sqrt": _ROOT,
     "rsqrt": _ROOT,
+    **{
+        name: LaneOps(either=Fraction(cost.others), exp=Fraction(cost.exponentials))
+        for name, cost in FUNCTION_COSTS.items()
+    },
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from atalla_mlir.codegen.grouping import outer_loops
 from atalla_mlir.codegen.iteration import Access, Loop, Stage
+from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, FunctionCost
 
 LANES = 32
 # A transposed read costs 32 pushes and 32 pops of the transpose unit for up to 32 rows.
@@ -67,11 +68,17 @@ def _lane_cost(lane: Loop, stages: Sequence[Stage]) -> float:
         rows = math.prod(loop.extent for loop in stage.loops)
         if lane in stage.loops:
             rows = rows // lane.extent * -(-lane.extent // LANES)
-        per_row = 2.0 * sum(1 for _ in stage.body.walk()) + (8.0 if lane in stage.reduced else 0.0)
+        per_row = 2.0 * _num_operations(stage) + (8.0 if lane in stage.reduced else 0.0)
         for read in stage.reads:
             per_row += _access_cost(read.stride(lane), lane in stage.loops)
         cost += rows * per_row
     return cost
+
+
+def _num_operations(stage: Stage) -> int:
+    """Nodes of the body, a function that must be expanded counted as the operations that it becomes."""
+    costs = (FUNCTION_COSTS.get(node.op, FunctionCost(1)) for node in stage.body.walk())
+    return sum(cost.others + cost.exponentials for cost in costs)
 
 
 def _access_cost(stride: int, in_lanes: bool) -> float:
@@ -128,7 +135,7 @@ def _unroll(stages: Sequence[Stage], plan: RowPlan) -> int:
         chunks = -(-plan.lane.extent // LANES)
         if chunks > MAX_REGISTER_CHUNKS:
             return ROWS_IN_A_NEST
-    nodes = chunks * sum(2 + sum(1 for _ in stage.body.walk()) for stage in stages)
+    nodes = chunks * sum(2 + _num_operations(stage) for stage in stages)
     most = max(1, min(32, MAX_UNROLL_NODES // max(1, nodes)))
     return 1 << (most.bit_length() - 1)  # a power of two, so that rows alternate between pads
 

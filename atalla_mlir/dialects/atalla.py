@@ -337,6 +337,15 @@ class MulOp(Atalla.Operation, name="mul", traits=[ext.Pure]):
         return _check_lanes(op)
 
 
+class MaskedAddOp(Atalla.Operation, name="masked_add", traits=[ext.Pure]):
+    """bf(lhs + rhs) in the lanes of the mask; other lanes are lhs. rhs is a row or a scalar."""
+
+    mask: Operand[MaskType]
+    lhs: Operand[RowType]
+    rhs: Operand[Any]
+    row: Result[RowType]
+
+
 class MaskedMulOp(Atalla.Operation, name="masked_mul", traits=[ext.Pure]):
     """bf(lhs * rhs) in the lanes of the mask; other lanes are lhs. rhs is a row or a scalar."""
 

@@ -88,6 +88,22 @@ POINTWISE = (
     aten.where.self,
 )
 
+FUNCTIONS = (
+    aten.sigmoid.default,
+    aten.tanh.default,
+    aten.erf.default,
+    aten.gelu.default,
+    aten.expm1.default,
+    aten.log.default,
+    aten.log1p.default,
+    aten.sin.default,
+    aten.cos.default,
+    aten.floor.default,
+    aten.ceil.default,
+    aten.round.default,
+)
+"""Scalar functions that the compiler expands, each with a bound on its error."""
+
 REDUCTIONS = (aten.sum.dim_IntList, aten.amax.default, aten.amin.default)
 
 COMPARISONS = (
@@ -130,7 +146,7 @@ MOVES = (aten.clone.default, aten.cat.default, aten.full.default, aten.scalar_te
 
 RULES: MappingProxyType[Any, Rule] = MappingProxyType(
     {
-        **dict.fromkeys((*PRODUCTS, *POINTWISE, *REDUCTIONS, *COMPARISONS, *VIEWS, *MOVES), _always),
+        **dict.fromkeys((*PRODUCTS, *POINTWISE, *FUNCTIONS, *REDUCTIONS, *COMPARISONS, *VIEWS, *MOVES), _always),
         aten.div.Tensor: _no_rounding_mode,
         aten.div.Scalar: _no_rounding_mode,
         aten.div.Tensor_mode: _no_rounding_mode,

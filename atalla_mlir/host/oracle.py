@@ -238,6 +238,19 @@ def _error_function(x: Array) -> Array:
     return torch.erf(torch.from_numpy(np.asarray(x))).numpy()
 
 
+_GELU_SLOPE = 1.13
+"""The largest slope of both forms of GELU."""
+
+
+def _gelu(call: _Call) -> Bounded:
+    approximate = call.argument(1, "approximate", "none")
+
+    def gelu(x: Array) -> Array:
+        return torch.nn.functional.gelu(torch.from_numpy(np.asarray(x)), approximate=approximate).numpy()
+
+    return _expanded(gelu, _GELU_SLOPE)(call)
+
+
 # Products and reductions
 
 
@@ -422,6 +435,14 @@ RULES: Mapping[Any, Rule] = MappingProxyType(
         aten.sigmoid.default: _expanded(_sigmoid),
         aten.tanh.default: _expanded(np.tanh),
         aten.erf.default: _expanded(_error_function),
+        aten.gelu.default: _gelu,
+        aten.expm1.default: _expanded(np.expm1),
+        aten.log1p.default: _expanded(np.log1p),
+        aten.sin.default: _expanded(np.sin, 1.0),
+        aten.cos.default: _expanded(np.cos, 1.0),
+        aten.floor.default: _expanded(np.floor),
+        aten.ceil.default: _expanded(np.ceil),
+        aten.round.default: _expanded(np.rint),
         aten.log.default: _expanded(np.log),
     }
 )

@@ -216,6 +216,10 @@ class Builder:
         """`add`, `sub` or `mul` of a row with a row or scalar; lanes from `lanes` on keep lhs."""
         return self._row(kind, [lhs, rhs], {"lanes": i64_attr(lanes)})
 
+    def masked_add(self, mask: ir.Value, lhs: ir.Value, rhs: ir.Value) -> ir.Value:
+        """lhs + rhs in the lanes of the mask, lhs in the others."""
+        return self._row("masked_add", [mask, lhs, rhs])
+
     def masked_mul(self, mask: ir.Value, lhs: ir.Value, rhs: ir.Value) -> ir.Value:
         """lhs * rhs in the lanes of the mask, lhs in the others."""
         return self._row("masked_mul", [mask, lhs, rhs])

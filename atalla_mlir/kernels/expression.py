@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Node
 from atalla_mlir.errors import UnsupportedError
-from atalla_mlir.kernels import scalar_functions
 from atalla_mlir.kernels.builder import Builder
-from atalla_mlir.kernels.scalar_functions import FunctionBound
+from atalla_mlir.kernels.functions import FUNCTIONS
+from atalla_mlir.kernels.functions.bound import FunctionBound
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class Evaluator:
         arguments = [self.evaluate(argument) for argument in node.args]
         uniform = all(argument.uniform for argument in arguments)
         rule = getattr(self, f"_{node.op}", None)
+        if rule is None and node.op in FUNCTIONS:
+            return Evaluated(self._expanded(node.op, arguments[0]), uniform)
         if rule is None:
             raise UnsupportedError(f"scalar function {node.op} has no lowering")
         return Evaluated(rule(*arguments), uniform)
@@ -102,14 +104,14 @@ class Evaluator:
 
     def _rsqrt(self, source: Evaluated) -> ir.Value:
         if not source.uniform:
-            bound = scalar_functions.RECIPROCAL_ROOT
-            return self._expanded(bound, scalar_functions.reciprocal_root(self.builder, self.row(source)))
+            return self._expanded("rsqrt", source)
         return self._rcp(Evaluated(self._sqrt(source), source.uniform))
 
-    def _expanded(self, bound: FunctionBound, value: ir.Value) -> ir.Value:
-        """Note that a function was expanded, and how exact it is."""
-        self.expansions.append(bound)
-        return value
+    def _expanded(self, name: str, source: Evaluated) -> ir.Value:
+        """A function that the machine lacks; notes how exact it is."""
+        function = FUNCTIONS[name]
+        self.expansions.append(function.bound)
+        return function.expand(self.builder, self.row(source))
 
     def _neg(self, source: Evaluated) -> ir.Value:
         return self._arithmetic("mul", source, Evaluated(None, True, -1.0))
@@ -124,18 +126,14 @@ class Evaluator:
 
     def _rcp(self, source: Evaluated) -> ir.Value:
         if not source.uniform:
-            return self._expanded(
-                scalar_functions.RECIPROCAL, scalar_functions.reciprocal(self.builder, self.row(source))
-            )
+            return self._expanded("rcp", source)
         if source.constant is not None:
             return self.builder.constant(1.0 / source.constant if source.constant else math.inf)
         return self.builder.scalar_op("reciprocal", self.scalar(source))
 
     def _sqrt(self, source: Evaluated) -> ir.Value:
         if not source.uniform:
-            return self._expanded(
-                scalar_functions.SQUARE_ROOT, scalar_functions.square_root(self.builder, self.row(source))
-            )
+            return self._expanded("sqrt", source)
         return self.builder.scalar_op("sqrt", self.scalar(source))
 
     def _max(self, left: Evaluated, right: Evaluated) -> ir.Value:

@@ -449,10 +449,16 @@ class KernelLowering:
     def _lower_mul(self, op: ir.Operation) -> None:
         self._arithmetic(op, "mul", self.m1)
 
-    def _lower_masked_mul(self, op: ir.Operation) -> None:
+    def _masked(self, op: ir.Operation, name: str) -> None:
         mask, left, right = (self.values[value] for value in op.operands)
         suffix = "vs" if self._is_scalar(right) else "vv"
-        self.values[op.results[0]] = self.b.build(f"mul_{suffix}", left, right, mask, old=left)
+        self.values[op.results[0]] = self.b.build(f"{name}_{suffix}", left, right, mask, old=left)
+
+    def _lower_masked_add(self, op: ir.Operation) -> None:
+        self._masked(op, "add")
+
+    def _lower_masked_mul(self, op: ir.Operation) -> None:
+        self._masked(op, "mul")
 
     def _lower_exp(self, op: ir.Operation) -> None:
         self.values[op.results[0]] = self.b.expi_vi(self.values[op.operands[0]], 0, self.m1)

@@ -15,6 +15,7 @@ from itertools import pairwise
 from atalla_mlir._mlir import AffineForm, file_position, indexing_forms, ir, location_names, scalar_constant
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Node, Stage, StageKind
 from atalla_mlir.errors import UnsupportedError
+from atalla_mlir.kernels.idioms import recognised
 
 
 @dataclass(frozen=True)
@@ -395,6 +396,16 @@ _UNARY = {
     "math.absf": "abs",
     "math.sqrt": "sqrt",
     "math.rsqrt": "rsqrt",
+    "math.tanh": "tanh",
+    "math.erf": "erf",
+    "math.expm1": "expm1",
+    "math.log": "log",
+    "math.log1p": "log1p",
+    "math.sin": "sin",
+    "math.cos": "cos",
+    "math.floor": "floor",
+    "math.ceil": "ceil",
+    "math.roundeven": "round",
     "arith.extf": "",
     "arith.truncf": "",
 }
@@ -430,7 +441,7 @@ def read_body(
 
     yielded = block.operations[len(block.operations) - 1].operands[0]
     if not is_reduction:
-        return _as_number(node(yielded)), None
+        return recognised(_as_number(node(yielded))), None
     if isinstance(yielded, ir.BlockArgument):
         raise UnsupportedError("a reduction that folds nothing")
     owner = yielded.owner.operation
@@ -456,6 +467,8 @@ def _body_node(value: ir.Value, node: Callable[[ir.Value], Node]) -> Node:
         return Node(_UNARY[name], (source,)) if _UNARY[name] else source
     if name in _BINARY:
         return Node(_BINARY[name], tuple(node(operand) for operand in op.operands))
+    if name == "math.fpowi":
+        return Node("powi", tuple(node(operand) for operand in op.operands))
     if name == "arith.select":
         condition, on_true, on_false = (node(operand) for operand in op.operands)
         return Node("select", (_as_condition(condition), on_true, on_false))

@@ -25,7 +25,7 @@ from atalla_mlir.codegen.row_plan import (
 )
 from atalla_mlir.kernels.builder import Builder, Index
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
-from atalla_mlir.kernels.scalar_functions import FunctionBound
+from atalla_mlir.kernels.functions.bound import FunctionBound
 
 IDENTITY = {Combine.ADD: 0.0, Combine.MAX: -math.inf, Combine.MIN: math.inf}
 

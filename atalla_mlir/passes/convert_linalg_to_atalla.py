@@ -15,10 +15,10 @@ from atalla_mlir.codegen.product_plan import choose_product_plan
 from atalla_mlir.codegen.row_plan import SumOrder, choose_row_plan
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.builder import Builder
+from atalla_mlir.kernels.functions.bound import FunctionBound
 from atalla_mlir.kernels.linalg_stages import StageList, read_stages
 from atalla_mlir.kernels.products import ProductKernel
 from atalla_mlir.kernels.rows import RowKernel
-from atalla_mlir.kernels.scalar_functions import FunctionBound
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.target.machine import Machine, machine
 

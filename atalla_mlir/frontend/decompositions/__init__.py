@@ -16,33 +16,52 @@ from typing import Any
 from torch_mlir.extras.fx_decomp_util import get_decomposition_table
 
 from atalla_mlir.frontend.decompositions import (
+    activations,
     attention,
     convolutions,
     norms,
     parts,
     pointwise,
     pools,
+    powers,
     products,
     reductions,
 )
 from atalla_mlir.frontend.decompositions.registry import RULES, Table, aten
 
-FAMILIES = (attention, convolutions, norms, parts, pointwise, pools, products, reductions)
+FAMILIES = (
+    activations,
+    attention,
+    convolutions,
+    norms,
+    parts,
+    pointwise,
+    pools,
+    powers,
+    products,
+    reductions,
+)
 """Importing a family registers its rules."""
 
 KEPT = frozenset(
     {
         aten._to_copy,
         aten.gelu,
-        aten.silu,
         aten.sigmoid,
         aten.tanh,
+        aten.erf,
+        aten.log,
+        aten.log1p,
+        aten.expm1,
+        aten.sin,
+        aten.cos,
+        aten.floor,
+        aten.ceil,
+        aten.round,
         aten.rsqrt,
         aten.reciprocal,
         aten.full,
         aten.pad,
-        aten.elu,
-        aten.softplus,
     }
 )
 

@@ -1,4 +1,4 @@
-"""Functions of rows that the lanes lack, as sequences of row operations.
+"""Reciprocal, square root and its reciprocal, of which the machine has scalar forms only.
 
 Ranges are reduced exactly: masks tell which lanes to multiply by a power of two, and the same power goes into a running
 scale. On what is left, a linear seed and Newton steps; the last step adds a correction, which costs one rounding less.
@@ -9,23 +9,11 @@ count as small numbers, of which only the order of magnitude of the result is ri
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.kernels.builder import Builder
+from atalla_mlir.kernels.functions.bound import TINY, UNIT, FunctionBound
 
-
-@dataclass(frozen=True)
-class FunctionBound:
-    """|result - exact| <= relative * |exact| + absolute."""
-
-    relative: float
-    absolute: float
-
-
-UNIT = 2.0**-8
-TINY = 2.0**-130
-"""Results below the normal numbers lose bits."""
 RECIPROCAL = FunctionBound(1.4 * UNIT, TINY)
 RECIPROCAL_ROOT = FunctionBound(1.2 * UNIT, 0.0)
 SQUARE_ROOT = FunctionBound(1.6 * UNIT, TINY)

@@ -1,0 +1,35 @@
+"""What functions cost that the lanes lack: operations of the shortest sequences known (`kernels.functions`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class FunctionCost:
+    """Lane operations for one row: `exponentials` on the EXP unit, `others` on the ALU or the multiplier."""
+
+    others: int
+    exponentials: int = 0
+
+
+FUNCTION_COSTS: Mapping[str, FunctionCost] = MappingProxyType(
+    {
+        "sigmoid": FunctionCost(13, 1),
+        "tanh": FunctionCost(23, 1),
+        "erf": FunctionCost(30, 1),
+        "gelu": FunctionCost(24, 2),
+        "gelu_tanh": FunctionCost(22, 2),
+        "expm1": FunctionCost(12, 1),
+        "log": FunctionCost(47),
+        "log1p": FunctionCost(53, 1),
+        "sin": FunctionCost(44),
+        "cos": FunctionCost(45),
+        "floor": FunctionCost(9),
+        "ceil": FunctionCost(9),
+        "round": FunctionCost(7),
+    }
+)
+"""By the name of the expression node. Reciprocals and roots are not here: scalar units share them."""

@@ -1,0 +1,110 @@
+"""Powers, logarithms to other bases, and functions made of exponentials, in terms of exp, log and products."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from atalla_mlir.frontend.decompositions.activations import number
+from atalla_mlir.frontend.decompositions.registry import aten, rule
+
+_MOST_FACTORS = 64
+"""Whole exponents up to this are products; each product of two powers rounds once."""
+
+
+@rule(aten.pow.Tensor_Scalar)
+def power(x: Tensor, exponent: float) -> Tensor:
+    """Products for whole exponents, roots for halves, e^(y log x) for what is left."""
+    if not x.dtype.is_floating_point:
+        return NotImplemented
+    if exponent == 0:
+        return aten.full(list(x.shape), 1.0, dtype=x.dtype, device=x.device)
+    if exponent in (0.5, -0.5):
+        return x.sqrt() if exponent > 0 else x.rsqrt()
+    if float(exponent).is_integer():
+        return _whole_power(x, int(exponent)) if abs(exponent) <= _MOST_FACTORS else NotImplemented
+    if exponent == 1.5:
+        return x * x.sqrt()
+    return (x.log() * exponent).exp() if math.isfinite(exponent) else NotImplemented
+
+
+def _whole_power(x: Tensor, exponent: int) -> Tensor:
+    if exponent < 0:
+        return _whole_power(x, -exponent).reciprocal()
+    if exponent == 1:
+        return torch.clone(x)
+    half = x if exponent < 4 else _whole_power(x, exponent // 2)
+    square = half * half
+    return square * x if exponent % 2 else square
+
+
+@rule(aten.pow.Scalar)
+def exponential(base: float, x: Tensor) -> Tensor:
+    if not x.dtype.is_floating_point or base <= 0 or not math.isfinite(base):
+        return NotImplemented
+    return (x * math.log(base)).exp()
+
+
+@rule(aten.exp2.default)
+def exp2(x: Tensor) -> Tensor:
+    return exponential(2.0, x)
+
+
+@rule(aten.log2.default)
+def log2(x: Tensor) -> Tensor:
+    return x.log() * (1 / math.log(2.0))
+
+
+@rule(aten.log10.default)
+def log10(x: Tensor) -> Tensor:
+    return x.log() * (1 / math.log(10.0))
+
+
+@rule(aten.logaddexp.default)
+def logaddexp(x: Tensor, y: Tensor) -> Tensor:
+    """The larger one and a correction; two equal infinities have no difference that means anything."""
+    correction = (x - y).abs().neg().exp().log1p()
+    return torch.where((x == y) & (x.abs() == math.inf), x, torch.maximum(x, y) + correction)
+
+
+@rule(aten.logit.default)
+def logit(x: Tensor, eps: float | None = None) -> Tensor:
+    x = x if eps is None else x.clamp(eps, 1 - eps)
+    return (x / (1 - x)).log()
+
+
+@rule(aten.tan.default)
+def tan(x: Tensor) -> Tensor:
+    return x.sin() / x.cos()
+
+
+@rule(aten.cosh.default)
+def cosh(x: Tensor) -> Tensor:
+    return (x.exp() + x.neg().exp()) * 0.5
+
+
+@rule(aten.square.default)
+def square(x: Tensor) -> Tensor:
+    return x * x
+
+
+# Signs and whole parts.
+
+
+@rule(aten.sign.default, aten.sgn.default)
+def sign(x: Tensor) -> Tensor:
+    if not x.dtype.is_floating_point:
+        return NotImplemented
+    return torch.where(x > 0, number(x, 1.0), torch.where(x < 0, number(x, -1.0), number(x, 0.0)))
+
+
+@rule(aten.trunc.default, aten.fix.default)
+def trunc(x: Tensor) -> Tensor:
+    return torch.where(x < 0, x.ceil(), x.floor()) if x.dtype.is_floating_point else NotImplemented
+
+
+@rule(aten.frac.default)
+def frac(x: Tensor) -> Tensor:
+    return x - trunc(x)

@@ -1,0 +1,126 @@
+"""Functions made of e^x: the logistic function, tanh, erf, GELU and e^x - 1.
+
+They share two ideas. Quotients with a denominator 1 + e, e in [0, 1], need no range reduction: a quadratic in e is
+within one per cent of 1 / (1 + e), and one correction does the rest. The correction's residue, n - p - e p, is formed
+so that the denominator is never rounded. Near zero, where 1 - e cancels, odd functions are polynomials x + x p(x^2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from atalla_mlir._mlir import ir
+from atalla_mlir.kernels.builder import Builder
+from atalla_mlir.kernels.functions.bound import TINY, UNIT, FunctionBound
+from atalla_mlir.kernels.functions.polynomial import polynomial
+
+SIGMOID = FunctionBound(1.65 * UNIT, TINY)
+TANH = FunctionBound(1.8 * UNIT, TINY)
+ERF = FunctionBound(2.4 * UNIT, TINY)
+EXPM1 = FunctionBound(1.8 * UNIT, TINY)
+GELU = FunctionBound(3.5 * UNIT, 2.0**-16)
+GELU_TANH = FunctionBound(3 * UNIT, 2.0**-16)
+
+# Coefficients ascend. 1 / (1 + e) on [0, 1], relative error 1 / 99.
+_INVERSE = (98 / 99, -80 / 99, 32 / 99)
+# f(x) / x - 1 in powers of x^2 below _NEAR_ZERO, relative error of f below 2^-13
+_NEAR_ZERO = 0.6
+_TANH_SERIES = (0.0, -0.33085944, 0.11005034)
+_ERF_SERIES = (0.12834303, -0.37433605, 0.09935916)
+# (e^x - 1) / x - 1 below 0.5
+_EXPM1_SERIES = (0.0, 0.50007128, 0.16839463, 0.04155017)
+# log(Phi(x) / Phi(-x)) / x in powers of x^2, Phi the normal distribution; the error for x < 4 is 0.002
+_NORMAL_LOGIT = (1.59678686, 0.0738422515, -0.000737369397)
+# what GELU with approximate="tanh" has instead: 2 sqrt(2 / pi) (1 + 0.044715 x^2)
+_TANH_LOGIT = (1.5957691216, 0.0713548163)
+_LOGIT_END = 5.5
+
+
+def sigmoid(builder: Builder, row: ir.Value) -> ir.Value:
+    """1 / (1 + e^-x). 7 ALU, 6 MUL and one EXP operation."""
+    b = builder
+    positive = b.compare("gt", row, b.constant(0.0))
+    power = b.exp(b.masked_mul(positive, row, b.constant(-1.0)))
+    return _share(b, b.select(positive, b.constant(1.0), power), power)
+
+
+def tanh(builder: Builder, row: ir.Value) -> ir.Value:
+    """(1 - e) / (1 + e) with e = e^-2|x|, and the sign of x."""
+    b = builder
+    positive = b.compare("gt", row, b.constant(0.0))
+    minus = b.masked_mul(positive, row, b.constant(-1.0))
+    square = b.binary("mul", row, row)
+    return _odd(b, row, positive, minus, square, b.exp(b.binary("mul", minus, b.constant(2.0))), _TANH_SERIES)
+
+
+def error_function(builder: Builder, row: ir.Value) -> ir.Value:
+    """2 Phi(sqrt(2) x) - 1, as a quotient like that of tanh."""
+    b = builder
+    positive = b.compare("gt", row, b.constant(0.0))
+    minus = b.masked_mul(positive, row, b.constant(-1.0))
+    square = b.binary("mul", row, row)
+    slopes = [coefficient * math.sqrt(2.0) * 2.0**power for power, coefficient in enumerate(_NORMAL_LOGIT)]
+    limited = _at_most(b, square, _LOGIT_END**2 / 2)
+    power = b.exp(b.binary("mul", minus, polynomial(b, limited, slopes)))
+    return _odd(b, row, positive, minus, square, power, _ERF_SERIES)
+
+
+def gelu(builder: Builder, row: ir.Value) -> ir.Value:
+    """x Phi(x), Phi the normal distribution."""
+    return _gelu(builder, row, _NORMAL_LOGIT)
+
+
+def gelu_tanh(builder: Builder, row: ir.Value) -> ir.Value:
+    """x / (1 + e^-z) with a cubic z: what GELU with approximate="tanh" is."""
+    return _gelu(builder, row, _TANH_LOGIT)
+
+
+def expm1(builder: Builder, row: ir.Value) -> ir.Value:
+    """e^x - 1."""
+    b = builder
+    far = b.binary("sub", b.exp(row), b.constant(1.0))
+    near = b.binary("add", row, b.binary("mul", row, polynomial(b, row, _EXPM1_SERIES)))
+    above = b.select(b.compare("gt", row, b.constant(-0.5)), near, far)
+    return b.select(b.compare("gt", row, b.constant(0.5)), far, above)
+
+
+def _gelu(b: Builder, row: ir.Value, slopes: Sequence[float]) -> ir.Value:
+    """x / (1 + e^-z), z = x g(x^2).
+
+    e^-|z| is taken as e^-2|x| times e^(2|x| - |z|): the first operand is exact and the second small where it matters,
+    so that little of the operands' rounding is seen, which the exponential would multiply by |z|.
+    """
+    positive = b.compare("gt", row, b.constant(0.0))
+    minus = b.masked_mul(positive, row, b.constant(-1.0))
+    limited = _at_most(b, b.binary("mul", row, row), _LOGIT_END**2)
+    rest = polynomial(b, limited, (slopes[0] - 2, *slopes[1:]))
+    power = b.binary("mul", b.exp(b.binary("add", minus, minus)), b.exp(b.binary("mul", minus, rest)))
+    return b.binary("mul", row, _share(b, b.select(positive, b.constant(1.0), power), power))
+
+
+def _at_most(b: Builder, row: ir.Value, limit: float) -> ir.Value:
+    return b.select(b.compare("gt", row, b.constant(limit)), b.constant(limit), row)
+
+
+def _share(b: Builder, part: ir.Value, power: ir.Value) -> ir.Value:
+    """part / (1 + power) for power in [0, 1]."""
+    estimate = polynomial(b, power, _INVERSE)
+    quotient = b.binary("mul", estimate, part)
+    residue = b.binary("sub", b.binary("sub", part, quotient), b.binary("mul", power, quotient))
+    return b.binary("add", quotient, b.binary("mul", estimate, residue))
+
+
+def _odd(
+    b: Builder,
+    row: ir.Value,
+    positive: ir.Value,
+    minus: ir.Value,
+    square: ir.Value,
+    power: ir.Value,
+    series: Sequence[float],
+) -> ir.Value:
+    """(1 - power) / (1 + power) with the sign of `row`; x + x series(x^2) near zero. `minus` is -|x|."""
+    part = b.masked_mul(positive, b.binary("sub", power, b.constant(1.0)), b.constant(-1.0))
+    near = b.binary("add", row, b.binary("mul", row, polynomial(b, square, series)))
+    return b.select(b.compare("gt", minus, b.constant(-_NEAR_ZERO)), near, _share(b, part, power))
