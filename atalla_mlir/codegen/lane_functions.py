@@ -32,4 +32,9 @@ FUNCTION_COSTS: Mapping[str, FunctionCost] = MappingProxyType(
         "round": FunctionCost(7),
     }
 )
-"""By the name of the expression node. Reciprocals and roots are not here: scalar units share them."""
+"""By the name of the expression node."""
+
+ROOT_COSTS: Mapping[str, FunctionCost] = MappingProxyType(
+    {"div": FunctionCost(38), "sqrt": FunctionCost(38), "rsqrt": FunctionCost(38)}
+)
+"""Of those that the scalar units have too, when their operand varies over the lanes."""

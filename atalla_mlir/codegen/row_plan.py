@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from atalla_mlir.codegen.grouping import outer_loops
 from atalla_mlir.codegen.iteration import Access, Loop, Stage
-from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, FunctionCost
+from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, ROOT_COSTS, FunctionCost
 
 LANES = 32
 # A transposed read costs 32 pushes and 32 pops of the transpose unit for up to 32 rows.
@@ -81,6 +81,18 @@ def _num_operations(stage: Stage) -> int:
     return sum(cost.others + cost.exponentials for cost in costs)
 
 
+def _root_operations(stage: Stage, lane: Loop | None) -> int:
+    """Operations of the reciprocals and roots whose operand varies over the lanes."""
+    if lane is None:
+        return 0
+    varying = {at for at, read in enumerate(stage.reads) if read.stride(lane)}
+    return sum(
+        ROOT_COSTS[node.op].others
+        for node in stage.body.walk()
+        if node.op in ROOT_COSTS and any(below.op == "load" and below.read in varying for below in node.args[-1].walk())
+    )
+
+
 def _access_cost(stride: int, in_lanes: bool) -> float:
     if stride == 1:
         return 1.0
@@ -135,7 +147,7 @@ def _unroll(stages: Sequence[Stage], plan: RowPlan) -> int:
         chunks = -(-plan.lane.extent // LANES)
         if chunks > MAX_REGISTER_CHUNKS:
             return ROWS_IN_A_NEST
-    nodes = chunks * sum(2 + _num_operations(stage) for stage in stages)
+    nodes = chunks * sum(2 + _num_operations(stage) + _root_operations(stage, plan.lane) for stage in stages)
     most = max(1, min(32, MAX_UNROLL_NODES // max(1, nodes)))
     return 1 << (most.bit_length() - 1)  # a power of two, so that rows alternate between pads
 

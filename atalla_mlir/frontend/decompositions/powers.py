@@ -64,9 +64,9 @@ def log10(x: Tensor) -> Tensor:
 
 @rule(aten.logaddexp.default)
 def logaddexp(x: Tensor, y: Tensor) -> Tensor:
-    """The larger one and a correction; two equal infinities have no difference that means anything."""
-    correction = (x - y).abs().neg().exp().log1p()
-    return torch.where((x == y) & (x.abs() == math.inf), x, torch.maximum(x, y) + correction)
+    """The larger one and a correction; equal infinities have no difference that could be computed."""
+    apart = torch.where(x == y, number(x, 0.0), x - y)
+    return torch.maximum(x, y) + apart.abs().neg().exp().log1p()
 
 
 @rule(aten.logit.default)

@@ -18,7 +18,7 @@ from atalla_mlir.kernels.functions.polynomial import polynomial
 LIMIT = 1600.0
 """The largest angle; sine and cosine of greater ones are NaN."""
 SINE = FunctionBound(2 * UNIT, TINY)
-COSINE = FunctionBound(2 * UNIT, TINY)
+COSINE = FunctionBound(2 * UNIT, 2.0**-15)
 
 _TO_INTEGER = 192.0
 """The sum of this and a number below 64 in magnitude is rounded to an integer."""

@@ -30,6 +30,44 @@ def random(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape) + 1)).to(dtype)
 
 
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu6": functional.relu6,
+    "hardtanh": lambda x: functional.hardtanh(x, -0.5, 0.7),
+    "hardsigmoid": functional.hardsigmoid,
+    "leaky relu": lambda x: functional.leaky_relu(x, 0.2),
+    "elu": lambda x: functional.elu(x, 0.7),
+    "celu": lambda x: functional.celu(x, 1.3),
+    "selu": functional.selu,
+    "silu": functional.silu,
+    "glu": functional.glu,
+    "softplus": lambda x: functional.softplus(x, beta=2),
+    "softplus with a low threshold": lambda x: functional.softplus(x, threshold=1),
+    "logsigmoid": functional.logsigmoid,
+    "mish": functional.mish,
+    "softsign": functional.softsign,
+    "tanhshrink": functional.tanhshrink,
+    "hardshrink": functional.hardshrink,
+    "softshrink": functional.softshrink,
+    "threshold": lambda x: functional.threshold(x, 0.3, -2.0),
+    "exp2": torch.exp2,
+    "2.5 ** x": lambda x: 2.5**x,
+    "log2": lambda x: torch.log2(x.abs()),
+    "log10": lambda x: torch.log10(x.abs()),
+    "logit": lambda x: torch.logit(x, 0.1),
+    "tan": torch.tan,
+    "cosh": torch.cosh,
+    "square": torch.square,
+    "sign": lambda x: torch.sign(functional.relu(x) - 0.5 * functional.relu(-x)),
+    "trunc": torch.trunc,
+    "frac": torch.frac,
+}
+POWERS = (0, 1, 2, 3, 5, 6, 13, -1, -3, 0.5, -0.5, 1.5, 0.3, -1.7)
+
+
+def power(exponent: float) -> Callable[[Tensor], Tensor]:
+    return lambda x: x**exponent
+
+
 def attention(**options: Any) -> nn.Module:
     return Apply(lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, **options))
 
@@ -81,6 +119,10 @@ CASES: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {
         Apply(lambda x: functional.hardswish(x) + functional.leaky_relu(x) + functional.relu6(4 * x)),
         (random(3, 4),),
     ),
+    **{f"activation {name}": (Apply(function), (2 * random(5, 6),)) for name, function in ACTIVATIONS.items()},
+    **{f"power {exponent}": (Apply(power(exponent)), (random(3, 4).abs() + 0.1,)) for exponent in POWERS},
+    "parametric relu": (nn.PReLU(4), (random(3, 4, 5),)),
+    "logaddexp": (Apply(torch.logaddexp), (random(3, 4), random(3, 5)[:, :4])),
     "where": (Apply(lambda x: torch.where(x > 0.1, x, -1.0)), (random(3, 4),)),
     "lerp": (Apply(lambda x, y: torch.lerp(x, y, 0.3)), (random(3, 4), random(3, 5)[:, :4])),
     "split and stack": (Apply(lambda x: torch.stack([*x.split(2, 1), *x.chunk(2, 1)])), (random(3, 4),)),
@@ -136,9 +178,10 @@ def test_variance_without_degrees_of_freedom_is_not_a_number() -> None:
 
 
 def test_scalar_functions_stay_whole() -> None:
-    model = Apply(lambda x: functional.gelu(x) + functional.silu(x) + x.sigmoid() + x.tanh())
+    model = Apply(lambda x: functional.gelu(x) + x.sigmoid() + x.tanh() + x.erf() + x.log1p() + x.expm1() + x.sin())
     targets = {str(node.target) for node in capture(model, (random(3),)).graph.nodes}
-    assert {"aten.gelu.default", "aten.silu.default", "aten.sigmoid.default", "aten.tanh.default"} <= targets
+    whole = ("gelu", "sigmoid", "tanh", "erf", "log1p", "expm1", "sin")
+    assert {f"aten.{name}.default" for name in whole} <= targets
 
 
 def test_table_is_made_once() -> None:
