@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 
 from atalla_mlir.errors import InternalError, LimitError
-from atalla_mlir.firmware.symbols import ROUTINES, symbols
+from atalla_mlir.firmware.symbols import DMA_ROUTINES, DMA_SERVICES, ROUTINES, symbols
 from atalla_mlir.loadable import abi
 from atalla_mlir.mc.decode import decode
 from atalla_mlir.mc.encode import encode, encode_packet
@@ -107,8 +107,18 @@ class LinkedImage:
 @cache
 def firmware(machine: Machine = AX01) -> Firmware:
     """The services for the pads of `machine`."""
-    text = resources.files("atalla_mlir.firmware").joinpath("services.s").read_text("utf-8")
-    assembly = assemble(text, "services.s", symbols=symbols(machine))
+    return _assembled("services.s", machine)
+
+
+@cache
+def dma_services(machine: Machine = AX01) -> Firmware:
+    """The services that move regions; their code runs at any PC, `labels` count from its start."""
+    return _assembled("dma.s", machine)
+
+
+def _assembled(name: str, machine: Machine) -> Firmware:
+    text = resources.files("atalla_mlir.firmware").joinpath(name).read_text("utf-8")
+    assembly = assemble(text, name, symbols=symbols(machine))
     return Firmware(assembly.code, assembly.labels)
 
 
@@ -124,10 +134,16 @@ def system_data() -> bytes:
     return bytes(data)
 
 
-def _firmware_ranges(image: Firmware) -> dict[str, tuple[int, int]]:
-    starts = sorted((image.labels[name], name) for name in ROUTINES)
+def routine_ranges(image: Firmware, routines: Sequence[str], base: int = 0) -> dict[str, tuple[int, int]]:
+    """First PC and PC after the last packet of each routine, with the image at `base`."""
+    starts = sorted((image.labels[name], name) for name in routines)
     ends = [start for start, _ in starts[1:]] + [len(image.code)]
-    return {name: (start, end) for (start, name), end in zip(starts, ends, strict=True)}
+    return {name: (base + start, base + end) for (start, name), end in zip(starts, ends, strict=True)}
+
+
+def _needs_dma(blocks: Sequence[ObjectCode]) -> bool:
+    names = {block.name for block in blocks}
+    return any(item.target in DMA_SERVICES and item.target not in names for b in blocks for item in b.relocations)
 
 
 def _place(blocks: Sequence[ObjectCode], functions: dict[str, tuple[int, int]], start: int) -> None:
@@ -203,7 +219,12 @@ def link(blocks: Sequence[CodeBlock | ObjectCode], machine: Machine = AX01) -> L
     """The image of firmware and `blocks`; LimitError names a jump that cannot reach its destination."""
     objects = [encode_block(block) if isinstance(block, CodeBlock) else block for block in blocks]
     services = firmware(machine)
-    functions = _firmware_ranges(services)
-    _place(objects, functions, len(services.code))
-    code = services.code + b"".join(_BlockLinker(block, functions).encode() for block in objects)
+    functions = routine_ranges(services, ROUTINES)
+    below = services.code
+    if _needs_dma(objects):
+        dma = dma_services(machine)
+        functions.update(routine_ranges(dma, DMA_ROUTINES, len(below)))
+        below += dma.code
+    _place(objects, functions, len(below))
+    code = below + b"".join(_BlockLinker(block, functions).encode() for block in objects)
     return LinkedImage(code, functions, _source_ranges(objects, functions), system_data())

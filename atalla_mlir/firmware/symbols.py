@@ -9,6 +9,10 @@ from atalla_mlir.target.machine import Machine
 ROUTINES = ("reset", *abi.SERVICES, "fw_finish", "fw_scan", "fw_fill", "fw_initialise")
 """Labels of `services.s` that start a function."""
 
+DMA_SERVICES = ("dma_load", "dma_store", "dma_wait", "barrier")
+DMA_ROUTINES = ("dma_load", "dma_store", "dma_region", "dma_wait", "barrier")
+"""Services of `dma.s`, which only programs that call them carry, and its labels that start a function."""
+
 
 def symbols(machine: Machine) -> dict[str, int]:
     """The names that `services.s` uses; UnsupportedError when the firmware does not fit the machine's pads."""
