@@ -31,6 +31,8 @@ def symbols(machine: Machine) -> dict[str, int]:
         "PANIC": abi.PANIC_ADDRESS,
         "PANIC_CODE": abi.PANIC_CODE_ADDRESS,
         "PANIC_LINK": abi.PANIC_LINK_ADDRESS,
+        "CALL": abi.CALL_ADDRESS,
+        "POLICY_STATE": abi.POLICY_ADDRESS,
         "TOP": abi.RECORDS_ADDRESS,
         "LIMIT": abi.RECORDS_ADDRESS + 4,
         "MARKS": abi.RECORDS_ADDRESS + 8,

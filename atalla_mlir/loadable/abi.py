@@ -28,6 +28,11 @@ READY_MAGIC = 0x59444500  # low seven bits zero: one lui.s makes it
 PANIC_ADDRESS = STATE_ADDRESS + 0x4
 PANIC_CODE_ADDRESS = STATE_ADDRESS + 0x8
 PANIC_LINK_ADDRESS = STATE_ADDRESS + 0xC
+CALL_ADDRESS = STATE_ADDRESS + 0x10
+"""A service that the host has called: its place in the table in bytes, then three arguments; the result replaces it."""
+POLICY_ADDRESS = STATE_ADDRESS + 0x20
+POLICY_BYTES = 32
+"""For page policies that replace services (firmware/policy.py); zero at first."""
 RECORDS_ADDRESS = STATE_ADDRESS + 0x40
 RECORD_BYTES = 64
 """One record per pad, one line of the data cache."""

@@ -17,6 +17,8 @@ from typing import Any
 from atalla_mlir.loadable import abi, elf, metadata, records, writer
 from atalla_mlir.loadable.format import DRAM_LIMIT_BYTES, DTYPE_BYTES, FORMAT_VERSION, MAX_RANK, Damage
 from atalla_mlir.loadable.machine_record import describe_machine
+from atalla_mlir.mc.parse import assemble
+from atalla_mlir.target.encoding import PACKET_BYTES
 from atalla_mlir.target.machine import AX01, MACHINES, Machine
 
 HEADER = Path(__file__).parent / "native" / "loadable_table.h"
@@ -58,6 +60,7 @@ def _lines() -> Iterator[str]:
     yield "};"
     yield ""
     yield from _array("ElementType", "kElementTypes", [f'{{"{name}", {size}}}' for name, size in DTYPE_BYTES.items()])
+    yield from _call_code()
     yield from _machines()
     yield "}  // namespace atalla"
 
@@ -83,10 +86,45 @@ def _numbers() -> dict[str, int]:
         "kPanicAddress": abi.PANIC_ADDRESS,
         "kPanicCodeAddress": abi.PANIC_CODE_ADDRESS,
         "kPanicLinkAddress": abi.PANIC_LINK_ADDRESS,
+        "kCallAddress": abi.CALL_ADDRESS,
+        "kCallAlloc": _service_offset("spad_alloc"),
+        "kCallFree": _service_offset("spad_free"),
+        "kCallAvail": _service_offset("spad_avail"),
+        "kNoPages": abi.NO_PAGES,
         "kPanicUnspecified": abi.PanicCode.UNSPECIFIED,
         "kPanicPagesExhausted": abi.PanicCode.PAGES_EXHAUSTED,
         "kPanicArgument": abi.PanicCode.ARGUMENT,
     }
+
+
+# An entry that calls the service whose place in the table is at CALL, with the arguments behind it. One load a packet.
+_CALL = """
+    { lw.s x4, CALL(x0) ; addi.s x5, x1, 0 }
+    { lw.s x12, CALL_1(x0) }
+    { lw.s x13, CALL_2(x0) }
+    { lw.s x14, CALL_3(x0) }
+    { add.s x4, x4, x3 }
+    { jalr x1, x4, 0 }
+    { sw.s x10, CALL(x0) ; jalr x0, x5, 0 }
+"""
+
+
+def _service_offset(name: str) -> int:
+    return abi.SERVICES.index(name) * PACKET_BYTES
+
+
+def _call_code() -> Iterator[str]:
+    """The packets of `_CALL`, which run at any PC."""
+    words = {"CALL": 0, "CALL_1": 4, "CALL_2": 8, "CALL_3": 12}
+    code = assemble(_CALL, symbols={name: abi.CALL_ADDRESS + offset for name, offset in words.items()}).code
+    yield "// Code that calls a service of the firmware for the host; it runs at any PC."
+    yield from _array(
+        "std::uint8_t", "kCallCode", [", ".join(map(str, packet)) for packet in _packets(code)], len(code)
+    )
+
+
+def _packets(code: bytes) -> list[bytes]:
+    return [code[at : at + PACKET_BYTES] for at in range(0, len(code), PACKET_BYTES)]
 
 
 def _machines() -> Iterator[str]:
@@ -136,8 +174,8 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\0", "\\0") + '"'
 
 
-def _array(element: str, name: str, values: list[str]) -> Iterator[str]:
-    yield f"inline constexpr std::array<{element}, {len(values)}> {name} = {{{{"
+def _array(element: str, name: str, values: list[str], count: int | None = None) -> Iterator[str]:
+    yield f"inline constexpr std::array<{element}, {len(values) if count is None else count}> {name} = {{{{"
     yield from (f"    {value}," for value in values)
     yield "}};"
     yield ""

@@ -77,6 +77,12 @@ def test_own_device(capsys: pytest.CaptureFixture[str]) -> None:
     assert out.endswith(" 1 start\n")
 
 
+def test_page_policy(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = output_of("page_policy", capsys).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["lowest pages first", "alternate", "guarded"]
+    assert all(line.endswith("cycles, the same values") for line in lines[1:])
+
+
 @pytest.mark.skipif(library_path() is None, reason="the native engine was not built")
 def test_test_bench(capsys: pytest.CaptureFixture[str]) -> None:
     lines = output_of("test_bench", capsys).splitlines()
@@ -127,6 +133,7 @@ TESTED = {
     "onnx_model",
     "own_device",
     "own_model",
+    "page_policy",
     "several_shapes",
     "test_bench",
 }

@@ -100,3 +100,21 @@ def test_a_plugin_is_a_device(run_model: Path, tmp_path: Path, monkeypatch: pyte
     assert refused.returncode == 1
     assert "ATALLA_PLUGINS: plug-in does not load: /nowhere.so" in refused.stderr
     assert "no device 'counting'; there are native, testbench" in refused.stderr
+
+
+def test_pages_from_c(tmp_path: Path) -> None:
+    run = compile_program(EXAMPLES / "c" / "use_pages.c", tmp_path)
+    model, (x,) = registry.build("basic")
+    save_loadable(compile_model(model, (x,)), path := tmp_path / "basic.atalla")
+    lines = subprocess.run([run, path], check=True, capture_output=True, text=True).stdout.splitlines()
+    assert lines[:2] == [
+        "256 pages of pad 0; 128 of them from address 0 on are ours, 128 are left",
+        "the model runs with half of the pages and leaves 128",
+    ]
+    assert lines[2].startswith("without pages: entry 'main' panicked with code 0x1, called from pc ")
+    assert lines[2].endswith("no free scratchpad pages in pad 0")
+    assert lines[3:] == [
+        "after a panic all 256 pages are free",
+        "freed again: ATALLA_BAD_ARGUMENT",
+        "too many: ATALLA_NO_PAGES",
+    ]

@@ -26,6 +26,11 @@ inline constexpr std::uint32_t kTensorsAddress = 0x1000;
 inline constexpr std::uint32_t kPanicAddress = 0x104;
 inline constexpr std::uint32_t kPanicCodeAddress = 0x108;
 inline constexpr std::uint32_t kPanicLinkAddress = 0x10c;
+inline constexpr std::uint32_t kCallAddress = 0x110;
+inline constexpr std::uint32_t kCallAlloc = 0x14;
+inline constexpr std::uint32_t kCallFree = 0x28;
+inline constexpr std::uint32_t kCallAvail = 0x64;
+inline constexpr std::uint32_t kNoPages = 0xffffffff;
 inline constexpr std::uint32_t kPanicUnspecified = 0x0;
 inline constexpr std::uint32_t kPanicPagesExhausted = 0x1;
 inline constexpr std::uint32_t kPanicArgument = 0x2;
@@ -60,6 +65,17 @@ inline constexpr std::array<ElementType, 10> kElementTypes = {{
     {"i16", 2},
     {"i32", 4},
     {"i64", 8},
+}};
+
+// Code that calls a service of the firmware for the host; it runs at any PC.
+inline constexpr std::array<std::uint8_t, 140> kCallCode = {{
+    41, 2, 0, 136, 0, 150, 130, 0, 0, 0, 49, 0, 0, 0, 0, 49, 0, 0, 0, 0,
+    41, 6, 0, 138, 0, 49, 0, 0, 0, 0, 49, 0, 0, 0, 0, 49, 0, 0, 0, 0,
+    169, 6, 0, 140, 0, 49, 0, 0, 0, 0, 49, 0, 0, 0, 0, 49, 0, 0, 0, 0,
+    41, 7, 0, 142, 0, 49, 0, 0, 0, 0, 49, 0, 0, 0, 0, 49, 0, 0, 0, 0,
+    1, 2, 130, 1, 0, 49, 0, 0, 0, 0, 49, 0, 0, 0, 0, 49, 0, 0, 0, 0,
+    174, 0, 2, 0, 0, 49, 0, 0, 0, 0, 49, 0, 0, 0, 0, 49, 0, 0, 0, 0,
+    42, 5, 0, 136, 0, 46, 128, 2, 0, 0, 49, 0, 0, 0, 0, 49, 0, 0, 0, 0,
 }};
 
 enum class FieldKind : std::uint8_t { INTEGER, BOOLEAN, NUMBER, TEXT, ENUMERATION };

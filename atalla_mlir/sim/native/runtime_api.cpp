@@ -128,6 +128,31 @@ int atalla_program_counters(const atalla_program* program, atalla_counters* coun
   });
 }
 
+int atalla_pages_allocate(atalla_program* program, uint32_t pad, uint32_t pages, uint32_t flags, uint32_t* address) {
+  return reported([&] {
+    require(program != nullptr && address != nullptr, "expected a program and a place for the address");
+    *address = program->program.call_service(atalla::kCallAlloc, pad, pages, flags);
+    if (*address == atalla::kNoPages)
+      throw atalla::RuntimeError(ATALLA_NO_PAGES, "no run of " + std::to_string(pages) + " pages in pad " +
+                                                      std::to_string(pad));
+  });
+}
+
+int atalla_pages_free(atalla_program* program, uint32_t pad, uint32_t address, uint32_t pages) {
+  return reported([&] {
+    require(program != nullptr, kNoProgram);
+    require(program->program.call_service(atalla::kCallFree, pad, address, pages) == 0,
+            "not all of these pages are allocated");
+  });
+}
+
+int atalla_pages_available(atalla_program* program, uint32_t pad, uint32_t* pages) {
+  return reported([&] {
+    require(program != nullptr && pages != nullptr, "expected a program and a place for the number");
+    *pages = program->program.call_service(atalla::kCallAvail, pad, 0, 0);
+  });
+}
+
 int atalla_core_open(const atalla_device* device, const atalla_core_options* options, atalla_core** core) {
   return reported([&] {
     require(device != nullptr && core != nullptr, "expected a device and a place for the core");

@@ -256,6 +256,7 @@ void RuntimeProgram::run_bound_entry(std::size_t entry, const atalla_launch_opti
   for (std::size_t i = 0; i < found.inputs.size(); ++i)
     if (const Buffer* bound = buffer(entry, ATALLA_INPUT, i)) write(found.inputs[i], bound->data);
   run_core(found, options);
+  add_counters();
   for (std::size_t i = 0; i < found.outputs.size(); ++i)
     if (const Buffer* bound = buffer(entry, ATALLA_OUTPUT, i)) read(found.outputs[i], bound->data);
 }
@@ -285,6 +286,7 @@ void RuntimeProgram::run_step(const RunStep& step, const atalla_launch_options& 
   const Entry& entry = loadable_.entries[step.entry];
   for (std::size_t i = 0; i < entry.inputs.size(); ++i) write(entry.inputs[i], values.at(step.inputs[i]).data());
   run_core(entry, options);
+  add_counters();
   for (std::size_t i = 0; i < entry.outputs.size(); ++i) {
     auto& value = values[step.outputs[i]];
     value.resize(buffer_bytes(described(entry.outputs[i])));
@@ -326,8 +328,31 @@ void RuntimeProgram::run_core(const Entry& entry, const atalla_launch_options& o
   core_->run(run, result);
   check_result(entry, result, options);
   check_panic(entry);
-  add_counters();
   has_failed_ = false;
+}
+
+// Behind the program's own code.
+void RuntimeProgram::prepare_calls() {
+  if (call_.pc != 0) return;
+  std::uint64_t end = 0;
+  for (const Segment& segment : loadable_.segments)
+    if (segment.is_code && segment.end() > end) end = segment.end();
+  core_->load_code(static_cast<std::uint32_t>(end), kCallCode.data(), kCallCode.size());
+  call_.pc = static_cast<std::uint32_t>(end);
+}
+
+std::uint32_t RuntimeProgram::call_service(std::uint32_t offset, std::uint32_t first, std::uint32_t second,
+                                           std::uint32_t third) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  check_idle();
+  if (!has_firmware_) throw RuntimeError(ATALLA_NO_PLAN, "the program has no firmware");
+  prepare_calls();
+  if (has_failed_) restore_system();
+  has_failed_ = false;
+  const std::uint32_t words[] = {offset, first, second, third};
+  for (std::uint32_t i = 0; i < 4; ++i) core_->write_word(kCallAddress + 4 * i, words[i]);
+  run_core(call_, {sizeof(atalla_launch_options), 0, ATALLA_NO_LIMIT});
+  return core_->read_word(kCallAddress);
 }
 
 void RuntimeProgram::check_result(const Entry& entry, const atalla_run_result& result,

@@ -40,6 +40,8 @@ class RuntimeProgram {
   // Throws what the launch ended with.
   void wait(std::int64_t milliseconds);
   atalla_counters counters() const;
+  // The result of a service of the firmware, which is `offset` bytes behind the start of its table.
+  std::uint32_t call_service(std::uint32_t offset, std::uint32_t first, std::uint32_t second, std::uint32_t third);
 
  private:
   using Slot = std::tuple<std::size_t, int, std::size_t>;
@@ -64,6 +66,7 @@ class RuntimeProgram {
   void run_bound_entry(std::size_t entry, const atalla_launch_options& options);
   void run_step(const RunStep& step, const atalla_launch_options& options, Values& values);
   void run_core(const Entry& entry, const atalla_launch_options& options);
+  void prepare_calls();
   void check_result(const Entry& entry, const atalla_run_result& result, const atalla_launch_options& options);
   void check_panic(const Entry& entry);
   void add_counters();
@@ -79,6 +82,7 @@ class RuntimeProgram {
   mutable std::map<std::size_t, RunPlan> plans_;  // made when they are first asked for
   std::map<Slot, Buffer> buffers_;
   bool has_firmware_ = false, has_failed_ = false;
+  Entry call_{"host call", 0, {}, {}};  // PC 0: not loaded yet
 
   mutable std::mutex mutex_;  // of everything above while no launch is under way, and of what follows
   std::condition_variable is_done_;

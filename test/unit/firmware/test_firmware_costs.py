@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from atalla_mlir.firmware.link import firmware, system_data
+from atalla_mlir.firmware.link import dma_services, firmware, system_data
+from atalla_mlir.firmware.symbols import DMA_SERVICES
 from atalla_mlir.loadable import abi
 from atalla_mlir.mc.parse import assemble
 from atalla_mlir.sim import create_engine
@@ -15,6 +16,7 @@ from atalla_mlir.target.encoding import PACKET_BYTES
 from atalla_mlir.target.machine import AX01
 
 BASE = len(firmware().code)
+DMA_PC = BASE + 500 * PACKET_BYTES
 EMPTY_PC = BASE + 1000 * PACKET_BYTES
 PAGE = Path(__file__).parents[3] / "docs" / "firmware.md"
 
@@ -25,7 +27,9 @@ def run(body: str, *, prepared: bool = True) -> tuple[int, int]:
     Unless `prepared`, it is the first start, which prepares the pads; otherwise an empty entry has done that.
     """
     services = {name: firmware().labels[name] for name in abi.SERVICES}
+    services.update((name, DMA_PC + dma_services().labels[name]) for name in DMA_SERVICES)
     engine = create_engine("reference", AX01)
+    engine.load_code(DMA_PC, dma_services().code)
     engine.load_code(0, firmware().code)
     engine.load_code(EMPTY_PC, assemble("halt.s").code)
     engine.load_code(BASE, assemble(body, base=BASE, symbols=services).code)
@@ -54,9 +58,11 @@ def call(name: str) -> str:
     return f"jal x1, {name}\n"
 
 
+REGION_32 = arguments(0, 0, 2032, 32, 32, 0)
+REGION_128 = arguments(0, 0, 2032, 128, 128, 0)
 ALLOCATE = arguments(0, 4, abi.PANIC_WHEN_EXHAUSTED) + call("spad_alloc")
 FREE = arguments(0, "x20", 4) + call("spad_free")
-# name in the page -> what precedes both calls, arguments of the call, its service, what undoes it
+# name in the page -> what precedes both calls, arguments of the call, its service, what undoes it (None: what precedes)
 CASES = {
     "`spad_alloc`, low end": (
         "",
@@ -74,6 +80,12 @@ CASES = {
         "spad_alloc",
         arguments(0, "x10", 4) + call("spad_free"),
     ),
+    "`dma_load`, one tile": ("", REGION_32, "dma_load", arguments(0) + call("dma_wait")),
+    "`dma_store`, one tile": ("", REGION_32, "dma_store", arguments(0) + call("dma_wait")),
+    "`dma_load`, 128 x 128": ("", REGION_128, "dma_load", arguments(0) + call("dma_wait")),
+    "`dma_wait`, nothing under way": ("", arguments(0), "dma_wait", ""),
+    "`barrier`, nothing under way": ("", "", "barrier", ""),
+    "`barrier`, right behind `dma_load` of one tile": (REGION_32 + call("dma_load"), "", "barrier", None),
     "`spad_alloc`, no run left": (
         arguments(0, 256, 0) + call("spad_alloc"),
         arguments(0, 4, 0),
@@ -94,7 +106,8 @@ def costs(name: str) -> tuple[int, int, int]:
     """Packets, warm cycles (after the same call), cold cycles."""
     before, what, service, undo = CASES[name]
     packets, cold = cost(before, what, service)
-    warm_packets, warm = cost(before + what + call(service) + USE + undo, what, service)
+    again = before if undo is None else undo
+    warm_packets, warm = cost(before + what + call(service) + USE + again, what, service)
     assert warm_packets == packets
     return packets, warm, cold
 

@@ -140,6 +140,18 @@ ATALLA_API int atalla_program_wait(atalla_program* program, int64_t milliseconds
 /* Of the last launch, all steps together. ATALLA_NOT_OFFERED when the device does not count. */
 ATALLA_API int atalla_program_counters(const atalla_program* program, atalla_counters* counters);
 
+/* ---- pages of the scratchpad --------------------------------------------------------------------------------------
+ * The firmware's services for the host: what is allocated here is not given to kernels until it is freed, or until the
+ * program panics. ATALLA_NO_PLAN when the program has no firmware. */
+
+/* Flags as in docs/firmware.md, 0 for the usual: `address` is in bytes in the pad. ATALLA_NO_PAGES when there is no run
+ * of so many pages. */
+ATALLA_API int atalla_pages_allocate(atalla_program* program, uint32_t pad, uint32_t pages, uint32_t flags,
+                                     uint32_t* address);
+ATALLA_API int atalla_pages_free(atalla_program* program, uint32_t pad, uint32_t address, uint32_t pages);
+/* The longest run that could be allocated. */
+ATALLA_API int atalla_pages_available(atalla_program* program, uint32_t pad, uint32_t* pages);
+
 /* ---- plug-ins -----------------------------------------------------------------------------------------------------
  * A device is a table of functions. They return ATALLA_OK or a negative code, and say why with atalla_report. */
 
