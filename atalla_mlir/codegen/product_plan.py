@@ -43,6 +43,15 @@ class ProductPlan:
         return 1 if self.depth_lane is None else -(-self.depth_lane.extent // LANES)
 
     @property
+    def depth_levels(self) -> tuple[tuple[Loop, ...], tuple[Loop, ...]]:
+        """`depth` as loops over blocks and loops within a block, which has at most 32 slices where that can be."""
+        count, inner = self.slices, len(self.depth)
+        while inner and count * self.depth[inner - 1].extent <= MAX_SEQUENTIAL_SLICES:
+            inner -= 1
+            count *= self.depth[inner].extent
+        return self.depth[:inner], self.depth[inner:]
+
+    @property
     def slices_in_sequence(self) -> int:
         """Slices that are added one after the other; the sums of such blocks are then added likewise."""
         return slice_block(self.slices, full=0 if self.depth_lane is None else self.depth_lane.extent // LANES)
@@ -82,7 +91,8 @@ def choose_product_plan(product: Stage, stored: Sequence[Access]) -> ProductPlan
         raise UnsupportedError("a product whose results are not contiguous along a loop of one operand")
     others = sorted((loop for loop in cols if loop is not lane), key=key, reverse=True)
     depth_lane = min(product.reduced, key=lambda loop: _depth_cost(loop, left, right), default=None)
-    depth = tuple(loop for loop in product.reduced if loop is not depth_lane)
+    others_deep = (loop for loop in product.reduced if loop is not depth_lane)
+    depth = tuple(sorted(others_deep, key=left.stride, reverse=True))
     plan = ProductPlan(
         streamed,
         pushed,
@@ -114,6 +124,6 @@ def _depth_cost(loop: Loop, streamed: Access, pushed: Access) -> tuple[int, int]
 
 
 def _with_block_rows(plan: ProductPlan) -> ProductPlan:
-    """Rows of results held in registers: 64, or 48 beside a second level of sums."""
-    limit = 64 if plan.slices <= MAX_SEQUENTIAL_SLICES and not plan.depth else 48
+    """Rows of results held in registers: 64, or 56 beside a second level of sums."""
+    limit = 64 if plan.slices <= MAX_SEQUENTIAL_SLICES and not plan.depth_levels[0] else 56
     return ProductPlan(**{**plan.__dict__, "block_rows": limit})

@@ -7,7 +7,8 @@ residual) runs on the accumulators.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
@@ -19,7 +20,6 @@ from atalla_mlir.kernels.expression import Evaluated
 from atalla_mlir.kernels.rows import Place, RowBody, RowKernel, lane_segments, position_along
 
 Rows = list[ir.Value]
-Term = Callable[[Index], Rows]
 
 
 @dataclass
@@ -42,9 +42,12 @@ class ProductKernel:
         """How the product adds: slices of 32 terms in blocks; unknown in detail when the depth is several loops."""
         if not self.plan.depth:
             return SumOrder("slices", self.plan.slices_in_sequence)
-        outer = sum(loop.extent for loop in self.plan.depth)
-        blocks = -(-self.plan.slices // self.plan.slices_in_sequence)
-        return SumOrder("any", 1, outer + self.plan.slices_in_sequence + blocks + 2)
+        outer, inner = self.plan.depth_levels
+        blocks = math.prod(loop.extent for loop in outer)
+        slices = math.prod(loop.extent for loop in inner) * self.plan.slices
+        if not inner and self.plan.slices > MAX_SEQUENTIAL_SLICES:
+            slices = self.plan.slices_in_sequence + -(-self.plan.slices // self.plan.slices_in_sequence) + 1
+        return SumOrder("any", 1, blocks + slices + 3)
 
     def emit(self) -> None:
         self._batch(list(self.plan.batch), Place({}, 1))
@@ -79,7 +82,7 @@ class ProductKernel:
             inner.insert(0, loops.pop())
             unrolled *= inner[0].extent
         if not loops:
-            self._block([self._inside(place, inner)], place)
+            self._row_block([self._inside(place, inner)])
             return
         self._blocks_of(loops, inner, max(1, self.plan.block_rows // unrolled), place)
 
@@ -94,7 +97,7 @@ class ProductKernel:
         whole, rest = divmod(loop.extent, count)
 
         def block(start: Index, how_many: int) -> None:
-            self._block([self._inside(place.at(loop, start + at), inner) for at in range(how_many)], place)
+            self._row_block([self._inside(place.at(loop, start + at), inner) for at in range(how_many)])
 
         self.builder.repeat(whole, lambda b: block(b.scaled(count), count))
         if rest:
@@ -106,9 +109,9 @@ class ProductKernel:
             places = [at.at(loop, Index(step)) for at in places for step in range(loop.extent)]
         return places
 
-    def _block(self, groups: list[list[Place]], place: Place) -> None:
+    def _row_block(self, groups: list[list[Place]]) -> None:
         rows = [at for group in groups for at in group]
-        results = self._sum_depth(list(self.plan.depth), rows, {})
+        results = self._sum_depth(rows)
         for at, result in zip(rows, results, strict=True):
             self._finish(at, result)
 
@@ -120,60 +123,102 @@ class ProductKernel:
         body.values[0][buffer] = Evaluated(result, self.plan.lane is None)
         body.emit()
 
-    # Depth
+    # Depth. The results of a slice are added while the array works on the next one, so each loop carries the sums so
+    # far and the terms that are to be added next.
 
-    def _sum_depth(self, loops: list[Loop], rows: list[Place], depth: dict[Loop, Index]) -> Rows:
-        """Sum over the depth: the lane loop's slices innermost, each outer depth loop a further level of sums."""
-        if not loops:
-            return self._sum_slices(rows, depth)
-        return self._fold(loops[0].extent, lambda i: self._sum_depth(loops[1:], rows, {**depth, loops[0]: i}))
+    def _sum_depth(self, rows: list[Place]) -> Rows:
+        """Sum over the depth in blocks of up to 32 slices; the sums of blocks are added in sequence."""
+        outer, inner = self.plan.depth_levels
+        if not outer:
+            return self._block(list(inner), rows, {})
 
-    def _sum_slices(self, rows: list[Place], depth: dict[Loop, Index]) -> Rows:
+        def level(loops: Sequence[Loop], depth: dict[Loop, Index], total: Rows) -> Rows:
+            if not loops:
+                return self._add(total, self._block(list(inner), rows, depth))
+            loop = loops[0]
+            return self.builder.loop(loop.extent, total, lambda i, so_far: level(loops[1:], {**depth, loop: i}, so_far))
+
+        return level(outer, {}, self._zeros(rows))
+
+    def _block(self, loops: list[Loop], rows: list[Place], depth: dict[Loop, Index]) -> Rows:
+        if not loops and self.plan.slices > MAX_SEQUENTIAL_SLICES:
+            return self._two_levels(rows, depth)
+        if not self.plan.depth:
+            return self._one_loop(rows)
+        count = len(rows)
+
+        def level(loops: list[Loop], depth: dict[Loop, Index], carried: Rows) -> Rows:
+            if not loops:
+                return self._slices(rows, depth, carried)
+            loop = loops[0]
+            return self.builder.loop(
+                loop.extent, carried, lambda i, so_far: level(loops[1:], {**depth, loop: i}, so_far)
+            )
+
+        carried = level(loops, depth, [*self._zeros(rows), *self._zeros(rows)])
+        return self._add(carried[:count], carried[count:])
+
+    def _one_loop(self, rows: list[Place]) -> Rows:
+        """The sum over a depth of one loop; the first slice starts the accumulators."""
         lane = self.plan.depth_lane
         if lane is None:
-            return self._slice(rows, depth, 1)
+            return self._slice(rows, {}, 1)
         full, tail = divmod(lane.extent, LANES)
+        if not full:
+            return self._slice(rows, {lane: Index()}, tail)
 
-        def at(index: Index) -> Rows:
-            return self._slice(rows, {**depth, lane: index.scaled(LANES)}, LANES)
+        def step(index: Index, total: list[ir.Value]) -> Rows:
+            return self._add(total, self._slice(rows, {lane: (index + 1).scaled(LANES)}, LANES))
 
-        def last() -> Rows:
-            return self._slice(rows, {**depth, lane: Index(full * LANES)}, tail)
+        total = self.builder.loop(full - 1, self._slice(rows, {lane: Index()}, LANES), step)
+        return self._add(total, self._slice(rows, {lane: Index(full * LANES)}, tail)) if tail else total
 
-        if self.plan.slices <= MAX_SEQUENTIAL_SLICES:
-            return self._block_sum(Index(), full, at, last if tail else None)
-        return self._two_levels(len(rows), full, at, last if tail else None)
+    def _slices(self, rows: list[Place], depth: dict[Loop, Index], carried: Rows) -> Rows:
+        """All slices of the lane loop."""
+        lane = self.plan.depth_lane
+        if lane is None:
+            return self._step(rows, depth, 1, carried)
+        full, tail = divmod(lane.extent, LANES)
+        carried = self._full_slices(rows, depth, Index(), full, carried)
+        return self._step(rows, {**depth, lane: Index(full * LANES)}, tail, carried) if tail else carried
 
-    def _block_sum(self, start: Index, count: int, at: Term, last: Callable[[], Rows] | None) -> Rows:
-        """Slices start..start+count-1, then `last`, added in sequence."""
-        total = self._fold(count, lambda i: at(start + i)) if count else []
-        if last is None:
-            return total
-        final = last()
-        return self._add(total, final) if total else final
+    def _full_slices(
+        self, rows: list[Place], depth: dict[Loop, Index], start: Index, count: int, carried: Rows
+    ) -> Rows:
+        lane = self.plan.depth_lane
+        assert lane is not None
 
-    def _two_levels(self, num_rows: int, full: int, at: Term, last: Callable[[], Rows] | None) -> Rows:
+        def step(index: Index, so_far: list[ir.Value]) -> Rows:
+            return self._step(rows, {**depth, lane: (start + index).scaled(LANES)}, LANES, so_far)
+
+        return self.builder.loop(count, carried, step)
+
+    def _step(self, rows: list[Place], depth: dict[Loop, Index], deep: int, carried: Rows) -> Rows:
+        sums = self._add(carried[: len(rows)], carried[len(rows) :])
+        return [*sums, *self._slice(rows, depth, deep)]
+
+    def _two_levels(self, rows: list[Place], depth: dict[Loop, Index]) -> Rows:
         """Blocks of about the square root of the number of slices; the block sums are added in sequence."""
-        block = self.plan.slices_in_sequence
-        blocks, rest = divmod(full, block)
-        zeros = [self.builder.splat(0.0)] * num_rows
+        lane = self.plan.depth_lane
+        assert lane is not None
+        size = self.plan.slices_in_sequence
+        full, tail = divmod(lane.extent, LANES)
+        blocks, rest = divmod(full, size)
+        zeros = [*self._zeros(rows), *self._zeros(rows)]
 
-        def one_block(index: Index, carried: Rows) -> Rows:
-            return self._add(carried, self._fold(block, lambda i: at(index.scaled(block) + i)))
+        def one_block(index: Index, total: list[ir.Value]) -> Rows:
+            carried = self._full_slices(rows, depth, index.scaled(size), size, zeros)
+            return self._add(total, self._add(carried[: len(rows)], carried[len(rows) :]))
 
-        total = self.builder.loop(blocks, zeros, one_block)
-        if rest or last is not None:
-            total = self._add(total, self._block_sum(Index(blocks * block), rest, at, last))
+        total = self.builder.loop(blocks, self._zeros(rows), one_block)
+        if rest or tail:
+            carried = self._full_slices(rows, depth, Index(blocks * size), rest, zeros)
+            carried = self._step(rows, {**depth, lane: Index(full * LANES)}, tail, carried) if tail else carried
+            total = self._add(total, self._add(carried[: len(rows)], carried[len(rows) :]))
         return total
 
-    def _fold(self, extent: int, term: Term) -> Rows:
-        """The sum of `extent` terms in sequence; the first starts the accumulators."""
-        total = term(Index())
-
-        def step(index: Index, carried: list[ir.Value]) -> list[ir.Value]:
-            return self._add(carried, term(index + 1))
-
-        return self.builder.loop(extent - 1, total, step)
+    def _zeros(self, rows: list[Place]) -> Rows:
+        return [self.builder.splat(0.0)] * len(rows)
 
     def _add(self, left: Rows, right: Rows) -> Rows:
         return [self.builder.binary("add", a, b) for a, b in zip(left, right, strict=True)]
