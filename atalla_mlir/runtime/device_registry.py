@@ -63,7 +63,8 @@ def chosen_name(name: str) -> str:
 
 def open_engine(name: str = "auto", machine: Machine = AX01, *, dram_bytes: int = 0) -> Engine:
     """A core of a device, `NAME` or `NAME:ARGUMENT`, as an engine for one program."""
-    device, _, argument = chosen_name(name).partition(":")
+    chosen = chosen_name(name)
+    device, _, argument = chosen.partition(":")
     if device in ENGINES:
         if argument:
             raise BadInputError(f"simulator '{device}' takes no argument, got '{argument}'")
@@ -75,7 +76,8 @@ def open_engine(name: str = "auto", machine: Machine = AX01, *, dram_bytes: int 
         from atalla_mlir.runtime.native_devices import NativeCore
 
         return DeviceEngine(device, NativeCore(device, request), machine)
-    raise BadInputError(f"no device '{device}'; there are {', '.join(device_names())}")
+    asked = "" if chosen == name else f", which {DEVICE_VARIABLE} names"
+    raise BadInputError(f"no device '{device}'{asked}; there are auto, {', '.join(device_names())}")
 
 
 def _as_engine(name: str, core: DeviceCore, machine: Machine) -> Engine:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from atalla_mlir import zoo
 from atalla_mlir.loadable.reader import load_loadable
 from atalla_mlir.tools.atalla_compile import main
 
@@ -33,7 +34,9 @@ def test_stop_after_capture_prints_the_graph(capsys: pytest.CaptureFixture[str])
 
 def test_list_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list-models"]) == 0
-    assert capsys.readouterr().out.startswith("attention(dim=64, length=32, batch=1): ")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition("(")[0] for line in lines] == sorted(zoo.names())
+    assert "attention(dim=64, length=32, batch=1): Single-head attention" in "\n".join(lines)
 
 
 def test_version_names_what_matters(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from atalla_mlir import zoo
+from atalla_mlir.runtime.device_registry import device_names
 from atalla_mlir.tools import atalla_compile
 from atalla_mlir.tools.atalla_run import main
 
@@ -127,7 +128,7 @@ def test_a_wrong_result_has_its_own_exit_status(monkeypatch: pytest.MonkeyPatch)
             2,
             "a loadable has no model to verify or to compile; name the model instead; see atalla-run --help",
         ),
-        ([*SMALL, "--engine", "slow"], 1, "no engine 'slow'; there are auto, reference, native, legacy-fs"),
+        ([*SMALL, "--engine", "slow"], 1, f"no device 'slow'; there are auto, {', '.join(device_names())}"),
         ([*SMALL, "--input", "absent.npy"], 1, "absent.npy: no such file"),
         ([*SMALL, "--input", "z=absent.npy"], 1, "--input z=absent.npy: the program takes x: float32[4, 8]"),
         ([*SMALL, "--output", "y.txt"], 1, "--output y.txt: expected a .npy file for one output"),
