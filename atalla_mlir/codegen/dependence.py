@@ -143,7 +143,10 @@ class _ObjectHistory:
 
 
 def add_memory_edges(graph: DependenceGraph, latencies: Sequence[int]) -> None:
-    """Edges between accesses that may touch the same rows of a pad or bytes of DRAM."""
+    """Edges between accesses that may touch the same rows of a pad or bytes of DRAM.
+
+    Transfers to DRAM follow each other without waiting: the channel serves them in order where they overlap.
+    """
     accesses = [(index, ref) for index, inst in enumerate(graph.insts) for ref in inst.memory_refs()]
     by_object: dict[tuple[str, str], list[MemoryRef]] = defaultdict(list)
     for _, ref in accesses:
@@ -156,7 +159,9 @@ def add_memory_edges(graph: DependenceGraph, latencies: Sequence[int]) -> None:
             whole = ref if key[1] == ref.object else MemoryRef(ref.space, key[1], None, None, ref.is_write)
             for earlier in histories[key].conflicts(whole):
                 if earlier != index:
-                    graph.add_edge(earlier, index, _memory_latency(graph.insts[earlier], latencies[earlier]))
+                    latency = _memory_latency(graph.insts[earlier], latencies[earlier])
+                    are_stores = ref.space == "dram" and ref.is_write and graph.insts[earlier].op.mnemonic == "scpad.st"
+                    graph.add_edge(earlier, index, PACKET if are_stores else latency)
         histories[ref.space, ref.object].record(ref, index)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heappop, heappush, nsmallest
 
 from atalla_mlir.codegen.banks import bank_bits
 from atalla_mlir.codegen.dependence import DependenceGraph
@@ -15,6 +15,8 @@ from atalla_mlir.codegen.resources import Demand, Room, UnitClock, UnitKey, dema
 from atalla_mlir.target.machine import Machine
 
 UNPLACED = -1
+CANDIDATES = 8
+"""Ready instructions of a unit that are tried when the banks of the most urgent one are taken."""
 RELEASE_MARGIN_CYCLES = 8
 """By how much loads come before the last moment, against contention that the deadlines do not see."""
 
@@ -139,19 +141,32 @@ class BlockScheduler:
         return best[1]
 
     def _candidate(self, ready: list[tuple[int, int]], room: Room, cycle: int) -> tuple[int, int] | None:
-        """The unit's most urgent instruction, or its oldest under pressure, if it can issue now."""
-        best = ready[0]
+        """The unit's most urgent instruction that can issue now; under pressure one that adds none, or its oldest."""
         if self.pressure.is_tight:
-            best = min(ready, key=lambda entry: entry[1])
-            if best[1] != self._oldest and not self.pressure.allows(self._insts[best[1]]):
-                return None
-        index = best[1]
+            entries = nsmallest(CANDIDATES, ready)
+            oldest = min(ready, key=lambda entry: entry[1])
+            if oldest not in entries:
+                entries.append(oldest)
+            return next((entry for entry in entries if self._may_add(entry[1], room, cycle)), None)
+        if self._may_issue(ready[0][1], room, cycle):
+            return ready[0]
+        if not self._packet_banks & self._bank_bits[ready[0][1]]:
+            return None
+        # one that reads other banks
+        others = nsmallest(CANDIDATES, ready)[1:]
+        return next((entry for entry in others if self._may_issue(entry[1], room, cycle)), None)
+
+    def _may_add(self, index: int, room: Room, cycle: int) -> bool:
+        """Whether an instruction can issue although registers are short: the oldest one always may."""
+        if index != self._oldest and not self.pressure.allows(self._insts[index]):
+            return False
+        return self._may_issue(index, room, cycle)
+
+    def _may_issue(self, index: int, room: Room, cycle: int) -> bool:
         demand = self._demands[index]
-        if not room.fits(demand) or self._clock.earliest(self._insts[index], demand) > cycle:
-            return None
-        if self._packet_banks & self._bank_bits[index]:
-            return None
-        return best
+        if self._packet_banks & self._bank_bits[index] or not room.fits(demand):
+            return False
+        return self._clock.earliest(self._insts[index], demand) <= cycle
 
     def _place(self, index: int, room: Room, cycle: int) -> None:
         inst, demand = self._insts[index], self._demands[index]

@@ -20,6 +20,9 @@ from atalla_mlir.target.registers import ALL_ONES_MASK, FILES, HARD_WIRED, Regis
 ANY_OBJECT = "*"
 """`MemoryRef.object` of an access that may touch anything in its space."""
 
+DMA_SHAPE = "atalla.dma_shape"
+"""On a transfer whose metadata is computed: a metadata word with its pad and the most rows and columns it can have."""
+
 PAD_SPACES = tuple(f"pad{pad}" for pad in range(4))
 
 

@@ -160,22 +160,25 @@ def box_at(region: LoopRegion, accesses: Sequence[TileAccess], lane_dim: int) ->
 
 
 def choose_placements(
-    groups: Iterable[AccessGroup], body: LoopRegion, temporaries: Sequence[int], *, pads: int, pad_rows: int
+    groups: Iterable[AccessGroup], body: LoopRegion, temporaries: Sequence[int], taken: Sequence[int], *, pad_rows: int
 ) -> tuple[list[Placement], list[tuple[int, int]]]:
     """A placement for every access and (pad, base row) for each of the `temporaries` (given by their rows).
+
+    The first `taken` rows of each pad are not available.
 
     Data that each iteration of a loop uses alone moves into that loop, where transfers run under computation, as long
     as transfers stay long and few. LimitError when even single rows do not fit.
     """
     placements = [inner for group in groups for place in _at(group, body, group.accesses) for inner in _settled(place)]
     while True:
-        homes = _assign(placements, temporaries, pads, pad_rows)
+        homes = _assign(placements, temporaries, taken, pad_rows)
         if homes is not None:
             return placements, homes
         movable = [place for place in placements if _can_move_inwards(place)]
         if not movable:
             needed = sum(place.pad_rows for place in placements) + sum(temporaries)
-            raise LimitError(f"tiles of {needed} rows do not fit in {pads} pads of {pad_rows} rows")
+            free = sum(pad_rows - rows for rows in taken)
+            raise LimitError(f"tiles of {needed} rows do not fit in the {free} free rows of {len(taken)} pads")
         biggest = max(movable, key=lambda place: place.pad_rows)
         placements.remove(biggest)
         placements.extend(inner for place in _inwards(biggest) for inner in _settled(place))
@@ -252,10 +255,11 @@ def _inwards(place: Placement) -> list[Placement]:
 
 
 def _assign(
-    placements: Sequence[Placement], temporaries: Sequence[int], pads: int, pad_rows: int
+    placements: Sequence[Placement], temporaries: Sequence[int], taken: Sequence[int], pad_rows: int
 ) -> list[tuple[int, int]] | None:
     """Give every tile a pad and a base row, big ones first, on the pad with the least traffic; None if it cannot be."""
-    used, traffic = [0] * pads, [0.0] * pads
+    pads = len(taken)
+    used, traffic = list(taken), [0.0] * pads
     homes: list[tuple[int, int]] = [(0, 0)] * len(temporaries)
     items: list[tuple[int, float, int | Placement]] = [
         *((place.pad_rows, _traffic(place), place) for place in placements),

@@ -8,6 +8,7 @@ further wait, except the oldest one, so that pressure never needs to exceed what
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,17 +16,22 @@ from atalla_mlir.codegen.banks import bank_graphs, prefer_banks
 from atalla_mlir.codegen.blocks import merge_blocks
 from atalla_mlir.codegen.dependence import DependenceGraph, build_graph, result_latency
 from atalla_mlir.codegen.kernel import LoopReport
-from atalla_mlir.codegen.list_scheduler import BlockScheduler, release_cycles
+from atalla_mlir.codegen.list_scheduler import BlockSchedule, BlockScheduler, release_cycles
 from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness, live_ranges
+from atalla_mlir.codegen.loop_graph import build_loop_graph, unit_name
 from atalla_mlir.codegen.loops import COLD_PACKET_CYCLES
 from atalla_mlir.codegen.machine_ir import Block, Function, Inst, Register
 from atalla_mlir.codegen.pipelining import pipeline_loops
 from atalla_mlir.codegen.pressure import NO_LIMITS, PRESSURE_LIMITS, PressureTracker
+from atalla_mlir.codegen.resources import demand_of, unit_interval
 from atalla_mlir.codegen.slots import slot_order
 from atalla_mlir.target.encoding import PACKET_BYTES, SLOTS
+from atalla_mlir.target.isa import Unit
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import RegisterFile
 
+STEADY_ROUNDS = 3
+"""Attempts to fit an iteration of a loop to what the one before leaves behind."""
 DENSE_PACKET_CYCLES = 2
 """What a packet counts for in a loop whose code should stay small."""
 
@@ -86,23 +92,28 @@ def schedule(function: Function, machine: Machine, *, pipeline: bool = True) -> 
         tasks = _tasks(function, machine)
         blocks = [task.schedule(None) for task in tasks]
     blocks = [task.schedule(banks) if task.is_hot else block for task, block in zip(tasks, blocks, strict=True)]
-    for nest in loop_nests(function):
+    for depth, nest in loop_nests(function):
         if sum(len(blocks[index].packets) for index in nest) * PACKET_BYTES > machine.icache_bytes:
             for index in nest:
-                blocks[index] = tasks[index].schedule_densely(banks, blocks[index])
+                # a loop inside is fetched once in a while only
+                if function.blocks[index].loop_depth == depth:
+                    blocks[index] = tasks[index].schedule_densely(banks, blocks[index])
     return ScheduledFunction(function.name, tuple(blocks), function, banks, reports)
 
 
-def loop_nests(function: Function) -> list[range]:
-    """The block numbers of each outermost loop."""
-    nests: list[range] = []
-    for index, block in enumerate(function.blocks):
-        if not block.loop_depth:
-            continue
-        if nests and nests[-1].stop == index:
-            nests[-1] = range(nests[-1].start, index + 1)
-        else:
-            nests.append(range(index, index + 1))
+def loop_nests(function: Function) -> list[tuple[int, range]]:
+    """The block numbers of each loop with its depth (1: in no other loop), outer loops first."""
+    nests: list[tuple[int, range]] = []
+    for depth in range(1, max((block.loop_depth for block in function.blocks), default=0) + 1):
+        last = None
+        for index, block in enumerate(function.blocks):
+            if block.loop_depth < depth:
+                continue
+            if last is not None and last == index - 1:
+                nests[-1] = depth, range(nests[-1][1].start, index + 1)
+            else:
+                nests.append((depth, range(index, index + 1)))
+            last = index
     return nests
 
 
@@ -136,7 +147,9 @@ class _BlockTask:
             return
         self._graph = build_graph(block.insts, machine)
         carried = liveness.live_in & liveness.live_out if self._repeats else frozenset[Register]()
-        self._priorities = _priorities(self._graph, machine, carried)
+        leaving = liveness.live_out if block.loop_depth else frozenset[Register]()
+        self._priorities = _priorities(self._graph, machine, carried, leaving)
+        self._carried_edges = _edges_to_next(block, machine) if self._repeats else []
 
     @property
     def _repeats(self) -> bool:
@@ -154,21 +167,50 @@ class _BlockTask:
             return ScheduledBlock(block.label, block.packets, block.loop_depth, len(block.packets))
         free = self._scheduler(NO_LIMITS, (), banks)
         best = free.run()
+        limits = NO_LIMITS
         if free.pressure.exceeds(PRESSURE_LIMITS):
+            limits = PRESSURE_LIMITS
             releases = release_cycles(self._graph, best.issue_cycles, self._machine)
-            best = self._scheduler(PRESSURE_LIMITS, releases, banks).run()
+            best = self._scheduler(limits, releases, banks).run()
+        if self._repeats:
+            best = self._steady(best, limits, banks)
         packets = tuple(slot_order([block.insts[index] for index in packet]) for packet in best.packets)
-        return ScheduledBlock(block.label, packets, block.loop_depth, best.cycles)
+        return ScheduledBlock(block.label, packets, block.loop_depth, self._period(best))
+
+    def _period(self, found: BlockSchedule) -> int:
+        """Cycles from one run to the next of a block that repeats itself; those of one run of any other."""
+        at = found.issue_cycles
+        waits = (at[first] + latency - at[second] for first, second, latency in self._carried_edges)
+        return max(found.cycles, max(waits, default=0))
+
+    def _steady(
+        self, found: BlockSchedule, limits: Mapping[RegisterFile, int], banks: Mapping[Register, int] | None
+    ) -> BlockSchedule:
+        """The schedule of a loop that knows what the iteration before leaves behind.
+
+        Packets issue in order: what would wait for the iteration before must not stand in front of what need not.
+        """
+        best = found
+        period = found.cycles
+        for _ in range(STEADY_ROUNDS):
+            # what was sent before the loop may still keep a pad busy
+            releases = [period // 2 if inst.op.unit is Unit.SDMA else 0 for inst in self._block.insts]
+            for first, second, latency in self._carried_edges:
+                releases[second] = max(releases[second], found.issue_cycles[first] + latency - period)
+            found = self._scheduler(limits, releases, banks).run()
+            if self._period(found) < self._period(best):
+                best = found
+        return best
 
     def schedule_densely(self, banks: Mapping[Register, int], sparse: ScheduledBlock) -> ScheduledBlock:
-        """The block for a loop nest that exceeds the instruction cache: fewer packets at the price of some cycles.
+        """The block for a loop that exceeds the instruction cache: fewer packets at the price of some cycles.
 
         A block that repeats itself is fetched once in a while only, so it gives up less.
         """
         if self._block.packets is not None:
             return sparse
-        self._packet_cycles = DENSE_PACKET_CYCLES if self._repeats else COLD_PACKET_CYCLES
-        dense = self.schedule(banks if self._repeats else None)
+        self._packet_cycles = DENSE_PACKET_CYCLES
+        dense = self.schedule(banks)
         return dense if len(dense.packets) < len(sparse.packets) else sparse
 
     def _scheduler(
@@ -180,16 +222,37 @@ class _BlockTask:
         )
 
 
+def _edges_to_next(block: Block, machine: Machine) -> list[tuple[int, int, int]]:
+    """(first, second, latency): what an instruction of the next iteration must wait for, registers having one copy."""
+    body = [inst for inst in block.insts if not inst.op.is_control]
+    written = frozenset(register for inst in body for register in inst.defs)
+    edges = build_loop_graph(body, machine, written).edges
+    size = len(body)
+    return [(e.first, e.second, e.latency) for e in edges if e.distance == 1 and max(e.first, e.second) < size]
+
+
 def _packet_cycles(block: Block, machine: Machine) -> int:
     """Cycles from one packet to the next: more than 1 where every packet must first be fetched from memory."""
     exceeds_cache = len(block.insts) > SLOTS * machine.icache_bytes // PACKET_BYTES
     return COLD_PACKET_CYCLES if block.loop_depth == 0 or exceeds_cache else 1
 
 
-def _priorities(graph: DependenceGraph, machine: Machine, carried: frozenset[Register]) -> list[int]:
-    """Heights; in a loop of one block a carried value's producer also waits for nothing less than its next reader."""
+def _priorities(
+    graph: DependenceGraph, machine: Machine, carried: frozenset[Register], leaving: frozenset[Register]
+) -> list[int]:
+    """Heights; what leaves the block is read soon after it.
+
+    In a loop of one block a carried value's producer also waits for nothing less than its next reader.
+    """
     heights = graph.heights()
     if not carried:
+        for index, inst in enumerate(graph.insts):
+            is_slow = inst.op.mnemonic == "scpad.ld" or any(
+                register.file is RegisterFile.VECTOR for register in inst.defs
+            )
+            if is_slow and any(register in leaving for register in inst.defs):
+                _raise_height(graph, heights, index, result_latency(inst, machine))
+        _queue_heights(graph, heights, machine)
         return heights
     depths = graph.depths()
     first_read: dict[Register, int] = {}
@@ -202,6 +265,21 @@ def _priorities(graph: DependenceGraph, machine: Machine, carried: frozenset[Reg
                 beyond = result_latency(inst, machine) - first_read[register]
                 _raise_height(graph, heights, index, beyond)
     return heights
+
+
+def _queue_heights(graph: DependenceGraph, heights: list[int], machine: Machine) -> None:
+    """Raises heights to the time that a unit needs for what it serves afterwards.
+
+    Work without successors, such as clearing accumulators, would else be left to the end and queue up there.
+    """
+    by_unit: dict[str, list[int]] = defaultdict(list)
+    for index, inst in enumerate(graph.insts):
+        by_unit[unit_name(inst, demand_of(inst).unit)].append(index)
+    for members in by_unit.values():
+        needed = 0
+        for index in sorted(members, key=lambda index: (heights[index], -index)):
+            heights[index] = needed = max(heights[index], needed)
+            needed += unit_interval(graph.insts[index], machine)
 
 
 def _raise_height(graph: DependenceGraph, heights: list[int], index: int, height: int) -> None:

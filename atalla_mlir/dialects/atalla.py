@@ -252,6 +252,70 @@ class DmaStoreOp(Atalla.Operation, name="dma_store"):
         return _check_dma(op)
 
 
+class TileAtOp(Atalla.Operation, name="tile_at", traits=[ext.Pure]):
+    """The rows of a tile from byte `offset` on, as a tile of its own.
+
+    `part` names these rows: the scheduler takes for granted that parts with different names do not overlap while both
+    are in use, and that nobody uses the whole tile beside them.
+    """
+
+    tile: Operand[TileType]
+    offset: Operand[ir.IndexType]
+    part: ir.StringAttr
+    rows: Result[TileType]
+
+
+class BufferAddressOp(Atalla.Operation, name="buffer_address", traits=[ext.Pure]):
+    """The DRAM byte address of a buffer's first element."""
+
+    buffer: Operand[DramType]
+    address: Result[ir.IndexType]
+
+
+class EqualBitsOp(Atalla.Operation, name="equal_bits", traits=[ext.Pure]):
+    """-1 (all bits) if two indices are equal, else 0: what a selection by `arith.andi` and `arith.xori` needs."""
+
+    left: Operand[ir.IndexType]
+    right: Operand[ir.IndexType]
+    bits: Result[ir.IndexType]
+
+
+class ZeroOp(Atalla.Operation, name="zero"):
+    """A row of +0.0 in a register of its own: what an accumulator starts from."""
+
+    row: Result[RowType]
+
+
+class FetchOp(Atalla.Operation, name="fetch"):
+    """One transfer DRAM to tile of which everything is computed: tile row `offset` / 64, DRAM byte `address`, and the
+    metadata word `shape` (its pad must be that of the tile).
+
+    `buffers` are those that the address may lie in; `rows` and `cols` are the most that `shape` asks for.
+    """
+
+    tile: Operand[TileType]
+    offset: Operand[ir.IndexType]
+    address: Operand[ir.IndexType]
+    shape: Operand[ir.IndexType]
+    buffers: Sequence[Operand[DramType]]
+    rows: ir.IntegerAttr
+    cols: ir.IntegerAttr
+    token: Result[TokenType]
+
+
+class SendOp(Atalla.Operation, name="send"):
+    """One transfer tile to DRAM, as `atalla.fetch`."""
+
+    tile: Operand[TileType]
+    offset: Operand[ir.IndexType]
+    address: Operand[ir.IndexType]
+    shape: Operand[ir.IndexType]
+    buffers: Sequence[Operand[DramType]]
+    rows: ir.IntegerAttr
+    cols: ir.IntegerAttr
+    token: Result[TokenType]
+
+
 class ReadyOp(Atalla.Operation, name="ready", traits=[ext.Pure]):
     """The token of no transfer: waiting for it returns at once."""
 

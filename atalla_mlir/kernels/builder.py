@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from atalla_mlir._mlir import create_op, f32_attr, i64_array_attr, i64_attr, ir,
 from atalla_mlir.target.machine import AX01
 
 LANES = AX01.vector_lanes
+PLACED = "placed"
+"""On an `atalla.alloc_tile` whose pad and base row are settled; those of others are chosen by `atalla-place-tiles`."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,35 @@ def affine_map(indices: Sequence[Index]) -> tuple[ir.AffineMapAttr, list[ir.Valu
             expression = dims[variable] * coefficient + expression
         results.append(expression)
     return ir.AffineMapAttr.get(ir.AffineMap.get(len(variables), 0, results)), variables
+
+
+@dataclass(frozen=True)
+class _Arithmetic:
+    """A commutative operation on 32-bit integers."""
+
+    evaluate: Callable[[int, int], int]
+    neutral: int
+    absorbing: int | None = None
+
+
+_INDEX_ARITHMETIC = {
+    "arith.addi": _Arithmetic(operator.add, 0),
+    "arith.muli": _Arithmetic(operator.mul, 1, 0),
+    "arith.andi": _Arithmetic(operator.and_, -1, 0),
+    "arith.xori": _Arithmetic(operator.xor, 0),
+}
+
+
+def _signed(value: int) -> int:
+    bits = value & 0xFFFFFFFF
+    return bits - (1 << 32) if bits >> 31 else bits
+
+
+def _constant_of(value: ir.Value) -> int | None:
+    owner = value.owner
+    if isinstance(owner, ir.Block) or owner.operation.name != "arith.constant":
+        return None
+    return _signed(ir.IntegerAttr(owner.operation.attributes["value"]).value)
 
 
 class Builder:
@@ -97,6 +129,63 @@ class Builder:
         attribute = ir.IntegerAttr.get(self.index_type, value)
         return create_op("arith.constant", [self.index_type], [], {"value": attribute}).results[0]
 
+    # Index arithmetic, on bytes and bits
+
+    def plus(self, left: ir.Value, right: ir.Value | int) -> ir.Value:
+        return self._index_op("arith.addi", left, right)
+
+    def times(self, left: ir.Value, right: ir.Value | int) -> ir.Value:
+        return self._index_op("arith.muli", left, right)
+
+    def both(self, left: ir.Value, right: ir.Value | int) -> ir.Value:
+        """Bitwise and."""
+        return self._index_op("arith.andi", left, right)
+
+    def differ(self, left: ir.Value, right: ir.Value | int) -> ir.Value:
+        """Bitwise exclusive or."""
+        return self._index_op("arith.xori", left, right)
+
+    def equal_bits(self, left: ir.Value, right: int) -> ir.Value:
+        """-1 if the index has this value, else 0."""
+        known = _constant_of(left)
+        if known is not None:
+            return self.index_constant(-1 if known == right else 0)
+        return create_op("atalla.equal_bits", [self.index_type], [left, self.index_constant(right)]).results[0]
+
+    def select_bits(self, bits: ir.Value, on_true: ir.Value, on_false: ir.Value) -> ir.Value:
+        """`on_true` where `bits` is -1, `on_false` where it is 0."""
+        return self.differ(on_false, self.both(bits, self.differ(on_true, on_false)))
+
+    def address(self, buffer: ir.Value) -> ir.Value:
+        """The DRAM byte address of a buffer."""
+        return create_op("atalla.buffer_address", [self.index_type], [buffer]).results[0]
+
+    def index_value(self, index: Index) -> ir.Value:
+        """An affine expression as one value."""
+        total: ir.Value | None = None
+        for variable, coefficient in index.terms:
+            term = variable if coefficient == 1 else self.times(variable, coefficient)
+            total = term if total is None else self.plus(total, term)
+        if total is None:
+            return self.index_constant(index.constant)
+        return self.plus(total, index.constant) if index.constant else total
+
+    def _index_op(self, name: str, left: ir.Value, right: ir.Value | int) -> ir.Value:
+        """An operation on integers; what is known here is not computed there."""
+        arithmetic = _INDEX_ARITHMETIC[name]
+        known, other = _constant_of(left), right if isinstance(right, int) else _constant_of(right)
+        if other is not None:
+            if known is not None:
+                return self.index_constant(_signed(arithmetic.evaluate(known, other)))
+            if other == arithmetic.neutral:
+                return left
+            if other == arithmetic.absorbing:
+                return self.index_constant(other)
+        elif known is not None and not isinstance(right, int):
+            return self._index_op(name, right, known)
+        value = self.index_constant(right) if isinstance(right, int) else right
+        return create_op(name, [self.index_type], [left, value]).results[0]
+
     # Memory
 
     def load(
@@ -143,6 +232,12 @@ class Builder:
             "cols": i64_attr(cols),
         }
 
+    def placed_tile(self, rows: int, pad: int, base: int) -> ir.Value:
+        """A tile whose place is settled."""
+        tile = self.alloc_tile(rows, pad, base)
+        tile.owner.operation.attributes[PLACED] = ir.UnitAttr.get()
+        return tile
+
     def alloc_tile(self, rows: int, pad: int, base: int) -> ir.Value:
         attributes = {"rows": i64_attr(rows), "pad": i64_attr(pad), "base": i64_attr(base)}
         return create_op("atalla.alloc_tile", [self.tile_type], [], attributes).results[0]
@@ -183,6 +278,30 @@ class Builder:
         }
         return create_op(f"atalla.{kind}", [self.token_type], [tile, buffer, *variables], attributes).results[0]
 
+    def tile_at(self, tile: ir.Value, offset: ir.Value, part: str) -> ir.Value:
+        """The rows of a tile from a byte offset on; parts with different names do not overlap while in use."""
+        return create_op("atalla.tile_at", [self.tile_type], [tile, offset], {"part": string_attr(part)}).results[0]
+
+    def transfer(
+        self,
+        kind: str,
+        tile: ir.Value,
+        offset: ir.Value,
+        address: ir.Value,
+        shape: ir.Value,
+        buffers: Sequence[ir.Value],
+        *,
+        rows: int,
+        cols: int,
+    ) -> ir.Value:
+        """A transfer (`fetch` or `send`) with computed offset, address (both in bytes) and metadata word; its token.
+
+        `rows` and `cols` are the most that the metadata asks for.
+        """
+        attributes = {"rows": i64_attr(rows), "cols": i64_attr(cols)}
+        operands = [tile, offset, address, shape, *buffers]
+        return create_op(f"atalla.{kind}", [self.token_type], operands, attributes).results[0]
+
     def ready(self) -> ir.Value:
         """The token of no transfer."""
         return create_op("atalla.ready", [self.token_type]).results[0]
@@ -205,6 +324,10 @@ class Builder:
 
     def splat(self, value: float) -> ir.Value:
         return self.broadcast(self.constant(value))
+
+    def zero(self) -> ir.Value:
+        """A zero row that is not shared."""
+        return self._row("zero", [])
 
     def as_row(self, value: ir.Value) -> ir.Value:
         return self.broadcast(value) if self.is_scalar(value) else value

@@ -160,6 +160,9 @@ class Evaluator:
         yes, no = self.evaluate(on_true), self.evaluate(on_false)
         uniform = left.uniform and right.uniform and yes.uniform and no.uniform
         predicate = condition.op.removeprefix("cmp_")
+        if all(any(_is_same(arm, side) for side in condition.args) for arm in (on_true, on_false)):
+            # of two equal values either may be taken
+            predicate = _ON_TIES_EITHER.get(predicate, predicate)
         a, b = self.row(left), self.operand(right)
         return Evaluated(self._chain(predicate, a, b, yes, no), uniform)
 
@@ -174,6 +177,13 @@ class Evaluator:
             result = self.builder.select(self.builder.compare(test, a, b), self.operand(other), result)
         return result
 
+
+def _is_same(left: Node, right: Node) -> bool:
+    return left is right or (left.op == right.op == "constant" and left.value == right.value)
+
+
+# predicates that need two tests -> those that differ from them for equal values only and need one
+_ON_TIES_EITHER = {"ugt": "uge", "ult": "ule", "oge": "ogt", "ole": "olt"}
 
 # predicate -> (start from the true value?, tests that switch to the other value)
 _CHAINS: dict[str, tuple[bool, Sequence[str]]] = {

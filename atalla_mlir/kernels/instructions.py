@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from atalla_mlir._mlir import affine_forms, integer_value, ir, operations, string_attr, string_value
-from atalla_mlir.codegen.machine_ir import ANY_OBJECT
+from atalla_mlir.codegen.machine_ir import ANY_OBJECT, DMA_SHAPE
 from atalla_mlir.dialects.ax01_builder import Builder, Loop
 from atalla_mlir.errors import InternalError, LimitError
 from atalla_mlir.target.encoding import IMM12, IMM25U, DmaShape
@@ -28,9 +28,18 @@ MAX_ARGUMENTS = FIRMWARE_TABLE + 252 - ARGUMENT_BASE
 SPILL_PAGES = 2
 # Row offsets up to here are constants in registers that all accesses share; the rest goes into the pointers.
 SHARED_OFFSETS = 64
+NUM_ZEROS = 4
 BROADCAST = 0x40
 _REDUCTIONS = {"add": "rsum_vi", "max": "rmax_vi", "min": "rmin_vi"}
 _COMPARISONS = {"gt": "mgt", "lt": "mlt", "eq": "meq", "ne": "mneq"}
+_INDEX_ARITHMETIC = {
+    "arith.addi": "add_s",
+    "arith.subi": "sub_s",
+    "arith.muli": "mul_s",
+    "arith.andi": "and_s",
+    "arith.xori": "xor_s",
+    "arith.ori": "or_s",
+}
 _SCALAR, _VECTOR, _MASK = RegisterFile.SCALAR, RegisterFile.VECTOR, RegisterFile.MASK
 
 
@@ -71,6 +80,8 @@ class KernelLowering:
         self.pages: dict[int, int] = {}
         self.constants: dict[int, ir.Value] = {}
         self.lane_masks: dict[int, ir.Value] = {}
+        self.zeros: list[ir.Value] = []
+        self.zero_rows: list[ir.Value] = []
         self.pointers: list[dict[Pointer, ir.Value]] = [{}]
         self.token_memory: dict[ir.Value, str] = {}
         """What a token's transfer touches; empty for tokens that loops carry, which stand for anything."""
@@ -209,6 +220,8 @@ class KernelLowering:
                 self._loop(op)
             elif name.startswith("atalla.") and name[7:] in self.handlers:
                 self.handlers[name[7:]](op)
+            elif name in _INDEX_ARITHMETIC:
+                self._index_arithmetic(op)
             elif name not in ("arith.constant", "scf.yield", "atalla.end"):
                 raise InternalError(f"operation {name} in a kernel has no lowering")
 
@@ -225,7 +238,8 @@ class KernelLowering:
         carried_rows = [self._virtual(value) for value in inits]
         for argument, value in zip(list(body.arguments)[1:], list(op.operands)[3:], strict=True):
             self._carry(argument, value)
-        with self.b.loop(trip_count, [*carried_rows, *starts]) as loop:
+        counter = [self.b.addi_s(self.x0, 0)] if _is_computed_with(variable) else []
+        with self.b.loop(trip_count, [*carried_rows, *starts, *counter]) as loop:
             self._loop_body(loop, body, needed, len(inits))
         yielded = body.operations[len(body.operations) - 1].operands
         for result, value, last in zip(op.results, loop.results[: len(inits)], yielded, strict=True):
@@ -258,12 +272,16 @@ class KernelLowering:
         variable = body.arguments[0]
         for argument, value in zip(list(body.arguments)[1:], loop.carried[:num_rows], strict=True):
             self.values[argument] = value
-        current = dict(zip(needed, loop.carried[num_rows:], strict=True))
+        counter = list(loop.carried[num_rows + len(needed) :])
+        if counter:
+            self.values[variable] = counter[0]
+        current = dict(zip(needed, loop.carried[num_rows : num_rows + len(needed)], strict=True))
         self.pointers.append(current)
         self._block(body)
         self.pointers.pop()
         yielded = [self._virtual(self._initial(value)) for value in body.operations[len(body.operations) - 1].operands]
-        loop.next = [*yielded, *(self._plus(current[pointer], pointer.step(variable)) for pointer in needed)]
+        moved = [self._plus(current[pointer], pointer.step(variable)) for pointer in needed]
+        loop.next = [*yielded, *moved, *(self.b.addi_s(value, 1) for value in counter)]
 
     # Addresses
 
@@ -398,6 +416,60 @@ class KernelLowering:
     def _lower_ready(self, op: ir.Operation) -> None:
         self.values[op.results[0]] = self.x0
 
+    def _index(self, value: ir.Value) -> ir.Value:
+        """The register of an index; constants are made once."""
+        if value in self.values:
+            return self.values[value]
+        bits = integer_value(value.owner.operation.attributes["value"]) & 0xFFFFFFFF
+        return self.integer(bits - (1 << 32) if bits >> 31 else bits)
+
+    def _index_arithmetic(self, op: ir.Operation) -> None:
+        """One scalar instruction; a small constant is its immediate."""
+        left, right = op.operands
+        constant = _constant(right)
+        if op.name == "arith.addi" and constant is not None and IMM12.fits(constant):
+            self.values[op.results[0]] = self.b.addi_s(self._index(left), constant)
+            return
+        self.values[op.results[0]] = self.b.build(_INDEX_ARITHMETIC[op.name], self._index(left), self._index(right))
+
+    def _lower_equal_bits(self, op: ir.Operation) -> None:
+        """0 - (difference == 0): unsigned below 1, negated."""
+        difference = self.b.sub_s(*(self._index(value) for value in op.operands))
+        self.values[op.results[0]] = self.b.sub_s(self.x0, self.b.sltu_s(difference, self.integer(1)))
+
+    def _lower_buffer_address(self, op: ir.Operation) -> None:
+        self.values[op.results[0]] = self.values[op.operands[0]]
+
+    def _lower_tile_at(self, op: ir.Operation) -> None:
+        tile = op.operands[0]
+        info = self.tiles[tile]
+        base = self._pointer(Pointer(tile, 0, frozenset()))
+        part = string_value(op.attributes["part"])
+        self.tiles[op.results[0]] = _Tile(info.pad, info.base, info.rows, f"{info.name}.{part}")
+        self.values[op.results[0]] = self.b.add_s(base, self._index(op.operands[1]))
+
+    def _lower_fetch(self, op: ir.Operation) -> None:
+        self._transfer(op, is_load=True)
+
+    def _lower_send(self, op: ir.Operation) -> None:
+        self._transfer(op, is_load=False)
+
+    def _transfer(self, op: ir.Operation, *, is_load: bool) -> None:
+        tile, offset, address, metadata = list(op.operands)[:4]
+        info = self.tiles[tile]
+        base = self._pointer(Pointer(tile, 0, frozenset()))
+        pad_address = base if _constant(offset) == 0 else self.b.add_s(base, self._index(offset))
+        tile_access, dram_access = ("write", "read") if is_load else ("read", "write")
+        touched = [f"{tile_access} pad{info.pad}:{info.name}[?:?]"]
+        touched += [f"{dram_access} dram:b{self.buffers[buffer]}[?:?]" for buffer in list(op.operands)[4:]]
+        issue = self.b.scpad_ld if is_load else self.b.scpad_st
+        token = issue(pad_address, self._index(address), self._index(metadata), memory=string_attr(", ".join(touched)))
+        rows, cols = (integer_value(op.attributes[key]) for key in ("rows", "cols"))
+        token.owner.operation.attributes[DMA_SHAPE] = self.b.integer(DmaShape(info.pad, rows, cols, cols).encode())
+        self.values[op.results[0]] = token
+        # the rows may be parts of a tile with names of their own
+        self.token_memory[op.results[0]] = f"write pad{info.pad}:{ANY_OBJECT}[?:?]"
+
     def _lower_next_index(self, op: ir.Operation) -> None:
         last = self.integer(integer_value(op.attributes["last"]))
         following = self.b.addi_s(self.values[op.operands[0]], 1)
@@ -423,6 +495,23 @@ class KernelLowering:
         scalar = self.values[op.operands[0]]
         row = self.v0 if scalar == self.x0 else self.b.add_vs(self.v0, scalar, self.m0)
         self.values[op.results[0]] = row
+
+    def _lower_zero(self, op: ir.Operation) -> None:
+        """On the multiplier, which is idle where the adder makes sums."""
+        self.values[op.results[0]] = self.b.mul_vs(self._zero_row(), self._zero(), self.m1)
+
+    def _zero(self) -> ir.Value:
+        """A scalar register that holds 0, in turn one of several: a packet reads each bank once (5.3)."""
+        if not self.zeros:
+            self.zeros = [self.x0, *(self._at_top(lambda: self.b.lui_s(0)) for _ in range(NUM_ZEROS - 1))]
+        self.zeros.append(self.zeros.pop(0))
+        return self.zeros[0]
+
+    def _zero_row(self) -> ir.Value:
+        if not self.zero_rows:
+            self.zero_rows = [self.v0, self._at_top(lambda: self.b.mul_vs(self.v0, self.x0, self.m1))]
+        self.zero_rows.append(self.zero_rows.pop(0))
+        return self.zero_rows[0]
 
     def _lower_extract(self, op: ir.Operation) -> None:
         lane = integer_value(op.attributes["lane"])
@@ -465,6 +554,8 @@ class KernelLowering:
 
     def _lower_compare(self, op: ir.Operation) -> None:
         left, right = (self.values[value] for value in op.operands)
+        if right == self.x0:
+            right = self._zero()
         name = _COMPARISONS[string_value(op.attributes["predicate"])]
         suffix = "mvs" if self._is_scalar(right) else "mvv"
         self.values[op.results[0]] = self.b.build(f"{name}_{suffix}", left, right, self.m0)
@@ -473,7 +564,7 @@ class KernelLowering:
         """A masked copy over the false value: by 1.0 on the multiplier, which leaves the ALU to the comparison."""
         mask, on_true, on_false = (self.values[value] for value in op.operands)
         if on_true == self.x0:
-            row = self.b.mul_vs(self.v0, self.x0, mask, old=on_false)
+            row = self.b.mul_vs(self._zero_row(), self._zero(), mask, old=on_false)
         elif self._is_scalar(on_true):
             row = self.b.add_vs(self.v0, on_true, mask, old=on_false)
         else:
@@ -519,6 +610,18 @@ class KernelLowering:
 
     def _lower_transpose_pop(self, op: ir.Operation) -> None:
         self.values[op.results[0]] = self.b.tpop_vi()
+
+
+def _constant(value: ir.Value) -> int | None:
+    owner = value.owner
+    if isinstance(owner, ir.Block) or owner.operation.name != "arith.constant":
+        return None
+    return integer_value(owner.operation.attributes["value"])
+
+
+def _is_computed_with(variable: ir.Value) -> bool:
+    """Whether anything but addresses that the loop increments needs the number of its iteration."""
+    return any(use.owner.operation.name in _INDEX_ARITHMETIC for use in variable.uses)
 
 
 def _is_loop_variable(value: ir.Value) -> bool:

@@ -13,14 +13,19 @@ from atalla_mlir.codegen.grouping import Group, form_groups
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.product_plan import choose_product_plan
 from atalla_mlir.codegen.row_plan import SumOrder, choose_row_plan
+from atalla_mlir.codegen.tile_schedule import choose_tile_schedule
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.functions.bound import FunctionBound
 from atalla_mlir.kernels.linalg_stages import StageList, read_stages
 from atalla_mlir.kernels.products import ProductKernel
 from atalla_mlir.kernels.rows import RowKernel
+from atalla_mlir.kernels.tiled_product import TiledProduct
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.target.machine import Machine, machine
+
+SPILL_ROWS = 256
+"""Rows of a pad that the register allocator may spill to."""
 
 SUMS = "atalla.sums"
 """On a kernel's declaration: for each stage how it adds ({kind, block, depth}, see `SumOrder`), or unit."""
@@ -78,7 +83,7 @@ def _convert(function: ir.Operation, target: Machine) -> None:
     values = dict(zip(buffers, block.arguments, strict=True))
     numerics = Numerics()
     for group in _nests(listed):
-        _emit(group, values, block, end, numerics)
+        _emit(group, values, block, end, numerics, target)
     _make_declaration(function, listed.stages, numerics, bounds)
 
 
@@ -146,7 +151,14 @@ def _nests(listed: StageList) -> list[Group]:
     return form_groups(listed.stages, list(range(len(listed.stages))))
 
 
-def _emit(group: Group, values: dict[Buffer, ir.Value], block: ir.Block, end: ir.Operation, numerics: Numerics) -> None:
+def _emit(
+    group: Group,
+    values: dict[Buffer, ir.Value],
+    block: ir.Block,
+    end: ir.Operation,
+    numerics: Numerics,
+    target: Machine,
+) -> None:
     """Emit one loop nest and note what error bounds must know about it."""
     stages = group.stages
     coalesce_loops(stages)
@@ -155,7 +167,13 @@ def _emit(group: Group, values: dict[Buffer, ir.Value], block: ir.Block, end: ir
     with ir.InsertionPoint(end):
         if stages[0].kind is StageKind.PRODUCT:
             plan = choose_product_plan(stages[0], stored)
-            product = ProductKernel(builder, stages[0], stages[1:], plan, values, block)
+            walk = choose_tile_schedule(
+                plan, stages[0], stages[1:], stored, pads=target.pads, pad_rows=_product_rows(target)
+            )
+            if walk is not None:
+                product = TiledProduct(builder, stages[0], stages[1:], plan, walk, values, block)
+            else:
+                product = ProductKernel(builder, stages[0], stages[1:], plan, values, block)
             product.emit()
             numerics.sums[stages[0]] = product.sum_order()
             numerics.expansions.update(product.rows_kernel.expansions)
@@ -164,6 +182,11 @@ def _emit(group: Group, values: dict[Buffer, ir.Value], block: ir.Block, end: ir
         kernel.emit()
     numerics.sums.update({s: order for s, order in zip(stages, kernel.sum_orders(), strict=True) if order is not None})
     numerics.expansions.update(kernel.expansions)
+
+
+def _product_rows(target: Machine) -> int:
+    """Rows of each pad for a product: what the register allocator may spill to is on one of them."""
+    return target.pad_rows - SPILL_ROWS
 
 
 def _stored(stages: list[Stage], values: dict[Buffer, ir.Value]) -> list[Access]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from atalla_mlir._mlir import ir, string_value
 from atalla_mlir.codegen.machine_ir import (
+    DMA_SHAPE,
     M1,
     X0,
     Block,
@@ -194,7 +195,7 @@ class FunctionReader:
                 operands.append(self._register(field) if isinstance(field, ir.Value) else field)
         inst = Inst(instruction, tuple(operands), merges, self._memory(op))
         if instruction.format is Format.SDMA:
-            inst.dma_shape = self._dma_shape(fields[2])
+            inst.dma_shape = self._dma_shape(op, fields[2])
         self._note_constant(op, instruction, fields)
         self._append(inst)
         self._note_spill_area(op, operands)
@@ -233,7 +234,9 @@ class FunctionReader:
             if base is not None:
                 self._constants[op.results[0]] = (base + fields[2]) & 0xFFFFFFFF
 
-    def _dma_shape(self, metadata: object) -> DmaShape | None:
+    def _dma_shape(self, op: ir.Operation, metadata: object) -> DmaShape | None:
+        if DMA_SHAPE in op.attributes:
+            return DmaShape.decode(ir.IntegerAttr(op.attributes[DMA_SHAPE]).value & 0xFFFFFFFF)
         word = self._constants.get(metadata) if isinstance(metadata, ir.Value) else None
         return None if word is None else DmaShape.decode(word)
 

@@ -19,7 +19,7 @@ from atalla_mlir.codegen.placement import (
     choose_placements,
 )
 from atalla_mlir.errors import LimitError
-from atalla_mlir.kernels.builder import Builder, Index
+from atalla_mlir.kernels.builder import PLACED, Builder, Index
 from atalla_mlir.kernels.transfers import TileTransfer, TransferNest, TransposedLoad, emit_transfers, start_transfers
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.target.machine import machine
@@ -114,11 +114,17 @@ class _KernelPlacer:
     def run(self) -> None:
         self._collect(self.block, self.body)
         self._stripe()
-        temporaries = operations(self.kernel, "atalla.alloc_tile")
+        allocated = operations(self.kernel, "atalla.alloc_tile")
+        temporaries = [op for op in allocated if PLACED not in op.attributes]
+        taken = [0] * self.pads
+        for op in allocated:
+            if PLACED in op.attributes:
+                pad, base, rows = (integer_value(op.attributes[key]) for key in ("pad", "base", "rows"))
+                taken[pad] = max(taken[pad], base + rows)
         raw = [LANES] if any(self._is_transposed(item.group) for item in self.groups.values()) else []
         sizes = [integer_value(op.attributes["rows"]) for op in temporaries] + raw
         placements, homes = choose_placements(
-            [item.group for item in self.groups.values()], self.body, sizes, pads=self.pads, pad_rows=self.pad_rows
+            [item.group for item in self.groups.values()], self.body, sizes, taken, pad_rows=self.pad_rows
         )
         for op, (pad, base) in zip(temporaries, homes, strict=False):
             op.attributes["pad"], op.attributes["base"] = i64_attr(pad), i64_attr(base)

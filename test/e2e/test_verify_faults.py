@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from torch import nn
 
 from atalla_mlir import compiler, pipeline
-from atalla_mlir._mlir import i64_attr, ir, operations
+from atalla_mlir._mlir import create_op, i64_attr, ir, operations
 from atalla_mlir.compiler import compile_plan
 from atalla_mlir.frontend.lower import import_plans
 from atalla_mlir.frontend.partition import Plan, plan_model
@@ -57,12 +57,9 @@ def verified(
     return report
 
 
-def _loads(module: ir.Operation, argument: int) -> Iterator[ir.Operation]:
-    """Reads from one of a kernel's buffers."""
-    for load in operations(module, "atalla.load"):
-        source = load.operands[0]
-        if isinstance(source, ir.BlockArgument) and source.arg_number == argument:
-            yield load
+def _operand_loads(module: ir.Operation, user: str) -> list[ir.Operation]:
+    """Loads of the rows that a kind of operation works on, in order."""
+    return [op.operands[0].owner for op in operations(module, user) if op.operands[0].owner.name == "atalla.tile_load"]
 
 
 def no_fault(module: ir.Operation) -> int:
@@ -70,21 +67,33 @@ def no_fault(module: ir.Operation) -> int:
 
 
 def swap_weight_columns(module: ir.Operation) -> int:
-    first, second = list(_loads(module, 1))[:2]
-    for name in ("map", "offset"):
-        first.attributes[name], second.attributes[name] = second.attributes[name], first.attributes[name]
+    """In the first slice of the second block of columns, which begins 32 columns before the end."""
+    second, first = _operand_loads(module, "atalla.push")[-2:]
+    first.operands[0], second.operands[0] = second.operands[0], first.operands[0]
+    first.attributes["map"], second.attributes["map"] = second.attributes["map"], first.attributes["map"]
     return 1
 
 
 def shift_activation_rows(module: ir.Operation) -> int:
-    loads = list(_loads(module, 0))
-    for load in loads:
-        load.attributes["offset"] = i64_attr(64)
-    return len(loads)
+    """Fetch from the second row on."""
+    addresses = [op for op in operations(module, "atalla.buffer_address") if op.operands[0].arg_number == 0]
+    for op in addresses:
+        with ir.InsertionPoint.after(op):
+            row = create_op(
+                "arith.constant", [ir.IndexType.get()], [], {"value": ir.IntegerAttr.get(ir.IndexType.get(), 64 * 2)}
+            ).results[0]
+            shifted = create_op("arith.addi", [ir.IndexType.get()], [op.results[0], row])
+        op.results[0].replace_all_uses_except(shifted.results[0], shifted)
+    return len(addresses)
 
 
 def drop_bias(module: ir.Operation) -> int:
-    biases = {load.results[0] for load in _loads(module, 2)}
+    biases = {
+        load.results[0]
+        for load in operations(module, "atalla.tile_load")
+        if load.operands[0].owner.name == "atalla.tile_at"
+        and str(load.operands[0].owner.attributes["part"]) == '"block"'
+    }
     sums = [op for op in operations(module, "atalla.add") if op.operands[1] in biases]
     for op in sums:
         op.results[0].replace_all_uses_with(op.operands[0])
@@ -92,8 +101,10 @@ def drop_bias(module: ir.Operation) -> int:
 
 
 def omit_slice(module: ir.Operation) -> int:
+    """The last of the slices is not added."""
+    adds = {op.results[0] for op in operations(module, "atalla.add")}
     products = {op.results[0] for op in operations(module, "atalla.gemm")}
-    sums = [op for op in operations(module, "atalla.add") if {*op.operands} <= products]
+    sums = [op for op in operations(module, "atalla.add") if op.operands[0] in adds and op.operands[1] in products]
     for op in sums:
         op.results[0].replace_all_uses_with(op.operands[0])
     return len(sums)
@@ -128,8 +139,7 @@ ANY_COLUMN = range(40)
 @pytest.mark.parametrize(
     ("fault", "columns"),
     [
-        # columns are pushed from the last of a block of 32 to the first
-        (swap_weight_columns, (30, 31)),
+        (swap_weight_columns, (8, 9)),
         (shift_activation_rows, ANY_COLUMN),
         (drop_bias, ANY_COLUMN),
         (omit_slice, ANY_COLUMN),

@@ -27,10 +27,11 @@ func.func private @tail(%a: tensor<70xbf16>) -> tensor<70xbf16> {
 // -----
 
 #lhs = affine_map<(m, n, k) -> (m, k)>
-#rhs = affine_map<(m, n, k) -> (n, k)>
+#rhs = affine_map<(m, n, k) -> (k, n)>
 #out = affine_map<(m, n, k) -> (m, n)>
 
-// A product pushes the vector of the last output lane first, then streams the rows; the second slice is added.
+// Weights along columns: the product pushes the vector of the last output lane first, then streams the rows; the second
+// slice is added.
 
 // CHECK: %[[W:.*]] = "atalla.load"(%arg1){{.*}}cols = 32 : i64
 // CHECK: "atalla.push"(%[[W]])
@@ -40,7 +41,47 @@ func.func private @tail(%a: tensor<70xbf16>) -> tensor<70xbf16> {
 // CHECK: %[[SECOND:.*]] = "atalla.gemm"
 // CHECK: %[[SUM:.*]] = "atalla.add"(%[[FIRST]], %[[SECOND]])
 // CHECK: "atalla.store"(%[[SUM]], %arg2){{.*}}cols = 2 : i64
-func.func private @product(%a: tensor<1x40xbf16>, %w: tensor<2x40xbf16>) -> tensor<1x2xbf16> {
+func.func private @product(%a: tensor<1x40xbf16>, %w: tensor<40x2xbf16>) -> tensor<1x2xbf16> {
+  %z = arith.constant 0.0 : bf16
+  %e = tensor.empty() : tensor<1x2xbf16>
+  %i = linalg.generic {indexing_maps = [affine_map<(m, n) -> ()>, affine_map<(m, n) -> (m, n)>], iterator_types = ["parallel", "parallel"]}
+      ins(%z : bf16) outs(%e : tensor<1x2xbf16>) {
+  ^bb0(%x: bf16, %o: bf16):
+    linalg.yield %x : bf16
+  } -> tensor<1x2xbf16>
+  %0 = linalg.generic {indexing_maps = [#lhs, #rhs, #out], iterator_types = ["parallel", "parallel", "reduction"]}
+      ins(%a, %w : tensor<1x40xbf16>, tensor<40x2xbf16>) outs(%i : tensor<1x2xbf16>) {
+  ^bb0(%x: bf16, %y: bf16, %s: bf16):
+    %p = arith.mulf %x, %y : bf16
+    %q = arith.addf %s, %p : bf16
+    linalg.yield %q : bf16
+  } -> tensor<1x2xbf16>
+  return %0 : tensor<1x2xbf16>
+}
+
+// -----
+
+#lhs = affine_map<(m, n, k) -> (m, k)>
+#rhs = affine_map<(m, n, k) -> (n, k)>
+#out = affine_map<(m, n, k) -> (m, n)>
+
+// Operands contiguous along the depth come through the pads: the tail of 8 comes first, columns are pushed from lane 31 down.
+
+// CHECK: %[[OPERANDS:.*]] = "atalla.alloc_tile"() {base = 0 : i64, pad = 0 : i64, placed, rows = 7 : i64}
+// CHECK: "atalla.fetch"(%[[OPERANDS]], {{.*}}, %arg1) {cols = 8 : i64, rows = 1 : i64}
+// CHECK: "atalla.fetch"(%[[OPERANDS]], {{.*}}, %arg1) {cols = 32 : i64, rows = 1 : i64}
+// CHECK: "atalla.fetch"(%[[OPERANDS]], {{.*}}, %arg0) {cols = 8 : i64, rows = 1 : i64}
+// CHECK: "atalla.wait"
+// CHECK-COUNT-30: "atalla.push"(%[[ZERO:.*]])
+// CHECK: %[[W:.*]] = "atalla.tile_load"{{.*}}cols = 8 : i64
+// CHECK: "atalla.push"(%[[W]])
+// CHECK: %[[FIRST:.*]] = "atalla.gemm"
+// CHECK: %[[SUM:.*]] = "atalla.add"(%{{.*}}, %[[FIRST]])
+// CHECK: %[[SECOND:.*]] = "atalla.gemm"
+// CHECK: %[[TOTAL:.*]] = "atalla.add"(%[[SUM]], %[[SECOND]])
+// CHECK: "atalla.tile_store"(%[[TOTAL]]
+// CHECK: "atalla.send"{{.*}}cols = 2 : i64, rows = 1 : i64
+func.func private @tiled(%a: tensor<1x40xbf16>, %w: tensor<2x40xbf16>) -> tensor<1x2xbf16> {
   %z = arith.constant 0.0 : bf16
   %e = tensor.empty() : tensor<1x2xbf16>
   %i = linalg.generic {indexing_maps = [affine_map<(m, n) -> ()>, affine_map<(m, n) -> (m, n)>], iterator_types = ["parallel", "parallel"]}

@@ -2,7 +2,7 @@
 
 // A temporary that no pad can hold.
 
-// expected-error@+1 {{tiles of 8192 rows do not fit in 4 pads of 7936 rows}}
+// expected-error@+1 {{tiles of 8192 rows do not fit in the 31744 free rows of 4 pads}}
 "atalla.kernel"() ({
 ^bb0(%a: !atalla.dram):
   %0 = "atalla.alloc_tile"() {rows = 8192 : i64, pad = 0 : i64, base = 0 : i64} : () -> !atalla.tile
