@@ -1,4 +1,4 @@
-"""Runs random programs on two engines and tells whether anything differs; a difference is reduced to a small program.
+"""Runs random programs on several engines and tells whether anything differs; reduces them to small programs.
 
 Compared are results of `run` with trap texts, all registers, pads, DRAM, counters with cycles and stall causes, and
 lints. Runs are cut into pieces by step limits, breakpoints and a snapshot that is restored, which must not matter.
@@ -7,7 +7,7 @@ lints. Runs are cut into pieces by step limits, breakpoints and a snapshot that 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -22,7 +22,7 @@ from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import FILES, RegisterFile
 from atalla_mlir.testing.program_generator import VECTORS, RandomProgram
 
-__all__ = ["VARIANTS", "Difference", "compare", "difference_of", "native", "reduced"]
+__all__ = ["VARIANTS", "Difference", "compare", "difference_of", "natives", "reduced"]
 
 MAX_PACKETS = 600
 VARIANTS = ("avx512", "avx2", "baseline")
@@ -37,6 +37,8 @@ class Difference:
     """The first thing that two engines disagree about, and the program that shows it."""
 
     program: RandomProgram
+    engine: str
+    """Which of the engines on the right."""
     what: str
     left: object
     right: object
@@ -47,15 +49,18 @@ class Difference:
             name: value for name, value in vars(machine).items() if value != getattr(Machine(), name) and name != "name"
         }
         return (
-            f"seed {self.program.seed}: {self.what} differs: {self.left} and {self.right}\n"
+            f"seed {self.program.seed}: {self.what} differs: {self.left} and, {self.engine}, {self.right}\n"
             f"machine {machine.name} with {changes}\n"
             f"{_text(self.program)}"
         )
 
 
-def native(variant: str) -> EngineMaker:
-    """Makes native engines with one of `VARIANTS`."""
+def natives(variants: Iterable[str] = VARIANTS) -> dict[str, EngineMaker]:
+    """Makers of native engines by variant."""
+    return {variant: _native(variant) for variant in variants}
 
+
+def _native(variant: str) -> EngineMaker:
     def make(machine: Machine) -> Engine:
         before = os.environ.get(_VARIANT)
         os.environ[_VARIANT] = variant
@@ -69,28 +74,32 @@ def native(variant: str) -> EngineMaker:
     return make
 
 
-def compare(program: RandomProgram, left: EngineMaker, right: EngineMaker) -> Difference | None:
-    """The first difference between two engines on a program, reduced; None when they agree."""
-    found = difference_of(program, left, right)
+def compare(program: RandomProgram, left: EngineMaker, rights: Mapping[str, EngineMaker]) -> Difference | None:
+    """The first difference between an engine and some others on a program, reduced; None when all agree."""
+    found = difference_of(program, left, rights)
     if found is None:
         return None
-    smaller = reduced(program, lambda candidate: difference_of(candidate, left, right) is not None)
-    return difference_of(smaller, left, right) or found
+    pair = {found.engine: rights[found.engine]}
+    smaller = reduced(program, lambda candidate: difference_of(candidate, left, pair) is not None)
+    return difference_of(smaller, left, pair) or found
 
 
-def difference_of(program: RandomProgram, left: EngineMaker, right: EngineMaker) -> Difference | None:
-    """The first difference between two engines on a program."""
-    engines = left(program.machine), right(program.machine)
-    for engine in engines:
-        _load(engine, program)
+def difference_of(program: RandomProgram, left: EngineMaker, rights: Mapping[str, EngineMaker]) -> Difference | None:
+    """The first difference between an engine and some others on a program."""
+    engine = left(program.machine)
+    others = {name: make(program.machine) for name, make in rights.items()}
+    for loaded in (engine, *others.values()):
+        _load(loaded, program)
     for what, run in _pieces(program):
-        results = [run(engine) for engine in engines]
-        if results[0] != results[1]:
-            return Difference(program, what, results[0], results[1])
+        result = run(engine)
+        for name, other in others.items():
+            if result != (theirs := run(other)):
+                return Difference(program, name, what, result, theirs)
     for what, observe in _observations(program):
-        values = [observe(engine) for engine in engines]
-        if not _equal(values[0], values[1]):
-            return Difference(program, what, *_first_difference(values[0], values[1]))
+        value = observe(engine)
+        for name, other in others.items():
+            if not _equal(value, theirs := observe(other)):
+                return Difference(program, name, what, *_first_difference(value, theirs))
     return None
 
 

@@ -3,10 +3,10 @@
     python -m atalla_mlir.testing.fuzz --count 10000 --seed 1
     python -m atalla_mlir.testing.fuzz --seconds 60
 
-With `--count`, that many packet programs run on the reference and the native engine; a difference is printed with its
-seed and a minimal program. With `--seconds`, random models are compiled and verified until the time is over; each
-failure is printed with the family and seed that reproduce it (`--family NAME --seed N`). Exit status 1 when anything
-was found.
+With `--count`, that many packet programs run on the reference engine and on each variant of the native one; a
+difference is printed with its seed and a minimal program. With `--seconds`, random models are compiled and verified
+until the time is over; each failure is printed with the family and seed that reproduce it (`--family NAME --seed N`).
+Exit status 1 when anything was found.
 """
 
 from __future__ import annotations
@@ -57,19 +57,15 @@ def _compare_engines(count: int, seed: int, workers: int) -> int:
             for difference in differences:
                 found += 1
                 print(difference, flush=True)
-    print(f"{count} packet programs from seed {seed}, {found} differences")
+    engines = f"the reference engine and the native one ({', '.join(agreement.VARIANTS)})"
+    print(f"{count} packet programs from seed {seed} on {engines}: {found} differences")
     return 1 if found else 0
 
 
 def differences_of(seeds: Sequence[int]) -> list[str]:
-    """What the engines disagree about on the programs of these seeds; every variant takes its turn."""
-    found: list[str] = []
-    for seed in seeds:
-        variant = agreement.VARIANTS[seed % len(agreement.VARIANTS)]
-        difference = agreement.compare(generate(seed), ReferenceEngine, agreement.native(variant))
-        if difference is not None:
-            found.append(f"{variant}: {difference}")
-    return found
+    """What the reference engine and the variants of the native one disagree about on the programs of these seeds."""
+    differences = (agreement.compare(generate(seed), ReferenceEngine, agreement.natives()) for seed in seeds)
+    return [str(difference) for difference in differences if difference is not None]
 
 
 # Models

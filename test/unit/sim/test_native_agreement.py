@@ -8,7 +8,7 @@ from atalla_mlir.sim.native_library import library_path
 from atalla_mlir.sim.reference import ReferenceEngine
 from atalla_mlir.target import isa
 from atalla_mlir.target.machine import MACHINES
-from atalla_mlir.testing.agreement import VARIANTS, compare, native
+from atalla_mlir.testing.agreement import compare, natives
 from atalla_mlir.testing.program_generator import DRAM_BYTES, PAD_ROWS, generate
 
 pytestmark = pytest.mark.skipif(library_path() is None, reason="the native engine was not built: no C++ compiler")
@@ -20,7 +20,7 @@ PER_TEST = 20
 @pytest.mark.parametrize("first", range(0, PROGRAMS, PER_TEST))
 def test_random_programs(first: int):
     for seed in range(first, first + PER_TEST):
-        difference = compare(generate(seed), ReferenceEngine, native(VARIANTS[seed % len(VARIANTS)]))
+        difference = compare(generate(seed), ReferenceEngine, natives())
         assert difference is None, str(difference)
 
 
@@ -28,16 +28,14 @@ def test_random_programs(first: int):
 def test_parameter_sets(name: str):
     machine = MACHINES[name].with_options(name=name, dram_bytes=DRAM_BYTES, pad_rows=PAD_ROWS)
     for seed in range(10_000, 10_008):
-        difference = compare(generate(seed, machine), ReferenceEngine, native("avx2"))
+        difference = compare(generate(seed, machine), ReferenceEngine, natives(["avx2"]))
         assert difference is None, str(difference)
 
 
 def test_a_difference_is_found_and_reduced():
     machine = MACHINES["ax01"].with_options(dram_bytes=DRAM_BYTES, pad_rows=PAD_ROWS)
-    differences = (
-        compare(generate(seed, machine), ReferenceEngine, lambda m: ReferenceEngine(m.with_options(exp_latency=15)))
-        for seed in range(40)
-    )
+    slower = {"slower": lambda m: ReferenceEngine(m.with_options(exp_latency=15))}
+    differences = (compare(generate(seed, machine), ReferenceEngine, slower) for seed in range(40))
     found = next(difference for difference in differences if difference is not None)
     instructions = sum(word not in (0, isa.NOP.opcode) for words in found.program.packets for word in words)
     assert found.what in ("counters", "run")
