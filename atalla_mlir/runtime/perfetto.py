@@ -71,6 +71,10 @@ class TraceWriter(Observer):
 
     # What the engine tells
 
+    def window(self) -> tuple[int, int | None]:
+        end = self._window.end
+        return max(self._window.start - self._offset, 0), None if end is None else max(end - self._offset, 0)
+
     def packet(self, pc: int, issue: int, mnemonics: tuple[str, ...]) -> None:
         self._span("issue", "; ".join(mnemonics) or "empty", "issue", issue, issue + 1, {"pc": f"0x{pc:X}"})
 

@@ -210,7 +210,7 @@ class Engine(ABC):
 
     def observe(self, observer: Observer | None) -> None:
         """Tell `observer` about the cycles of runs with timing from the next reset on; None for nobody."""
-        raise ConfigurationError(f"engine '{self.name}' cannot be observed; the reference engine can")
+        raise ConfigurationError(f"engine '{self.name}' cannot be observed; the engines reference and native can")
 
     @property
     def lints(self) -> tuple[Lint, ...]:

@@ -16,6 +16,8 @@ from atalla_mlir.mc.print import print_instruction
 from atalla_mlir.sim import native_library as abi
 from atalla_mlir.sim.engine import Counters, Engine, Lint, Rows, RunResult, StopReason, Trap, TrapKind
 from atalla_mlir.sim.native_header import parameters
+from atalla_mlir.sim.native_spans import SpanReceiver
+from atalla_mlir.sim.observer import Observer
 from atalla_mlir.target import isa
 from atalla_mlir.target.encoding import PACKET_BYTES, unpack_packets
 from atalla_mlir.target.machine import AX01, Machine
@@ -51,6 +53,7 @@ class NativeEngine(Engine):
         weakref.finalize(self, self._library.atalla_engine_destroy, self._handle)
         self._source_map: Mapping[int, str] = {}
         self._trace_capacity = 0
+        self._spans: SpanReceiver | None = None
 
     def _create(self, machine: Machine) -> int:
         values = parameters(machine)
@@ -74,6 +77,8 @@ class NativeEngine(Engine):
         if len(code) % PACKET_BYTES:
             raise BadInputError(f"code of {len(code)} bytes: the size must be a multiple of {PACKET_BYTES}")
         self._checked(self._library.atalla_engine_load_code(self._handle, pc_base, bytes(code), len(code)))
+        if self._spans is not None:
+            self._spans.forget_code()
 
     def write_dram(self, address: int, data: bytes | memoryview | npt.NDArray[np.generic]) -> None:
         raw = np.ascontiguousarray(data).view(np.uint8).ravel() if isinstance(data, np.ndarray) else _bytes_of(data)
@@ -105,9 +110,12 @@ class NativeEngine(Engine):
 
     def reset(self) -> None:
         self._library.atalla_engine_reset(self._handle)
+        if self._spans is not None:
+            self._spans.start()
 
     def set_pc(self, pc: int) -> None:
         self._library.atalla_engine_set_pc(self._handle, pc & _PC_MASK)
+        self._check_observer()
 
     @property
     def pc(self) -> int:
@@ -137,6 +145,7 @@ class NativeEngine(Engine):
         )
         result = abi.RunResult(size=ctypes.sizeof(abi.RunResult))
         self._checked(self._library.atalla_engine_run(self._handle, ctypes.byref(options), ctypes.byref(result)))
+        self._check_observer()
         return result
 
     # Traps
@@ -163,9 +172,12 @@ class NativeEngine(Engine):
         return Trap(kind, pc, slot, text, message, self._source_map.get(pc))
 
     def _words(self, pc: int) -> tuple[int, ...]:
+        return next(iter(unpack_packets(self._read_code(pc))))
+
+    def _read_code(self, pc: int) -> bytes:
         packet = ctypes.create_string_buffer(PACKET_BYTES)
         self._checked(self._library.atalla_engine_read_code(self._handle, pc, packet))
-        return next(iter(unpack_packets(packet.raw)))
+        return packet.raw
 
     # Inspection
 
@@ -223,7 +235,19 @@ class NativeEngine(Engine):
         name = self._library.atalla_lint_name
         return tuple(Lint(name(lint.kind).decode(), lint.pc, lint.message.decode()) for lint in found)
 
-    # Trace and snapshots
+    # Observers, trace and snapshots
+
+    def observe(self, observer: Observer | None) -> None:
+        if self._spans is not None:
+            self._spans.stop()
+            self._spans = None
+        if observer is not None:
+            self._spans = SpanReceiver(self._handle, self._read_code, observer)
+            self._spans.start()
+
+    def _check_observer(self) -> None:
+        if self._spans is not None:
+            self._spans.check()
 
     def set_trace(self, capacity: int) -> None:
         """Keep the last `capacity` executed packets; 0 turns the trace off."""

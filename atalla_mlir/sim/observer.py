@@ -7,6 +7,40 @@ from collections.abc import Mapping
 from typing import Any
 
 from atalla_mlir.sim.engine import StallCause
+from atalla_mlir.sim.state import ELEMENT_BYTES
+from atalla_mlir.target.isa import Unit
+
+_UNIT_TRACKS = {
+    Unit.EX1: "ex1",
+    Unit.EX2: "ex2",
+    Unit.EX3: "ex3",
+    Unit.EX4: "ex4",
+    Unit.EX5: "ex5",
+    Unit.LANE_ALU: "lane alu",
+    Unit.REDUCTION: "lane alu",
+    Unit.LANE_MUL: "lane mul",
+    Unit.LANE_EXP: "lane exp",
+    Unit.GSAU: "gsau",
+    Unit.MTS: "mts",
+    Unit.TRANSPOSE: "transpose",
+}
+
+
+def unit_track(unit: Unit) -> str:
+    """What observers call a unit; pads and transfers are called otherwise."""
+    return _UNIT_TRACKS[unit]
+
+
+def transfer_details(*, is_load: bool, address: int, row: int, rows: int, columns: int) -> dict[str, Any]:
+    """What observers learn of a DMA transfer."""
+    return {
+        "direction": "load" if is_load else "store",
+        "dram address": f"0x{address:X}",
+        "pad row": row,
+        "rows": rows,
+        "columns": columns,
+        "bytes": ELEMENT_BYTES * rows * columns,
+    }
 
 
 class Observer(ABC):
@@ -14,6 +48,13 @@ class Observer(ABC):
 
     Cycles count from the last reset. Observing changes neither values nor cycles.
     """
+
+    def window(self) -> tuple[int, int | None]:
+        """The cycles [start, end) of the run that begins that matter, end None: all to the end; asked at each reset.
+
+        An engine may leave out spans that do not meet them.
+        """
+        return 0, None
 
     @abstractmethod
     def packet(self, pc: int, issue: int, mnemonics: tuple[str, ...]) -> None:

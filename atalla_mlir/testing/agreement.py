@@ -1,7 +1,8 @@
 """Runs random programs on several engines and tells whether anything differs; reduces them to small programs.
 
-Compared are results of `run` with trap texts, all registers, pads, DRAM, counters with cycles and stall causes, and
-lints. Runs are cut into pieces by step limits, breakpoints and a snapshot that is restored, which must not matter.
+Compared are results of `run` with trap texts, all registers, pads, DRAM, counters with cycles and stall causes, lints,
+and of some programs what observers are told. Runs are cut into pieces by step limits, breakpoints and a snapshot that
+is restored, which must not matter.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from random import Random
+from typing import Any
 
 import numpy as np
 
 from atalla_mlir.mc.print import disassemble
-from atalla_mlir.sim.engine import Engine, RunResult
+from atalla_mlir.sim.engine import Engine, RunResult, StallCause
 from atalla_mlir.sim.native import NativeEngine
+from atalla_mlir.sim.observer import Observer
 from atalla_mlir.target.encoding import PACKET_BYTES, SLOTS, pack_packet
 from atalla_mlir.target.isa import NOP
 from atalla_mlir.target.machine import Machine
@@ -30,6 +34,8 @@ VARIANTS = ("avx512", "avx2", "baseline")
 EngineMaker = Callable[[Machine], Engine]
 
 _VARIANT = "ATALLA_ENGINE_VARIANT"
+_OBSERVED_SHARE = 4
+"""One program of so many is observed on two of the engines; the variants differ in vector code only."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,25 @@ class Difference:
             f"machine {machine.name} with {changes}\n"
             f"{_text(self.program)}"
         )
+
+
+class _SpanList(Observer):
+    """Everything that an observer is told, as it comes."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+
+    def packet(self, pc: int, issue: int, mnemonics: tuple[str, ...]) -> None:
+        self.told.append(("packet", pc, issue, mnemonics))
+
+    def stall(self, cause: StallCause, pc: int, start: int, end: int) -> None:
+        self.told.append((cause, pc, start, end))
+
+    def busy(self, unit: str, name: str, pc: int, start: int, end: int) -> None:
+        self.told.append((unit, name, pc, start, end))
+
+    def transfer(self, pad: int, pc: int, start: int, end: int, details: Mapping[str, Any]) -> None:
+        self.told.append(("transfer", pad, pc, start, end, dict(details)))
 
 
 def natives(variants: Iterable[str] = VARIANTS) -> dict[str, EngineMaker]:
@@ -90,6 +115,11 @@ def difference_of(program: RandomProgram, left: EngineMaker, rights: Mapping[str
     others = {name: make(program.machine) for name, make in rights.items()}
     for loaded in (engine, *others.values()):
         _load(loaded, program)
+    observed = next(iter(others))
+    spans, other_spans = _SpanList(), _SpanList()
+    if program.seed % _OBSERVED_SHARE == 0:
+        engine.observe(spans)
+        others[observed].observe(other_spans)
     for what, run in _pieces(program):
         result = run(engine)
         for name, other in others.items():
@@ -100,6 +130,9 @@ def difference_of(program: RandomProgram, left: EngineMaker, rights: Mapping[str
         for name, other in others.items():
             if not _equal(value, theirs := observe(other)):
                 return Difference(program, name, what, *_first_difference(value, theirs))
+    for ours, theirs in zip_longest(spans.told, other_spans.told):
+        if ours != theirs:
+            return Difference(program, observed, "what an observer is told", ours, theirs)
     return None
 
 

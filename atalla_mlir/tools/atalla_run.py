@@ -99,7 +99,7 @@ def _main(argv: Sequence[str] | None, stdin: TextIO) -> int:
 
 
 def _check_trace(options: argparse.Namespace) -> None:
-    """Traces come from the reference engine: the one that says what each cycle is charged to."""
+    """The window of a trace, and what does not go with one."""
     from atalla_mlir.runtime.perfetto import Window
 
     if options.trace is None:
@@ -108,9 +108,6 @@ def _check_trace(options: argparse.Namespace) -> None:
         return
     if options.verify:
         raise command_line.UsageError("--trace and --verify are two runs; start them one after the other")
-    if options.engine not in ("auto", "reference"):
-        raise command_line.UsageError(f"--trace needs the reference engine, not '{options.engine}'")
-    options.engine = "reference"
     options.trace_window = Window.parse(options.trace_window or ":")
 
 

@@ -293,6 +293,11 @@ size_t atalla_engine_take_trace(atalla_engine* engine, atalla_trace_record* reco
   return engine->core.trace.take(records, capacity);
 }
 
+void atalla_engine_observe(atalla_engine* engine, uint64_t start, uint64_t end, atalla_span_callback callback,
+                           void* user) {
+  engine->core.spans.set(start, end, callback, user);
+}
+
 atalla_snapshot* atalla_engine_snapshot(const atalla_engine* engine) {
   try {
     return new atalla_snapshot{engine->core.snapshot()};

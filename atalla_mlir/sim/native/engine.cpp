@@ -81,6 +81,7 @@ void Engine::set_pc(std::uint32_t start) {
   has_previous_ = is_paused_ = false;
   coherence.start_launch();
   if (timing) timing->start_launch();
+  spans.flush();
 }
 
 std::unique_ptr<Snapshot> Engine::snapshot() const {
@@ -115,6 +116,7 @@ void Engine::restore(const Snapshot& saved) {
   });
   retired_ = saved.retired;
   timing = saved.timing ? std::make_unique<Timing>(*saved.timing) : nullptr;
+  if (timing) timing->observe(spans.is_on() ? &spans : nullptr);
   coherence.copy_from(saved.coherence);
 }
 
@@ -126,12 +128,16 @@ void Engine::run(const atalla_run_options& options, atalla_run_result& result) {
   std::sort(breakpoints_.begin(), breakpoints_.end());
   const bool is_timed = (options.flags & ATALLA_RUN_TIMING) != 0;
   const bool is_observed = trace.is_on() || !breakpoints_.empty();
-  if (is_timed && !timing) timing = std::make_unique<Timing>(state.machine);
+  if (is_timed && !timing) {
+    timing = std::make_unique<Timing>(state.machine);
+    if (spans.is_on()) timing->observe(&spans);
+  }
   Stop stop;
   if (is_timed)
     is_observed ? loop<true, true>(options.max_packets, stop) : loop<true, false>(options.max_packets, stop);
   else
     is_observed ? loop<false, true>(options.max_packets, stop) : loop<false, false>(options.max_packets, stop);
+  spans.flush();
   result.reason = stop.reason;
   result.pc = pc;
   const bool has_trap = stop.reason == ATALLA_TRAP || stop.reason == ATALLA_LIMIT;

@@ -80,6 +80,7 @@ class Engine {
   CoherenceLint coherence;
   std::unique_ptr<Timing> timing;
   Trace trace;
+  SpanWriter spans;
   std::uint32_t pc = 0;
 
  private:

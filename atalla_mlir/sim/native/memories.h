@@ -121,6 +121,7 @@ class DataCache {
   // When a load's value is offered.
   Cycle access(Channel& channel, Cycle cycle, std::uint32_t address, bool is_store);
   Cycle flush(Channel& channel, Cycle cycle);
+  Cycle idle_at() const { return idle_at_; }
 
   Cycle queue_free = 0;
 

@@ -22,28 +22,6 @@ int index_of(File file, int number) { return kBases[static_cast<int>(file)] + nu
 
 std::int64_t lane_interval(const Machine& m) { return (m.vector_lanes + m.physical_lanes - 1) / m.physical_lanes; }
 
-std::int64_t interval_of(const Machine& m, Latency latency) {
-  const std::int64_t lane = lane_interval(m);
-  const auto unpipelined = [&](std::int64_t cycles) { return m.lanes_pipelined != 0 ? lane : lane + cycles - 1; };
-  switch (latency) {
-    case Latency::EX1: return m.ex1_interval;
-    case Latency::EX2_SHORT: return m.ex2_short_interval;
-    case Latency::EX2_ROOT: return m.ex2_root_interval;
-    case Latency::EX2_DIVIDE: return m.ex2_divide_interval;
-    case Latency::EX3: return m.ex3_interval;
-    case Latency::EX4: return m.ex4_interval;
-    case Latency::ALU: return unpipelined(m.alu_latency);
-    case Latency::MUL: return unpipelined(m.mul_latency);
-    case Latency::EXP: return unpipelined(m.exp_latency);
-    case Latency::REDUCTION: return lane;
-    case Latency::PAD_LOAD:
-    case Latency::PAD_STORE: return m.pad_row_interval;
-    case Latency::TRANSPOSE_PUSH: return m.transpose_push_interval;
-    case Latency::TRANSPOSE_POP: return m.transpose_pop_interval;
-    default: return 1;
-  }
-}
-
 class Planner {
  public:
   Planner(const Machine& machine, const Packet& packet, Plan& plan) : machine_(machine), packet_(packet), plan_(plan) {}
@@ -171,6 +149,28 @@ class Planner {
 };
 
 }  // namespace
+
+std::int64_t interval_of(const Machine& m, Latency latency) {
+  const std::int64_t lane = lane_interval(m);
+  const auto unpipelined = [&](std::int64_t cycles) { return m.lanes_pipelined != 0 ? lane : lane + cycles - 1; };
+  switch (latency) {
+    case Latency::EX1: return m.ex1_interval;
+    case Latency::EX2_SHORT: return m.ex2_short_interval;
+    case Latency::EX2_ROOT: return m.ex2_root_interval;
+    case Latency::EX2_DIVIDE: return m.ex2_divide_interval;
+    case Latency::EX3: return m.ex3_interval;
+    case Latency::EX4: return m.ex4_interval;
+    case Latency::ALU: return unpipelined(m.alu_latency);
+    case Latency::MUL: return unpipelined(m.mul_latency);
+    case Latency::EXP: return unpipelined(m.exp_latency);
+    case Latency::REDUCTION: return lane;
+    case Latency::PAD_LOAD:
+    case Latency::PAD_STORE: return m.pad_row_interval;
+    case Latency::TRANSPOSE_PUSH: return m.transpose_push_interval;
+    case Latency::TRANSPOSE_POP: return m.transpose_pop_interval;
+    default: return 1;
+  }
+}
 
 std::int64_t latency_of(const Machine& m, Latency latency) {
   const std::int64_t fill = lane_interval(m) - 1;

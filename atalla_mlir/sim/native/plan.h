@@ -51,6 +51,8 @@ struct Plan {
 };
 
 std::shared_ptr<const Plan> make_plan(const Machine& machine, const Packet& packet);
+// Cycles that an instruction occupies its unit.
+std::int64_t interval_of(const Machine& machine, isa::Latency latency);
 std::int64_t latency_of(const Machine& machine, isa::Latency latency);
 int bank_of(int index);
 

@@ -106,6 +106,10 @@ void Timing::drain(Cycle earliest) {
   for (const PadPort& port : channel_.ports) done = std::max(done, port.idle_at());
   done = dcache_.flush(channel_, done);
   charged_[static_cast<std::size_t>(Cause::DRAIN)] += done - cursor_;
+  if (spans_ != nullptr) {
+    for (std::size_t pad = 0; pad < pending_.size(); ++pad) end_transfer(pad);
+    tell_stall(Cause::DRAIN, cursor_, done);
+  }
   cursor_ = done;
   arrival_ = done + kDecodeCycles;
   arrival_cause_ = Cause::FETCH;
@@ -117,6 +121,7 @@ void Timing::drain(Cycle earliest) {
 int Timing::issue(Packet& packet, const State& state, std::string& problem) {
   if (!packet.plan) packet.plan = make_plan(machine_, packet);
   const Plan& plan = *packet.plan;
+  pc_ = packet.pc;
   if (!channel_.released.empty()) board_.release(channel_.released);
   Cycle cycle = fetch(plan, packet.pc);
   for (int i = 0; i < plan.register_count; ++i) {
@@ -149,6 +154,8 @@ int Timing::issue(Packet& packet, const State& state, std::string& problem) {
 }
 
 void Timing::retire(const Packet& packet, const Plan& plan, Cycle cycle, const State& state) {
+  const Occupied before{transpose_.free_at, dcache_.idle_at()};
+  if (spans_ != nullptr) tell_packet(packet, cycle);
   in_launch_ = true;
   ++charged_[static_cast<std::size_t>(Cause::ISSUE)];
   const Cycle following = cycle + 1;
@@ -175,6 +182,7 @@ void Timing::retire(const Packet& packet, const Plan& plan, Cycle cycle, const S
     arrival_cause_ = Cause::MISPREDICT;
   }
   if (packet.halts) drain(following + 1);
+  if (spans_ != nullptr) tell_units(packet, cycle, before);
 }
 
 // Front end
@@ -237,10 +245,14 @@ void Timing::start_special(const Packet& packet, const PlannedSpecial& special, 
   const Cycle following = cycle + 1;
   switch (special.kind) {
     case Special::ROW_LOAD:
-      return start_row_load(special, cycle, state.pad_row[static_cast<std::size_t>(special.a)]);
+      start_row_load(special, cycle, state.pad_row[static_cast<std::size_t>(special.a)]);
+      if (spans_ != nullptr) tell_row(special, packet.pc);
+      return;
     case Special::ROW_STORE: {
       const std::size_t pad = static_cast<std::size_t>(special.a);
-      return channel_.ports[pad].write(following, state.pad_row[pad]);
+      channel_.ports[pad].write(following, state.pad_row[pad]);
+      if (spans_ != nullptr) tell_row(special, packet.pc);
+      return;
     }
     case Special::GEMM:
       array_free_ = cycle + machine_.array_drain_cycles;
@@ -323,6 +335,10 @@ void Timing::start_row_load(const PlannedSpecial& special, Cycle cycle, std::uin
 void Timing::start_dma(const Packet& packet, const PlannedSpecial& special, Cycle cycle, const State& state) {
   const DmaAccess& dma = state.dma;
   const std::size_t reg = static_cast<std::size_t>(special.a);
+  if (spans_ != nullptr) {
+    end_transfer(dma.pad);
+    begin_transfer(special, packet.pc, cycle, dma);
+  }
   if (special.kind == Special::DMA_STORE) lint_unlanded(packet.pc, cycle, dma);
   if (reg != 0) {
     board_.ready[reg] = kNever;

@@ -10,6 +10,7 @@
 #include "lint.h"
 #include "memories.h"
 #include "plan.h"
+#include "spans.h"
 
 namespace atalla {
 
@@ -124,6 +125,8 @@ class Timing {
  public:
   explicit Timing(const Machine& machine);
 
+  // Tell about the cycles from here on; null: nobody. A copy tells the same one.
+  void observe(SpanWriter* spans) { spans_ = spans; }
   void start_launch();
   // Accounts a packet that has just executed; the op that traps, with the text in `problem`, or -1.
   int issue(Packet& packet, const State& state, std::string& problem);
@@ -134,9 +137,15 @@ class Timing {
   const std::vector<Lint>& lints() const { return lints_.found(); }
 
  private:
+  // Until when units with a queue of their own were busy before a packet.
+  struct Occupied {
+    Cycle transpose, scalar_memory;
+  };
+
   Cycle wait(Cause cause, Cycle cycle, Cycle until) {
     if (until <= cycle) return cycle;
     charged_[static_cast<std::size_t>(cause)] += until - cycle;
+    if (spans_ != nullptr) tell_stall(cause, cycle, until);
     return until;
   }
   Cycle fetch(const Plan& plan, std::uint32_t pc);
@@ -154,6 +163,12 @@ class Timing {
   void lint_transfer(std::uint32_t pc, const PlannedSpecial& special, std::uint32_t row, bool is_load);
   void lint_unlanded(std::uint32_t pc, Cycle cycle, const DmaAccess& dma);
   void drain(Cycle earliest);
+  void tell_stall(Cause cause, Cycle start, Cycle end);
+  void tell_packet(const Packet& packet, Cycle cycle);
+  void tell_units(const Packet& packet, Cycle cycle, const Occupied& before);
+  void tell_row(const PlannedSpecial& special, std::uint32_t pc);
+  void begin_transfer(const PlannedSpecial& special, std::uint32_t pc, Cycle cycle, const DmaAccess& dma);
+  void end_transfer(std::size_t pad);
 
   Machine machine_;
   std::array<Cycle, kCauses> charged_{};
@@ -173,6 +188,9 @@ class Timing {
   DataCache dcache_;
   BranchTargetBuffer btb_;
   Lints lints_;
+  SpanWriter* spans_ = nullptr;
+  std::uint32_t pc_ = 0;              // of the packet under way, for spans
+  std::vector<atalla_span> pending_;  // by pad: the transfer whose end is not told yet, with rows
 };
 
 }  // namespace atalla

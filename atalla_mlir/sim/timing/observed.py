@@ -8,29 +8,15 @@ from typing import Any
 
 from atalla_mlir.mc.instruction import MachineInstruction
 from atalla_mlir.sim.engine import StallCause
-from atalla_mlir.sim.observer import Observer
+from atalla_mlir.sim.observer import Observer, transfer_details, unit_track
 from atalla_mlir.sim.packet import PreparedPacket
-from atalla_mlir.sim.state import ELEMENT_BYTES, State
+from atalla_mlir.sim.state import State
 from atalla_mlir.sim.timing.channel import RELEASE_CYCLES
 from atalla_mlir.sim.timing.model import Problem, TimingModel
 from atalla_mlir.sim.timing.plan import CAUSES, UNIT_INDEX, PacketPlan, Special
 from atalla_mlir.target.isa import Unit
 from atalla_mlir.target.machine import Machine
 
-_UNIT_NAMES = {
-    Unit.EX1: "ex1",
-    Unit.EX2: "ex2",
-    Unit.EX3: "ex3",
-    Unit.EX4: "ex4",
-    Unit.EX5: "ex5",
-    Unit.LANE_ALU: "lane alu",
-    Unit.REDUCTION: "lane alu",
-    Unit.LANE_MUL: "lane mul",
-    Unit.LANE_EXP: "lane exp",
-    Unit.GSAU: "gsau",
-    Unit.MTS: "mts",
-    Unit.TRANSPOSE: "transpose",
-}
 # Their spans come from the state of the port or engine, not from the instruction's interval.
 _BY_STATE = frozenset({Unit.VLSU, Unit.SDMA, Unit.NONE})
 
@@ -71,7 +57,7 @@ class ObservedTiming(TimingModel):
         for inst in self._instructions:
             if inst.op.unit in _BY_STATE:
                 continue
-            name = _UNIT_NAMES[inst.op.unit]
+            name = unit_track(inst.op.unit)
             start = cycle + 1 + started.get(name, 0)
             end = start + self._machine.interval(inst.op)
             if inst.op.unit in UNIT_INDEX:
@@ -95,14 +81,9 @@ class ObservedTiming(TimingModel):
         dma = state.dma
         self._end_transfer(dma.pad)
         super()._start_dma(plan, kind, register, cycle, state)
-        details = {
-            "direction": "load" if kind == Special.DMA_LOAD else "store",
-            "dram address": f"0x{dma.address:X}",
-            "pad row": dma.row,
-            "rows": dma.rows,
-            "columns": dma.cols,
-            "bytes": ELEMENT_BYTES * dma.rows * dma.cols,
-        }
+        details = transfer_details(
+            is_load=kind == Special.DMA_LOAD, address=dma.address, row=dma.row, rows=dma.rows, columns=dma.cols
+        )
         self._pending[dma.pad] = _Pending(plan.pc, cycle + 1, details)
 
     def _end_transfer(self, pad: int) -> None:
@@ -115,6 +96,7 @@ class ObservedTiming(TimingModel):
     def _drain(self, earliest: int) -> None:
         start = self._cursor
         super()._drain(earliest)
-        for pad in tuple(self._pending):
+        for pad in sorted(self._pending):
             self._end_transfer(pad)
-        self._observer.stall(StallCause.DRAIN, self._pc, start, self._cursor)
+        if self._cursor > start:
+            self._observer.stall(StallCause.DRAIN, self._pc, start, self._cursor)

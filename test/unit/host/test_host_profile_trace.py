@@ -18,6 +18,7 @@ from atalla_mlir.host.profile import profile_program
 from atalla_mlir.host.program import TorchProgram
 from atalla_mlir.host.report import Report
 from atalla_mlir.runtime.perfetto import WHOLE_RUN, TraceWriter, Window
+from atalla_mlir.sim.native_library import library_path
 
 
 class Steps(torch.nn.Module):
@@ -37,8 +38,8 @@ def inputs() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.ones(5, 40), torch.ones(40, 35)
 
 
-def traced(loadable: Any, window: Window = WHOLE_RUN) -> tuple[dict[str, Any], Report]:
-    program, file = TorchProgram(loadable, engine="reference"), io.StringIO()
+def traced(loadable: Any, window: Window = WHOLE_RUN, *, engine: str = "reference") -> tuple[dict[str, Any], Report]:
+    program, file = TorchProgram(loadable, engine=engine), io.StringIO()
     trace = TraceWriter(file, program.device.machine, window)
     profile = profile_program(program, program.initial_values(inputs(), {}), name="steps", trace=trace)
     return json.loads(file.getvalue()), profile.report
@@ -108,3 +109,11 @@ def test_windows_are_read(text: str, window: Window) -> None:
 def test_bad_windows_are_refused(text: str) -> None:
     with pytest.raises(BadInputError, match="window"):
         Window.parse(text)
+
+
+@pytest.mark.skipif(library_path() is None, reason="the native engine was not built: no C++ compiler")
+@pytest.mark.parametrize("window", [WHOLE_RUN, Window(300, 900), Window(400), Window(0, 1)], ids=str)
+def test_both_engines_write_the_same_trace(loadable: Any, window: Window) -> None:
+    reference, _ = traced(loadable, window)
+    native, _ = traced(loadable, window, engine="native")
+    assert native == reference

@@ -1,4 +1,4 @@
-"""Observers of the reference engine: spans add up to the counters and nothing changes."""
+"""Observers of both engines: spans add up to the counters and nothing changes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from atalla_mlir.errors import ConfigurationError
 from atalla_mlir.mc.parse import assemble
 from atalla_mlir.sim import create_engine
 from atalla_mlir.sim.engine import Counters, StallCause
+from atalla_mlir.sim.native_library import library_path
 from atalla_mlir.sim.observer import Observer
 from atalla_mlir.target.encoding import DmaShape
 
@@ -37,13 +38,28 @@ again:
 """
 
 
+NATIVE = pytest.param(
+    "native",
+    marks=pytest.mark.skipif(library_path() is None, reason="the native engine was not built: no C++ compiler"),
+)
+
+
+@pytest.fixture(params=["reference", NATIVE])
+def engine_name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 class Recorder(Observer):
-    def __init__(self) -> None:
+    def __init__(self, window: tuple[int, int | None] = (0, None)) -> None:
+        self._window = window
         self.packets: list[int] = []
         self.stalls: Counter[str] = Counter()
         self.charged: list[tuple[int, int]] = []
         self.units: dict[str, list[tuple[int, int]]] = {}
         self.transfers: list[tuple[int, int, int, Mapping[str, Any]]] = []
+
+    def window(self) -> tuple[int, int | None]:
+        return self._window
 
     def packet(self, pc: int, issue: int, mnemonics: tuple[str, ...]) -> None:
         self.packets.append(issue)
@@ -60,8 +76,8 @@ class Recorder(Observer):
         self.transfers.append((pad, start, end, details))
 
 
-def run(observer: Recorder | None) -> Counters:
-    engine = create_engine("reference")
+def run(engine_name: str, observer: Observer | None) -> Counters:
+    engine = create_engine(engine_name)
     engine.observe(observer)
     engine.load_code(0, assemble(PROGRAM).code)
     result = engine.run(timing=True)
@@ -69,25 +85,25 @@ def run(observer: Recorder | None) -> Counters:
     return engine.counters
 
 
-def test_spans_add_up_to_the_counters() -> None:
+def test_spans_add_up_to_the_counters(engine_name: str) -> None:
     seen = Recorder()
-    counters = run(seen)
-    assert counters == run(None)
+    counters = run(engine_name, seen)
+    assert counters == run(engine_name, None)
     assert len(seen.packets) == counters.packets
     assert {**seen.stalls, "issue": len(seen.packets)} == {k: n for k, n in counters.stalls.items() if n}
 
 
-def test_every_cycle_is_told_once() -> None:
+def test_every_cycle_is_told_once(engine_name: str) -> None:
     seen = Recorder()
-    counters = run(seen)
+    counters = run(engine_name, seen)
     ends = [end for _, end in seen.charged]
     assert [start for start, _ in seen.charged] == [0, *ends[:-1]]
     assert ends[-1] == counters.cycles
 
 
-def test_spans_of_a_unit_do_not_overlap() -> None:
+def test_spans_of_a_unit_do_not_overlap(engine_name: str) -> None:
     seen = Recorder()
-    counters = run(seen)
+    counters = run(engine_name, seen)
     assert {"gsau", "lane alu", "lane mul", "pad 1 read", "pad 1 write", "ex1", "ex4", "ex5"} >= seen.units.keys()
     for unit, spans in seen.units.items():
         assert all(first[1] <= second[0] for first, second in pairwise(spans)), unit
@@ -95,9 +111,9 @@ def test_spans_of_a_unit_do_not_overlap() -> None:
     assert len(seen.units["gsau"]) == 2 * counters.gemm_rows == 40
 
 
-def test_transfers_are_told_with_their_end() -> None:
+def test_transfers_are_told_with_their_end(engine_name: str) -> None:
     seen = Recorder()
-    run(seen)
+    run(engine_name, seen)
     load, store = seen.transfers
     assert (load[0], load[3]["direction"], load[3]["bytes"]) == (1, "load", 8 * 64)
     # eight rows of two bursts, each row after the data of the one before
@@ -106,9 +122,9 @@ def test_transfers_are_told_with_their_end() -> None:
     assert store[1] > load[2]
 
 
-def test_snapshots_keep_the_observer() -> None:
+def test_snapshots_keep_the_observer(engine_name: str) -> None:
     seen = Recorder()
-    engine = create_engine("reference")
+    engine = create_engine(engine_name)
     engine.observe(seen)
     engine.load_code(0, assemble(PROGRAM).code)
     engine.run(timing=True, max_packets=5)
@@ -118,5 +134,37 @@ def test_snapshots_keep_the_observer() -> None:
 
 
 def test_an_engine_without_observers_says_so() -> None:
-    with pytest.raises(ConfigurationError, match="'legacy-fs' cannot be observed; the reference engine can"):
+    with pytest.raises(
+        ConfigurationError, match="'legacy-fs' cannot be observed; the engines reference and native can"
+    ):
         create_engine("legacy-fs").observe(Recorder())
+
+
+@pytest.mark.parametrize("name", [NATIVE])
+def test_a_window_leaves_out_what_lies_outside(name: str) -> None:
+    everything, some = Recorder(), Recorder((100, 200))
+    assert run(name, everything) == run(name, some)
+    assert some.packets == [issue for issue in everything.packets if 100 <= issue < 200]
+    assert some.charged == [(start, end) for start, end in everything.charged if start < 200 and end > 100]
+
+
+class Full(Recorder):
+    """Raises as a file on a full disk does."""
+
+    def stall(self, cause: StallCause, pc: int, start: int, end: int) -> None:
+        raise OSError("no space left")
+
+
+def test_what_an_observer_raises_ends_the_run(engine_name: str) -> None:
+    with pytest.raises(OSError, match="no space left"):
+        run(engine_name, Full())
+
+
+def test_an_observer_can_be_taken_away(engine_name: str) -> None:
+    seen = Recorder()
+    engine = create_engine(engine_name)
+    engine.observe(seen)
+    engine.observe(None)
+    engine.load_code(0, assemble(PROGRAM).code)
+    assert engine.run(timing=True).reason == "halt"
+    assert not seen.charged

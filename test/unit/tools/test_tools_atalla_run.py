@@ -193,7 +193,6 @@ def test_trace_writes_a_document(tmp_path: Path, capsys: pytest.CaptureFixture[s
     [
         (["--trace-window", "1:2"], "--trace-window is about --trace, which is missing"),
         (["--trace", "t.json", "--verify"], "--trace and --verify are two runs"),
-        (["--trace", "t.json", "--engine", "native"], "--trace needs the reference engine, not 'native'"),
     ],
 )
 def test_wrong_use_of_trace(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

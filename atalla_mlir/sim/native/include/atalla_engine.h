@@ -106,6 +106,26 @@ typedef struct atalla_trace_record {
   uint32_t pc;
 } atalla_trace_record;
 
+typedef enum atalla_span_kind {
+  ATALLA_SPAN_PACKET = 0,    /* a packet issued; the cycle is charged to `issue` */
+  ATALLA_SPAN_STALL = 1,     /* `track`: the cause that the cycles are charged to, see atalla_cause_name */
+  ATALLA_SPAN_UNIT = 2,      /* `track`: the unit that `opcode` occupied, numbered as in atalla_counters */
+  ATALLA_SPAN_PAD_READ = 3,  /* `track`: the pad whose port a row access occupied */
+  ATALLA_SPAN_PAD_WRITE = 4,
+  ATALLA_SPAN_DMA_LOAD = 5,  /* `track`: the pad; from DRAM `address` to `row`, `rows` x `columns` elements */
+  ATALLA_SPAN_DMA_STORE = 6
+} atalla_span_kind;
+
+/* What cycles [start, end) since the last reset were used for. Packets and stalls cover each cycle once. */
+typedef struct atalla_span {
+  uint64_t start, end;
+  int32_t kind, track;
+  uint32_t pc, opcode;
+  uint32_t address, row, rows, columns;
+} atalla_span;
+
+typedef void (*atalla_span_callback)(void* user, const atalla_span* spans, size_t count);
+
 ATALLA_API uint32_t atalla_engine_abi(void);
 ATALLA_API const char* atalla_cause_name(uint32_t cause);
 ATALLA_API const char* atalla_lint_name(uint32_t kind);
@@ -146,6 +166,12 @@ ATALLA_API size_t atalla_engine_lints(const atalla_engine* engine, atalla_lint* 
 ATALLA_API int atalla_engine_set_trace(atalla_engine* engine, size_t capacity);
 /* Copies the records, oldest first, and empties the trace; returns how many were copied. */
 ATALLA_API size_t atalla_engine_take_trace(atalla_engine* engine, atalla_trace_record* records, size_t capacity);
+
+/* From the next reset on (or the first run with timing), tell `callback` about the spans that meet cycles [start, end),
+ * in batches while the engine runs or starts a launch; `end` UINT64_MAX: to the end. No callback: nobody is told. The
+ * callback must not use the engine but for reading code. */
+ATALLA_API void atalla_engine_observe(atalla_engine* engine, uint64_t start, uint64_t end,
+                                      atalla_span_callback callback, void* user);
 
 /* Everything but code. A snapshot may be restored into any engine with the same parameters. */
 ATALLA_API atalla_snapshot* atalla_engine_snapshot(const atalla_engine* engine);
