@@ -75,9 +75,7 @@ def result_latency(inst: Inst, machine: Machine) -> int:
 
 def dma_cycles(inst: Inst, machine: Machine) -> int:
     """Estimated duration of a transfer that has the DRAM channel for itself; a whole page when its shape is unknown."""
-    shape = inst.dma_shape
-    rows, cols = (machine.page_rows, machine.vector_lanes) if shape is None else (shape.rows, shape.cols)
-    bursts_per_row = -(-2 * cols // machine.dram_burst_bytes)
+    rows, bursts_per_row = _dma_rows(inst, machine)
     per_row = bursts_per_row / machine.dram_bursts_per_cycle
     latency = machine.dram_latency_cycles
     if inst.op.mnemonic == "scpad.st":
@@ -87,6 +85,19 @@ def dma_cycles(inst: Inst, machine: Machine) -> int:
     else:
         transfer = rows * per_row + latency
     return machine.sdma_startup_cycles + int(transfer)
+
+
+def dma_bursts(inst: Inst, machine: Machine) -> int:
+    """Bursts of a transfer on the DRAM channel."""
+    rows, bursts_per_row = _dma_rows(inst, machine)
+    return rows * bursts_per_row
+
+
+def _dma_rows(inst: Inst, machine: Machine) -> tuple[int, int]:
+    """Rows of a transfer and bursts for each."""
+    shape = inst.dma_shape
+    rows, cols = (machine.page_rows, machine.vector_lanes) if shape is None else (shape.rows, shape.cols)
+    return rows, -(-2 * cols // machine.dram_burst_bytes)
 
 
 def _add_register_edges(graph: DependenceGraph, latencies: Sequence[int]) -> None:
@@ -159,9 +170,7 @@ def add_memory_edges(graph: DependenceGraph, latencies: Sequence[int]) -> None:
             whole = ref if key[1] == ref.object else MemoryRef(ref.space, key[1], None, None, ref.is_write)
             for earlier in histories[key].conflicts(whole):
                 if earlier != index:
-                    latency = _memory_latency(graph.insts[earlier], latencies[earlier])
-                    are_stores = ref.space == "dram" and ref.is_write and graph.insts[earlier].op.mnemonic == "scpad.st"
-                    graph.add_edge(earlier, index, PACKET if are_stores else latency)
+                    graph.add_edge(earlier, index, _memory_latency(graph, earlier, index, latencies[earlier]))
         histories[ref.space, ref.object].record(ref, index)
 
 
@@ -174,9 +183,15 @@ def _overlapping_objects(
     return [own, (ref.space, ANY_OBJECT)] if ref.space in wild_spaces else [own]
 
 
-def _memory_latency(first: Inst, latency: int) -> int:
-    """A transfer takes its time; all other accesses are served in order once they have issued."""
-    return latency if first.op.format is Format.SDMA else PACKET
+def _memory_latency(graph: DependenceGraph, first: int, second: int, latency: int) -> int:
+    """A transfer takes its time; all other accesses are served in order once they have issued.
+
+    Transfers to one buffer write different bytes of it and need not wait for each other.
+    """
+    if graph.insts[first].op.format is not Format.SDMA:
+        return PACKET
+    are_stores = all(graph.insts[index].op.mnemonic == "scpad.st" for index in (first, second))
+    return PACKET if are_stores else latency
 
 
 def add_unit_order_edges(graph: DependenceGraph, machine: Machine) -> None:

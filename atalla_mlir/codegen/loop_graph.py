@@ -18,9 +18,10 @@ from atalla_mlir.codegen.dependence import (
     DependenceGraph,
     add_memory_edges,
     add_unit_order_edges,
+    dma_bursts,
     result_latency,
 )
-from atalla_mlir.codegen.machine_ir import ANY_OBJECT, Inst, Register
+from atalla_mlir.codegen.machine_ir import ANY_OBJECT, TURNS_MARK, Inst, Register
 from atalla_mlir.codegen.resources import UnitKey, demand_of, unit_interval
 from atalla_mlir.target.encoding import SLOTS
 from atalla_mlir.target.isa import LANE_OPS_PER_PACKET, Format, Unit
@@ -108,14 +109,14 @@ class _EdgeSet:
             is_result = self._is_result(first, second)
             self.found[first, second, distance] = LoopEdge(first, second, latency, distance, is_result)
 
-    def add_barrier(self, before: Sequence[tuple[int, int]], after: Sequence[int]) -> None:
-        """All of `before`, given with latencies, precede all of `after` in the next iteration."""
+    def add_barrier(self, before: Sequence[tuple[int, int]], after: Sequence[int], distance: int) -> None:
+        """All of `before`, given with latencies, precede all of `after` `distance` iterations later."""
         barrier = self.num_nodes
         self.num_nodes += 1
         for first, latency in before:
             self.add(first, barrier, latency, 0)
         for second in after:
-            self.add(barrier, second, 0, 1)
+            self.add(barrier, second, 0, distance)
 
     def _is_result(self, first: int, second: int) -> bool:
         size = len(self.insts)
@@ -216,14 +217,16 @@ def _add_memory_order_across(edges: _EdgeSet, latencies: Sequence[int]) -> None:
     """Accesses to one object keep their order from iteration to iteration.
 
     Ranges are relative to where an iteration stands and tell nothing about the next one, so all accesses to an object
-    that is written count. Transfers to DRAM need not end before the next iteration's begin.
+    that is written count. An object that iterations use in turn is the same again only after
+    all turns. Transfers to DRAM need not end before the next iteration's begin.
     """
     accesses: dict[tuple[str, str], list[tuple[int, bool]]] = defaultdict(list)
     refs = [(index, ref) for index, inst in enumerate(edges.insts) for ref in inst.memory_refs()]
     wild = {ref.space for _, ref in refs if ref.object == ANY_OBJECT}
     for index, ref in refs:
         accesses[ref.space, ANY_OBJECT if ref.space in wild else ref.object].append((index, ref.is_write))
-    for (space, _), touched in accesses.items():
+    for (space, name), touched in accesses.items():
+        distance = int(name.partition(TURNS_MARK)[2] or 1)
         writes = [index for index, is_write in touched if is_write]
         reads = [index for index, is_write in touched if not is_write]
         if not writes:
@@ -232,7 +235,7 @@ def _add_memory_order_across(edges: _EdgeSet, latencies: Sequence[int]) -> None:
             waits = not (space == "dram" and before is after)
             timed = [(first, _order_latency(edges.insts[first], latencies[first], waits=waits)) for first in before]
             if before and after:
-                edges.add_barrier(timed, after)
+                edges.add_barrier(timed, after, distance)
 
 
 def _order_latency(first: Inst, latency: int, *, waits: bool) -> int:
@@ -302,6 +305,9 @@ def resource_bounds(insts: Sequence[Inst], machine: Machine) -> dict[str, int]:
     for inst, demand in zip(insts, demands, strict=True):
         busy[unit_name(inst, demand.unit)] += unit_interval(inst, machine)
     bounds.update(busy)
+    bursts = sum(dma_bursts(inst, machine) for inst in insts if inst.op.format is Format.SDMA)
+    if bursts:
+        bounds["DRAM channel"] = math.ceil(bursts / machine.dram_bursts_per_cycle)
     reductions = [inst for inst in insts if inst.op.unit is Unit.REDUCTION]
     if reductions:
         flight = sum(machine.distance(inst.op) for inst in reductions)

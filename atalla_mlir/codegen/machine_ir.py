@@ -84,6 +84,8 @@ class MemoryRef:
         return f"{'write' if self.is_write else 'read'} {self.space}:{self.object}[{bounds}]"
 
 
+TURNS_MARK = "#"
+"""`name#2`: an object that exists twice, used in turn by the iterations of a loop."""
 _MEMORY_REF = re.compile(r"(read|write) (\w+):([^\s,:\[\]]+)\[(\d+|\?):(\d+|\?)\]")
 
 

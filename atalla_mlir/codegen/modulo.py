@@ -8,20 +8,35 @@ way is placed again. II starts at the larger of the resource and the recurrence 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from heapq import heapify, heappop, heappush
+from itertools import permutations
 
+from atalla_mlir.codegen.dependence import dma_cycles
 from atalla_mlir.codegen.loop_graph import LoopEdge, LoopGraph, longest_paths, recurrence_bound, resource_bounds
 from atalla_mlir.codegen.machine_ir import Register
 from atalla_mlir.codegen.reservations import MAX_QUEUED_CYCLES, ReservationTable
 from atalla_mlir.errors import InternalError
+from atalla_mlir.target.isa import Format, Unit
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import RegisterFile
 
 ATTEMPTS_PER_NODE = 8
 """Placements, per node, after which an II is given up."""
 SINK_SWEEPS = 3
+MAX_CHANNEL_WAIT = 1.6
+"""How much longer than alone a transfer is taken to last when the others use the DRAM channel as well."""
+COMPANY_DISTANCE = 24
+"""Cycles by which an instruction moves at most to share a packet."""
+CHANNEL_SLACK = 0.9
+"""Share of a pad's idle time that is given to its transfers, which then wait for the DRAM channel."""
+PHASE_ORDERS = 6
+"""Orders of the pads in which the phases of their transfers are tried."""
+MAX_OPEN_MASKS = 8
+"""Masks in flight beyond which placing forwards makes no new ones."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +77,22 @@ def modulo_schedule(
     bounds = resource_bounds(graph.insts, machine)
     recurrence = recurrence_bound(graph, max_interval + 1)
     interval = max(*bounds.values(), recurrence, min_interval)
+    attempts: list[Callable[[LoopGraph, Machine, Mapping[Register, int], int], _Placement]] = [_Placement]
+    if _overlaps_transfers(graph):
+        attempts = [partial(_ForwardPlacement, turn=turn) for turn in range(PHASE_ORDERS)]
     while interval <= max_interval:
-        cycles = _Placement(graph, machine, banks, interval).run()
+        cycles = next(
+            (found for attempt in attempts if (found := attempt(graph, machine, banks, interval).run())), None
+        )
         if cycles is not None:
             return ModuloSchedule(graph, interval, tuple(cycles), bounds, recurrence)
         interval += max(1, interval // 64)
     return None
+
+
+def _overlaps_transfers(graph: LoopGraph) -> bool:
+    """Whether the body moves data by DMA: such bodies are long, and what they compute hardly forms circles."""
+    return any(inst.op.format is Format.SDMA for inst in graph.insts)
 
 
 class _Placement:
@@ -75,12 +100,15 @@ class _Placement:
 
     def __init__(self, graph: LoopGraph, machine: Machine, banks: Mapping[Register, int], interval: int) -> None:
         self._graph = graph
+        self._machine = machine
         self._interval = interval
         self._table = ReservationTable(graph.insts, machine, banks, interval)
         self._num_insts = len(graph.insts)
         self._cycles: list[int | None] = [None] * graph.num_nodes
         self._last: list[int | None] = [None] * graph.num_nodes
         self._delays = [0] * graph.num_nodes
+        self._fixed: set[int] = set()
+        """Instructions whose time is settled from the start."""
 
     def run(self) -> list[int] | None:
         """Cycles of the instructions, from 0 on; None when the budget runs out."""
@@ -204,7 +232,7 @@ class _Placement:
         moved = False
         for index in sorted(range(self._num_insts), key=lambda index: -(self._cycles[index] or 0)):
             latest, at = self._latest(index), self._cycles[index]
-            if latest is None or at is None or latest <= at or not self._may_sink(index):
+            if index in self._fixed or latest is None or at is None or latest <= at or not self._may_sink(index):
                 continue
             self._remove(index)
             target = min(latest, at + self._interval)
@@ -240,6 +268,197 @@ class _Placement:
         starts = range(first, last - num_stages * self._interval, -1)
         start = next((at for at in starts if self._table.can_branch((at - 1) % self._interval)), first)
         return [cycle - start for cycle in cycles]
+
+
+class _ForwardPlacement(_Placement):
+    """One attempt to place all nodes cycle by cycle, in program order among those that are ready.
+
+    Nothing is ever taken back, so a body whose units are all busy is placed almost as tightly as they allow, and one
+    row's instructions stay together; what comes too late for the next iteration ends the attempt.
+    """
+
+    def __init__(
+        self, graph: LoopGraph, machine: Machine, banks: Mapping[Register, int], interval: int, turn: int = 0
+    ) -> None:
+        super().__init__(graph, machine, banks, interval)
+        self._turn = turn
+        self._phases: dict[int, int] = {}
+        """When transfers to DRAM may issue, modulo the interval."""
+        self._open_masks: dict[int, int] = {}
+        """Instructions whose mask still has readers to place, with their number."""
+
+    def run(self) -> list[int] | None:
+        feeders = self._feeders()
+        if not self._place_transfers() or not self._place_forwards(feeders) or not self._place_feeders(feeders):
+            return None
+        for _ in range(SINK_SWEEPS):
+            if not self._sink():
+                break
+        self._compact()
+        return self._from_zero()
+
+    def _compact(self) -> None:
+        """Moves instructions that have little company in their cycle to some nearby: fewer packets need less cache."""
+        company = Counter((cycle or 0) % self._interval for cycle in self._cycles[: self._num_insts])
+        for most in (1, 2, 1):
+            for index in sorted(range(self._num_insts), key=lambda index: self._cycles[index] or 0):
+                at = self._cycles[index]
+                if at is None or index in self._fixed or company[at % self._interval] > most:
+                    continue
+                target = self._move_to_company(index, at, company)
+                company[at % self._interval] -= 1
+                company[target % self._interval] += 1
+
+    def _move_to_company(self, index: int, at: int, company: Mapping[int, int]) -> int:
+        """The new cycle of an instruction: one nearby with at least as much company, or the old one."""
+        earliest, latest = self._earliest(index), self._latest(index)
+        low = at - COMPANY_DISTANCE if earliest is None else max(earliest, at - COMPANY_DISTANCE)
+        high = at + COMPANY_DISTANCE if latest is None else min(latest, at + COMPANY_DISTANCE)
+        self._remove(index)
+        for cycle in sorted(range(low, high + 1), key=lambda cycle: abs(cycle - at)):
+            row = cycle % self._interval
+            has_more = row != at % self._interval and company[row] >= company[at % self._interval]
+            if has_more and self._settle_in_time(index, cycle):
+                return cycle
+        if not self._settle(index, at):
+            raise InternalError(f"loop instruction '{self._graph.insts[index]}' lost its place")
+        return at
+
+    def _place_transfers(self) -> bool:
+        """Puts the transfers first, evenly over the interval, each pad at another phase.
+
+        A pad's transfers follow each other; those to DRAM have a fixed place in the interval but issue only when their
+        rows are there. The channel is then asked for the same all the time, so what waits for a transfer must allow
+        for the others.
+        """
+        by_pad: dict[int, list[int]] = {}
+        for index, inst in enumerate(self._graph.insts):
+            if inst.op.format is Format.SDMA:
+                by_pad.setdefault(inst.pad or 0, []).append(index)
+        first, *others = sorted(by_pad)
+        orders = list(permutations(others))
+        for position, pad in enumerate((first, *orders[self._turn % len(orders)])):
+            lengths = {index: dma_cycles(self._graph.insts[index], self._machine) for index in by_pad[pad]}
+            stretch = max(1.0, self._interval / sum(lengths.values()))
+            start = position * self._interval / len(by_pad)
+            for index, length in lengths.items():
+                self._table.prolong(index, int(length * min(MAX_CHANNEL_WAIT, CHANNEL_SLACK * (stretch - 1) + 1)))
+            for index, length in lengths.items():
+                cycle = self._free_phase(index, int(start))
+                if cycle is None:
+                    return False
+                self._fixed.add(index)
+                if self._graph.insts[index].op.mnemonic != "scpad.ld":
+                    self._table.reserve(index, cycle)
+                    self._phases[index] = cycle % self._interval
+                else:
+                    self._settle(index, cycle)
+                    self._delays[index] = int(length * (min(stretch, MAX_CHANNEL_WAIT) - 1))
+                start += length * stretch
+        return True
+
+    def _free_phase(self, index: int, cycle: int) -> int | None:
+        """The first cycle from `cycle` on at which a transfer can issue."""
+        return next(
+            (at for at in range(cycle, cycle + self._interval) if self._table.fits(index, at) is not None), None
+        )
+
+    def _feeders(self) -> set[int]:
+        """Integer operations that make addresses: quick ones that may come as late as their readers like."""
+        return {
+            index
+            for index, inst in enumerate(self._graph.insts)
+            if inst.op.unit is Unit.EX1 and inst.defs and not inst.memory_refs()
+        }
+
+    def _place_forwards(self, feeders: set[int]) -> bool:
+        graph = self._graph
+        waits = [sum(edge.distance == 0 and edge.first not in feeders for edge in edges) for edges in graph.incoming]
+        placed = [index for index, at in enumerate(self._cycles) if at is not None]
+        for index in placed:
+            for edge in graph.outgoing[index]:
+                waits[edge.second] -= not edge.distance
+        pending: dict[int, list[int]] = {}
+        for index, count in enumerate(waits):
+            if not count and index not in feeders and self._cycles[index] is None:
+                pending.setdefault(max(0, self._earliest(index) or 0), []).append(index)
+        left, cycle, last_progress = graph.num_nodes - len(feeders) - len(placed), 0, 0
+        ready: list[int] = []
+        while left:
+            blocked: list[int] = []
+            for index in sorted(ready + pending.pop(cycle, [])):
+                if not self._issue(index, cycle):
+                    blocked.append(index)
+                    continue
+                left, last_progress = left - 1, cycle
+                for edge in graph.outgoing[index]:
+                    if edge.distance or edge.second in feeders or self._cycles[edge.second] is not None:
+                        continue
+                    waits[edge.second] -= 1
+                    if not waits[edge.second]:
+                        at = max(cycle + 1, self._earliest(edge.second) or 0)
+                        pending.setdefault(at, []).append(edge.second)
+            ready = blocked
+            if any(self._is_late(index, cycle) for index in ready) or cycle - last_progress > self._patience():
+                return False
+            cycle += 1
+        return True
+
+    def _place_feeders(self, feeders: set[int]) -> bool:
+        """Puts each as late as its readers allow, the steps of pointers last."""
+        steps = self._graph.in_place
+        for index in sorted(feeders, key=lambda index: (not steps.isdisjoint(self._graph.insts[index].defs), -index)):
+            earliest, latest = self._earliest(index), self._latest(index)
+            if latest is None:
+                latest = (earliest or 0) + self._interval
+            lowest = latest - self._interval if earliest is None else max(earliest, latest - self._interval)
+            if not any(self._settle_in_time(index, cycle) for cycle in range(latest, lowest - 1, -1)):
+                return False
+        return True
+
+    def _patience(self) -> int:
+        """Cycles without an instruction placed after which there is no more hope."""
+        longest = max((edge.latency for edge in self._graph.edges), default=0)
+        return self._interval + longest
+
+    def _is_late(self, index: int, cycle: int) -> bool:
+        """Whether `index`, not placed at `cycle`, or what waits for it comes too late for what is placed."""
+        latest = self._latest(index)
+        if latest is not None and latest <= cycle:
+            return True
+        for edge in self._graph.outgoing[index]:
+            if self._cycles[edge.second] is None and not edge.distance:
+                last = self._latest(edge.second)
+                if last is not None and last - self._span(edge) <= cycle:
+                    return True
+        return False
+
+    def _issue(self, index: int, cycle: int) -> bool:
+        if index >= self._num_insts:
+            self._cycles[index] = cycle
+            return True
+        if index in self._phases:
+            if cycle % self._interval != self._phases[index]:
+                return False
+            self._cycles[index] = cycle
+            return True
+        inst = self._graph.insts[index]
+        makes_mask = any(register.file is RegisterFile.MASK for register in inst.defs)
+        if makes_mask and len(self._open_masks) >= MAX_OPEN_MASKS:
+            return False
+        if not self._settle_in_time(index, cycle):
+            return False
+        if makes_mask:
+            self._open_masks[index] = self._num_readers(index)
+        for edge in self._graph.incoming[index]:
+            if edge.is_result and edge.first in self._open_masks:
+                self._open_masks[edge.first] -= 1
+                if not self._open_masks[edge.first]:
+                    del self._open_masks[edge.first]
+        return True
+
+    def _num_readers(self, index: int) -> int:
+        return sum(edge.is_result for edge in self._graph.outgoing[index])
 
 
 def placement_order(graph: LoopGraph, heights: Sequence[int]) -> list[int]:

@@ -29,7 +29,7 @@ from atalla_mlir.codegen.modulo import modulo_schedule
 from atalla_mlir.codegen.ramping import MaskedPipeline, mask_loop
 from atalla_mlir.codegen.slots import slot_order
 from atalla_mlir.target.encoding import PACKET_BYTES
-from atalla_mlir.target.isa import Latency, Unit
+from atalla_mlir.target.isa import Format, Latency, Unit
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import FILES, RegisterFile
 
@@ -125,7 +125,9 @@ def pipeline_loop(
     New registers are numbered from `first_index`.
     """
     candidates: list[Pipeline | MaskedPipeline] = []
-    for kernel in find_kernels(build_loop_graph(loop.body, machine), machine, banks, first_index, context):
+    for kernel in find_kernels(
+        build_loop_graph(loop.body, machine, _single_copies(loop)), machine, banks, first_index, context
+    ):
         candidates.append(Pipeline(loop, kernel))
     masked = mask_loop(loop, context, first_index)
     if masked is not None:
@@ -135,6 +137,18 @@ def pipeline_loop(
     sequential = context.entered_cycles([as_is], machine)
     best = min(candidates, key=lambda candidate: candidate.cycles(context, machine), default=None)
     return best.build() if best is not None and best.cycles(context, machine) < sequential else None
+
+
+def _single_copies(loop: CountedLoop) -> frozenset[Register]:
+    """Registers that should not take turns: pointers of loops that move data, which are too long to be unrolled."""
+    if not any(inst.op.format is Format.SDMA for inst in loop.body):
+        return frozenset()
+    written: set[Register] = set()
+    carried: set[Register] = set()
+    for inst in loop.body:
+        carried.update(register for register in inst.uses if register not in written)
+        written.update(inst.defs)
+    return frozenset(register for register in carried & written if register.file is RegisterFile.SCALAR)
 
 
 def find_kernels(

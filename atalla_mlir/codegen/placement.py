@@ -30,6 +30,8 @@ class LoopRegion:
     extent: int
     parent: LoopRegion | None
     carries_values: bool = False
+    overlaps: bool = False
+    """Whether the scheduler is to overlap the loop's iterations, transfers included."""
 
     def ancestors(self) -> list[LoopRegion]:
         """This region and all around it, innermost first."""
@@ -80,6 +82,8 @@ class AccessGroup:
     lane_stride: int
     is_write: bool
     accesses: list[TileAccess] = field(default_factory=list)
+    home: LoopRegion | None = None
+    """The loop in which the group must be placed, if that is settled."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,7 @@ class Placement:
         region = self.region
         return (
             self.can_stream
+            and self.group.home is None
             and region.parent is not None
             and not region.carries_values
             and region.extent >= MIN_STREAMED_ITERATIONS
@@ -134,7 +139,7 @@ class Placement:
 
     @property
     def pad_rows(self) -> int:
-        return self.rows * (2 if self.is_streamed else 1)
+        return self.rows * (2 if self.is_streamed or self.group.home is not None else 1)
 
 
 def box_at(region: LoopRegion, accesses: Sequence[TileAccess], lane_dim: int) -> list[tuple[Box, list[TileAccess]]]:
@@ -169,7 +174,12 @@ def choose_placements(
     Data that each iteration of a loop uses alone moves into that loop, where transfers run under computation, as long
     as transfers stay long and few. LimitError when even single rows do not fit.
     """
-    placements = [inner for group in groups for place in _at(group, body, group.accesses) for inner in _settled(place)]
+    placements = [
+        inner
+        for group in groups
+        for place in _at(group, group.home or body, group.accesses)
+        for inner in ([place] if group.home else _settled(place))
+    ]
     while True:
         homes = _assign(placements, temporaries, taken, pad_rows)
         if homes is not None:
@@ -261,8 +271,19 @@ def _assign(
     pads = len(taken)
     used, traffic = list(taken), [0.0] * pads
     homes: list[tuple[int, int]] = [(0, 0)] * len(temporaries)
+    turns = {False: 0, True: pads // 2}
+    for place in placements:
+        if place.group.home is not None:
+            # what comes in and what goes out take the pads in turn, at opposite phases
+            place.pad = turns[place.group.is_write] % pads
+            turns[place.group.is_write] += 1
+            place.base = used[place.pad]
+            used[place.pad] += place.pad_rows
+            traffic[place.pad] += _traffic(place)
+    if max(used) > pad_rows:
+        return None
     items: list[tuple[int, float, int | Placement]] = [
-        *((place.pad_rows, _traffic(place), place) for place in placements),
+        *((place.pad_rows, _traffic(place), place) for place in placements if place.group.home is None),
         *((rows, float(rows), at) for at, rows in enumerate(temporaries)),
     ]
     for rows, weight, item in sorted(items, key=lambda entry: (-entry[0], -entry[1])):

@@ -60,6 +60,10 @@ class ReservationTable:
             if len(lengths[name]) == 1 and count > CROWDED * self._interval
         }
 
+    def prolong(self, index: int, length: int) -> None:
+        """Says that an instruction, not placed yet, keeps its unit busy for `length` cycles."""
+        self._lengths[index] = length
+
     def can_branch(self, row: int) -> bool:
         """Whether the branch of the loop fits into `row`."""
         return row == self._interval - 1 or self._rooms[row].fits(BRANCH)
@@ -77,6 +81,8 @@ class ReservationTable:
         if self._lengths[index] > 1 and any(
             self._cells[self._names[index]][cell] != FREE for cell in self._block(index, row)
         ):
+            return None
+        if any(served[slot] != FREE for served, slot in self._drained(index, row)):
             return None
         return 0 if self._has_room_in_tree(index, row) else None
 
@@ -111,6 +117,7 @@ class ReservationTable:
             victims.add(self._served[self._names[index]][slot])
         elif self._lengths[index] > 1:
             victims.update(self._cells[self._names[index]][cell] for cell in self._block(index, row))
+        victims.update(served[slot] for served, slot in self._drained(index, row))
         victims.discard(FREE)
         for victim in victims:
             self.release(victim)
@@ -143,6 +150,15 @@ class ReservationTable:
                 return slot
         return None
 
+    def _drained(self, index: int, row: int) -> list[tuple[list[int], int]]:
+        """The row reads of its pad that a transfer to DRAM takes away from loads, as places in the pad's book."""
+        inst = self._insts[index]
+        if inst.op.mnemonic != "scpad.st" or inst.dma_shape is None:
+            return []
+        served = self._served[f"pad {inst.pad} reads"]
+        first = (row + self._machine.sdma_startup_cycles) // self._machine.pad_row_interval
+        return [(served, (first + step) % len(served)) for step in range(min(inst.dma_shape.rows, len(served)))]
+
     def _queued(self, slot: int, row: int) -> int:
         return (slot * self._machine.pad_row_interval - row) % self._interval
 
@@ -169,6 +185,8 @@ class ReservationTable:
         elif self._lengths[index] > 1:
             for cell in self._block(index, row):
                 self._cells[name][cell] = owner
+        for served, slot in self._drained(index, row):
+            served[slot] = owner
         if self._insts[index].op.unit is Unit.REDUCTION:
             for cell, count in self._flight(index, row).items():
                 self._reductions[cell] += count if owner != FREE else -count

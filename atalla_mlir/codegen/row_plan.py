@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atalla_mlir.codegen.grouping import outer_loops
-from atalla_mlir.codegen.iteration import Access, Loop, Stage
+from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Stage
 from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, ROOT_COSTS, FunctionCost
 
 LANES = 32
@@ -15,7 +15,7 @@ LANES = 32
 TRANSPOSED_READ_CYCLES = 545 / 32
 SCALAR_READ_CYCLES = 4
 # Chunks of a row that stay in registers, unrolled; longer rows are loops over chunks with temporaries in a pad.
-MAX_REGISTER_CHUNKS = 8
+MAX_REGISTER_CHUNKS = 32
 # Rows of all tiles of one block: an eighth of the pads, so that several buffers and the next block fit.
 BLOCK_BUDGET_ROWS = 4096
 # Rows that share loops over chunks or terms: their accumulations are independent.
@@ -25,6 +25,13 @@ MIN_STREAMED_CHUNKS = 16
 MAX_UNROLL_NODES = 192
 # Terms of a window that are unrolled: loops over so few cost more than they do.
 MAX_UNROLLED_TERMS = 49
+# Iterations that the scheduler overlaps: instructions whose loop fits the instruction cache, rows of a pad, trips.
+MAX_OVERLAPPED_INSTRUCTIONS = 800
+MAX_MOVED_ROWS = 256
+MAX_DMA_ROWS = 32
+MIN_OVERLAPPED = 4
+# Instructions of an operation beyond one.
+EXTRA_INSTRUCTIONS = {"load": -1, "constant": -1, "select": 2, "max": 1, "min": 1, "abs": 2}
 # Terms that are added in sequence before a second level of sums starts (machine reference 4.7).
 MAX_SEQUENTIAL_TERMS = 32
 
@@ -41,6 +48,8 @@ class RowPlan:
     outer: tuple[Loop, ...]
     block_rows: int
     unroll: int
+    overlap: bool = False
+    """Whether the scheduler is to overlap iterations of the row loop, transfers included."""
 
     @property
     def lane_is_outer(self) -> bool:
@@ -58,6 +67,9 @@ def choose_row_plan(stages: Sequence[Stage], stored: Sequence[Access]) -> RowPla
     outer = outer_loops(stages)
     order = sorted(outer, key=lambda loop: _order_key(loop, lane, stored), reverse=True)
     plan = RowPlan(lane, _longest_last(order, lane), 0, 0)
+    rows = _overlapped_rows(stages, plan)
+    if rows:
+        return RowPlan(lane, plan.outer, _row_extent(plan), rows, overlap=True)
     return RowPlan(lane, plan.outer, _block_rows(stages, plan), _unroll(stages, plan))
 
 
@@ -124,12 +136,58 @@ def _rows_per_iteration(stages: Sequence[Stage], plan: RowPlan) -> int:
     return rows
 
 
+def _row_extent(plan: RowPlan) -> int:
+    """Iterations of the row loop; of a lane loop only full chunks count."""
+    loop = plan.outer[-1]
+    return max(1, loop.extent // LANES) if loop is plan.lane else loop.extent
+
+
+def _overlapped_rows(stages: Sequence[Stage], plan: RowPlan) -> int:
+    """Rows of an iteration that the scheduler overlaps with its neighbours, 0 if that cannot be.
+
+    An iteration is straight-line code: as many rows as keep its loop in the instruction cache, enough for transfers
+    to be long.
+    """
+    if not plan.outer or any(loop not in plan.outer and loop is not plan.lane for s in stages for loop in s.loops):
+        return 0
+    if plan.lane is None or any(read.stride(plan.lane) not in (0, 1) for stage in stages for read in stage.reads):
+        return 0
+    chunks = 1 if plan.lane_is_outer else -(-plan.lane.extent // LANES)
+    if chunks > MAX_REGISTER_CHUNKS:
+        return 0
+    varying = {stage.write.buffer for stage in stages if plan.lane in stage.write.strides}
+    nodes = sum(_stage_instructions(stage, plan, chunks, varying) for stage in stages)
+    rows = min(MAX_OVERLAPPED_INSTRUCTIONS // nodes, MAX_MOVED_ROWS // _moved_rows(stages, plan, chunks))
+    if rows > MAX_DMA_ROWS:
+        rows -= rows % MAX_DMA_ROWS
+    return min(rows, _row_extent(plan) // MIN_OVERLAPPED)
+
+
+def _moved_rows(stages: Sequence[Stage], plan: RowPlan, chunks: int) -> int:
+    """Rows of pads that are filled or emptied for one row of all stages."""
+    computed = {stage.write.buffer for stage in stages}
+    accesses = [read for stage in stages for read in stage.reads if read.buffer not in computed]
+    accesses += [stage.write for stage in stages]
+    moving = {
+        (a.buffer, a.offset): chunks if plan.lane in a.strides else 1 for a in accesses if plan.outer[-1] in a.strides
+    }
+    return max(1, sum(moving.values()))
+
+
+def _stage_instructions(stage: Stage, plan: RowPlan, chunks: int, varying: set[Buffer]) -> int:
+    """Instructions, roughly, that one row of a stage takes."""
+    in_lanes = plan.lane in stage.loops
+    count = sum(1 for read in stage.reads if read.buffer not in varying or not in_lanes) + 1
+    count += _num_operations(stage) + _root_operations(stage, plan.lane)
+    count += sum(EXTRA_INSTRUCTIONS.get(node.op, 0) for node in stage.body.walk())
+    count += {Combine.ADD: 1, Combine.MAX: 2, Combine.MIN: 2}[stage.combine] if stage.combine else 0
+    return count * chunks if in_lanes else count
+
+
 def _block_rows(stages: Sequence[Stage], plan: RowPlan) -> int:
     if not plan.outer:
         return 1
-    extent = plan.outer[-1].extent
-    if plan.outer[-1] is plan.lane:
-        extent = max(1, extent // LANES)
+    extent = _row_extent(plan)
     if plan.lane is not None and not plan.lane_is_outer and plan.lane.extent >= MIN_STREAMED_CHUNKS * LANES:
         return extent  # each row is a transfer of its own, which runs under the computation of the row before
     budget = max(1, BLOCK_BUDGET_ROWS // max(1, _rows_per_iteration(stages, plan)))

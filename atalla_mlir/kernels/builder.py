@@ -12,6 +12,10 @@ from atalla_mlir.target.machine import AX01
 LANES = AX01.vector_lanes
 PLACED = "placed"
 """On an `atalla.alloc_tile` whose pad and base row are settled; those of others are chosen by `atalla-place-tiles`."""
+TURNS = "atalla.turns"
+"""On a tile that exists so many times, to be used in turn by the iterations of a loop."""
+OVERLAP = "atalla.overlap"
+"""On a loop whose iterations the scheduler is to overlap, transfers included."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,8 @@ class Builder:
         extent: int,
         initial: Sequence[ir.Value],
         body: Callable[[Index, list[ir.Value]], Sequence[ir.Value]],
+        *,
+        overlap: bool = False,
     ) -> list[ir.Value]:
         """`for i in 0..extent`: `body(i, carried)` gives what the next iteration carries; the last is returned.
 
@@ -107,6 +113,8 @@ class Builder:
             return list(body(Index(), list(initial)))
         bounds = [self.index_constant(bound) for bound in (0, extent, 1)]
         op = create_op("scf.for", [value.type for value in initial], [*bounds, *initial], regions=1)
+        if overlap:
+            op.attributes[OVERLAP] = ir.UnitAttr.get()
         types = [self.index_type, *(value.type for value in initial)]
         location = ir.Location.current
         block = ir.Block.create_at_start(op.regions[0], types, [location] * len(types))
@@ -116,14 +124,14 @@ class Builder:
             create_op("scf.yield", [], list(results))
         return list(op.results)
 
-    def repeat(self, extent: int, body: Callable[[Index], None]) -> None:
+    def repeat(self, extent: int, body: Callable[[Index], None], *, overlap: bool = False) -> None:
         """`loop` without carried values."""
 
         def step(index: Index, _: list[ir.Value]) -> list[ir.Value]:
             body(index)
             return []
 
-        self.loop(extent, [], step)
+        self.loop(extent, [], step, overlap=overlap)
 
     def index_constant(self, value: int) -> ir.Value:
         attribute = ir.IntegerAttr.get(self.index_type, value)

@@ -179,7 +179,10 @@ class Evaluator:
 
 
 def _is_same(left: Node, right: Node) -> bool:
-    return left is right or (left.op == right.op == "constant" and left.value == right.value)
+    """Whether two nodes are known to have the same value."""
+    if left is right:
+        return True
+    return left.op == right.op in ("load", "constant") and (left.read, left.value) == (right.read, right.value)
 
 
 # predicates that need two tests -> those that differ from them for equal values only and need one

@@ -14,9 +14,10 @@ import ml_dtypes
 import numpy as np
 
 from atalla_mlir._mlir import affine_forms, integer_value, ir, operations, string_attr, string_value
-from atalla_mlir.codegen.machine_ir import ANY_OBJECT, DMA_SHAPE
+from atalla_mlir.codegen.machine_ir import ANY_OBJECT, DMA_SHAPE, TURNS_MARK
 from atalla_mlir.dialects.ax01_builder import Builder, Loop
 from atalla_mlir.errors import InternalError, LimitError
+from atalla_mlir.kernels.builder import OVERLAP, TURNS
 from atalla_mlir.target.encoding import IMM12, IMM25U, DmaShape
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import ALL_ONES_MASK, ARGUMENT_BASE, FIRMWARE_TABLE, LINK, RESULT, RegisterFile
@@ -45,11 +46,16 @@ _SCALAR, _VECTOR, _MASK = RegisterFile.SCALAR, RegisterFile.VECTOR, RegisterFile
 
 @dataclass(frozen=True)
 class Pointer:
-    """A byte address: of `root` (a tile or a DRAM buffer) plus `offset` plus sum(coefficient * variable), in bytes."""
+    """A byte address: of `root` (a tile or a DRAM buffer) plus `offset` plus sum(coefficient * variable), in bytes.
+
+    `turn`: of a tile that exists twice, the half whose turn it is; rows and transfers have a pointer each, as their
+    turns end at different times.
+    """
 
     root: ir.Value
     offset: int
     terms: frozenset[tuple[ir.Value, int]]
+    turn: str = ""
 
     def without(self, variable: ir.Value) -> Pointer:
         return Pointer(self.root, self.offset, frozenset(term for term in self.terms if term[0] != variable))
@@ -64,6 +70,8 @@ class _Tile:
     base: int
     rows: int
     name: str
+    turns: int = 1
+    """How many times it exists; iterations of a loop use them in turn."""
 
 
 class KernelLowering:
@@ -83,6 +91,7 @@ class KernelLowering:
         self.zeros: list[ir.Value] = []
         self.zero_rows: list[ir.Value] = []
         self.pointers: list[dict[Pointer, ir.Value]] = [{}]
+        self.turn_sums: dict[Pointer, ir.Value] = {}
         self.token_memory: dict[ir.Value, str] = {}
         """What a token's transfer touches; empty for tokens that loops carry, which stand for anything."""
         self.token_type = ir.Type.parse("!atalla.token")
@@ -127,9 +136,12 @@ class KernelLowering:
     def _collect_tiles(self) -> None:
         for at, op in enumerate(operations(self.kernel, "atalla.alloc_tile")):
             pad, base, rows = (integer_value(op.attributes[key]) for key in ("pad", "base", "rows"))
-            self.tiles[op.results[0]] = _Tile(pad, base, rows, f"t{at}")
+            turns = integer_value(op.attributes[TURNS]) if TURNS in op.attributes else 1
+            self.tiles[op.results[0]] = _Tile(
+                pad, base, rows, f"t{at}{TURNS_MARK}{turns}" if turns > 1 else f"t{at}", turns
+            )
         for tile in self.tiles.values():
-            needed = -(-(tile.base + tile.rows) // self.machine.page_rows)
+            needed = -(-(tile.base + tile.turns * tile.rows) // self.machine.page_rows)
             self.pages[tile.pad] = max(self.pages.get(tile.pad, 0), needed)
 
     def _argument(self, position: int, value: int | ir.Value) -> None:
@@ -231,9 +243,18 @@ class KernelLowering:
         low, high, step = (integer_value(bound.owner.operation.attributes["value"]) for bound in list(op.operands)[:3])
         if low != 0 or step != 1:
             raise InternalError(f"a loop from {low} by {step}; loops of kernels count from 0 by 1")
-        needed = [pointer for pointer in self._pointers_in(body) if pointer.step(variable)]
+        pointers = self._pointers_in(body)
+        for pointer in pointers:
+            if (
+                not pointer.step(variable)
+                and not pointer.turn
+                and (pointer.root in self.tiles or pointer.root in self.buffers)
+            ):
+                self._pointer(pointer)
+        needed = [pointer for pointer in pointers if pointer.step(variable) or pointer.turn]
         inits = [self._initial(value) for value in list(op.operands)[3:]]
         starts = [self._pointer(pointer.without(variable)) for pointer in needed]
+        self.turn_sums.update({p: self._turn_sum(p, start) for p, start in zip(needed, starts, strict=True) if p.turn})
         trip_count = self.integer(high)
         carried_rows = [self._virtual(value) for value in inits]
         for argument, value in zip(list(body.arguments)[1:], list(op.operands)[3:], strict=True):
@@ -280,8 +301,17 @@ class KernelLowering:
         self._block(body)
         self.pointers.pop()
         yielded = [self._virtual(self._initial(value)) for value in body.operations[len(body.operations) - 1].operands]
-        moved = [self._plus(current[pointer], pointer.step(variable)) for pointer in needed]
+        moved = [self._advanced(pointer, current[pointer], variable) for pointer in needed]
         loop.next = [*yielded, *moved, *(self.b.addi_s(value, 1) for value in counter)]
+
+    def _turn_sum(self, pointer: Pointer, start: ir.Value) -> ir.Value:
+        """The sum of the addresses of both halves of a tile: minus one of them it is the other."""
+        return self.b.add_s(start, self._plus(start, self.tiles[pointer.root].rows * self.machine.row_bytes))
+
+    def _advanced(self, pointer: Pointer, current: ir.Value, variable: ir.Value) -> ir.Value:
+        if pointer.turn:
+            return self.b.sub_s(self.turn_sums[pointer], current)
+        return self._plus(current, pointer.step(variable))
 
     # Addresses
 
@@ -318,7 +348,8 @@ class KernelLowering:
         far, near = divmod(constant, SHARED_OFFSETS)
         row_bytes = self.machine.row_bytes
         moving = frozenset((variable, coefficient * row_bytes) for variable, coefficient in terms)
-        return Pointer(tile, far * SHARED_OFFSETS * row_bytes, moving), near
+        turn = op.name.removeprefix("atalla.") if tile in self.tiles and self.tiles[tile].turns > 1 else ""
+        return Pointer(tile, far * SHARED_OFFSETS * row_bytes, moving, turn), near
 
     def _dram_address(self, op: ir.Operation) -> tuple[Pointer, int, list[tuple[ir.Value, int]]]:
         """The pointer of a transfer, the bytes to add to it, and (index, bytes) terms that no loop increments."""
@@ -327,6 +358,9 @@ class KernelLowering:
             (variable, coefficient * 2) for variable, coefficient in terms if _is_loop_variable(variable)
         )
         other = [(variable, coefficient * 2) for variable, coefficient in terms if not _is_loop_variable(variable)]
+        if OVERLAP in op.parent.attributes:
+            # a pointer of its own, so that its steps need not wait for other transfers
+            return Pointer(op.operands[1], constant * 2, moving), 0, other
         return Pointer(op.operands[1], 0, moving), constant * 2, other
 
     def _pointer(self, pointer: Pointer) -> ir.Value:
@@ -400,7 +434,9 @@ class KernelLowering:
         pad_pointer, near = self._tile_address(op, "tile_map", 0)
         dram_pointer, distance, others = self._dram_address(op)
         shape = DmaShape(self.tiles[op.operands[0]].pad, rows, cols, pitch)
-        pad_address = self._plus(self._pointer(pad_pointer), near * self.machine.row_bytes)
+        # a register of its own: it is busy until the transfer ends
+        pad_base, pad_offset = self._pointer(pad_pointer), near * self.machine.row_bytes
+        pad_address = self._plus(pad_base, pad_offset) if pad_offset else self.b.addi_s(pad_base, 0)
         dram_address = self._plus(self._pointer(dram_pointer), distance)
         for index, step in others:
             dram_address = self.b.add_s(dram_address, self.b.mul_s(self.values[index], self.integer(step)))

@@ -122,7 +122,9 @@ class RowKernel:
             if how_many:
                 RowBody(self, [row(first + at) for at in range(how_many)]).emit()
 
-        self.builder.repeat(count // unroll, lambda i: several(start + i.scaled(unroll), unroll))
+        self.builder.repeat(
+            count // unroll, lambda i: several(start + i.scaled(unroll), unroll), overlap=self.plan.overlap
+        )
         several(start + (count - count % unroll), count % unroll)
 
     # Memory

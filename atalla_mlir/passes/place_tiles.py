@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from atalla_mlir._mlir import affine_forms, create_op, i64_attr, integer_value, ir, operations
@@ -19,8 +19,9 @@ from atalla_mlir.codegen.placement import (
     choose_placements,
 )
 from atalla_mlir.errors import LimitError
-from atalla_mlir.kernels.builder import PLACED, Builder, Index
+from atalla_mlir.kernels.builder import OVERLAP, PLACED, TURNS, Builder, Index
 from atalla_mlir.kernels.transfers import TileTransfer, TransferNest, TransposedLoad, emit_transfers, start_transfers
+from atalla_mlir.passes.access_groups import FoundAccess, FoundGroup, cut_pieces, is_transposed, striped
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.target.machine import machine
 
@@ -49,14 +50,6 @@ class PlaceTilesPass(Pass):
                     _KernelPlacer(kernel, sizes.pads, sizes.pad_rows - SPILL_ROWS).run()
             except LimitError as error:
                 raise PassFailure(kernel, str(error)) from error
-
-
-@dataclass
-class _Access:
-    op: ir.Operation
-    access: TileAccess
-    forms: list[tuple[int, list[tuple[ir.Value, int]]]]
-    """Per dimension the constant and the (loop variable, coefficient) terms."""
 
 
 @dataclass
@@ -89,14 +82,6 @@ class _StreamState:
         return following, tiles, loaded, stored, older
 
 
-@dataclass
-class _Group:
-    group: AccessGroup
-    buffer: ir.Value
-    offset: int
-    accesses: dict[TileAccess, _Access] = field(default_factory=dict)
-
-
 class _KernelPlacer:
     def __init__(self, kernel: ir.Operation, pads: int, pad_rows: int) -> None:
         self.kernel = kernel
@@ -107,12 +92,13 @@ class _KernelPlacer:
         self.regions: dict[ir.Operation, LoopRegion] = {kernel: self.body}
         self.loops: dict[LoopRegion, ir.Operation] = {}
         self.variables: dict[ir.Value, LoopRegion] = {}
-        self.groups: dict[object, _Group] = {}
+        self.groups: dict[object, FoundGroup] = {}
         self.renamed: dict[ir.Value, ir.Value] = {}
         """Loop variables that were replaced, with what replaced them."""
 
     def run(self) -> None:
         self._collect(self.block, self.body)
+        self._cut()
         self._stripe()
         allocated = operations(self.kernel, "atalla.alloc_tile")
         temporaries = [op for op in allocated if PLACED not in op.attributes]
@@ -121,7 +107,7 @@ class _KernelPlacer:
             if PLACED in op.attributes:
                 pad, base, rows = (integer_value(op.attributes[key]) for key in ("pad", "base", "rows"))
                 taken[pad] = max(taken[pad], base + rows)
-        raw = [LANES] if any(self._is_transposed(item.group) for item in self.groups.values()) else []
+        raw = [LANES] if any(is_transposed(item.group) for item in self.groups.values()) else []
         sizes = [integer_value(op.attributes["rows"]) for op in temporaries] + raw
         placements, homes = choose_placements(
             [item.group for item in self.groups.values()], self.body, sizes, taken, pad_rows=self.pad_rows
@@ -143,7 +129,7 @@ class _KernelPlacer:
         for view in block.operations:
             op = view.operation
             if op.name == "scf.for":
-                inner = LoopRegion(_trip_count(op), region, carries_values=len(op.results) > 0)
+                inner = LoopRegion(_trip_count(op), region, len(op.results) > 0, OVERLAP in op.attributes)
                 self.regions[op], self.loops[inner] = inner, op
                 body = op.regions[0].blocks[0]
                 self.variables[body.arguments[0]] = inner
@@ -169,19 +155,21 @@ class _KernelPlacer:
         key = (buffer, offset, strides, lane_dim, lane_stride, is_write)
         if key not in self.groups:
             group = AccessGroup(key, strides, lane_dim, lane_stride, is_write)
-            self.groups[key] = _Group(group, buffer, offset)
+            self.groups[key] = FoundGroup(group, buffer, offset)
         item = self.groups[key]
         item.group.accesses.append(access)
-        item.accesses[access] = _Access(op, access, forms)
+        item.accesses[access] = FoundAccess(op, access, forms)
 
-    @staticmethod
-    def _is_transposed(group: AccessGroup) -> bool:
-        return not group.is_write and group.lane_dim >= 0 and group.lane_stride != 1
+    def _cut(self) -> None:
+        """Give what overlapping loops move in one transfer a tile of its own, so that pads work side by side."""
+        self.groups = {
+            (key, part): piece for key, item in self.groups.items() for part, piece in enumerate(cut_pieces(item))
+        }
 
     def _stripe(self) -> None:
         """Spread groups whose accesses walk a dimension side by side over two pads, which then serve them in turn."""
         self.groups = {
-            (key, part): striped for key, item in self.groups.items() for part, striped in enumerate(_striped(item))
+            (key, part): stripe for key, item in self.groups.items() for part, stripe in enumerate(striped(item))
         }
 
     # Emission
@@ -279,7 +267,7 @@ class _KernelPlacer:
     def _emit_loads(self, loads: Sequence[Placement], tiles: dict[int, ir.Value]) -> None:
         nests: list[TransferNest] = []
         for place in loads:
-            if self._is_transposed(place.group) and self.raw is not None:
+            if is_transposed(place.group) and self.raw is not None:
                 transfer = self._transfer(place, tiles)
                 TransposedLoad(
                     self.builder,
@@ -298,7 +286,10 @@ class _KernelPlacer:
 
     def _tile(self, place: Placement, copy: int) -> ir.Value:
         with ir.InsertionPoint.at_block_begin(self.block):
-            return self.builder.alloc_tile(place.rows, place.pad, place.base + copy * place.rows)
+            tile = self.builder.alloc_tile(place.rows, place.pad, place.base + copy * place.rows)
+        if place.group.home is not None:
+            tile.owner.operation.attributes[TURNS] = i64_attr(2)
+        return tile
 
     def _region_block(self, region: LoopRegion) -> ir.Block:
         return self.block if region is self.body else self.loops[region].regions[0].blocks[0]
@@ -326,7 +317,7 @@ class _KernelPlacer:
         uses = [self._first_use(place, block, self.by_group[place.group]) for place in loads]
         return next(view.operation for view in block.operations if view.operation in uses)
 
-    def _first_use(self, place: Placement, block: ir.Block, item: _Group) -> ir.Operation:
+    def _first_use(self, place: Placement, block: ir.Block, item: FoundGroup) -> ir.Operation:
         """The operation of the region's block that holds the first access."""
         path = {id(region) for access in place.accesses for region in access.region.ancestors()}
         owned = {item.accesses[access].op for access in place.accesses}
@@ -344,7 +335,7 @@ class _KernelPlacer:
         }
 
     def _rewrite(
-        self, found: _Access, place: Placement, layout: TileLayout, tile: ir.Value, inner: set[LoopRegion]
+        self, found: FoundAccess, place: Placement, layout: TileLayout, tile: ir.Value, inner: set[LoopRegion]
     ) -> None:
         row = Index()
         for dim, (constant, terms) in enumerate(found.forms):
@@ -359,62 +350,6 @@ class _KernelPlacer:
             else:
                 op.results[0].replace_all_uses_with(self.builder.tile_load(tile, row, found.access.cols))
         op.erase()
-
-
-STRIPES = 2
-# Fewer accesses than this are not worth two tiles.
-MIN_STRIPED_ACCESSES = 4
-
-
-def _striped(item: _Group) -> list[_Group]:
-    """The group as one per residue of the dimension that its accesses walk side by side, or itself alone."""
-    group = item.group
-    if len(group.accesses) < MIN_STRIPED_ACCESSES or _KernelPlacer._is_transposed(group):
-        return [item]
-    best, most = -1, 1
-    for dim in range(len(group.strides)):
-        if dim != group.lane_dim:
-            spread = _spread(item, dim)
-            if spread > most:
-                best, most = dim, spread
-    if best < 0:
-        return [item]
-    parts: list[_Group] = []
-    for residue in range(STRIPES):
-        strides = tuple(s * STRIPES if dim == best else s for dim, s in enumerate(group.strides))
-        part = AccessGroup((group.key, residue), strides, group.lane_dim, group.lane_stride, group.is_write)
-        new = _Group(part, item.buffer, item.offset + residue * group.strides[best])
-        for access, found in item.accesses.items():
-            if found.forms[best][0] % STRIPES == residue:
-                _add_striped(new, access, found, best, residue)
-        parts.append(new)
-    return parts
-
-
-def _spread(item: _Group, dim: int) -> int:
-    """Distinct constants along `dim` if they fall evenly into the stripes whatever the loops do, else 0."""
-    constants: set[int] = set()
-    for found in item.accesses.values():
-        constant, terms = found.forms[dim]
-        if any(coefficient % STRIPES for _, coefficient in terms):
-            return 0
-        constants.add(constant)
-    counts = [sum(constant % STRIPES == residue for constant in constants) for residue in range(STRIPES)]
-    return len(constants) if min(counts) > 0 else 0
-
-
-def _add_striped(new: _Group, access: TileAccess, found: _Access, dim: int, residue: int) -> None:
-    position = access.positions[dim]
-    moved = Position(
-        (position.constant - residue) // STRIPES, tuple((loop, c // STRIPES) for loop, c in position.terms)
-    )
-    positions = (*access.positions[:dim], moved, *access.positions[dim + 1 :])
-    constant, terms = found.forms[dim]
-    forms = list(found.forms)
-    forms[dim] = ((constant - residue) // STRIPES, [(variable, c // STRIPES) for variable, c in terms])
-    striped = TileAccess(access.region, positions, access.cols)
-    new.group.accesses.append(striped)
-    new.accesses[striped] = _Access(found.op, striped, forms)
 
 
 def _local(
