@@ -25,8 +25,10 @@ MIN_STREAMED_CHUNKS = 16
 MAX_UNROLL_NODES = 192
 # Terms of a window that are unrolled: loops over so few cost more than they do.
 MAX_UNROLLED_TERMS = 49
-# Iterations that the scheduler overlaps: instructions whose loop fits the instruction cache, rows of a pad, trips.
+# Iterations that the scheduler overlaps: instructions of one row whose loop may fit the instruction cache, and those
+# up to which more rows make longer transfers, rows of a pad, trips.
 MAX_OVERLAPPED_INSTRUCTIONS = 800
+GOOD_OVERLAPPED_INSTRUCTIONS = 400
 MAX_MOVED_ROWS = 256
 MAX_DMA_ROWS = 32
 MIN_OVERLAPPED = 4
@@ -157,7 +159,9 @@ def _overlapped_rows(stages: Sequence[Stage], plan: RowPlan) -> int:
         return 0
     varying = {stage.write.buffer for stage in stages if plan.lane in stage.write.strides}
     nodes = sum(_stage_instructions(stage, plan, chunks, varying) for stage in stages)
-    rows = min(MAX_OVERLAPPED_INSTRUCTIONS // nodes, MAX_MOVED_ROWS // _moved_rows(stages, plan, chunks))
+    if nodes > MAX_OVERLAPPED_INSTRUCTIONS:
+        return 0
+    rows = min(max(1, GOOD_OVERLAPPED_INSTRUCTIONS // nodes), MAX_MOVED_ROWS // _moved_rows(stages, plan, chunks))
     if rows > MAX_DMA_ROWS:
         rows -= rows % MAX_DMA_ROWS
     return min(rows, _row_extent(plan) // MIN_OVERLAPPED)

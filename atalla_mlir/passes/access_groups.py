@@ -9,7 +9,6 @@ from typing import TypeVar
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.placement import (
     LANES,
-    MAX_DMA_ROWS,
     AccessGroup,
     LoopRegion,
     Position,
@@ -23,6 +22,8 @@ T = TypeVar("T")
 STRIPES = 2
 # Fewer accesses than this are not worth two tiles.
 MIN_STRIPED_ACCESSES = 4
+# Rows of one transfer of an overlapping loop: pads share the work evenly when they get several each.
+MAX_PIECE_ROWS = 16
 
 
 @dataclass
@@ -136,7 +137,7 @@ def _runs(line: Sequence[TileAccess], dim: int, lane: int) -> list[list[TileAcce
     unit = LANES if dim == lane else 1
     rows = [access.positions[dim].constant // unit for access in line]
     first, extent = min(rows), max(rows) - min(rows) + 1
-    length = -(-extent // -(-extent // MAX_DMA_ROWS))
+    length = -(-extent // -(-extent // MAX_PIECE_ROWS))
     runs: dict[int, list[TileAccess]] = {}
     for access, row in zip(line, rows, strict=True):
         runs.setdefault((row - first) // length, []).append(access)
