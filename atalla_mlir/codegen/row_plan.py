@@ -31,7 +31,7 @@ MAX_OVERLAPPED_INSTRUCTIONS = 800
 GOOD_OVERLAPPED_INSTRUCTIONS = 400
 MAX_MOVED_ROWS = 256
 MAX_DMA_ROWS = 32
-MIN_OVERLAPPED = 4
+MIN_OVERLAPPED = 24
 # Instructions of an operation beyond one.
 EXTRA_INSTRUCTIONS = {"load": -1, "constant": -1, "select": 2, "max": 1, "min": 1, "abs": 2}
 # Terms that are added in sequence before a second level of sums starts (machine reference 4.7).
