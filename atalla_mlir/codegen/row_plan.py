@@ -164,7 +164,7 @@ def _overlapped_rows(stages: Sequence[Stage], plan: RowPlan) -> int:
     rows = min(max(1, GOOD_OVERLAPPED_INSTRUCTIONS // nodes), MAX_MOVED_ROWS // _moved_rows(stages, plan, chunks))
     if rows > MAX_DMA_ROWS:
         rows -= rows % MAX_DMA_ROWS
-    return min(rows, _row_extent(plan) // MIN_OVERLAPPED)
+    return rows if rows and _row_extent(plan) // rows >= MIN_OVERLAPPED else 0
 
 
 def _moved_rows(stages: Sequence[Stage], plan: RowPlan, chunks: int) -> int:
