@@ -23,8 +23,8 @@ from atalla_mlir.cache.identity import compiler_digest
 from atalla_mlir.cache.store import Store
 from atalla_mlir.errors import BadInputError
 from atalla_mlir.firmware.link import ObjectCode
-from atalla_mlir.translate.functions import Sources, function_object, make_object_function
-from atalla_mlir.translate.objects import object_from_bytes, object_to_bytes
+from atalla_mlir.firmware.objects import object_from_bytes, object_to_bytes
+from atalla_mlir.translate.functions import Sources, function_object, has_object_code, make_object_function
 
 _SIGNATURE = ("sym_name", "sym_visibility", "function_type")
 """Attributes of a declaration that the kernel has before it is compiled."""
@@ -73,7 +73,8 @@ class KernelCache:
                     self._note_declarations(module)
                 case "lower":
                     functions = operations(module.operation, "ax01.func")
-                    self._look_up([item for item in functions if _name(item) not in self._declarations], stage)
+                    finished = {*self._declarations, *(_name(item) for item in functions if has_object_code(item))}
+                    self._look_up([item for item in functions if _name(item) not in finished], stage)
                     self._insert_known(module)
                 case "schedule":
                     self._save(module)

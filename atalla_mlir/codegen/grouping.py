@@ -59,6 +59,8 @@ class Group:
         return True
 
     def _refusal(self, stage: Stage) -> str | None:
+        if StageKind.CALL in (stage.kind, self.stages[0].kind):
+            return "a kernel written by hand stays as it is"
         if self.is_sealed:
             return "its producer is a copy of several parts"
         if stage.kind is StageKind.PRODUCT:

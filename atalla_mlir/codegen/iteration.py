@@ -112,6 +112,8 @@ class StageKind(Enum):
     MAP = "map"
     REDUCE = "reduce"
     PRODUCT = "product"
+    CALL = "call"
+    """A kernel that is finished: it reads and writes whole buffers, and has neither loops nor a body to fuse with."""
 
 
 @dataclass(eq=False)

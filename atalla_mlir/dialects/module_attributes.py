@@ -16,9 +16,10 @@ row-major) and `model_dtype` (default f32). Addresses are bytes of DRAM.
 
 An `ax01.func` with
 
-    atalla.object      string: object code in base64 (`translate.objects`)
+    atalla.object      string: object code in base64 (`firmware.objects`)
 
-is finished: its code is this and not its body, which is empty.
+is finished: its code is this and not its body, which is empty. So is the kernel that a private declaration of a
+`func.func` with this attribute stands for.
 """
 
 MACHINE = "atalla.machine"

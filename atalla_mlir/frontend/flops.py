@@ -10,17 +10,23 @@ from torch import Tensor, fx
 from torch._ops import OpOverload
 from torch.utils.flop_counter import flop_registry
 
+from atalla_mlir.frontend.custom_operations import find
+
 _FREE = frozenset({torch.ops.aten.clone.default, torch.ops.aten.where.self, torch.ops.aten.copy.default})
 """Operations that PyTorch counts as pointwise and that only move or choose elements."""
 
 
 def macs(node: fx.Node) -> int:
     """Multiply-accumulates of products and convolutions, of the model's shapes without any padding."""
-    return _product_flops(node) // 2
+    custom = find(node.target)
+    return _product_flops(node) // 2 if custom is None else custom.work(custom.arguments(node))[1]
 
 
 def flops(node: fx.Node) -> int:
     """2 for a multiply-accumulate, 1 for each element that a pointwise operation computes or a reduction takes in."""
+    custom = find(node.target)
+    if custom is not None:
+        return custom.work(custom.arguments(node))[0]
     product = _product_flops(node)
     if product or not isinstance(node.target, OpOverload) or not _is_floating(node):
         return product

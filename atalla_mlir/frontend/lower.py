@@ -18,6 +18,8 @@ from torch_mlir.extras.fx_importer import FxImporter, GraphNodeImporter
 from atalla_mlir import _mlir
 from atalla_mlir._mlir import PassManager, ir
 from atalla_mlir.errors import InternalError, UnsupportedError
+from atalla_mlir.frontend.custom_operations import find
+from atalla_mlir.frontend.finished_kernels import FinishedKernels
 from atalla_mlir.frontend.import_forms import importable_copy
 from atalla_mlir.frontend.partition import DeviceStep, Plan
 
@@ -37,13 +39,16 @@ def import_plans(plans: Sequence[Plan]) -> ir.Module:
     """The device steps of all `plans`, whose names differ, in one module."""
     context = _mlir.context()
     module = ir.Module.create(ir.Location.unknown(context))
+    finished = FinishedKernels(module)
     for plan in plans:
-        naming = type("_Importer", (_NamedNodeImporter,), {"sources": plan.captured.sources})
+        naming = type("_Importer", (_NamedNodeImporter,), {"sources": plan.captured.sources, "finished": finished})
         importer = FxImporter(module=module, graph_node_importer_cls=naming)
         for step in plan.device_steps:
+            finished.entry = step.entry
             importer.import_stateless_graph(_segment_graph(plan, step), func_name=step.entry)
-    for pipeline in (_TO_TORCH_BACKEND, _TO_LINALG):
-        _run(module, pipeline)
+    _run(module, _TO_TORCH_BACKEND)
+    _run(module, finished.linalg_pipeline(_TO_LINALG))
+    finished.finish()
     for plan in plans:
         _name_values(module, plan)
     return module
@@ -53,9 +58,16 @@ class _NamedNodeImporter(GraphNodeImporter):
     """Gives every operation the name of its node as location."""
 
     sources: Mapping[str, str] = {}
+    finished: FinishedKernels
 
     def _import_torch_op_overload(self, loc: ir.Location, node: fx.Node, concrete_target: Any = None) -> Any:
         location = _location(node.name, self.sources, self._c)
+        custom = find(node.target)
+        if custom is not None:
+            operands = [self.resolve_node_value(operand) for operand in custom.operands(node)]
+            (result,) = self._unpack_node_result_types(node, custom.overload._schema)
+            value = self.finished.call(custom, node, operands, result, location)
+            return self.bind_node_value(node, value, 0)
         return super()._import_torch_op_overload(location, node, concrete_target)
 
 

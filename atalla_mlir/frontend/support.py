@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from atalla_mlir.frontend.custom_operations import CustomOperation, find
 from atalla_mlir.frontend.exported import is_static
 
 aten = torch.ops.aten
@@ -165,12 +166,17 @@ CONSUMES_BOOLEANS = frozenset({aten.where.self})
 
 def host_reason(node: fx.Node, constants: frozenset[str]) -> str | None:
     """Why `node` cannot run on the device; None when it can. `constants` are the placeholders with known values."""
-    rule = RULES.get(node.target)
+    custom = find(node.target)
+    rule = RULES.get(node.target) if custom is None else _takes_call(custom)
     if rule is None:
         return f"{_target_name(node)} has no lowering"
     if not isinstance(node.meta.get("val"), Tensor):
         return f"{_target_name(node)} gives several results"
     return _shape_reason(node) or _type_reason(node, constants) or rule(node)
+
+
+def _takes_call(custom: CustomOperation) -> Rule:
+    return lambda node: custom.refusal(custom.arguments(node))
 
 
 def _shape_reason(node: fx.Node) -> str | None:

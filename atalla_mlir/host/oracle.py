@@ -17,9 +17,11 @@ import torch
 from torch import fx
 
 from atalla_mlir.errors import InternalError
+from atalla_mlir.frontend.custom_operations import find
 from atalla_mlir.frontend.support import VIEWS
 from atalla_mlir.host import error_bound as eb
 from atalla_mlir.host import sum_bound
+from atalla_mlir.host.custom_oracle import custom_result
 from atalla_mlir.host.error_bound import Array, Bounded
 from atalla_mlir.host.sum_bound import SumPlan
 
@@ -78,10 +80,14 @@ def cone(outputs: Sequence[fx.Node], known: Iterable[str]) -> list[fx.Node]:
 
 
 def _evaluate(node: fx.Node, values: Mapping[str, Bounded], plans: Plans) -> Bounded:
+    custom = find(node.target)
     rule = RULES.get(node.target)
-    if rule is None:
+    if custom is not None:
+        result = custom_result(custom, node, values)
+    elif rule is not None:
+        result = rule(_Call(node, values, plans))
+    else:
         raise InternalError(f"no oracle for {node.target} ({node.name}): its result on the device cannot be verified")
-    result = rule(_Call(node, values, plans))
     expected = tuple(node.meta["val"].shape)
     if result.shape != expected:
         raise InternalError(f"the oracle of {node.target} ({node.name}) gives shape {result.shape}, not {expected}")

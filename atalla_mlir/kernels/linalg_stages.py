@@ -104,6 +104,7 @@ class StageReader:
             "tensor.concat": self.concat,
             "tensor.pad": self.pad,
             "linalg.generic": self.generic,
+            "func.call": self.call,
             "func.return": self.results,
         }
 
@@ -262,6 +263,13 @@ class StageReader:
             elif not view.is_whole or isinstance(self.out.owners.get(view.buffer), ir.BlockArgument):
                 view = self.copy(view, op)
             self.out.results.append(view)
+
+    def call(self, op: ir.Operation) -> None:
+        """A finished kernel, which reads and writes buffers as a whole."""
+        views = [self.out.values.get(operand) for operand in op.operands]
+        reads = [Access(view.buffer, 0, {}) for view in views if isinstance(view, View)]
+        result = self.new_buffer(op.results[0], f"call{len(self.out.stages)}")
+        self.add_stage(Stage(StageKind.CALL, [], reads, Access(result.buffer, 0, {}), Node("call")), op)
 
     # Computation
 

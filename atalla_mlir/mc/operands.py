@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from atalla_mlir.errors import AtallaError, BadInputError
@@ -88,16 +88,23 @@ def suggestion(name: str, candidates: Iterable[str]) -> str:
 class OperandReader:
     """Reads instructions. `labels` are PCs; `symbols` are numbers and, as destinations, PCs; `data` are DRAM addresses.
 
-    The mappings may grow while the reader is in use.
+    A `jal` to one of `externals`, which are unknown places, gets the distance 0. The mappings may grow while the reader
+    is in use.
     """
 
     def __init__(
-        self, filename: str, labels: Mapping[str, int], symbols: Mapping[str, int], data: Mapping[str, int]
+        self,
+        filename: str,
+        labels: Mapping[str, int],
+        symbols: Mapping[str, int],
+        data: Mapping[str, int],
+        externals: Collection[str] = (),
     ) -> None:
         self._filename = filename
         self._labels = labels
         self._symbols = symbols
         self._data = data
+        self._externals = externals
 
     def error(self, where: Token, message: str) -> AssemblyError:
         return AssemblyError(f"{self._filename}:{where.line}:{where.column}: error: {message}")
@@ -201,10 +208,12 @@ class OperandReader:
         for known in (self._labels, self._symbols):
             if distance is None and name in known:
                 distance = known[name] - pc
+        if distance is None and name in self._externals and op.mnemonic == "jal":
+            distance = 0
         if distance is None and name in self._data:
             raise self.error(token, f"{op.mnemonic} to '{name}', which is a name of data")
         if distance is None:
-            hint = suggestion(name, [*self._labels, *self._symbols])
+            hint = suggestion(name, [*self._labels, *self._symbols, *self._externals])
             raise self.error(token, f"undefined label '{name}'{hint}")
         if distance % PACKET_BYTES:
             raise self.error(token, f"{op.mnemonic} to {name}: {distance} bytes is not a multiple of {PACKET_BYTES}")

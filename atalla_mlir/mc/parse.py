@@ -20,7 +20,7 @@ ambiguous (`beq`, `lw`, `addi`, `nop`, `halt`). Registers are `x5`, `v5`, `m5`, 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atalla_mlir.mc.data_section import DIRECTIVES, DataSection
@@ -31,7 +31,7 @@ from atalla_mlir.target import isa
 from atalla_mlir.target.encoding import IMM12, IMM25U, INSTRUCTION_BITS, PACKET_BYTES, SLOTS, pack_packet
 from atalla_mlir.target.packets import packet_violations
 
-__all__ = ["Assembly", "AssemblyError", "assemble"]
+__all__ = ["Assembly", "AssemblyError", "Reference", "assemble"]
 
 _LABEL = re.compile(r"\s*([A-Za-z_.$][\w.$]*)\s*:")
 _WORD = ".insn"
@@ -42,13 +42,26 @@ _LOW_BITS = 32 - IMM25U.width_bits
 
 
 @dataclass(frozen=True)
+class Reference:
+    """The jump in slot `slot` of the packet at `pc` goes to `name`, which lies outside the text."""
+
+    pc: int
+    slot: int
+    name: str
+
+
+@dataclass(frozen=True)
 class Assembly:
-    """What a text assembles to. PCs and DRAM addresses are bytes; `lines` maps the PC of each packet to its line."""
+    """What a text assembles to. PCs and DRAM addresses are bytes; `lines` maps the PC of each packet to its line.
+
+    `references` are jumps to what the text does not have; their distances are 0.
+    """
 
     code: bytes = b""
     labels: dict[str, int] = field(default_factory=dict[str, int])
     data: dict[int, bytes] = field(default_factory=dict[int, bytes])
     lines: dict[int, int] = field(default_factory=dict[int, int])
+    references: tuple[Reference, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,36 +76,42 @@ def assemble(
     filename: str = "<string>",
     *,
     symbols: Mapping[str, int] | None = None,
+    externals: Collection[str] = (),
     base: int = 0,
     check: bool = True,
 ) -> Assembly:
     """Assemble `text` to be placed at PC `base`; `symbols` are names for numbers. AssemblyError says where and why.
 
-    With `check`, packets that break a rule of the machine (dependences, units, ports) are errors.
+    A `jal` may go to a name of `externals`, which a linker resolves. With `check`, packets that break a rule of the
+    machine (dependences, units, ports) are errors.
     """
-    return _Assembler(filename, dict(symbols or {}), base, check=check).run(text)
+    return _Assembler(filename, dict(symbols or {}), frozenset(externals), base, check=check).run(text)
 
 
 class _Assembler:
     """Two passes: lines to packets, labels and data; then, with all labels known, packets to words."""
 
-    def __init__(self, filename: str, symbols: dict[str, int], base: int, *, check: bool) -> None:
+    def __init__(
+        self, filename: str, symbols: dict[str, int], externals: frozenset[str], base: int, *, check: bool
+    ) -> None:
         self.symbols = symbols
+        self.externals = externals
         self.base = base
         self.check = check
         self.labels: dict[str, int] = {}
         self.data_names: dict[str, int] = {}
-        self.reader = OperandReader(filename, self.labels, symbols, self.data_names)
+        self.reader = OperandReader(filename, self.labels, symbols, self.data_names, externals)
         self.error = self.reader.error
         self.packets: list[_Packet] = []
         self.data = DataSection(self.reader)
         self.in_data = False
+        self.references: list[Reference] = []
 
     def run(self, text: str) -> Assembly:
         self._first_pass(text)
         code = b"".join(self._encode(packet) for packet in self.packets)
         lines = {packet.pc: packet.line for packet in self.packets}
-        return Assembly(code, self.labels, self.data.contents(), lines)
+        return Assembly(code, self.labels, self.data.contents(), lines, tuple(self.references))
 
     # First pass
 
@@ -217,6 +236,9 @@ class _Assembler:
                 words.append(self._raw_word(rest))
                 continue
             instruction, word = self.reader.instruction(slot, packet.pc)
+            target = rest.split(",")[-1].text
+            if instruction.op.mnemonic == "jal" and target in self.externals and target not in self.labels:
+                self.references.append(Reference(packet.pc, len(words), target))
             words.append(word)
             decoded.append((instruction.op, instruction.operands))
         violations = packet_violations(decoded) if self.check else ()

@@ -20,7 +20,7 @@ from atalla_mlir.codegen.iteration import Buffer
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.linalg_stages import StageReader, View, reassociation
 from atalla_mlir.passes.base import Pass, PassFailure
-from atalla_mlir.passes.views import ORDER, inverted, permuted_type, transposed_view
+from atalla_mlir.passes.views import ORDER, inverted, permuted_type, row_major_copy, transposed_view
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class _FunctionLayout:
 
     def _copied(self, value: ir.Value, order: list[int]) -> ir.Value:
         with self._location(value):
-            pad = _copy(transposed_view(value, order))
+            pad = row_major_copy(transposed_view(value, order))
             pad.attributes[ORDER] = i64_array_attr(order)
             back = transposed_view(pad.results[0], inverted(order))
         self._read(back)
@@ -283,26 +283,3 @@ def _reorder_concat(op: ir.Operation, order: Sequence[int]) -> None:
         op.operands[at] = transposed_view(operand, order)
     dim = ir.IntegerAttr(op.attributes["dim"])
     op.attributes["dim"] = ir.IntegerAttr.get(dim.type, list(order).index(dim.value))
-
-
-def _copy(source: ir.Value) -> ir.Operation:
-    """A padding by nothing, which is not folded: a copy of `source` in row-major order."""
-    kind = ir.RankedTensorType(source.type)
-    zeros = i64_array_attr([0] * kind.rank)
-    op = create_op(
-        "tensor.pad",
-        [kind],
-        [source],
-        {
-            "static_low": zeros,
-            "static_high": zeros,
-            "nofold": ir.UnitAttr.get(),
-            "operandSegmentSizes": ir.DenseI32ArrayAttr.get([1, 0, 0]),
-        },
-        regions=1,
-    )
-    body = ir.Block.create_at_start(op.regions[0], [ir.IndexType.get()] * kind.rank, [op.location] * kind.rank)
-    with ir.InsertionPoint(body), op.location:
-        zero = create_op("arith.constant", [kind.element_type], [], {"value": ir.FloatAttr.get(kind.element_type, 0.0)})
-        create_op("tensor.yield", [], [zero.results[0]])
-    return op

@@ -7,12 +7,13 @@ from typing import ClassVar
 
 from atalla_mlir._mlir import array_attr, i64_array_attr, integer_value, ir, operations, string_attr, string_value
 from atalla_mlir.dialects.ax01_builder import Builder
-from atalla_mlir.dialects.module_attributes import CONSTANTS, ENTRIES, LAUNCHES, MACHINE
+from atalla_mlir.dialects.module_attributes import CONSTANTS, ENTRIES, LAUNCHES, MACHINE, OBJECT
 from atalla_mlir.errors import LimitError
 from atalla_mlir.kernels.entries import EntryLowering, tensor_entry
 from atalla_mlir.kernels.instructions import KernelLowering
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.passes.convert_linalg_to_atalla import BOUNDS, EXPANSIONS, SUMS
+from atalla_mlir.passes.finished_kernels import define
 from atalla_mlir.passes.plan_memory import ADDRESS, ADDRESSES, CONSTANT_KINDS, VIEWS, buffer_of
 from atalla_mlir.target.machine import machine
 
@@ -49,6 +50,8 @@ class ConvertAtallaToAx01Pass(Pass):
             if function.regions[0].blocks:
                 _lower_entry(function, tables)
         for function in operations(op, "func.func"):
+            if OBJECT in function.attributes:
+                define(function)
             function.erase()
         op.attributes[MACHINE] = string_attr(self.machine)
         op.attributes[ENTRIES] = array_attr(tables.entries)

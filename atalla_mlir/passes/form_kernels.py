@@ -19,10 +19,11 @@ from atalla_mlir._mlir import (
     symbol_attr,
 )
 from atalla_mlir.codegen.grouping import Group, form_groups
-from atalla_mlir.codegen.iteration import Buffer, Stage
+from atalla_mlir.codegen.iteration import Buffer, Stage, StageKind
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.linalg_stages import StageList, View, read_stages
 from atalla_mlir.passes.base import Pass, PassFailure
+from atalla_mlir.passes.finished_kernels import INPUTS, give_whole_operands
 from atalla_mlir.passes.views import ORDER
 
 _RESHAPES = ("tensor.expand_shape", "tensor.collapse_shape", "tensor.cast")
@@ -46,6 +47,7 @@ class FormKernelsPass(Pass):
         for function in operations(op, "func.func"):
             if "sym_visibility" not in function.attributes and function.regions[0].blocks:
                 try:
+                    give_whole_operands(function)
                     stages = read_stages(function)
                     _FunctionCutter(function, stages, outliner, fuse=self.fuse).run()
                 except UnsupportedError as error:
@@ -109,7 +111,10 @@ class _FunctionCutter:
         returned = self._returned()
         with ir.InsertionPoint(self.terminator):
             for group in self.groups:
-                self._outline(group, returned)
+                if group.stages[0].kind is StageKind.CALL:
+                    self._call_finished(group)
+                else:
+                    self._outline(group, returned)
             for at, value in enumerate(list(self.terminator.operands)):
                 self.terminator.operands[at] = self._result_value(value, self.list.results[at].buffer)
         for op in reversed(self.old):
@@ -136,25 +141,45 @@ class _FunctionCutter:
                     if value not in inputs:
                         inputs.append(value)
         location = fused_location([op.location for stage in stages for op in self._ops(stage)])
-        label = _label(group)
-        with location:
-            name = self.outliner.add(self._function(inputs, outputs, location), label)
-            call = create_op(
-                "func.call",
-                [value.type for value in outputs],
-                [self.new[value] for value in inputs],
-                {
-                    "callee": symbol_attr(name),
-                    "atalla.nodes": _names(dict.fromkeys(node for stage in stages for node in stage.nodes)),
-                    "atalla.inputs": _names(self._value_name(value) for value in inputs),
-                    "atalla.outputs": _names(self._value_name(value) for value in outputs),
-                    "atalla.input_orders": array_attr([_order(value) for value in inputs]),
-                    "atalla.output_orders": array_attr([_order(value) for value in outputs]),
-                    "atalla.stages": _names(stage.nodes[0] if stage.nodes else "" for stage in stages),
-                    "atalla.source": string_attr(_source(location)),
-                    "atalla.not_fused": _names(group.refusals),
-                },
-            )
+        name = self.outliner.add(self._function(inputs, outputs, location), _label(group))
+        described = {
+            "atalla.nodes": _names(dict.fromkeys(node for stage in stages for node in stage.nodes)),
+            "atalla.inputs": _names(self._value_name(value) for value in inputs),
+            "atalla.outputs": _names(self._value_name(value) for value in outputs),
+            "atalla.input_orders": array_attr([_order(value) for value in inputs]),
+            "atalla.output_orders": array_attr([_order(value) for value in outputs]),
+            "atalla.stages": _names(stage.nodes[0] if stage.nodes else "" for stage in stages),
+            "atalla.not_fused": _names(group.refusals),
+        }
+        self._call(name, [self.new[value] for value in inputs], outputs, described, location)
+
+    def _call_finished(self, group: Group) -> None:
+        """The call of a kernel that needs no outlining; its operands are whole buffers in row-major order."""
+        (stage,) = group.all_stages
+        (op,) = self._ops(stage)
+        holders = [self.list.owners[read.buffer] for read in stage.reads]
+        operands = [
+            self._result_value(value, read.buffer) for value, read in zip(op.operands, stage.reads, strict=True)
+        ]
+        described = {
+            "atalla.nodes": _names(stage.nodes),
+            INPUTS: op.attributes[INPUTS] if INPUTS in op.attributes else _names(map(self._value_name, holders)),
+            "atalla.outputs": _names(map(self._value_name, op.results)),
+            "atalla.stages": _names(stage.nodes[:1]),
+            "atalla.not_fused": _names(group.refusals),
+        }
+        self._call(string_value(op.attributes["callee"]), operands, list(op.results), described, op.location)
+
+    def _call(
+        self,
+        callee: str,
+        operands: list[ir.Value],
+        outputs: list[ir.Value],
+        described: dict[str, ir.Attribute],
+        location: ir.Location,
+    ) -> None:
+        attributes = {"callee": symbol_attr(callee), **described, "atalla.source": string_attr(_source(location))}
+        call = create_op("func.call", [value.type for value in outputs], operands, attributes, location)
         for old, new in zip(outputs, call.results, strict=True):
             self.new[old] = new
 

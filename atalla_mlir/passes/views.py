@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atalla_mlir._mlir import create_op, ir
+from atalla_mlir._mlir import create_op, i64_array_attr, ir
 
 ORDER = "atalla.order"
 """On an operation: which dimension of the value that it stands for each dimension of its result is."""
@@ -45,3 +45,26 @@ def transposed_view(source: ir.Value, permutation: Sequence[int]) -> ir.Value:
     with ir.InsertionPoint(body), op.location:
         create_op("linalg.yield", [], [body.arguments[0]])
     return op.results[0]
+
+
+def row_major_copy(source: ir.Value) -> ir.Operation:
+    """A padding by nothing, which is not folded: a copy of `source` in row-major order."""
+    kind = ir.RankedTensorType(source.type)
+    zeros = i64_array_attr([0] * kind.rank)
+    op = create_op(
+        "tensor.pad",
+        [kind],
+        [source],
+        {
+            "static_low": zeros,
+            "static_high": zeros,
+            "nofold": ir.UnitAttr.get(),
+            "operandSegmentSizes": ir.DenseI32ArrayAttr.get([1, 0, 0]),
+        },
+        regions=1,
+    )
+    body = ir.Block.create_at_start(op.regions[0], [ir.IndexType.get()] * kind.rank, [op.location] * kind.rank)
+    with ir.InsertionPoint(body), op.location:
+        zero = create_op("arith.constant", [kind.element_type], [], {"value": ir.FloatAttr.get(kind.element_type, 0.0)})
+        create_op("tensor.yield", [], [zero.results[0]])
+    return op

@@ -9,9 +9,9 @@ from atalla_mlir.dialects.ax01 import instruction_of, pinned_operands
 from atalla_mlir.dialects.module_attributes import OBJECT
 from atalla_mlir.errors import BadInputError
 from atalla_mlir.firmware.link import CodeBlock, ObjectCode, Relocation, encode_block
+from atalla_mlir.firmware.objects import object_from_bytes, object_to_bytes
 from atalla_mlir.mc.instruction import MachineInstruction
 from atalla_mlir.target.isa import Role
-from atalla_mlir.translate.objects import object_from_bytes, object_to_bytes
 
 
 class Sources:
@@ -101,9 +101,14 @@ def object_code(module: ir.Operation) -> list[ObjectCode]:
     return [function_object(function, sources) for function in operations(module, "ax01.func")]
 
 
+def has_object_code(function: ir.Operation) -> bool:
+    """Whether the function is finished: it has object code in place of packets."""
+    return OBJECT in function.attributes
+
+
 def function_object(function: ir.Operation, sources: Sources) -> ObjectCode:
     """The object code of one `ax01.func`."""
-    if OBJECT in function.attributes:
+    if has_object_code(function):
         name = string_value(function.attributes["sym_name"])
         return object_from_bytes(name, base64.b64decode(string_value(function.attributes[OBJECT])))
     return encode_block(_FunctionReader(function, sources).read())

@@ -77,6 +77,14 @@ def test_own_device(capsys: pytest.CaptureFixture[str]) -> None:
     assert out.endswith(" 1 start\n")
 
 
+def test_hand_written_kernel(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = output_of("hand_written_kernel", capsys).splitlines()
+    assert "asm0_gated: example.gated.default" in lines
+    assert any(line.startswith("Block: 4 kernels within their error bounds") for line in lines)
+    assert atalla_run.main([f"{EXAMPLES / 'hand_written_kernel.py'}:build", "--verify"]) == 0
+    assert "gated" in capsys.readouterr().out
+
+
 def test_page_policy(capsys: pytest.CaptureFixture[str]) -> None:
     lines = output_of("page_policy", capsys).splitlines()
     assert [line.split(":")[0] for line in lines] == ["lowest pages first", "alternate", "guarded"]
@@ -130,6 +138,7 @@ TESTED = {
     "demo",
     "explore_graph",
     "fallback",
+    "hand_written_kernel",
     "onnx_model",
     "own_device",
     "own_model",

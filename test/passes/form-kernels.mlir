@@ -80,3 +80,35 @@ func.func @view(%a: tensor<4x6xbf16>) -> tensor<24xbf16> {
   %0 = tensor.collapse_shape %a [[0, 1]] : tensor<4x6xbf16> into tensor<24xbf16>
   return %0 : tensor<24xbf16>
 }
+
+// -----
+
+#id = affine_map<(i, j) -> (i, j)>
+#turned = affine_map<(i, j) -> (j, i)>
+
+// A declaration with object code is a kernel already. Its call stays; what it reads is whole and in row-major order, so
+// a transposition becomes a copy with the name that the call gives it. Nothing joins it.
+
+// CHECK-LABEL: func.func private @k0_turned
+// CHECK: func.func private @by_hand(tensor<8x4xbf16>) -> tensor<8x4xbf16> attributes {atalla.object = "AA=="}
+// CHECK-LABEL: func.func @around(
+// CHECK: [[C:%.*]] = call @k0_turned(%{{.*}}) {{.*}} -> tensor<8x4xbf16>
+// CHECK: [[H:%.*]] = call @by_hand([[C]]) {atalla.inputs = ["turned"], {{.*}}atalla.not_fused = ["{{.*}}a kernel written by hand stays as it is"]
+// CHECK: call @k1{{.*}}([[H]])
+func.func private @by_hand(tensor<8x4xbf16>) -> tensor<8x4xbf16> attributes {atalla.object = "AA=="}
+func.func @around(%a: tensor<4x8xbf16>) -> tensor<8x4xbf16> {
+  %e = tensor.empty() : tensor<8x4xbf16>
+  %t = linalg.generic {indexing_maps = [#turned, #id], iterator_types = ["parallel", "parallel"]}
+      ins(%a : tensor<4x8xbf16>) outs(%e : tensor<8x4xbf16>) {
+  ^bb0(%x: bf16, %o: bf16):
+    linalg.yield %x : bf16
+  } -> tensor<8x4xbf16>
+  %h = func.call @by_hand(%t) {atalla.inputs = ["turned"]} : (tensor<8x4xbf16>) -> tensor<8x4xbf16>
+  %r = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]}
+      ins(%h : tensor<8x4xbf16>) outs(%e : tensor<8x4xbf16>) {
+  ^bb0(%x: bf16, %o: bf16):
+    %y = math.exp %x : bf16
+    linalg.yield %y : bf16
+  } -> tensor<8x4xbf16>
+  return %r : tensor<8x4xbf16>
+}

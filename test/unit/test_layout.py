@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # hands the values of loadable and target (a Loadable, a Machine) on to the runtime
     "compiler": {"frontend", "pipeline", "translate", "cache", "runtime", "loadable", "target"},
     # verifies what was compiled by running it: the client of everything, MLIR left out
-    "host": {"compiler", "frontend", "runtime", "sim", "mc", "loadable", "target"},
+    "host": {"compiler", "frontend", "runtime", "firmware", "sim", "mc", "loadable", "target"},
     "zoo": set(),
     "tools": ANYTHING,
     "testing": ANYTHING,

@@ -52,5 +52,6 @@ def object_from_bytes(name: str, data: bytes) -> ObjectCode:
 
 def _sources(header: dict[str, Any]) -> tuple[str | None, ...]:
     texts: list[str] = header["sources"]
-    runs = (itertools.repeat(texts[at] if at >= 0 else None, count) for at, count in header["runs"])
+    listed: list[tuple[int, int]] = header["runs"]
+    runs = (itertools.repeat(texts[at] if at >= 0 else None, count) for at, count in listed)
     return tuple(itertools.chain.from_iterable(runs))
