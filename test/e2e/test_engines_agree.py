@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.utils._pytree import tree_leaves
@@ -12,14 +14,33 @@ from atalla_mlir.host.program import TorchProgram
 from atalla_mlir.sim.native_library import library_path
 from atalla_mlir.target.machine import MACHINES
 
-RUNS = (("basic", "ax01"), ("mlp", "ax01-ddr4"), ("attention", "ax01"), ("trace", "ax01"))
+_TOKENS = {"length": 8, "vocabulary": 50, "dim": 32, "depth": 1, "heads": 2}
+RUNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("basic", "ax01", {}),
+    ("mlp", "ax01-ddr4", {}),
+    ("attention", "ax01", {}),
+    ("trace", "ax01", {}),
+    ("alexnet_small", "ax01-slow", {}),
+    ("lstm", "ax01", {"inputs": 8, "hidden": 16, "layers": 1, "length": 2}),
+    ("llama", "ax01-hbm3", {"length": 4, "dim": 32, "layers": 1, "heads": 2, "hidden": 32, "vocabulary": 64}),
+    ("vit_micro", "ax01", {"patches": 8}),
+    ("vit_b16", "as-compat", {"size": 16, "patch": 8, "dim": 32, "depth": 1, "heads": 2, "hidden": 32}),
+    ("bert_base", "fs-static", {**_TOKENS, "positions": 8, "hidden": 64}),
+    ("gpt2_small", "ax01", {**_TOKENS, "positions": 8}),
+)
+LARGE = ("alexnet", "mobilenet_v2", "resnet18", "resnet50", "squeezenet", "vgg11")
+"""Their layers are those of `alexnet_small`; the reference engine needs long for all of them."""
 
 pytestmark = pytest.mark.skipif(library_path() is None, reason="the native engine was not built: no C++ compiler")
 
 
-@pytest.mark.parametrize(("name", "machine"), RUNS)
-def test_models(name: str, machine: str):
-    module, inputs = zoo.build(name)
+def test_every_model_is_listed() -> None:
+    assert sorted([name for name, *_ in RUNS] + list(LARGE)) == sorted(zoo.names())
+
+
+@pytest.mark.parametrize(("name", "machine", "options"), RUNS, ids=[name for name, *_ in RUNS])
+def test_models(name: str, machine: str, options: dict[str, Any]) -> None:
+    module, inputs = zoo.build(name, **options)
     loadable = compile_model(module, inputs)
     results: list[object] = []
     for engine in ("reference", "native"):
