@@ -56,17 +56,30 @@ def compile_model(
     return compile_plans(plans, machine=machine, fuse=fuse, cache=cache)
 
 
-def compile_plan(plan: Plan, *, machine: str | Machine = "ax01", fuse: bool = True, cache: bool = True) -> Loadable:
+def compile_plan(
+    plan: Plan,
+    *,
+    machine: str | Machine = "ax01",
+    fuse: bool = True,
+    reuse_memory: bool = True,
+    cache: bool = True,
+) -> Loadable:
     """What `compile_model` does with a captured and partitioned model: import, lower, link."""
-    return compile_plans((NamedPlan(DEFAULT_NAME, plan),), machine=machine, fuse=fuse, cache=cache)
+    named = NamedPlan(DEFAULT_NAME, plan)
+    return compile_plans((named,), machine=machine, fuse=fuse, reuse_memory=reuse_memory, cache=cache)
 
 
 def compile_plans(
-    plans: Sequence[NamedPlan], *, machine: str | Machine = "ax01", fuse: bool = True, cache: bool = True
+    plans: Sequence[NamedPlan],
+    *,
+    machine: str | Machine = "ax01",
+    fuse: bool = True,
+    reuse_memory: bool = True,
+    cache: bool = True,
 ) -> Loadable:
     """One loadable with an entry point for each of `plans`, which share parameters, kernels and memory."""
     target = machine if isinstance(machine, Machine) else find_machine(machine)
-    options = pipeline.Options(machine=target, fuse=fuse)
+    options = pipeline.Options(machine=target, fuse=fuse, reuse_memory=reuse_memory)
     store = default_store() if cache else None
     kernels = KernelCache(store, options) if store is not None else None
     module = lower_plans([named.plan for named in plans], options, kernels=kernels)

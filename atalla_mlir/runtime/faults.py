@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,6 +43,10 @@ class SourceMap:
         self._functions = sorted((span[0], span[1], name) for name, span in functions.items())
         table: Mapping[str, Any] = loadable.meta.get("source_map", {"sources": [], "ranges": []})
         self._ranges = [(start, end, table["sources"][source]) for start, end, source in table["ranges"]]
+
+    def add_function(self, name: str, start: int, end: int) -> None:
+        """A function that was put on the device after the loadable."""
+        insort(self._functions, (start, end, name))
 
     @staticmethod
     def _find(rows: Sequence[tuple[int, int, str]], pc: int) -> str | None:

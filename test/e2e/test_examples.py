@@ -131,6 +131,14 @@ def test_onnx_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[2] == "open.onnx: 1 and 4 rows"
 
 
+def test_torch_device(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = output_of("torch_device", capsys).splitlines()
+    assert lines[0] == "product on atalla:0, (32, 48); same values as the compiled model: True"
+    assert lines[2].startswith("mlp: off by ") and lines[2].endswith("6 found compiled, 0 on the CPU")
+    assert lines[3].startswith("attention: ") and lines[3].endswith(", 0 on the CPU")
+    assert lines[4].startswith("1 x aten.sort.default on the CPU: aten.sort.default has no lowering")
+
+
 TESTED = {
     "call_twice",
     "capture_operations",
@@ -145,6 +153,7 @@ TESTED = {
     "page_policy",
     "several_shapes",
     "test_bench",
+    "torch_device",
 }
 
 
