@@ -109,6 +109,15 @@ class _Placement:
         self._delays = [0] * graph.num_nodes
         self._fixed: set[int] = set()
         """Instructions whose time is settled from the start."""
+        # (other end, cycles that must lie between, whether the delay of the first comes on top)
+        self._before = [
+            [(edge.first, self._span(edge), edge.is_result) for edge in edges if edge.first != edge.second]
+            for edges in graph.incoming
+        ]
+        self._after = [
+            [(edge.second, self._span(edge), edge.is_result) for edge in edges if edge.first != edge.second]
+            for edges in graph.outgoing
+        ]
 
     def run(self) -> list[int] | None:
         """Cycles of the instructions, from 0 on; None when the budget runs out."""
@@ -134,26 +143,29 @@ class _Placement:
         return self._from_zero()
 
     def _span(self, edge: LoopEdge) -> int:
-        """Cycles that must lie between the two ends of an edge, counted in one iteration's time."""
-        delay = self._delays[edge.first] if edge.is_result else 0
-        return edge.latency + delay - edge.distance * self._interval
+        """Cycles that must lie between the two ends of an edge without delay, counted in one iteration's time."""
+        return edge.latency - edge.distance * self._interval
 
     def _earliest(self, index: int) -> int | None:
         """First cycle at which what must come before is done; None when nothing is placed that must."""
-        ready = None
-        for edge in self._graph.incoming[index]:
-            at = self._cycles[edge.first]
-            if at is not None and edge.first != index and (ready is None or at + self._span(edge) > ready):
-                ready = at + self._span(edge)
+        cycles, delays, ready = self._cycles, self._delays, None
+        for first, span, is_result in self._before[index]:
+            at = cycles[first]
+            if at is not None:
+                done = at + span + delays[first] if is_result else at + span
+                if ready is None or done > ready:
+                    ready = done
         return ready
 
     def _latest(self, index: int) -> int | None:
         """Last cycle that is early enough for what comes after; None when nothing is placed that does."""
-        latest = None
-        for edge in self._graph.outgoing[index]:
-            at = self._cycles[edge.second]
-            if at is not None and edge.second != index and (latest is None or at - self._span(edge) < latest):
-                latest = at - self._span(edge)
+        cycles, delay, latest = self._cycles, self._delays[index], None
+        for second, span, is_result in self._after[index]:
+            at = cycles[second]
+            if at is not None:
+                due = at - span - delay if is_result else at - span
+                if latest is None or due < latest:
+                    latest = due
         return latest
 
     def _place(self, index: int) -> list[int]:
@@ -163,11 +175,8 @@ class _Placement:
         if index >= self._num_insts:
             self._cycles[index] = earliest if earliest is not None else latest or 0
             return self._displace(index)
-        for cycle in self._window(earliest, latest):
-            if self._settle(index, cycle):
-                if self._is_in_time(index):
-                    return []
-                self._remove(index)
+        if self._settle_in_time(index, self._window(earliest, latest)):
+            return []
         return self._force(index, earliest, latest)
 
     def _window(self, earliest: int | None, latest: int | None) -> range:
@@ -196,25 +205,37 @@ class _Placement:
 
     def _settle(self, index: int, cycle: int) -> bool:
         """Places an instruction at `cycle` if the resources allow it."""
-        delay = self._table.fits(index, cycle)
-        if delay is None:
+        found = self._table.first_fit(index, range(cycle, cycle + 1))
+        if found is None:
             return False
+        _, self._delays[index] = found
         self._table.reserve(index, cycle)
         self._cycles[index] = self._last[index] = cycle
-        self._delays[index] = delay
         return True
 
-    def _is_in_time(self, index: int) -> bool:
-        """Whether a node meets what comes after it, the time in its unit's queue included."""
-        latest, at = self._latest(index), self._cycles[index]
-        return latest is None or (at is not None and at <= latest)
+    def _settle_in_time(self, index: int, cycles: range) -> bool:
+        """Places an instruction in the first of `cycles` that resources allow and that, the time in its unit's queue
+        included, is early enough for what comes after."""
+        while (found := self._table.first_fit(index, cycles)) is not None:
+            cycle, self._delays[index] = found
+            self._last[index] = cycle
+            latest = self._latest(index)
+            if latest is None or cycle <= latest:
+                self._table.reserve(index, cycle)
+                self._cycles[index] = cycle
+                return True
+            cycles = range(cycle + cycles.step, cycles.stop, cycles.step)
+        return False
 
     def _displace(self, index: int) -> list[int]:
         """Takes out what now comes too early after `index` or too late before it."""
         displaced: list[int] = []
         for edge in (*self._graph.outgoing[index], *self._graph.incoming[index]):
             first, second = self._cycles[edge.first], self._cycles[edge.second]
-            if first is None or second is None or second >= first + self._span(edge):
+            if first is None or second is None:
+                continue
+            delay = self._delays[edge.first] if edge.is_result else 0
+            if second >= first + self._span(edge) + delay:
                 continue
             other = edge.second if edge.first == index else edge.first
             if other != index:
@@ -235,22 +256,11 @@ class _Placement:
             if index in self._fixed or latest is None or at is None or latest <= at or not self._may_sink(index):
                 continue
             self._remove(index)
-            target = min(latest, at + self._interval)
-            while target > at and not self._settle_in_time(index, target):
-                target -= 1
-            if target == at and not self._settle(index, at):
+            if self._settle_in_time(index, range(min(latest, at + self._interval), at, -1)):
+                moved = True
+            elif not self._settle(index, at):
                 raise InternalError(f"loop instruction '{self._graph.insts[index]}' lost its place")
-            moved = moved or target > at
         return moved
-
-    def _settle_in_time(self, index: int, cycle: int) -> bool:
-        """Places an instruction if its unit then serves it early enough for what comes after."""
-        if not self._settle(index, cycle):
-            return False
-        if self._is_in_time(index):
-            return True
-        self._remove(index)
-        return False
 
     def _may_sink(self, index: int) -> bool:
         """Whether a later place shortens live ranges: of values made from nothing, and along chains of scalars."""
@@ -318,7 +328,7 @@ class _ForwardPlacement(_Placement):
         for cycle in sorted(range(low, high + 1), key=lambda cycle: abs(cycle - at)):
             row = cycle % self._interval
             has_more = row != at % self._interval and company[row] >= company[at % self._interval]
-            if has_more and self._settle_in_time(index, cycle):
+            if has_more and self._settle_in_time(index, range(cycle, cycle + 1)):
                 return cycle
         if not self._settle(index, at):
             raise InternalError(f"loop instruction '{self._graph.insts[index]}' lost its place")
@@ -359,9 +369,8 @@ class _ForwardPlacement(_Placement):
 
     def _free_phase(self, index: int, cycle: int) -> int | None:
         """The first cycle from `cycle` on at which a transfer can issue."""
-        return next(
-            (at for at in range(cycle, cycle + self._interval) if self._table.fits(index, at) is not None), None
-        )
+        found = self._table.first_fit(index, range(cycle, cycle + self._interval))
+        return None if found is None else found[0]
 
     def _feeders(self) -> set[int]:
         """Integer operations that make addresses: quick ones that may come as late as their readers like."""
@@ -412,7 +421,7 @@ class _ForwardPlacement(_Placement):
             if latest is None:
                 latest = (earliest or 0) + self._interval
             lowest = latest - self._interval if earliest is None else max(earliest, latest - self._interval)
-            if not any(self._settle_in_time(index, cycle) for cycle in range(latest, lowest - 1, -1)):
+            if not self._settle_in_time(index, range(latest, lowest - 1, -1)):
                 return False
         return True
 
@@ -446,7 +455,7 @@ class _ForwardPlacement(_Placement):
         makes_mask = any(register.file is RegisterFile.MASK for register in inst.defs)
         if makes_mask and len(self._open_masks) >= MAX_OPEN_MASKS:
             return False
-        if not self._settle_in_time(index, cycle):
+        if not self._settle_in_time(index, range(cycle, cycle + 1)):
             return False
         if makes_mask:
             self._open_masks[index] = self._num_readers(index)

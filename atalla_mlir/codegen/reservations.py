@@ -3,6 +3,10 @@
 Packet room, banks and units are those of `resources`, folded. A unit that is busy for several cycles takes a block of
 them; when such a unit is crowded its blocks start at multiples of their length, so that no gaps are left between them.
 Pads queue: an access may issue a little before the pad serves it, and its result is later by as much.
+
+This is asked millions of times for a large kernel, so a cycle is two integers: one with a bit for each unit and bank
+that is taken, one with a field for each countable resource, which begins such that going over the limit sets the
+field's highest bit.
 """
 
 from __future__ import annotations
@@ -13,9 +17,11 @@ from collections.abc import Mapping, Sequence
 from atalla_mlir.codegen.banks import bank_bits
 from atalla_mlir.codegen.loop_graph import unit_name
 from atalla_mlir.codegen.machine_ir import Inst, Register
-from atalla_mlir.codegen.resources import Demand, Room, demand_of, unit_interval
-from atalla_mlir.target.isa import Unit
+from atalla_mlir.codegen.resources import Demand, UnitKey, demand_of, unit_interval
+from atalla_mlir.target.encoding import SLOTS
+from atalla_mlir.target.isa import LANE_OPS_PER_PACKET, Unit
 from atalla_mlir.target.machine import Machine
+from atalla_mlir.target.registers import FILES, RegisterFile
 
 FREE = -1
 CROWDED = 0.6
@@ -24,21 +30,49 @@ MAX_QUEUED_CYCLES = 6
 """By how much an access may issue before its pad serves it."""
 BRANCH = Demand((Unit.EX1, None), 2, 0, 0, is_lane=False)
 
+_LIMITS = (SLOTS, *(FILES[file].read_ports for file in RegisterFile), LANE_OPS_PER_PACKET)
+_FIELD_BITS = 8
+_OVER = sum(0x80 << _FIELD_BITS * at for at in range(len(_LIMITS)))
+_NOTHING = sum((0x7F - limit) << _FIELD_BITS * at for at, limit in enumerate(_LIMITS))
+_BANK_BITS = 64
+"""Bits of a cycle that stand for banks; those of units follow."""
+
+
+def _counts(demand: Demand) -> int:
+    """What a demand adds to the countable resources of a cycle."""
+    numbers = (1, demand.scalar_ports, demand.vector_ports, demand.mask_ports, int(demand.is_lane))
+    return sum(number << _FIELD_BITS * at for at, number in enumerate(numbers))
+
 
 class ReservationTable:
     """The reservations of a loop of `interval` cycles; the last cycle holds the branch of the loop."""
 
     def __init__(self, insts: Sequence[Inst], machine: Machine, banks: Mapping[Register, int], interval: int) -> None:
-        self._insts = insts
         self._machine = machine
         self._interval = interval
-        self._demands = [demand_of(inst) for inst in insts]
-        self._banks = [bank_bits(inst, banks) for inst in insts]
-        self._names = [unit_name(inst, demand.unit) for inst, demand in zip(insts, self._demands, strict=True)]
+        demands = [demand_of(inst) for inst in insts]
+        self._units = [inst.op.unit for inst in insts]
+        self._names = [unit_name(inst, demand.unit) for inst, demand in zip(insts, demands, strict=True)]
         self._lengths = [unit_interval(inst, machine) for inst in insts]
-        self._rooms = [Room() for _ in range(interval)]
-        self._rooms[-1].take(BRANCH)
-        self._room_banks = [0] * interval
+        self._flights = [machine.distance(inst.op) for inst in insts]
+        # transfers to DRAM: whose row reads they take, and how many
+        self._drainers = {
+            index: (f"pad {inst.pad} reads", inst.dma_shape.rows)
+            for index, inst in enumerate(insts)
+            if inst.op.mnemonic == "scpad.st" and inst.dma_shape is not None
+        }
+        bits: dict[UnitKey, int] = {BRANCH.unit: 1 << _BANK_BITS}
+        for demand in demands:
+            bits.setdefault(demand.unit, 1 << _BANK_BITS + len(bits))
+        self._branch_bits, self._branch_counts = bits[BRANCH.unit], _counts(BRANCH)
+        self._bits = [
+            bank_bits(inst, banks) | bits[demand.unit] for inst, demand in zip(insts, demands, strict=True)
+        ]
+        self._counts = [_counts(demand) for demand in demands]
+        self._row_bits = [0] * interval
+        self._row_counts = [_NOTHING] * interval
+        self._row_bits[-1] |= self._branch_bits
+        self._row_counts[-1] += self._branch_counts
         self._owners: list[set[int]] = [set() for _ in range(interval)]
         self._cells: dict[str, list[int]] = defaultdict(lambda: [FREE] * interval)
         self._served: dict[str, list[int]] = defaultdict(lambda: [FREE] * (interval // machine.pad_row_interval))
@@ -66,76 +100,96 @@ class ReservationTable:
 
     def can_branch(self, row: int) -> bool:
         """Whether the branch of the loop fits into `row`."""
-        return row == self._interval - 1 or self._rooms[row].fits(BRANCH)
+        if row == self._interval - 1:
+            return True
+        return not (self._row_bits[row] & self._branch_bits or self._row_counts[row] + self._branch_counts & _OVER)
 
-    def fits(self, index: int, cycle: int) -> int | None:
-        """Cycles that the unit would keep an instruction waiting that issues at `cycle`; None when it cannot issue."""
-        row = cycle % self._interval
-        if not self._rooms[row].fits(self._demands[index]) or self._room_banks[row] & self._banks[index]:
-            return None
-        if self._insts[index].op.unit is Unit.VLSU:
+    def first_fit(self, index: int, cycles: range) -> tuple[int, int] | None:
+        """The first of `cycles` in which an instruction can issue, and for how long its unit then keeps it waiting."""
+        interval, row_bits, row_counts = self._interval, self._row_bits, self._row_counts
+        bits, counts = self._bits[index], self._counts[index]
+        for cycle in cycles:
+            row = cycle % interval
+            if row_bits[row] & bits or row_counts[row] + counts & _OVER:
+                continue
+            waiting = self._wait(index, row)
+            if waiting is not None:
+                return cycle, waiting
+        return None
+
+    def _wait(self, index: int, row: int) -> int | None:
+        """How long the unit would keep an instruction waiting that issues in `row`; None when it cannot take it."""
+        unit = self._units[index]
+        if unit is Unit.VLSU:
             slot = self._service(index, row, evicting=False)
             return None if slot is None else self._queued(slot, row)
-        if not self._starts_block(index, row):
+        if self._lengths[index] > 1:
+            if not self._starts_block(index, row):
+                return None
+            cells = self._cells[self._names[index]]
+            for cell in self._block(index, row):
+                if cells[cell] != FREE:
+                    return None
+        if index in self._drainers and any(served[slot] != FREE for served, slot in self._drained(index, row)):
             return None
-        if self._lengths[index] > 1 and any(
-            self._cells[self._names[index]][cell] != FREE for cell in self._block(index, row)
-        ):
-            return None
-        if any(served[slot] != FREE for served, slot in self._drained(index, row)):
-            return None
-        return 0 if self._has_room_in_tree(index, row) else None
+        return 0 if unit is not Unit.REDUCTION or self._has_room_in_tree(index, row) else None
 
     def reserve(self, index: int, cycle: int) -> None:
         row = cycle % self._interval
         self._rows[index] = row
-        self._rooms[row].take(self._demands[index])
-        self._room_banks[row] |= self._banks[index]
+        self._row_bits[row] |= self._bits[index]
+        self._row_counts[row] += self._counts[index]
         self._owners[row].add(index)
         self._mark(index, row, index)
 
     def release(self, index: int) -> None:
         row = self._rows.pop(index)
-        self._rooms[row].give_back(self._demands[index])
-        self._room_banks[row] &= ~self._banks[index]
+        self._row_bits[row] &= ~self._bits[index]
+        self._row_counts[row] -= self._counts[index]
         self._owners[row].discard(index)
         self._mark(index, row, FREE)
 
     def evict(self, index: int, cycle: int) -> list[int] | None:
         """Releases whatever keeps an instruction from issuing at `cycle`; None when it can never issue there."""
         row = cycle % self._interval
-        empty = Room()
-        if row == self._interval - 1:
-            empty.take(BRANCH)
-        if not empty.fits(self._demands[index]) or not self._starts_block(index, row):
+        if not self._fits_alone(index, row) or not self._starts_block(index, row):
             return None
         victims = set(self._owners[row])
-        if self._insts[index].op.unit is Unit.VLSU:
+        if self._units[index] is Unit.VLSU:
             slot = self._service(index, row, evicting=True)
             if slot is None:
                 return None
             victims.add(self._served[self._names[index]][slot])
         elif self._lengths[index] > 1:
-            victims.update(self._cells[self._names[index]][cell] for cell in self._block(index, row))
+            cells = self._cells[self._names[index]]
+            victims.update(cells[cell] for cell in self._block(index, row))
         victims.update(served[slot] for served, slot in self._drained(index, row))
         victims.discard(FREE)
         for victim in victims:
             self.release(victim)
         while not self._has_room_in_tree(index, row):
-            victim = next(other for other in self._rows if self._insts[other].op.unit is Unit.REDUCTION)
+            victim = next(other for other in self._rows if self._units[other] is Unit.REDUCTION)
             victims.add(victim)
             self.release(victim)
         return sorted(victims)
 
+    def _fits_alone(self, index: int, row: int) -> bool:
+        """Whether a packet takes the instruction, with the branch of the loop in the last row."""
+        bits, counts = (self._branch_bits, self._branch_counts) if row == self._interval - 1 else (0, 0)
+        return not (bits & self._bits[index] or _NOTHING + counts + self._counts[index] & _OVER)
+
     def _starts_block(self, index: int, row: int) -> bool:
-        phase = self._aligned.get(self._names[index])
-        if phase is None or self._insts[index].op.unit is Unit.VLSU or self._lengths[index] <= 1:
-            return True
         length = self._lengths[index]
+        phase = self._aligned.get(self._names[index])
+        if phase is None or length <= 1 or self._units[index] is Unit.VLSU:
+            return True
         return (row - phase) % length == 0 and (row - phase) // length < self._interval // length
 
-    def _block(self, index: int, row: int) -> list[int]:
-        return [(row + offset) % self._interval for offset in range(self._lengths[index])]
+    def _block(self, index: int, row: int) -> Sequence[int]:
+        length, interval = self._lengths[index], self._interval
+        if row + length <= interval:
+            return range(row, row + length)
+        return [(row + offset) % interval for offset in range(length)]
 
     def _service(self, index: int, row: int, *, evicting: bool) -> int | None:
         """The pad's first service slot after `row` that is free (or, evicting, the first at all)."""
@@ -152,18 +206,18 @@ class ReservationTable:
 
     def _drained(self, index: int, row: int) -> list[tuple[list[int], int]]:
         """The row reads of its pad that a transfer to DRAM takes away from loads, as places in the pad's book."""
-        inst = self._insts[index]
-        if inst.op.mnemonic != "scpad.st" or inst.dma_shape is None:
+        if index not in self._drainers:
             return []
-        served = self._served[f"pad {inst.pad} reads"]
+        name, rows = self._drainers[index]
+        served = self._served[name]
         first = (row + self._machine.sdma_startup_cycles) // self._machine.pad_row_interval
-        return [(served, (first + step) % len(served)) for step in range(min(inst.dma_shape.rows, len(served)))]
+        return [(served, (first + step) % len(served)) for step in range(min(rows, len(served)))]
 
     def _queued(self, slot: int, row: int) -> int:
         return (slot * self._machine.pad_row_interval - row) % self._interval
 
     def _has_room_in_tree(self, index: int, row: int) -> bool:
-        if self._insts[index].op.unit is not Unit.REDUCTION:
+        if self._units[index] is not Unit.REDUCTION:
             return True
         added = self._flight(index, row)
         return all(
@@ -171,22 +225,22 @@ class ReservationTable:
         )
 
     def _flight(self, index: int, row: int) -> Counter[int]:
-        flight = self._machine.distance(self._insts[index].op)
-        return Counter((row + offset) % self._interval for offset in range(flight))
+        return Counter((row + offset) % self._interval for offset in range(self._flights[index]))
 
     def _mark(self, index: int, row: int, owner: int) -> None:
         """Enters or (with FREE) removes an instruction where its unit keeps book."""
         name = self._names[index]
-        if self._insts[index].op.unit is Unit.VLSU:
+        if self._units[index] is Unit.VLSU:
             served = self._served[name]
             slot = self._service(index, row, evicting=False) if owner != FREE else served.index(index)
-            assert slot is not None  # the caller has asked `fits`
+            assert slot is not None  # the caller has asked `first_fit`
             served[slot] = owner
         elif self._lengths[index] > 1:
+            cells = self._cells[name]
             for cell in self._block(index, row):
-                self._cells[name][cell] = owner
+                cells[cell] = owner
         for served, slot in self._drained(index, row):
             served[slot] = owner
-        if self._insts[index].op.unit is Unit.REDUCTION:
+        if self._units[index] is Unit.REDUCTION:
             for cell, count in self._flight(index, row).items():
                 self._reductions[cell] += count if owner != FREE else -count

@@ -66,7 +66,8 @@ def choose_row_plan(stages: Sequence[Stage], stored: Sequence[Access]) -> RowPla
     loops = list(dict.fromkeys(loop for stage in stages for loop in stage.loops))
     fitting = [loop for loop in loops if all(access.stride(loop) in (0, 1) for access in stored)]
     lane = min(fitting, key=lambda loop: _lane_cost(loop, stages), default=None)
-    outer = outer_loops(stages)
+    shared = outer_loops(stages)
+    outer = [loop for loop in loops if loop in shared]
     order = sorted(outer, key=lambda loop: _order_key(loop, lane, stored), reverse=True)
     plan = RowPlan(lane, _longest_last(order, lane), 0, 0)
     rows = _overlapped_rows(stages, plan)

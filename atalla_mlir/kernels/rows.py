@@ -245,9 +245,9 @@ class RowBody:
     def _segments(self) -> list[Segment]:
         segments: list[Segment] = []
         for stage in self.kernel.stages:
-            inner = set(self._inner(stage))
+            inner = self._inner(stage)
             last = segments[-1] if segments else None
-            if last is None or set(last.loops) != inner or not self._may_join(last, stage):
+            if last is None or set(last.loops) != set(inner) or not self._may_join(last, stage):
                 ordered = self._nest_order(inner, stage.reduced)
                 segments.append(Segment([], ordered, list(stage.reduced)))
             elif stage.reduced and not last.reduced:
@@ -262,7 +262,7 @@ class RowBody:
             return False
         return not stage.reduced or not segment.reduced or set(stage.reduced) == set(segment.reduced)
 
-    def _nest_order(self, loops: set[Loop], reduced: Sequence[Loop]) -> list[Loop]:
+    def _nest_order(self, loops: Sequence[Loop], reduced: Sequence[Loop]) -> list[Loop]:
         lane = self.kernel.plan.lane
         return sorted(loops, key=lambda loop: (loop in reduced, loop is lane, -loop.extent))
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 from atalla_mlir.errors import BadInputError
 from atalla_mlir.target.isa import Instruction, Latency
@@ -173,7 +174,19 @@ class Machine:
 
     def latency(self, latency: Latency) -> int:
         """Cycles from EX (= issue + 1) to the cycle that offers the result; dependents issue at offer + 2 (6.1)."""
-        table = {
+        return self._latencies[latency]
+
+    def distance(self, instruction: Instruction) -> int:
+        """Cycles from the issue of `instruction` to the earliest issue of a consumer, no contention (D of 6.1)."""
+        return self._latencies[instruction.latency] + 3
+
+    def interval(self, instruction: Instruction) -> int:
+        """Initiation interval of the unit after `instruction`, in cycles (II of 6.1)."""
+        return self._intervals.get(instruction.latency, 1)
+
+    @cached_property
+    def _latencies(self) -> dict[Latency, int]:
+        return {
             Latency.NONE: 0,
             Latency.EX1: self.ex1_latency,
             Latency.EX2_SHORT: self.ex2_short_latency,
@@ -196,16 +209,12 @@ class Machine:
             Latency.TRANSPOSE_POP: self.transpose_push_interval,
             Latency.DMA: 0,
         }
-        return table[latency]
 
-    def distance(self, instruction: Instruction) -> int:
-        """Cycles from the issue of `instruction` to the earliest issue of a consumer, no contention (D of 6.1)."""
-        return self.latency(instruction.latency) + 3
-
-    def interval(self, instruction: Instruction) -> int:
-        """Initiation interval of the unit after `instruction`, in cycles (II of 6.1)."""
+    @cached_property
+    def _intervals(self) -> dict[Latency, int]:
+        """Of the latency classes whose unit is busy for other than one cycle."""
         lane = self.lane_interval_cycles
-        busy = {
+        return {
             Latency.EX1: self.ex1_interval,
             Latency.EX2_SHORT: self.ex2_short_interval,
             Latency.EX2_ROOT: self.ex2_root_interval,
@@ -221,7 +230,6 @@ class Machine:
             Latency.TRANSPOSE_PUSH: self.transpose_push_interval,
             Latency.TRANSPOSE_POP: self.transpose_pop_interval,
         }
-        return busy.get(instruction.latency, 1)
 
     def digest(self) -> str:
         """SHA-256 over all fields, hexadecimal; identifies the parameter set in loadables and caches."""
