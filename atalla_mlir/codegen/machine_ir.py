@@ -134,6 +134,9 @@ class Inst:
     clobbers: frozenset[tuple[RegisterFile, int]] = frozenset()
     source: str | None = None
     dma_shape: DmaShape | None = None
+    _defs: tuple[Register, ...] | None = field(default=None, init=False, repr=False)
+    _uses: tuple[Register, ...] | None = field(default=None, init=False, repr=False)
+    """What the properties gave; they are asked for far more often than operands change."""
 
     def __post_init__(self) -> None:
         self.operands = tuple(self.operands)
@@ -141,13 +144,17 @@ class Inst:
     @property
     def defs(self) -> tuple[Register, ...]:
         """Registers written, the hard-wired ones excluded; clobbers not included."""
-        return _registers_at(self.operands, _WRITTEN[self.op.mnemonic])
+        if self._defs is None:
+            self._defs = _registers_at(self.operands, _WRITTEN[self.op.mnemonic])
+        return self._defs
 
     @property
     def uses(self) -> tuple[Register, ...]:
         """Registers read, the old destination of a merging instruction and ports included, hard-wired ones not."""
-        read = _registers_at(self.operands, _PORTS[self.op.mnemonic])
-        return read + self.defs if self.merges else read
+        if self._uses is None:
+            read = _registers_at(self.operands, _PORTS[self.op.mnemonic])
+            self._uses = read + self.defs if self.merges else read
+        return self._uses
 
     @property
     def port_reads(self) -> tuple[Register, ...]:
@@ -189,6 +196,7 @@ class Inst:
         self.operands = tuple(
             mapping.get(value, value) if isinstance(value, Register) else value for value in self.operands
         )
+        self._defs = self._uses = None
 
     def memory_refs(self) -> tuple[MemoryRef, ...]:
         """`memory`, or for a memory instruction without it everything that the instruction could touch."""

@@ -18,7 +18,7 @@ from itertools import permutations
 from atalla_mlir.codegen.dependence import dma_cycles
 from atalla_mlir.codegen.loop_graph import LoopEdge, LoopGraph, longest_paths, recurrence_bound, resource_bounds
 from atalla_mlir.codegen.machine_ir import Register
-from atalla_mlir.codegen.reservations import MAX_QUEUED_CYCLES, ReservationTable
+from atalla_mlir.codegen.reservations import MAX_QUEUED_CYCLES, LoopDemands, ReservationTable
 from atalla_mlir.errors import InternalError
 from atalla_mlir.target.isa import Format, Unit
 from atalla_mlir.target.machine import Machine
@@ -77,13 +77,12 @@ def modulo_schedule(
     bounds = resource_bounds(graph.insts, machine)
     recurrence = recurrence_bound(graph, max_interval + 1)
     interval = max(*bounds.values(), recurrence, min_interval)
-    attempts: list[Callable[[LoopGraph, Machine, Mapping[Register, int], int], _Placement]] = [_Placement]
+    demands = LoopDemands(graph.insts, machine, banks)
+    attempts: list[Callable[[LoopGraph, LoopDemands, int], _Placement]] = [_Placement]
     if _overlaps_transfers(graph):
         attempts = [partial(_ForwardPlacement, turn=turn) for turn in range(PHASE_ORDERS)]
     while interval <= max_interval:
-        cycles = next(
-            (found for attempt in attempts if (found := attempt(graph, machine, banks, interval).run())), None
-        )
+        cycles = next((found for attempt in attempts if (found := attempt(graph, demands, interval).run())), None)
         if cycles is not None:
             return ModuloSchedule(graph, interval, tuple(cycles), bounds, recurrence)
         interval += max(1, interval // 64)
@@ -98,11 +97,11 @@ def _overlaps_transfers(graph: LoopGraph) -> bool:
 class _Placement:
     """One attempt to place all nodes at a given II."""
 
-    def __init__(self, graph: LoopGraph, machine: Machine, banks: Mapping[Register, int], interval: int) -> None:
+    def __init__(self, graph: LoopGraph, demands: LoopDemands, interval: int) -> None:
         self._graph = graph
-        self._machine = machine
+        self._machine = demands.machine
         self._interval = interval
-        self._table = ReservationTable(graph.insts, machine, banks, interval)
+        self._table = ReservationTable(demands, interval)
         self._num_insts = len(graph.insts)
         self._cycles: list[int | None] = [None] * graph.num_nodes
         self._last: list[int | None] = [None] * graph.num_nodes
@@ -287,10 +286,8 @@ class _ForwardPlacement(_Placement):
     row's instructions stay together; what comes too late for the next iteration ends the attempt.
     """
 
-    def __init__(
-        self, graph: LoopGraph, machine: Machine, banks: Mapping[Register, int], interval: int, turn: int = 0
-    ) -> None:
-        super().__init__(graph, machine, banks, interval)
+    def __init__(self, graph: LoopGraph, demands: LoopDemands, interval: int, turn: int = 0) -> None:
+        super().__init__(graph, demands, interval)
         self._turn = turn
         self._phases: dict[int, int] = {}
         """When transfers to DRAM may issue, modulo the interval."""

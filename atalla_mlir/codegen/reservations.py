@@ -44,19 +44,18 @@ def _counts(demand: Demand) -> int:
     return sum(number << _FIELD_BITS * at for at, number in enumerate(numbers))
 
 
-class ReservationTable:
-    """The reservations of a loop of `interval` cycles; the last cycle holds the branch of the loop."""
+class LoopDemands:
+    """What the instructions of a loop take, whatever the interval."""
 
-    def __init__(self, insts: Sequence[Inst], machine: Machine, banks: Mapping[Register, int], interval: int) -> None:
-        self._machine = machine
-        self._interval = interval
+    def __init__(self, insts: Sequence[Inst], machine: Machine, banks: Mapping[Register, int]) -> None:
+        self.machine = machine
         demands = [demand_of(inst) for inst in insts]
-        self._units = [inst.op.unit for inst in insts]
-        self._names = [unit_name(inst, demand.unit) for inst, demand in zip(insts, demands, strict=True)]
-        self._lengths = [unit_interval(inst, machine) for inst in insts]
-        self._flights = [machine.distance(inst.op) for inst in insts]
+        self.units = [inst.op.unit for inst in insts]
+        self.names = [unit_name(inst, demand.unit) for inst, demand in zip(insts, demands, strict=True)]
+        self.lengths = [unit_interval(inst, machine) for inst in insts]
+        self.flights = [machine.distance(inst.op) for inst in insts]
         # transfers to DRAM: whose row reads they take, and how many
-        self._drainers = {
+        self.drainers = {
             index: (f"pad {inst.pad} reads", inst.dma_shape.rows)
             for index, inst in enumerate(insts)
             if inst.op.mnemonic == "scpad.st" and inst.dma_shape is not None
@@ -64,18 +63,29 @@ class ReservationTable:
         bits: dict[UnitKey, int] = {BRANCH.unit: 1 << _BANK_BITS}
         for demand in demands:
             bits.setdefault(demand.unit, 1 << _BANK_BITS + len(bits))
-        self._branch_bits, self._branch_counts = bits[BRANCH.unit], _counts(BRANCH)
-        self._bits = [
-            bank_bits(inst, banks) | bits[demand.unit] for inst, demand in zip(insts, demands, strict=True)
-        ]
-        self._counts = [_counts(demand) for demand in demands]
+        self.branch_bits, self.branch_counts = bits[BRANCH.unit], _counts(BRANCH)
+        self.bits = [bank_bits(inst, banks) | bits[demand.unit] for inst, demand in zip(insts, demands, strict=True)]
+        self.counts = [_counts(demand) for demand in demands]
+
+
+class ReservationTable:
+    """The reservations of a loop of `interval` cycles; the last cycle holds the branch of the loop."""
+
+    def __init__(self, demands: LoopDemands, interval: int) -> None:
+        self._machine = demands.machine
+        self._interval = interval
+        self._units, self._names = demands.units, demands.names
+        self._lengths, self._flights = list(demands.lengths), demands.flights
+        self._drainers = demands.drainers
+        self._bits, self._counts = demands.bits, demands.counts
+        self._branch_bits, self._branch_counts = demands.branch_bits, demands.branch_counts
         self._row_bits = [0] * interval
         self._row_counts = [_NOTHING] * interval
         self._row_bits[-1] |= self._branch_bits
         self._row_counts[-1] += self._branch_counts
         self._owners: list[set[int]] = [set() for _ in range(interval)]
         self._cells: dict[str, list[int]] = defaultdict(lambda: [FREE] * interval)
-        self._served: dict[str, list[int]] = defaultdict(lambda: [FREE] * (interval // machine.pad_row_interval))
+        self._served: dict[str, list[int]] = defaultdict(lambda: [FREE] * (interval // self._machine.pad_row_interval))
         self._reductions = [0] * interval
         self._rows: dict[int, int] = {}
         self._aligned = self._crowded_units()

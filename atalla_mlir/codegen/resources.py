@@ -13,7 +13,7 @@ from functools import cache
 from atalla_mlir.codegen.dependence import dma_cycles
 from atalla_mlir.codegen.machine_ir import Inst
 from atalla_mlir.target.encoding import SLOTS
-from atalla_mlir.target.isa import LANE_OPS_PER_PACKET, LANE_UNITS, Instruction, Unit
+from atalla_mlir.target.isa import BY_MNEMONIC, LANE_OPS_PER_PACKET, LANE_UNITS, Unit
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import FILES, RegisterFile
 
@@ -33,7 +33,8 @@ class Demand:
 
 
 @cache
-def _demand(op: Instruction, pad: int | None) -> Demand:
+def _demand(mnemonic: str, pad: int | None) -> Demand:
+    op = BY_MNEMONIC[mnemonic]
     # Reductions fold on the lane ALUs before they enter the tree (machine reference 10.1).
     unit = Unit.LANE_ALU if op.unit is Unit.REDUCTION else op.unit
     scalar, vector, mask = (op.port_count(file) for file in RegisterFile)
@@ -41,7 +42,7 @@ def _demand(op: Instruction, pad: int | None) -> Demand:
 
 
 def demand_of(inst: Inst) -> Demand:
-    return _demand(inst.op, inst.pad if inst.op.unit is Unit.VLSU else None)
+    return _demand(inst.op.mnemonic, inst.pad if inst.op.unit is Unit.VLSU else None)
 
 
 def unit_interval(inst: Inst, machine: Machine) -> int:

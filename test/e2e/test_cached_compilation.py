@@ -137,3 +137,13 @@ def test_entries_that_make_no_sense_are_replaced(tmp_path: Path, scheduled: list
 def test_no_cache_leaves_no_trace(directory: Path) -> None:
     compiled(plan_of(layers(48)), cache=False)
     assert not list(directory.iterdir())
+
+
+def test_the_same_bytes_again_wherever_objects_lie_in_memory() -> None:
+    """Loops of equal length have no order but the one in the source."""
+    plan = plan_model(nn.MaxPool2d(3, 2, 1), (torch.ones(1, 8, 8, 8),))
+    first = compiled(plan, cache=False)
+    kept: list[list[object]] = []
+    for turn in range(8):
+        kept.append([object() for _ in range(1009 * turn)])
+        assert compiled(plan, cache=False) == first
