@@ -120,11 +120,7 @@ class Channel:
     def _grant(self) -> tuple[int, int]:
         """Launch one burst: the master and the cycle."""
         cycle = self._next_launch()
-        masters = len(self._ready)
-        master = next(
-            m % masters for m in range(self._last + 1, self._last + 1 + masters) if self._ready[m % masters] <= cycle
-        )
-        self._last = master
+        self._last = master = self._next_master(cycle)
         self._free = max(self._free, cycle * self._numerator) + self._denominator
         if master >= FIRST_SDMA:
             self._ready[master] = self._transfer_launched(master - FIRST_SDMA, cycle)

@@ -6,6 +6,7 @@ from atalla_mlir.sim.timing.plan import BANKS, PRIORITY_SHIFT, REGISTERS, bank_o
 
 _REGISTER_MASK = (1 << PRIORITY_SHIFT) - 1
 _PRUNE_PACKETS = 1024
+_BANK = tuple(bank_of(index) for index in range(REGISTERS))
 
 
 class Scoreboard:
@@ -43,7 +44,7 @@ class Scoreboard:
         """A write whose time depends on more than its instruction; what it is later than `nominal` has a `cause`."""
         self.late[register] = cause if cycle > nominal else 0
         self.nominal[register] = nominal + 1
-        self.enter(register, bank_of(register), priority << PRIORITY_SHIFT | register, cycle)
+        self.enter(register, _BANK[register], priority << PRIORITY_SHIFT | register, cycle)
 
     def release(self, ended: list[tuple[int, int]]) -> None:
         """Take over (register, cycle) of transfers that have ended, and empty the list."""
