@@ -12,7 +12,7 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 # What an install depends on; Python files are read from the tree and need no reinstall.
-NATIVE := $(wildcard CMakeLists.txt atalla_mlir/sim/native/*)
+NATIVE := $(wildcard CMakeLists.txt atalla_mlir/sim/native/* atalla_mlir/sim/native/include/*)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint bench docs docs-check format fuzz clean

@@ -61,7 +61,7 @@ class NativeEngine(Engine):
         error = ctypes.create_string_buffer(abi.ERROR_BYTES)
         handle = self._library.atalla_engine_create(array, len(values), error, len(error))
         if not handle:
-            raise ConfigurationError(f"machine {machine.name}: the native engine refuses it: {error.value.decode()}")
+            raise ConfigurationError(f"the native engine cannot run {machine.name}: {error.value.decode()}")
         return handle
 
     @property

@@ -147,6 +147,7 @@ atalla_engine* atalla_engine_create(const atalla_parameter* parameters, size_t c
     std::string problem;
     for (size_t i = 0; i < count && problem.empty(); ++i) problem = set_parameter(machine, parameters[i]);
     if (problem.empty()) problem = problem_of(machine);
+    if (problem.empty()) problem = atalla::variant_problem();
     if (problem.empty()) return new atalla_engine(machine);
     say(error, error_size, problem);
   } catch (const std::exception&) {

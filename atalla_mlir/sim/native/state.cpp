@@ -38,10 +38,12 @@ const std::vector<std::uint16_t>& exponential_table() {
   return table;
 }
 
+constexpr const char* kVariable = "ATALLA_ENGINE_VARIANT";
+
 const Kernels* choose_kernels(const Machine& machine) {
   if (machine.vector_lanes != kLanes) return &kGenericKernels;
 #ifdef ATALLA_X86_VARIANTS
-  const char* wanted = std::getenv("ATALLA_ENGINE_VARIANT");
+  const char* wanted = std::getenv(kVariable);
   const auto allows = [wanted](const char* name) { return wanted == nullptr || std::strcmp(wanted, name) == 0; };
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && allows("avx512")) return &kAvx512Kernels;
@@ -57,6 +59,14 @@ std::uint64_t shift_of(std::int64_t power_of_two) {
 }
 
 }  // namespace
+
+std::string variant_problem() {
+  const char* wanted = std::getenv(kVariable);
+  if (wanted == nullptr) return "";
+  for (const char* known : {"avx512", "avx2", "baseline"})
+    if (std::strcmp(wanted, known) == 0) return "";
+  return std::string(kVariable) + " is '" + wanted + "'; there are avx512, avx2, baseline";
+}
 
 DmaAccess decode_dma(std::uint32_t pad_address, std::uint32_t address, std::uint32_t shape, std::int64_t row_bytes) {
   const std::uint32_t cols = (shape >> kDmaColsShift & kDmaColsMask) + 1;

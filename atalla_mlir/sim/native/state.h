@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "dram.h"
@@ -27,6 +28,10 @@ struct DmaAccess {
   bool is_contiguous() const { return pitch == cols; }
   std::uint64_t row_address(std::uint32_t at) const { return address + kElementBytes * at * pitch; }
 };
+
+// What is wrong with the variant of the vector code that the environment asks for; empty when nothing is. One that this
+// processor cannot run is not wrong: the baseline runs instead.
+std::string variant_problem();
 
 DmaAccess decode_dma(std::uint32_t pad_address, std::uint32_t address, std::uint32_t shape, std::int64_t row_bytes);
 

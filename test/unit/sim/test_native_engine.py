@@ -57,6 +57,15 @@ def test_interface_header_and_bindings_have_the_same_sizes():
     assert int(defined["ATALLA_MESSAGE_BYTES"]) == native_library.MESSAGE_BYTES
 
 
+@needs_library
+def test_an_unknown_variant_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ATALLA_ENGINE_VARIANT", "avx1024")
+    with pytest.raises(
+        ConfigurationError, match="ATALLA_ENGINE_VARIANT is 'avx1024'; there are avx512, avx2, baseline"
+    ):
+        NativeEngine()
+
+
 @pytest.mark.parametrize("name", MACHINES)
 def test_parameters_are_integers(name: str):
     values = parameters(MACHINES[name])
