@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", metavar="FILE", help="write the outputs, .npy for one or .npz for several")
     parser.add_argument("--engine", default="auto", help="simulator or device: auto, native, .. (default auto)")
     parser.add_argument("--verify", action="store_true", help="compare every operation with its reference")
+    parser.add_argument("--timing", action="store_true", help="count cycles; a line says what they were spent on")
     parser.add_argument("--profile", action="store_true", help="count cycles, by kernel and by cause")
     parser.add_argument("--trace", metavar="FILE", help="write a trace of the cycles for ui.perfetto.dev")
     parser.add_argument("--trace-window", metavar="START:END", help="cycles that the trace shows (default all)")
@@ -147,6 +148,7 @@ def _run(
 ) -> tuple[Report | None, dict[str, Tensor]]:
     """The outputs, and with --profile the report."""
     if not options.profile and options.trace is None:
+        program.device.timing = options.timing
         known = program.run(values)
         return None, {value: known[value] for value in program.outputs}
     from atalla_mlir.host.profile import profile_program
@@ -164,7 +166,9 @@ def _run(
 
 
 def _run_entry(options: argparse.Namespace, loadable: Loadable, target: Machine | None) -> int:
-    arrays, counters = entry_run.run_only_entry(loadable, options.input, engine=options.engine, machine=target)
+    arrays, counters = entry_run.run_only_entry(
+        loadable, options.input, engine=options.engine, machine=target, timing=options.timing
+    )
     if options.output is not None:
         write_results(options.output, arrays)
     for name, array in arrays.items() if options.output is None else ():
@@ -245,6 +249,10 @@ def _show_counters(counters: Collection[Counters]) -> None:
         f"DRAM {sum(c.dram_bytes_loaded for c in counters)} bytes loaded, "
         f"{sum(c.dram_bytes_stored for c in counters)} bytes stored"
     )
+    cycles = sum(c.cycles for c in counters)
+    if cycles:
+        stalls = {cause: sum(c.stalls.get(cause, 0) for c in counters) for cause in next(iter(counters)).stalls}
+        print(f"{cycles} cycles:{''.join(f' {cause} {count}' for cause, count in stalls.items() if count)}")
 
 
 def _show_report(options: argparse.Namespace, report: Report) -> int:

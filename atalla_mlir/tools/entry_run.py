@@ -30,9 +30,9 @@ def describes_model(loadable: Loadable) -> bool:
 
 
 def run_only_entry(
-    loadable: Loadable, files: Sequence[str], *, engine: str, machine: Machine | None
+    loadable: Loadable, files: Sequence[str], *, engine: str, machine: Machine | None, timing: bool = False
 ) -> tuple[dict[str, NDArray[Any]], Counters]:
-    """Outputs by name of the one entry, and what it executed; `files` are `x.npy` in order, or `NAME=x.npy`."""
+    """Outputs by name of the one entry, and what it executed, with `timing` in cycles too; `files` are `x.npy` in order, or `NAME=x.npy`."""
     if len(loadable.entries) != 1:
         names = ", ".join(entry.name for entry in loadable.entries) or "none"
         raise BadInputError(f"a loadable without a plan runs when it has one entry; this one has {names}")
@@ -41,5 +41,6 @@ def run_only_entry(
     paths = input_paths(files, expected)
     arrays = [read_array(paths[spec.name]) for spec in entry.inputs]
     program = Program(loadable, engine=engine, machine=machine)
+    program.timing = timing
     results = program.run_entry(entry.name, arrays)
     return {spec.name: result for spec, result in zip(entry.outputs, results, strict=True)}, program.counters
