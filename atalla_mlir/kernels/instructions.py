@@ -27,8 +27,11 @@ PAGES_EXHAUSTED = 1
 """Low byte of the code that a kernel passes to `panic` when a pad has no free run; the pad is in the next byte."""
 MAX_ARGUMENTS = FIRMWARE_TABLE + 252 - ARGUMENT_BASE
 SPILL_PAGES = 2
-# Row offsets up to here are constants in registers that all accesses share; the rest goes into the pointers.
+# Row offsets up to here are constants in registers that all accesses share; the rest goes into the pointers. Kernels
+# whose pointers would take too many registers, as each loop around another keeps its own, share larger ones.
 SHARED_OFFSETS = 64
+LARGEST_SHARED_OFFSETS = 4096
+MAX_POINTERS = 160
 NUM_ZEROS = 4
 BROADCAST = 0x40
 _REDUCTIONS = {"add": "rsum_vi", "max": "rmax_vi", "min": "rmin_vi"}
@@ -91,6 +94,7 @@ class KernelLowering:
         self.zeros: list[ir.Value] = []
         self.zero_rows: list[ir.Value] = []
         self.pointers: list[dict[Pointer, ir.Value]] = [{}]
+        self.shared_offsets = SHARED_OFFSETS
         self.turn_sums: dict[Pointer, ir.Value] = {}
         self.token_memory: dict[ir.Value, str] = {}
         """What a token's transfer touches; empty for tokens that loops carry, which stand for anything."""
@@ -110,6 +114,7 @@ class KernelLowering:
             self._fixed_registers(block)
             self.top = self.link.owner.operation
             self._collect_tiles()
+            self._choose_shared_offsets(block)
             self._allocate_pads()
             self._block(block)
             self._free_pads()
@@ -331,6 +336,18 @@ class KernelLowering:
                 found[self._dram_address(op)[0]] = None
         return list(found)
 
+    def _choose_shared_offsets(self, block: ir.Block) -> None:
+        while self._num_pointers(block) > MAX_POINTERS and self.shared_offsets < LARGEST_SHARED_OFFSETS:
+            self.shared_offsets *= 2
+
+    def _num_pointers(self, block: ir.Block) -> int:
+        """How many pointers are alive at a time: those of a loop and of the loops around it."""
+        bodies = [op.operation.regions[0].blocks[0] for op in block.operations if op.operation.name == "scf.for"]
+        return max((self._num_pointers(body) + self._num_moving(body) for body in bodies), default=0)
+
+    def _num_moving(self, body: ir.Block) -> int:
+        return sum(1 for pointer in self._pointers_in(body) if pointer.step(body.arguments[0]))
+
     def _form(
         self, op: ir.Operation, key: str, variables: Sequence[ir.Value]
     ) -> tuple[int, list[tuple[ir.Value, int]]]:
@@ -341,15 +358,15 @@ class KernelLowering:
         return form.offset, [(variables[dim], form.coefficients[dim]) for dim in form.dims]
 
     def _tile_address(self, op: ir.Operation, key: str, tile_operand: int) -> tuple[Pointer, int]:
-        """The pointer of a tile access and the rows to add to it, 0..63."""
+        """The pointer of a tile access and the rows to add to it, below `shared_offsets`."""
         first = 2 if key == "tile_map" else tile_operand + 1
         constant, terms = self._form(op, key, list(op.operands)[first:])
         tile = op.operands[tile_operand]
-        far, near = divmod(constant, SHARED_OFFSETS)
+        far, near = divmod(constant, self.shared_offsets)
         row_bytes = self.machine.row_bytes
         moving = frozenset((variable, coefficient * row_bytes) for variable, coefficient in terms)
         turn = op.name.removeprefix("atalla.") if tile in self.tiles and self.tiles[tile].turns > 1 else ""
-        return Pointer(tile, far * SHARED_OFFSETS * row_bytes, moving, turn), near
+        return Pointer(tile, far * self.shared_offsets * row_bytes, moving, turn), near
 
     def _dram_address(self, op: ir.Operation) -> tuple[Pointer, int, list[tuple[ir.Value, int]]]:
         """The pointer of a transfer, the bytes to add to it, and (index, bytes) terms that no loop increments."""

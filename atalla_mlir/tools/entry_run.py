@@ -32,7 +32,10 @@ def describes_model(loadable: Loadable) -> bool:
 def run_only_entry(
     loadable: Loadable, files: Sequence[str], *, engine: str, machine: Machine | None, timing: bool = False
 ) -> tuple[dict[str, NDArray[Any]], Counters]:
-    """Outputs by name of the one entry, and what it executed, with `timing` in cycles too; `files` are `x.npy` in order, or `NAME=x.npy`."""
+    """Outputs by name of the one entry, and what it executed, with `timing` in cycles too.
+
+    `files` are `x.npy` in order, or `NAME=x.npy`.
+    """
     if len(loadable.entries) != 1:
         names = ", ".join(entry.name for entry in loadable.entries) or "none"
         raise BadInputError(f"a loadable without a plan runs when it has one entry; this one has {names}")

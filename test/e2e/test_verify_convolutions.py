@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from atalla_mlir import zoo
+from atalla_mlir.host.program import compile as program_of
 from atalla_mlir.host.report import HOST
 from atalla_mlir.host.verify import verify
 
@@ -48,3 +49,19 @@ def test_alexnet_small(scale: float) -> None:
 def test_alexnet_small_in_batches() -> None:
     model, inputs = zoo.build("alexnet_small", scale=0.05, batch=3)
     check(model, *inputs)
+
+
+def test_pointers_of_deep_loops_fit_in_registers() -> None:
+    """The last stage of a residual network: many rows far from each other, below four loops with pointers each."""
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(512, 512, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.relu(self.conv(x) + x)
+
+    model, x = Block(), torch.randn(1, 512, 7, 7)
+    with torch.no_grad():
+        assert torch.allclose(program_of(model, (x,), strict=True)(x), model(x), atol=0.03)
