@@ -27,6 +27,8 @@ from atalla_mlir.testing.random_models import EDGES, FAMILIES, sample
 
 WIDE = (*EDGES, 128, 257, 300, 1000)
 PROGRAMS_PER_TASK = 25
+_PROGRESS_TASKS = 200
+"""A line on stderr after so many tasks: some minutes of work."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,10 +55,12 @@ def _compare_engines(count: int, seed: int, workers: int) -> int:
     tasks = [range(start, min(start + PROGRAMS_PER_TASK, seed + count)) for start in starts]
     found = 0
     with ProcessPoolExecutor(workers) as pool:
-        for differences in pool.map(differences_of, tasks):
+        for done, differences in enumerate(pool.map(differences_of, tasks), 1):
             for difference in differences:
                 found += 1
                 print(difference, flush=True)
+            if done % _PROGRESS_TASKS == 0:
+                sys.stderr.write(f"{min(done * PROGRAMS_PER_TASK, count)} of {count} programs, {found} differences\n")
     engines = f"the reference engine and the native one ({', '.join(agreement.VARIANTS)})"
     print(f"{count} packet programs from seed {seed} on {engines}: {found} differences")
     return 1 if found else 0
