@@ -20,8 +20,6 @@ from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Node, S
 from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS
 from atalla_mlir.target.machine import Machine
 
-_ELEMENT_BYTES = 2
-
 
 @dataclass(frozen=True)
 class Bounds:
@@ -97,8 +95,8 @@ def kernel_bounds(
         lanes += _lane_ops(stage, machine).times(share)
         if stage.kind is StageKind.PRODUCT:
             array += array_rows(stage, machine.vector_lanes) * share
-    elements = _elements_read(stages, set(inputs), needed) + sum(buffer.num_elements for buffer in set(outputs))
-    moved = _ELEMENT_BYTES * math.ceil(elements)
+    stored = sum(buffer.num_elements * buffer.element_bytes for buffer in set(outputs))
+    moved = _bytes_read(stages, set(inputs), needed) + stored
     cycles = {
         "dram": moved / _dram_bytes_per_cycle(machine),
         "array": array,
@@ -114,15 +112,20 @@ def _dram_bytes_per_cycle(machine: Machine) -> Fraction:
     return machine.dram_burst_bytes * Fraction(machine.dram_bursts_per_cycle).limit_denominator(1024)
 
 
-def _elements_read(stages: Sequence[Stage], inputs: set[Buffer], needed: Mapping[Stage, Fraction]) -> Fraction:
-    """Elements of the inputs that are read: of several accesses to a buffer, those of the largest."""
+def _bytes_read(stages: Sequence[Stage], inputs: set[Buffer], needed: Mapping[Stage, Fraction]) -> int:
+    """Bytes of the inputs that are read: of several accesses to a buffer, those of the largest."""
     largest: dict[Buffer, Fraction] = {}
     for stage in stages:
         for read in stage.reads:
             if read.buffer in inputs:
                 count = num_elements(read) * needed[stage]
+                if read.indirect:  # all indices may say the same
+                    count = min(count, Fraction(read.buffer.num_elements))
                 largest[read.buffer] = max(largest.get(read.buffer, Fraction(0)), count)
-    return sum(largest.values(), Fraction(0))
+    return sum(
+        size * math.ceil(sum(count for buffer, count in largest.items() if buffer.element_bytes == size))
+        for size in (2, 4)
+    )
 
 
 def num_elements(access: Access) -> int:
@@ -200,7 +203,9 @@ def _lane_cycles(ops: LaneOps, machine: Machine) -> dict[str, Fraction]:
 
 
 def _lane_ops(stage: Stage, machine: Machine) -> LaneOps:
-    """Of all values of a stage: its body, and what folds its terms."""
+    """Of all values of a stage: its body, and what folds its terms. Integers are not computed on the lanes."""
+    if stage.is_scalar:
+        return _FREE
     body = _FREE if stage.kind is StageKind.PRODUCT else _body_ops(stage)
     return body if stage.kind is StageKind.MAP else body + _fold_ops(stage, machine.vector_lanes)
 

@@ -65,6 +65,8 @@ class Group:
             return "its producer is a copy of several parts"
         if stage.kind is StageKind.PRODUCT:
             return "a product starts a kernel of its own"
+        if stage.is_scalar or self.stages[0].is_scalar:
+            return "integers and what they address are kernels of their own"
         names: dict[Loop, Loop] = {}
         # Splitting during a match changes the loops of earlier pairs, so match until nothing is split any more.
         for _ in range(8):

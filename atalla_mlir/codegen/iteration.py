@@ -22,6 +22,9 @@ class Combine(Enum):
     ADD = "add"
     MAX = "max"
     MIN = "min"
+    ARGMAX = "argmax"
+    """The index of the first largest term."""
+    ARGMIN = "argmin"
 
 
 @dataclass(eq=False)
@@ -34,10 +37,18 @@ class Loop:
 
 @dataclass(eq=False)
 class Buffer:
-    """A contiguous run of BF16 elements in DRAM (or, for `TEMPORARY` use inside a kernel, in a pad)."""
+    """A contiguous run of elements in DRAM (or, for `TEMPORARY` use inside a kernel, in a pad): BF16, or integers."""
 
     name: str
     num_elements: int
+    is_integer: bool = False
+    """Elements are whole numbers of 32 bits; booleans are BF16 values 0 and 1."""
+    is_counter: bool = False
+    """Element i is i; there is no such buffer in memory."""
+
+    @property
+    def element_bytes(self) -> int:
+        return 4 if self.is_integer else 2
 
 
 @dataclass(eq=False)
@@ -47,6 +58,8 @@ class Access:
     buffer: Buffer
     offset: int
     strides: dict[Loop, int]
+    indirect: tuple[tuple[Node, int], ...] = ()
+    """Numbers computed from other reads of the stage, each times a stride, that are added to the position."""
 
     def stride(self, loop: Loop) -> int:
         return self.strides.get(loop, 0)
@@ -135,6 +148,16 @@ class Stage:
         yield from self.reads
         yield self.write
 
+    @property
+    def is_gather(self) -> bool:
+        """Whether the stage moves elements from places that data say."""
+        return any(read.indirect for read in self.reads)
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether the scalar units compute the stage, or say where its elements are: it has integers."""
+        return self.is_gather or any(access.buffer.is_integer or access.buffer.is_counter for access in self.accesses())
+
     def drop_unit_loops(self) -> None:
         for access in self.accesses():
             access.drop_unit_loops()
@@ -175,7 +198,7 @@ def covers_buffer(access: Access) -> bool:
         if stride != expected:
             return False
         expected *= loop.extent
-    return access.offset == 0 and expected == access.buffer.num_elements
+    return access.offset == 0 and expected == access.buffer.num_elements and not access.indirect
 
 
 def match_loops(

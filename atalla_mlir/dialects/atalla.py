@@ -1,14 +1,16 @@
 """The `atalla` dialect: kernels on rows and tiles, between linalg and instructions.
 
 A *row* is the content of one vector register (32 BF16 lanes), a *scalar* one BF16 value in a scalar register, a *mask*
-one bit a lane. Kernels first read and write rows of `!atalla.dram` buffers directly; `atalla-place-tiles` then brings
-the data into tiles of the scratchpad pads with DMA. Loops are `scf.for` with constant bounds.
+one bit a lane, an *integer* a whole number of 32 bits in a scalar register. Kernels first read and write rows of
+`!atalla.dram` buffers directly; `atalla-place-tiles` then brings the data into tiles of the scratchpad pads with DMA.
+Loops are `scf.for` with constant bounds.
 
 Addresses are affine in the loop variables: an access has one position per dimension of its buffer's index space (the
 affine map's results) and a stride in elements per dimension, element = offset + sum(position * stride); lane i adds
 i * lane_stride. `lane_dim` is the dimension along which the lanes run, -1 when there is none (then cols is 1).
 """
 
+import importlib
 from collections.abc import Sequence
 from typing import Any, Optional
 
@@ -50,6 +52,10 @@ class TokenType(Atalla.Type, name="token"):
     pass
 
 
+class IntegerType(Atalla.Type, name="integer"):
+    pass
+
+
 def _fail(op: Any, message: str) -> bool:
     op.location.emit_error(f"'{op.operation.name}' op {message}")
     return False
@@ -69,7 +75,7 @@ def _check_range(op: Any, name: str, low: int, high: int) -> bool:
     return True
 
 
-def _check_word(op: Any, name: str, words: Sequence[str]) -> bool:
+def check_word(op: Any, name: str, words: Sequence[str]) -> bool:
     if name in op.attributes:
         attribute = op.attributes[name].maybe_downcast()
         if isinstance(attribute, ir.StringAttr) and attribute.value not in words:
@@ -84,7 +90,7 @@ def _map(op: Any, name: str) -> Any:
     return attribute.value if isinstance(attribute, ir.AffineMapAttr) else None
 
 
-def _check_map(op: Any, name: str, num_ivs: int, num_results: Optional[int]) -> bool:
+def check_map(op: Any, name: str, num_ivs: int, num_results: Optional[int]) -> bool:
     affine_map = _map(op, name)
     if affine_map is None:
         return _fail(op, f"needs an affine map '{name}'")
@@ -101,7 +107,7 @@ def _check_access(op: Any, num_ivs: int) -> bool:
         return _fail(op, "needs 'strides', an array of one stride per dimension")
     rank = len(list(strides))
     return (
-        _check_map(op, "map", num_ivs, rank)
+        check_map(op, "map", num_ivs, rank)
         and _check_range(op, "cols", 1, AX01.vector_lanes)
         and _check_range(op, "lane_dim", -1, rank - 1)
     )
@@ -184,7 +190,7 @@ class TileLoadOp(Atalla.Operation, name="tile_load"):
     row: Result[RowType]
 
     def verify_invariants(op):
-        return _check_map(op, "map", len(op.operands) - 1, 1) and _check_range(op, "cols", 1, AX01.vector_lanes)
+        return check_map(op, "map", len(op.operands) - 1, 1) and _check_range(op, "cols", 1, AX01.vector_lanes)
 
 
 class TileStoreOp(Atalla.Operation, name="tile_store"):
@@ -197,7 +203,7 @@ class TileStoreOp(Atalla.Operation, name="tile_store"):
     cols: ir.IntegerAttr
 
     def verify_invariants(op):
-        return _check_map(op, "map", len(op.operands) - 2, 1) and _check_range(op, "cols", 1, AX01.vector_lanes)
+        return check_map(op, "map", len(op.operands) - 2, 1) and _check_range(op, "cols", 1, AX01.vector_lanes)
 
 
 def _check_dma(op: Any) -> bool:
@@ -206,8 +212,8 @@ def _check_dma(op: Any) -> bool:
     if cols is not None and pitch is not None and pitch < cols:
         return _fail(op, f"pitch {pitch} is smaller than cols {cols}")
     return (
-        _check_map(op, "tile_map", num_ivs, 1)
-        and _check_map(op, "dram_map", num_ivs, 1)
+        check_map(op, "tile_map", num_ivs, 1)
+        and check_map(op, "dram_map", num_ivs, 1)
         and _check_range(op, "rows", 1, 32)
         and _check_range(op, "cols", 1, AX01.vector_lanes)
         and _check_range(op, "pitch", 1, 1 << 20)
@@ -435,7 +441,7 @@ class CompareOp(Atalla.Operation, name="compare", traits=[ext.Pure]):
     mask: Result[MaskType]
 
     def verify_invariants(op):
-        return _check_word(op, "predicate", PREDICATES)
+        return check_word(op, "predicate", PREDICATES)
 
 
 class SelectOp(Atalla.Operation, name="select", traits=[ext.Pure]):
@@ -472,7 +478,7 @@ class ReduceOp(Atalla.Operation, name="reduce", traits=[ext.Pure]):
     row: Result[RowType]
 
     def verify_invariants(op):
-        return _check_word(op, "kind", REDUCTIONS) and _check_lanes(op)
+        return check_word(op, "kind", REDUCTIONS) and _check_lanes(op)
 
 
 class ScalarAddOp(Atalla.Operation, name="scalar_add", traits=[ext.Pure]):
@@ -540,4 +546,5 @@ class TransposePopOp(Atalla.Operation, name="transpose_pop"):
 
 def load() -> None:
     """Load the dialect into the current context; loading it again does nothing."""
+    importlib.import_module("atalla_mlir.dialects.atalla_integers")  # its operations register themselves
     load_once(Atalla)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from atalla_mlir._mlir import array_attr, i64_array_attr, i64_attr, ir, string_attr, string_value
 from atalla_mlir.dialects.ax01_builder import Builder
 from atalla_mlir.errors import InternalError
-from atalla_mlir.kernels.linalg_stages import row_major
+from atalla_mlir.kernels.linalg_stages import is_integer_tensor, row_major
 from atalla_mlir.target.encoding import IMM12, IMM25U
 from atalla_mlir.target.registers import ARGUMENT_BASE, RegisterFile
 
@@ -25,6 +25,8 @@ def tensor_entry(name: str, address: int, kind: ir.Type, order: ir.Attribute | N
     """A tensor in memory; with an `order` its dimensions are stored in that order, outermost first."""
     shape = list(ir.ShapedType(kind).shape)
     fields = {"name": string_attr(name), "address": i64_attr(address), "shape": i64_array_attr(shape)}
+    if is_integer_tensor(kind):
+        fields["dtype"] = string_attr("i32")
     if order is not None and not isinstance(order.maybe_downcast(), ir.UnitAttr):
         own, dims = row_major(shape), list(ir.DenseI64ArrayAttr(order))
         places = [dims.index(at) for at in range(len(shape))]

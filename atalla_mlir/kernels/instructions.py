@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import ml_dtypes
 import numpy as np
@@ -18,6 +19,8 @@ from atalla_mlir.codegen.machine_ir import ANY_OBJECT, DMA_SHAPE, TURNS_MARK
 from atalla_mlir.dialects.ax01_builder import Builder, Loop
 from atalla_mlir.errors import InternalError, LimitError
 from atalla_mlir.kernels.builder import OVERLAP, TURNS
+from atalla_mlir.kernels.integer_instructions import COUNTER_OPERANDS, WORD_ACCESSES, WORD_BYTES
+from atalla_mlir.kernels.integer_instructions import HANDLERS as INTEGER_HANDLERS
 from atalla_mlir.target.encoding import IMM12, IMM25U, DmaShape
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import ALL_ONES_MASK, ARGUMENT_BASE, FIRMWARE_TABLE, LINK, RESULT, RegisterFile
@@ -102,6 +105,7 @@ class KernelLowering:
         self.handlers: dict[str, Callable[[ir.Operation], None]] = {
             name.removeprefix("_lower_"): getattr(self, name) for name in dir(self) if name.startswith("_lower_")
         }
+        self.handlers.update({name: partial(lower, self) for name, lower in INTEGER_HANDLERS.items()})
 
     def lower(self) -> None:
         block = self.kernel.regions[0].blocks[0]
@@ -334,7 +338,12 @@ class KernelLowering:
             elif op.name in ("atalla.dma_load", "atalla.dma_store"):
                 found[self._tile_address(op, "tile_map", 0)[0]] = None
                 found[self._dram_address(op)[0]] = None
-        return list(found)
+            elif op.name in WORD_ACCESSES:
+                buffer = WORD_ACCESSES[op.name]
+                found[self._affine(op, op.operands[buffer], "map", buffer + 1, WORD_BYTES)[0]] = None
+            elif op.name in COUNTER_OPERANDS:
+                found[self._affine(op, self.x0, "map", COUNTER_OPERANDS[op.name], 1)[0]] = None
+        return [pointer for pointer in found if pointer.root != self.x0 or pointer.terms]
 
     def _choose_shared_offsets(self, block: ir.Block) -> None:
         while self._num_pointers(block) > MAX_POINTERS and self.shared_offsets < LARGEST_SHARED_OFFSETS:
@@ -370,15 +379,39 @@ class KernelLowering:
 
     def _dram_address(self, op: ir.Operation) -> tuple[Pointer, int, list[tuple[ir.Value, int]]]:
         """The pointer of a transfer, the bytes to add to it, and (index, bytes) terms that no loop increments."""
-        constant, terms = self._form(op, "dram_map", list(op.operands)[2:])
-        moving = frozenset(
-            (variable, coefficient * 2) for variable, coefficient in terms if _is_loop_variable(variable)
-        )
-        other = [(variable, coefficient * 2) for variable, coefficient in terms if not _is_loop_variable(variable)]
+        pointer, distance, others = self._affine(op, op.operands[1], "dram_map", 2, 2)
         if OVERLAP in op.parent.attributes:
             # a pointer of its own, so that its steps need not wait for other transfers
-            return Pointer(op.operands[1], constant * 2, moving), 0, other
-        return Pointer(op.operands[1], 0, moving), constant * 2, other
+            return Pointer(pointer.root, distance, pointer.terms), 0, others
+        return pointer, distance, others
+
+    def _affine(
+        self, op: ir.Operation, root: ir.Value, key: str, first: int, unit: int
+    ) -> tuple[Pointer, int, list[tuple[ir.Value, int]]]:
+        """`unit` times a map of the operands from `first` on: as a pointer into `root`, a constant, and the terms that
+        no loop increments."""
+        constant, terms = self._form(op, key, list(op.operands)[first:])
+        moving = frozenset((variable, factor * unit) for variable, factor in terms if _is_loop_variable(variable))
+        other = [(variable, factor * unit) for variable, factor in terms if not _is_loop_variable(variable)]
+        return Pointer(root, 0, moving), constant * unit, other
+
+    def affine_value(self, op: ir.Operation, first: int) -> ir.Value:
+        """The value of `map` at the operands of `op` from `first` on."""
+        pointer, constant, others = self._affine(op, self.x0, "map", first, 1)
+        base = self._pointer(pointer) if pointer.terms else self.x0
+        return self._with_others(self._plus(base, constant), others)
+
+    def word_address(self, op: ir.Operation, buffer: int) -> tuple[ir.Value, int]:
+        """The address of element `map` of the buffer that is operand `buffer`, and the bytes to add to it."""
+        pointer, constant, others = self._affine(op, op.operands[buffer], "map", buffer + 1, WORD_BYTES)
+        address = self._with_others(self._pointer(pointer), others)
+        return (address, constant) if IMM12.fits(constant) else (self._plus(address, constant), 0)
+
+    def _with_others(self, address: ir.Value, others: Sequence[tuple[ir.Value, int]]) -> ir.Value:
+        for index, step in others:
+            offset = self.values[index] if step == 1 else self.b.mul_s(self.values[index], self.integer(step))
+            address = self.b.add_s(address, offset)
+        return address
 
     def _pointer(self, pointer: Pointer) -> ir.Value:
         for scope in reversed(self.pointers):
@@ -393,6 +426,8 @@ class KernelLowering:
     def _root(self, pointer: Pointer) -> ir.Value:
         if pointer.root in self.tiles and pointer.root in self.values:
             return self._plus(self.values[pointer.root], pointer.offset)
+        if pointer.root == self.x0:
+            return self.b.copy(self.x0, self.b.types[_SCALAR])
         if pointer.root in self.buffers:
             return self._plus(self.values[pointer.root], pointer.offset)
         tile = self.tiles[pointer.root]
@@ -455,8 +490,7 @@ class KernelLowering:
         pad_base, pad_offset = self._pointer(pad_pointer), near * self.machine.row_bytes
         pad_address = self._plus(pad_base, pad_offset) if pad_offset else self.b.addi_s(pad_base, 0)
         dram_address = self._plus(self._pointer(dram_pointer), distance)
-        for index, step in others:
-            dram_address = self.b.add_s(dram_address, self.b.mul_s(self.values[index], self.integer(step)))
+        dram_address = self._with_others(dram_address, others)
         metadata = self.integer(shape.encode())
         tile_memory = self._memory(op, op.operands[0], "tile_map", rows, 2, write=is_load)
         dram_memory = f"{'read' if is_load else 'write'} dram:b{self.buffers[op.operands[1]]}[?:?]"

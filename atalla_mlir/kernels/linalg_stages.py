@@ -16,6 +16,14 @@ from atalla_mlir._mlir import AffineForm, file_position, indexing_forms, ir, loc
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Node, Stage, StageKind
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.idioms import recognised
+from atalla_mlir.kernels.integer_nodes import (
+    FLOAT_PREDICATES,
+    INTEGER_COMBINES,
+    Addressing,
+    integer_node,
+    is_integer_operation,
+    read_arg_extreme,
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,12 @@ def tensor_shape(value: ir.Value) -> tuple[int, ...]:
     return tuple(shaped.shape)
 
 
+def is_integer_tensor(kind: ir.Type) -> bool:
+    """Whether a tensor holds whole numbers; booleans are numbers 0 and 1 of the floating type."""
+    element = ir.ShapedType(kind).element_type
+    return isinstance(element, ir.IndexType) or (isinstance(element, ir.IntegerType) and element.width > 1)
+
+
 def read_stages(function: ir.Operation) -> StageList:
     """Stages of a `func.func` with one block; UnsupportedError names an operation that no stage can express."""
     reader = StageReader(function)
@@ -116,7 +130,7 @@ class StageReader:
 
     def new_buffer(self, value: ir.Value, name: str) -> View:
         shape = tensor_shape(value)
-        buffer = Buffer(name, math.prod(shape))
+        buffer = Buffer(name, math.prod(shape), is_integer_tensor(value.type))
         view = View(buffer, shape, row_major(shape))
         self.out.values[value] = view
         self.out.owners[buffer] = value
@@ -210,7 +224,7 @@ class StageReader:
 
     def copy(self, source: View, op: ir.Operation) -> View:
         """A copy stage of `source` into a new row-major buffer; `op` is the operation that needs it."""
-        buffer = Buffer(f"copy{len(self.out.stages)}", math.prod(source.shape))
+        buffer = Buffer(f"copy{len(self.out.stages)}", math.prod(source.shape), source.buffer.is_integer)
         self.copy_into(source, View(buffer, source.shape, row_major(source.shape)), op)
         return View(buffer, source.shape, row_major(source.shape))
 
@@ -254,7 +268,7 @@ class StageReader:
         for value in op.operands:
             view = self.out.values.get(value)
             if isinstance(view, Splat):
-                buffer = Buffer("splat", math.prod(view.shape))
+                buffer = Buffer("splat", math.prod(view.shape), is_integer_tensor(value.type))
                 target = View(buffer, view.shape, row_major(view.shape))
                 self.copy_into(view, target, op)
                 view = target
@@ -276,10 +290,13 @@ class StageReader:
     def generic(self, op: ir.Operation) -> None:
         num_outputs = len(op.results)
         inputs, outputs = list(op.operands)[:-num_outputs], list(op.operands)[-num_outputs:]
-        for extra in list(op.results)[1:]:
-            if any(True for _ in extra.uses):
-                raise UnsupportedError("an operation with two results that are both used")
         forms = indexing_forms(op)
+        used = [at for at, result in enumerate(op.results) if any(True for _ in result.uses)]
+        if len(used) > 1:
+            raise UnsupportedError("an operation with two results that are both used")
+        if used == [1]:
+            self.arg_extreme(op, inputs, outputs)
+            return
         if any(form is None for form in forms):
             raise UnsupportedError("an index that is not affine")
         kinds = ["parallel" in str(kind) for kind in ir.ArrayAttr(op.attributes["iterator_types"])]
@@ -358,7 +375,8 @@ class StageReader:
             reads.append(_access(self.view(value), form, loops))
         reduced = [loop for loop, is_parallel in zip(loops, parallel, strict=True) if not is_parallel]
         accumulator = block.arguments[len(inputs)]
-        body, combine = read_body(block, leaves, accumulator, bool(reduced))
+        addressing = Addressing(loops, reads, self.view)
+        body, combine = read_body(block, leaves, accumulator, bool(reduced), addressing)
         target = self.new_buffer(op.results[0], f"t{len(self.out.stages)}")
         write = _access(target, output_form, loops)
         if reduced:
@@ -368,16 +386,31 @@ class StageReader:
             stage.kind = StageKind.PRODUCT
         self.add_stage(stage, op)
 
+    def arg_extreme(self, op: ir.Operation, inputs: list[ir.Value], outputs: list[ir.Value]) -> None:
+        """The index of the largest or smallest element along a dimension, of which the extreme itself is not wanted."""
+        found = read_arg_extreme(op)
+        if found is None or len(inputs) != 1:
+            raise UnsupportedError("an operation of two results, of which the second is read")
+        combine, dim = found
+        forms = [form or () for form in indexing_forms(op)]
+        extents = _extents(inputs, outputs, [forms[0], forms[1]], len(ir.ArrayAttr(op.attributes["iterator_types"])))
+        loops = [Loop(extent, f"d{at}") for at, extent in enumerate(extents)]
+        target = self.new_buffer(op.results[1], f"t{len(self.out.stages)}")
+        read = _access(self.view(inputs[0]), forms[0], loops)
+        write = _access(target, forms[2], loops)
+        self.add_stage(Stage(StageKind.REDUCE, loops, [read], write, Node("load", read=0), [loops[dim]], combine), op)
+
     def check_initial(self, initial: ir.Value, combine: Combine | None) -> None:
         """Reductions start from their identity: anything else would be a fused addition that is not expressed yet."""
         known = self.out.values.get(initial)
         value = known.value if isinstance(known, Splat) else None
-        fits = {
-            Combine.ADD: value == 0.0,
-            Combine.MAX: value is not None and value <= -3.3e38,
-            Combine.MIN: value is not None and value >= 3.3e38,
-            None: False,
-        }[combine]
+        is_integer = is_integer_tensor(initial.type)
+        low, high = (-(2.0**31), 2.0**31 - 1) if is_integer else (-3.3e38, 3.3e38)
+        fits = value is not None and (
+            (combine is Combine.ADD and value == 0.0)
+            or (combine is Combine.MAX and value <= low)
+            or (combine is Combine.MIN and value >= high)
+        )
         if not fits:
             raise UnsupportedError(f"a reduction ({combine}) that starts from {value} instead of its identity")
 
@@ -428,12 +461,10 @@ _BINARY = {
     "arith.minnumf": "min",
 }
 _COMBINES = {"add": Combine.ADD, "max": Combine.MAX, "min": Combine.MIN}
-# in the order of the attribute of arith.cmpf
-_PREDICATES = tuple("false oeq ogt oge olt ole one ord ueq ugt uge ult ule une uno true".split())  # noqa: SIM905
 
 
 def read_body(
-    block: ir.Block, leaves: Sequence[Node], accumulator: ir.Value, is_reduction: bool
+    block: ir.Block, leaves: Sequence[Node], accumulator: ir.Value, is_reduction: bool, addressing: Addressing
 ) -> tuple[Node, Combine | None]:
     """The expression that a generic's body yields; of a reduction, what is folded into the accumulator and how."""
     known: dict[ir.Value, Node] = {}
@@ -444,7 +475,7 @@ def read_body(
                 return leaves[value.arg_number]
             raise UnsupportedError("a body that reads its initial value")
         if value not in known:
-            known[value] = _body_node(value, node)
+            known[value] = addressing.node(value, node) or _body_node(value, node)
         return known[value]
 
     yielded = block.operations[len(block.operations) - 1].operands[0]
@@ -453,7 +484,7 @@ def read_body(
     if isinstance(yielded, ir.BlockArgument):
         raise UnsupportedError("a reduction that folds nothing")
     owner = yielded.owner.operation
-    name = _BINARY.get(owner.name)
+    name = _BINARY.get(owner.name) or INTEGER_COMBINES.get(owner.name)
     if name not in _COMBINES:
         raise UnsupportedError(f"a reduction by {owner.name}")
     left, right = owner.operands
@@ -484,8 +515,10 @@ def _body_node(value: ir.Value, node: Callable[[ir.Value], Node]) -> Node:
         left, right = (_as_number(node(operand)) for operand in op.operands)
         return _LOGICAL[name](left, right)
     if name == "arith.cmpf":
-        predicate = _PREDICATES[ir.IntegerAttr(op.attributes["predicate"]).value]
+        predicate = FLOAT_PREDICATES[ir.IntegerAttr(op.attributes["predicate"]).value]
         return Node("cmp_" + predicate, tuple(node(operand) for operand in op.operands))
+    if is_integer_operation(op):
+        return integer_node(op, node)
     raise UnsupportedError(f"operation {name} inside a linalg body")
 
 

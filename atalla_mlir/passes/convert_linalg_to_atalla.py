@@ -10,13 +10,17 @@ from typing import ClassVar
 from atalla_mlir._mlir import array_attr, create_op, i64_array_attr, i64_attr, ir, operations, string_attr, string_value
 from atalla_mlir.codegen.bounds import Bounds, kernel_bounds
 from atalla_mlir.codegen.grouping import Group, form_groups
-from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind, coalesce_loops
+from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.product_plan import choose_product_plan
 from atalla_mlir.codegen.row_plan import SumOrder, choose_row_plan
 from atalla_mlir.codegen.tile_schedule import choose_tile_schedule
 from atalla_mlir.errors import UnsupportedError
+from atalla_mlir.kernels.arg_extremes import ArgExtremeKernel
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.functions.bound import FunctionBound
+from atalla_mlir.kernels.gathers import GatherKernel
+from atalla_mlir.kernels.integer_builder import IntegerBuilder
+from atalla_mlir.kernels.integers import IntegerKernel
 from atalla_mlir.kernels.linalg_stages import StageList, read_stages
 from atalla_mlir.kernels.products import ProductKernel
 from atalla_mlir.kernels.rows import RowKernel
@@ -165,6 +169,9 @@ def _emit(
     builder = Builder()
     stored = _stored(stages, values)
     with ir.InsertionPoint(end):
+        if stages[0].is_scalar:
+            _scalar_kernel(stages[0], values, block).emit()
+            return
         if stages[0].kind is StageKind.PRODUCT:
             plan = choose_product_plan(stages[0], stored)
             walk = choose_tile_schedule(
@@ -187,6 +194,17 @@ def _emit(
 def _product_rows(target: Machine) -> int:
     """Rows of each pad for a product: what the register allocator may spill to is on one of them."""
     return target.pad_rows - SPILL_ROWS
+
+
+def _scalar_kernel(
+    stage: Stage, values: dict[Buffer, ir.Value], block: ir.Block
+) -> IntegerKernel | GatherKernel | ArgExtremeKernel:
+    builder = IntegerBuilder()
+    if stage.combine in (Combine.ARGMAX, Combine.ARGMIN):
+        return ArgExtremeKernel(builder, stage, values)
+    if stage.is_gather and not stage.write.buffer.is_integer:
+        return GatherKernel(builder, stage, values, block)
+    return IntegerKernel(builder, stage, values)
 
 
 def _stored(stages: list[Stage], values: dict[Buffer, ir.Value]) -> list[Access]:

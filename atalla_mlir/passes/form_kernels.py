@@ -136,7 +136,7 @@ class _FunctionCutter:
         inputs: list[ir.Value] = []
         for stage in stages:
             for read in stage.reads:
-                if read.buffer not in written:
+                if read.buffer not in written and not read.buffer.is_counter:
                     value = self._holder(read.buffer, returned)
                     if value not in inputs:
                         inputs.append(value)

@@ -9,6 +9,7 @@ from typing import ClassVar
 from atalla_mlir._mlir import i64_array_attr, i64_attr, ir, operations, string_value
 from atalla_mlir.codegen.memory_plan import LiveBuffer, align, plan_memory
 from atalla_mlir.dialects.module_attributes import DRAM_BYTES
+from atalla_mlir.kernels.linalg_stages import is_integer_tensor
 from atalla_mlir.passes.base import Pass, PassFailure
 
 FIRST_ADDRESS = 0x1000
@@ -16,7 +17,6 @@ ADDRESS, ADDRESSES = "atalla.address", "atalla.addresses"
 CONSTANT_KINDS = ("parameter", "constant")
 VIEWS = ("tensor.expand_shape", "tensor.collapse_shape", "tensor.cast", "linalg.generic")
 """What may stand between kernels: operations that show the bytes of their first operand in another shape."""
-ELEMENT_BYTES = 2
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,8 @@ class PlanMemoryPass(Pass):
 
 
 def size_bytes(kind: ir.Type) -> int:
-    """Bytes of a tensor of BF16."""
-    shaped = ir.ShapedType(kind)
-    return math.prod(shaped.shape) * ELEMENT_BYTES
+    """Bytes of a tensor in DRAM."""
+    return math.prod(ir.ShapedType(kind).shape) * (4 if is_integer_tensor(kind) else 2)
 
 
 def _place_arguments(function: ir.Operation, shared: dict[str, int], at: int) -> int:
@@ -96,10 +95,12 @@ def _place_values(function: ir.Operation, base: int, *, reuse: bool) -> int:
         elif op.name not in (*VIEWS, "func.return", "tensor.empty", "arith.constant"):
             raise PassFailure(op, f"operation {op.name} between kernels has no place in memory")
     values = list(first)
-    buffers = [
-        LiveBuffer(str(at), size_bytes(value.type), first[value] if reuse else 0, last[value] if reuse else len(steps))
-        for at, value in enumerate(values)
-    ]
+    buffers: list[LiveBuffer] = []
+    for at, value in enumerate(values):
+        # lines of the data cache that hold integers are written back at the end, over whatever came to lie there
+        keeps_place = not reuse or is_integer_tensor(value.type)
+        begin, end = (0, len(steps)) if keeps_place else (first[value], last[value])
+        buffers.append(LiveBuffer(str(at), size_bytes(value.type), begin, end))
     plan = plan_memory(buffers, base)
     by_value = dict(zip(values, plan.addresses, strict=True))
     for op in steps:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import inspect
 import sys
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import UnionType
 from typing import Any
 
 from atalla_mlir._mlir import ext, ir
-from atalla_mlir.dialects import atalla, ax01
+from atalla_mlir.dialects import atalla, atalla_integers, ax01
 from atalla_mlir.dialects.ax01_instructions import is_pure
 from atalla_mlir.target import isa
 
@@ -38,16 +38,18 @@ def page() -> str:
     """The whole page."""
     parts = [
         _HEAD,
-        *_dialect(atalla.Atalla, atalla, []),
+        *_dialect(atalla.Atalla, atalla, [], [atalla_integers]),
         *_dialect(ax01.Ax01, ax01, list(ax01.INSTRUCTION_OPS.values())),
     ]
     parts.append(_instruction_table())
     return "\n".join(parts)
 
 
-def _dialect(dialect: Any, module: Any, left_out: list[Any]) -> Iterator[str]:
+def _dialect(dialect: Any, module: Any, left_out: list[Any], parts: Sequence[Any] = ()) -> Iterator[str]:
     yield f"## `{dialect.DIALECT_NAMESPACE}`\n"
     yield f"{inspect.getdoc(module)}\n"
+    for part in parts:
+        yield f"{inspect.getdoc(part)}\n"
     yield "| type | meaning |\n|---|---|"
     for kind in dialect.types:
         yield f"| `{_type_syntax(kind)}` | {_one_line(kind) or ''} |"

@@ -38,6 +38,8 @@ def constant_bytes(constant: Tensor, parameters: Mapping[str, Array | bytes]) ->
         value = value.transpose(constant.permutation)
     if value.size != int(np.prod(constant.shape)):
         raise BadInputError(f"constant '{constant.name}': expected shape {constant.shape}, got {value.shape}")
+    if constant.dtype == "i32" and value.size and not -(2**31) <= value.min() <= value.max() < 2**31:
+        raise BadInputError(f"constant '{constant.name}' has numbers of more than 32 bits, which the device lacks")
     with np.errstate(over="ignore"):
         stored = np.ascontiguousarray(value, dtype=_DTYPES[constant.dtype])
     return stored.reshape(-1).view(np.uint8).data
