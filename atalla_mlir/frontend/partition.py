@@ -11,7 +11,7 @@ from torch import fx
 
 from atalla_mlir.errors import BadInputError, UnsupportedError
 from atalla_mlir.frontend.capture import Captured, Model, capture
-from atalla_mlir.frontend.support import CONSUMES_BOOLEANS, VIEWS, host_reason, keeps_boolean
+from atalla_mlir.frontend.support import VIEWS, host_reason
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def partition(captured: Captured, entry: str = "main") -> Plan:
     The device segments are called `entry`, `entry_1` and so on.
     """
     nodes = [node for node in captured.graph.nodes if node.op == "call_function"]
-    reasons = _host_reasons(nodes, frozenset(captured.parameters))
+    reasons = _host_reasons(nodes)
     phases = _phases(nodes, reasons)
     steps: list[Step] = []
     for phase in sorted(set(phases.values())):
@@ -105,33 +105,12 @@ def require_device_only(plan: Plan) -> None:
     raise UnsupportedError("\n".join([f"{count} would run on the host, which strict compilation refuses:", *lines]))
 
 
-def _host_reasons(nodes: list[fx.Node], constants: frozenset[str]) -> dict[fx.Node, str]:
+def _host_reasons(nodes: list[fx.Node]) -> dict[fx.Node, str]:
     """The nodes that run on the host, each with its reason."""
-    reasons = {node: reason for node in nodes if (reason := host_reason(node, constants))}
-    changed = True
-    while changed:
-        before = len(reasons)
-        reasons.update(_boolean_crossings(nodes, reasons))
-        changed = len(reasons) > before
+    reasons = {node: reason for node in nodes if (reason := host_reason(node))}
     reasons.update(_views_beside_host(nodes, reasons))
     reasons.update({node: reasons[node.args[0]] for node in nodes if node.target is operator.getitem})  # pyright: ignore
     return reasons
-
-
-def _boolean_crossings(nodes: list[fx.Node], reasons: Mapping[fx.Node, str]) -> dict[fx.Node, str]:
-    """Booleans live on the device only between a comparison and its reader; both go to the host together."""
-    found: dict[fx.Node, str] = {}
-    for node in nodes:
-        if node in reasons:
-            continue
-        if keeps_boolean(node):
-            outside = [u for u in node.users if u in reasons or u.target not in CONSUMES_BOOLEANS]
-            if outside:
-                found[node] = f"its boolean result is read outside the device, by {outside[0].name}"
-        hosted = [n for n in node.all_input_nodes if n in reasons and keeps_boolean(n)]
-        if hosted:
-            found[node] = f"it reads the boolean {hosted[0].name}, which is computed on the host"
-    return found
 
 
 def _views_beside_host(nodes: list[fx.Node], reasons: Mapping[fx.Node, str]) -> dict[fx.Node, str]:

@@ -33,12 +33,47 @@ def rewrite(graph: fx.Graph, values: Mapping[str, Tensor]) -> Rewritten:
     known = dict(values)
     added: set[str] = set()
     for node in list(graph.nodes):
+        if node.target in (aten.argmax.default, aten.argmin.default):
+            _extreme_by_index(graph, node)
         if node.target is aten.max_pool2d_with_indices.default:
             _drop_indices(graph, node)
         if node.target is aten.convolution.default:
             added |= _Chain(graph, node, known).fold()
     read = {node.name for node in graph.nodes if node.op == "placeholder"}
     return Rewritten(graph, {name: value for name, value in known.items() if name in read}, frozenset(added & read))
+
+
+_EXTREMES = {aten.argmax.default: aten.amax.default, aten.argmin.default: aten.amin.default}
+
+
+def _extreme_by_index(graph: fx.Graph, index: fx.Node) -> None:
+    """Where both an extreme and its index are wanted, the extreme is the element at the index."""
+    source, dim, keepdim = (*index.args, False)[:3]
+    assert isinstance(source, fx.Node)
+    assert isinstance(dim, int)
+    shape: list[int] = list(source.meta["val"].shape)
+    dim %= len(shape)
+    kept = [1 if at == dim else extent for at, extent in enumerate(shape)]
+    for user in [user for user in source.users if user.target is _EXTREMES[index.target]]:  # pyright: ignore
+        if [at % len(shape) for at in user.args[1]] != [dim] or user.kwargs:  # pyright: ignore
+            continue
+        user.prepend(index)  # it reads nothing that the extreme does not
+        with graph.inserting_before(user):
+            place = index
+            if not keepdim:
+                place = graph.call_function(aten.view.default, (index, kept))
+                place.meta["val"] = index.meta["val"].new_empty(kept)
+            picked = graph.call_function(aten.gather.default, (source, dim, place))
+            picked.meta = {"val": user.meta["val"].new_empty(kept), "stack_trace": user.meta.get("stack_trace")}
+            if list(user.meta["val"].shape) != kept:
+                new = graph.call_function(aten.view.default, (picked, list(user.meta["val"].shape)))
+                new.meta = dict(user.meta)
+            else:
+                new = picked
+        name = user.name
+        user.replace_all_uses_with(new)
+        graph.erase_node(user)
+        new.name = name
 
 
 def _drop_indices(graph: fx.Graph, pool: fx.Node) -> None:

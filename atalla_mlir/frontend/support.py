@@ -16,6 +16,7 @@ from torch import Tensor, fx
 
 from atalla_mlir.frontend.custom_operations import CustomOperation, find
 from atalla_mlir.frontend.exported import is_static
+from atalla_mlir.frontend.integers import ARG_EXTREMES, ARITHMETIC, COMPARISONS, GATHERS, INTEGERS, LOGICAL
 
 aten = torch.ops.aten
 
@@ -42,9 +43,14 @@ def _constant_padding(node: fx.Node) -> str | None:
     return None if mode == "constant" else f"padding mode '{mode}' has no lowering"
 
 
-def _between_floats(node: fx.Node) -> str | None:
+def _conversion(node: fx.Node) -> str | None:
     target = _tensor(node).dtype
-    return None if target in FLOATS else f"conversion to {_dtype_name(target)} has no lowering"
+    is_known = target in FLOATS or target in INTEGERS or target is torch.bool
+    return None if is_known else f"conversion to {_dtype_name(target)} has no lowering"
+
+
+def _one_extreme(node: fx.Node) -> str | None:
+    return None if _argument(node, 1, "dim", None) is not None else "an extreme over all dimensions was not decomposed"
 
 
 def _argument(node: fx.Node, index: int, name: str, default: Any) -> Any:
@@ -107,21 +113,6 @@ FUNCTIONS = (
 
 REDUCTIONS = (aten.sum.dim_IntList, aten.amax.default, aten.amin.default)
 
-COMPARISONS = (
-    aten.eq.Tensor,
-    aten.eq.Scalar,
-    aten.ne.Tensor,
-    aten.ne.Scalar,
-    aten.lt.Tensor,
-    aten.lt.Scalar,
-    aten.le.Tensor,
-    aten.le.Scalar,
-    aten.gt.Tensor,
-    aten.gt.Scalar,
-    aten.ge.Tensor,
-    aten.ge.Scalar,
-)
-
 VIEWS = frozenset(
     {
         aten.view.default,
@@ -147,7 +138,9 @@ MOVES = (aten.clone.default, aten.cat.default, aten.full.default, aten.scalar_te
 
 RULES: MappingProxyType[Any, Rule] = MappingProxyType(
     {
-        **dict.fromkeys((*PRODUCTS, *POINTWISE, *FUNCTIONS, *REDUCTIONS, *COMPARISONS, *VIEWS, *MOVES), _always),
+        **dict.fromkeys(
+            (*PRODUCTS, *POINTWISE, *FUNCTIONS, *REDUCTIONS, *COMPARISONS, *LOGICAL, *GATHERS, *VIEWS, *MOVES), _always
+        ),
         aten.div.Tensor: _no_rounding_mode,
         aten.div.Scalar: _no_rounding_mode,
         aten.div.Tensor_mode: _no_rounding_mode,
@@ -156,23 +149,21 @@ RULES: MappingProxyType[Any, Rule] = MappingProxyType(
         aten.max_pool2d.default: _plain_window,
         aten.avg_pool2d.default: _plain_window,
         aten.pad.default: _constant_padding,
-        aten._to_copy.default: _between_floats,
+        aten._to_copy.default: _conversion,
+        **dict.fromkeys(ARG_EXTREMES, _one_extreme),
     }
 )
 
-CONSUMES_BOOLEANS = frozenset({aten.where.self})
-"""Device operations that read a boolean tensor which the device computed or which is constant."""
 
-
-def host_reason(node: fx.Node, constants: frozenset[str]) -> str | None:
-    """Why `node` cannot run on the device; None when it can. `constants` are the placeholders with known values."""
+def host_reason(node: fx.Node) -> str | None:
+    """Why `node` cannot run on the device; None when it can."""
     custom = find(node.target)
     rule = RULES.get(node.target) if custom is None else _takes_call(custom)
     if rule is None:
         return f"{_target_name(node)} has no lowering"
     if not isinstance(node.meta.get("val"), Tensor):
         return f"{_target_name(node)} gives several results"
-    return _shape_reason(node) or _type_reason(node, constants) or rule(node)
+    return _shape_reason(node) or _type_reason(node) or rule(node)
 
 
 def _takes_call(custom: CustomOperation) -> Rule:
@@ -192,24 +183,20 @@ def _shape_reason(node: fx.Node) -> str | None:
     return None
 
 
-def _type_reason(node: fx.Node, constants: frozenset[str]) -> str | None:
+def _type_reason(node: fx.Node) -> str | None:
+    """Booleans are numbers 0 and 1, so that all moves and `where` take them; integers have operations of their own."""
     dtype = _tensor(node).dtype
-    if dtype not in FLOATS and not (dtype is torch.bool and node.target in COMPARISONS):
-        return f"it computes {_dtype_name(dtype)}, the device computes bfloat16"
+    moves = node.target in VIEWS or node.target in MOVES or node.target in GATHERS
+    if dtype in INTEGERS:
+        if not moves and node.target not in ARITHMETIC and node.target not in ARG_EXTREMES:
+            return f"{_target_name(node)} of {_dtype_name(dtype)} has no lowering"
+    elif dtype not in FLOATS and dtype is not torch.bool:
+        return f"it computes {_dtype_name(dtype)}, which the device lacks"
     for operand in node.all_input_nodes:
-        dtype = _tensor(operand).dtype
-        if dtype in FLOATS:
-            continue
-        computed_here = operand.op == "call_function" or operand.name in constants
-        if not (dtype is torch.bool and node.target in CONSUMES_BOOLEANS and computed_here):
-            return f"it reads {_dtype_name(dtype)}, the device computes bfloat16"
+        kind = _tensor(operand).dtype
+        if kind not in FLOATS and kind not in INTEGERS and kind is not torch.bool:
+            return f"it reads {_dtype_name(kind)}, which the device lacks"
     return None
-
-
-def keeps_boolean(node: fx.Node) -> bool:
-    """Whether the result is boolean, which stays on the device only as an operand of `CONSUMES_BOOLEANS`."""
-    value = node.meta.get("val")
-    return isinstance(value, Tensor) and value.dtype is torch.bool
 
 
 def _tensor(node: fx.Node) -> Tensor:

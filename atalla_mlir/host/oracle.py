@@ -23,6 +23,7 @@ from atalla_mlir.host import error_bound as eb
 from atalla_mlir.host import sum_bound
 from atalla_mlir.host.custom_oracle import custom_result
 from atalla_mlir.host.error_bound import Array, Bounded
+from atalla_mlir.host.integer_oracle import integer_result
 from atalla_mlir.host.sum_bound import SumPlan
 
 aten = torch.ops.aten
@@ -82,11 +83,10 @@ def cone(outputs: Sequence[fx.Node], known: Iterable[str]) -> list[fx.Node]:
 def _evaluate(node: fx.Node, values: Mapping[str, Bounded], plans: Plans) -> Bounded:
     custom = find(node.target)
     rule = RULES.get(node.target)
-    if custom is not None:
-        result = custom_result(custom, node, values)
-    elif rule is not None:
+    result = integer_result(node, values) if custom is None else custom_result(custom, node, values)
+    if result is None and rule is not None:
         result = rule(_Call(node, values, plans))
-    else:
+    if result is None:
         raise InternalError(f"no oracle for {node.target} ({node.name}): its result on the device cannot be verified")
     expected = tuple(node.meta["val"].shape)
     if result.shape != expected:
@@ -388,7 +388,7 @@ def _full(call: _Call) -> Bounded:
 RULES: Mapping[Any, Rule] = MappingProxyType(
     {
         **dict.fromkeys((*VIEWS, aten.repeat.default), _move),
-        **dict.fromkeys((aten.clone.default, aten.alias.default, aten.detach.default, aten._to_copy.default), _same),
+        **dict.fromkeys((aten.clone.default, aten.alias.default, aten.detach.default), _same),
         aten.cat.default: _concatenate,
         aten.constant_pad_nd.default: _pad,
         aten.pad.default: _pad,

@@ -19,6 +19,7 @@ from atalla_mlir.frontend.decompositions import (
     activations,
     attention,
     convolutions,
+    indexing,
     norms,
     parts,
     pointwise,
@@ -33,6 +34,7 @@ FAMILIES = (
     activations,
     attention,
     convolutions,
+    indexing,
     norms,
     parts,
     pointwise,
@@ -46,6 +48,11 @@ FAMILIES = (
 KEPT = frozenset(
     {
         aten._to_copy,
+        aten.embedding,
+        aten.index_select,
+        aten.gather,
+        aten.argmax,
+        aten.argmin,
         aten.gelu,
         aten.sigmoid,
         aten.tanh,

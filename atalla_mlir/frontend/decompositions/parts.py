@@ -37,3 +37,24 @@ def split(x: Tensor, size: int, dim: int = 0) -> list[Tensor]:
 @rule(aten.unbind.int)
 def unbind(x: Tensor, dim: int = 0) -> list[Tensor]:
     return [aten.select.int(x, dim, index) for index in range(x.shape[dim])]
+
+
+@rule(aten.pad.default)
+def pad(x: Tensor, amounts: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+    if mode != "constant" or min(amounts) >= 0:
+        return NotImplemented
+    return constant_pad(x, amounts, value or 0.0)
+
+
+@rule(aten.constant_pad_nd.default)
+def constant_pad(x: Tensor, amounts: Sequence[int], value: float = 0) -> Tensor:
+    """Negative amounts as slices: beside a positive one of the same size MLIR takes the pad for no change."""
+    if all(amount >= 0 for amount in amounts):
+        return NotImplemented
+    for at in range(len(amounts) // 2):
+        dim = x.dim() - 1 - at
+        low, high = (max(0, -amount) for amount in amounts[2 * at : 2 * at + 2])
+        if low or high:
+            x = aten.slice.Tensor(x, dim, low, x.shape[dim] - high)
+    rest = [max(0, amount) for amount in amounts]
+    return aten.constant_pad_nd.default(x, rest, value) if any(rest) else x.clone()

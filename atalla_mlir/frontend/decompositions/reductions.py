@@ -47,6 +47,34 @@ def _one_dimension_at_a_time(reduce: Rule, x: Tensor, dims: list[int], keepdim: 
     return x
 
 
+@rule(aten.argmax.default)
+def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    return _arg_of_all(aten.argmax.default, x, dim, keepdim)
+
+
+@rule(aten.argmin.default)
+def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    return _arg_of_all(aten.argmin.default, x, dim, keepdim)
+
+
+def _arg_of_all(reduce: Rule, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
+    """An index into the flattened tensor where no dimension is given."""
+    if dim is not None:
+        return NotImplemented
+    index = reduce(x.reshape([-1]), 0, False)
+    return index.view([1] * x.dim()) if keepdim else index
+
+
+@rule(aten.max.dim)
+def max_dim(x: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    return aten.amax(x, [dim], keepdim), aten.argmax(x, dim, keepdim)
+
+
+@rule(aten.min.dim)
+def min_dim(x: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    return aten.amin(x, [dim], keepdim), aten.argmin(x, dim, keepdim)
+
+
 @rule(aten.max.default)
 def max_all(x: Tensor) -> Tensor:
     return aten.amax(x, reduced_dims(x, None))

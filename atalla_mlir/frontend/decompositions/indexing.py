@@ -1,0 +1,156 @@
+"""Reading and writing at places that tensors of whole numbers say, scans, and the largest k."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from atalla_mlir.frontend.decompositions.registry import aten, rule
+
+# Each of the k largest costs a search of the whole row.
+_MAX_K = 32
+# Terms that one product sums up to each place.
+_SCAN_BLOCK = 64
+
+
+@rule(aten.index.Tensor)
+def index(x: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
+    """One selection along one dimension: indexed dimensions are brought together and numbered through."""
+    indexed = [dim for dim, index in enumerate(indices) if index is not None]
+    given = [index for index in indices if index is not None]
+    if any(index.dtype is torch.bool or index.dtype is torch.uint8 for index in given):
+        return NotImplemented
+    is_run = indexed == list(range(indexed[0], indexed[-1] + 1))
+    if not is_run:
+        x = x.permute([*indexed, *(dim for dim in range(x.dim()) if dim not in indexed)])
+    first = indexed[0] if is_run else 0
+    extents = list(x.shape[first : first + len(indexed)])
+    places = _places(given, extents)
+    joined = x.reshape([*x.shape[:first], math.prod(extents), *x.shape[first + len(indexed) :]])
+    found = aten.index_select.default(joined, first, places.reshape([-1]))
+    return found.reshape([*x.shape[:first], *places.shape, *x.shape[first + len(indexed) :]])
+
+
+def _places(indices: Sequence[Tensor], extents: Sequence[int]) -> Tensor:
+    """The number of each element among the indexed dimensions, in row-major order."""
+    total: Tensor | None = None
+    for index, extent in zip(indices, extents, strict=True):
+        wrapped = aten.where.self(index < 0, index + extent, index)
+        total = wrapped if total is None else total * extent + wrapped
+    assert total is not None
+    return total
+
+
+@rule(aten.index_copy.default)
+def index_copy(x: Tensor, dim: int, places: Tensor, source: Tensor) -> Tensor:
+    """A choice for each place; of many places each element would be looked at as often."""
+    if places.numel() > 1:
+        return NotImplemented
+    dim = dim % x.dim()
+    numbers = torch.arange(x.shape[dim], device=x.device, dtype=places.dtype)
+    chosen = (numbers == places.reshape([1])).view([-1, *[1] * (x.dim() - dim - 1)])
+    return aten.where.self(chosen, source.reshape([*x.shape[:dim], 1, *x.shape[dim + 1 :]]), x)
+
+
+@rule(aten.index_put.default)
+def index_put(x: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False) -> Tensor:
+    """Rows at one place along one dimension."""
+    indexed = [dim for dim, index in enumerate(indices) if index is not None]
+    if accumulate or len(indexed) != 1 or indices[indexed[0]].numel() > 1:  # pyright: ignore[reportOptionalMemberAccess]
+        return NotImplemented
+    (dim,) = indexed
+    place = indices[dim]
+    assert place is not None
+    if place.dtype is torch.bool:
+        return NotImplemented
+    shape = [*x.shape[:dim], *place.shape, *x.shape[dim + 1 :]]
+    wrapped = _places([place.reshape([1])], [x.shape[dim]])
+    return index_copy(x, dim, wrapped, values.expand(shape).reshape([*x.shape[:dim], 1, *x.shape[dim + 1 :]]))
+
+
+@rule(aten.slice_scatter.default)
+def slice_scatter(
+    x: Tensor, source: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Tensor:
+    """What lies before, `source`, what lies behind."""
+    dim, extent = dim % x.dim(), x.shape[dim]
+    low, high, stride = slice(start, end, step).indices(extent)
+    if stride != 1 or source.shape[dim] != high - low:
+        return NotImplemented
+    parts = [(x, 0, low), (source, 0, high - low), (x, high, extent)]
+    kept = [
+        part if (begin, finish) == (0, part.shape[dim]) else aten.slice.Tensor(part, dim, begin, finish)
+        for part, begin, finish in parts
+        if finish > begin
+    ]
+    return kept[0].clone() if len(kept) == 1 else torch.cat(kept, dim)
+
+
+@rule(aten.select_scatter.default)
+def select_scatter(x: Tensor, source: Tensor, dim: int, index: int) -> Tensor:
+    at = index % x.shape[dim]
+    return slice_scatter(x, source.unsqueeze(dim), dim, at, at + 1)
+
+
+@rule(aten.one_hot.default)
+def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
+    if num_classes < 1:
+        return NotImplemented
+    return (x.unsqueeze(-1) == torch.arange(num_classes, device=x.device)).to(torch.int64)
+
+
+@rule(aten.roll.default)
+def roll(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor:
+    if not dims:
+        return roll(x.reshape([-1]), shifts, [0]).view(x.shape)
+    for shift, dim in zip(shifts, dims, strict=True):
+        extent = x.shape[dim]
+        at = -shift % extent
+        if at:
+            x = torch.cat([aten.slice.Tensor(x, dim, at, extent), aten.slice.Tensor(x, dim, 0, at)], dim)
+    return x
+
+
+@rule(aten.cumsum.default)
+def cumsum(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
+    """A product with a triangle of ones; long rows in blocks, each moved by the sum of those before it."""
+    x = x if dtype is None else x.to(dtype)
+    if not x.dtype.is_floating_point or not x.dim():
+        return NotImplemented
+    moved = x.transpose(dim, -1)
+    return _scanned(moved).transpose(dim, -1)
+
+
+def _scanned(x: Tensor) -> Tensor:
+    *batch, extent = x.shape
+    if extent <= _SCAN_BLOCK:
+        triangle = torch.ones([extent, extent], dtype=x.dtype, device=x.device).triu()
+        return aten.matmul(x, triangle)
+    blocks = -(-extent // _SCAN_BLOCK)
+    padded = aten.constant_pad_nd.default(x, [0, blocks * _SCAN_BLOCK - extent], 0.0)
+    within = _scanned(padded.reshape([*batch, blocks, _SCAN_BLOCK]))
+    totals = aten.select.int(within, -1, _SCAN_BLOCK - 1)
+    before = aten.constant_pad_nd.default(_scanned(totals), [1, -1], 0.0)
+    joined = (within + before.unsqueeze(-1)).reshape([*batch, blocks * _SCAN_BLOCK])
+    return aten.slice.Tensor(joined, -1, 0, extent)
+
+
+@rule(aten.topk.default)
+def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:  # noqa: A002
+    """The extreme, k times, each time without those found before."""
+    if k > _MAX_K or k > x.shape[dim] or not x.dtype.is_floating_point:
+        return NotImplemented
+    dim = dim % x.dim()
+    numbers = torch.arange(x.shape[dim], device=x.device).view([-1, *[1] * (x.dim() - dim - 1)])
+    find, nothing = (aten.argmax.default, -math.inf) if largest else (aten.argmin.default, math.inf)
+    places: list[Tensor] = []
+    rest = x
+    for _ in range(k):
+        places.append(find(rest, dim, True))
+        if len(places) < k:
+            rest = aten.where.ScalarSelf(numbers == places[-1], nothing, rest)
+    indices = torch.cat(places, dim)
+    return aten.gather.default(x, dim, indices), indices
