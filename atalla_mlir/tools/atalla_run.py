@@ -158,6 +158,7 @@ def _run(
     else:
         from atalla_mlir.runtime.perfetto import TraceWriter
 
+        program.device.engine.observe(None)  # a device that cannot be observed says so before there is a file
         with Path(options.trace).open("w", encoding="utf-8") as file:
             trace = TraceWriter(file, program.device.machine, options.trace_window)
             profile = profile_program(program, values, name=name, trace=trace)

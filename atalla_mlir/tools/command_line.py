@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +20,9 @@ DIFFERENT = 3
 """Exit statuses; DIFFERENT is a run whose verification found a wrong result."""
 
 EXIT_STATUS_HELP = "exit status: 0 success, 1 failed, 2 wrong usage"
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG})
+"""Errors of writing, which name no file."""
 
 
 class UsageError(Exception):
@@ -76,6 +81,8 @@ def _text(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {(error.strerror or str(error)).lower()}"
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return os.strerror(error.errno).lower()
     return f"internal error: {type(error).__name__}: {error}; --debug shows where"
 
 

@@ -188,6 +188,19 @@ def test_trace_writes_a_document(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "executed " in capsys.readouterr().out
 
 
+def test_a_device_without_observers_leaves_no_trace_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "trace.json"
+    assert main([*SMALL, "--engine", "legacy-fs", "--trace", str(path)]) == 1
+    assert "engine 'legacy-fs' cannot be observed" in capsys.readouterr().err
+    assert not path.exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--trace", "/dev/full"]) == 1
+    assert capsys.readouterr().err == "atalla-run: error: no space left on device\n"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
