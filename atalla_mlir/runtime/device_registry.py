@@ -70,8 +70,9 @@ def open_engine(name: str = "auto", machine: Machine = AX01, *, dram_bytes: int 
             raise BadInputError(f"simulator '{device}' takes no argument, got '{argument}'")
         return create_engine(device, machine)
     request = DeviceRequest(machine, argument, dram_bytes)
-    if device in _DEVICES:
-        return _as_engine(device, _DEVICES[device](request), machine)
+    open_device = _DEVICES.get(device)
+    if open_device is not None:
+        return _as_engine(device, open_device(request), machine)
     if device in _native_names():
         from atalla_mlir.runtime.native_devices import NativeCore
 

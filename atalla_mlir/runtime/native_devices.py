@@ -17,9 +17,10 @@ from atalla_mlir.sim.native_header import parameters
 def native_names() -> tuple[str, ...]:
     """The devices that C knows."""
     library = runtime()
-    size = library.atalla_device_list(None, 0)
-    names = ctypes.create_string_buffer(size)
-    library.atalla_device_list(names, size)
+    size, names = 1, ctypes.create_string_buffer(1)
+    # another thread may register a device between two calls
+    while (needed := library.atalla_device_list(names, size)) > size:
+        size, names = needed, ctypes.create_string_buffer(needed)
     return tuple(names.value.decode().split())
 
 

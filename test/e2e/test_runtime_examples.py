@@ -78,6 +78,14 @@ def test_programs_run_at_the_same_time(tmp_path: Path) -> None:
     assert printed.endswith("outputs equal, 4 lines of log\n")
 
 
+def test_many_threads_use_everything(tmp_path: Path) -> None:
+    run = compile_program(EXAMPLES.parent / "test" / "native" / "stress_runtime.cpp", tmp_path)
+    model, args = registry.build("mlp")
+    save_loadable(compile_model(model, args), path := tmp_path / "mlp.atalla")
+    finished = subprocess.run([run, path, "4", "20"], capture_output=True, text=True)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "17 threads agree\n", "")
+
+
 def test_a_plugin_is_a_device(run_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plugin = compile_plugin(EXAMPLES / "c" / "counting_device.c", tmp_path)
     model, (x,) = registry.build("basic")

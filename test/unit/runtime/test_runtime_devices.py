@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,24 @@ def test_a_device_of_python_from_c(plain: str) -> None:
     closed = Uncounted.closed
     engine.core.close()
     assert Uncounted.closed == closed + 1
+
+
+@pytest.mark.parametrize("device", ["auto", "reference", "plain", "testbench"])
+def test_programs_run_in_threads(device: str, plain: str, tmp_path: Path) -> None:
+    """Each in a core of its own; a device of Python too, and names may be registered meanwhile."""
+    if device == "testbench" and native_library.library_path() is None:
+        pytest.skip("the native engine was not built")
+
+    def work(number: int) -> list[int]:
+        engine = f"testbench:{tmp_path / str(number)}" if device == "testbench" else device
+        register_device(f"passing{number}", Plain)
+        own = Program(loadable(), engine=engine)
+        results = [int(own.run_entry("main", [np.int32(number * 100 + at)])[0]) for at in range(10)]
+        unregister_device(f"passing{number}")
+        return results
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(8))) == [[n * 100 + at + 5 for at in range(10)] for n in range(8)]
 
 
 @needs_library
