@@ -143,12 +143,16 @@ class Evaluator:
         return self._choose("lt", left, right)
 
     def _choose(self, predicate: str, left: Evaluated, right: Evaluated) -> ir.Value:
-        """`left` where it is `predicate` than `right`; of NaN and a number, NaN in `right` wins only."""
+        """`left` where it is `predicate` than `right`; NaN of either is the result."""
         if left.value is None or self.builder.is_scalar(self.operand(left)):
             left, right = right, left
         a, b = self.row(left), self.operand(right)
         mirrored = {"gt": "lt", "lt": "gt"}[predicate]
-        return self.builder.select(self.builder.compare(mirrored, a, b), b, a)
+        chosen = self.builder.select(self.builder.compare(mirrored, a, b), b, a)
+        if right.constant is not None:
+            return chosen
+        other = self.builder.as_row(b)
+        return self.builder.select(self.builder.compare("ne", other, other), other, chosen)
 
     # Selection: the machine has gt, lt, eq and ne; the other predicates are chains of selections.
 

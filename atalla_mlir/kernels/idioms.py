@@ -29,6 +29,28 @@ _CLOSE = 2.0**-7
 """Constants of a body may have been rounded to BF16."""
 
 
+def extreme(condition: Node, on_true: Node, on_false: Node) -> Node | None:
+    """A selection between the two values that its condition compares, as the larger or smaller of them.
+
+    That is how relu, clamp, maximum and minimum of PyTorch arrive; there NaN of either operand is the result, whatever
+    the predicate says about unordered numbers.
+    """
+    greater = condition.op.removeprefix("cmp_") in ("ogt", "oge", "ugt", "uge")
+    less = condition.op.removeprefix("cmp_") in ("olt", "ole", "ult", "ule")
+    if not (greater or less):
+        return None
+    left, right = condition.args
+    if _is_same(left, on_true) and _is_same(right, on_false):
+        return Node("max" if greater else "min", (left, right))
+    if _is_same(left, on_false) and _is_same(right, on_true):
+        return Node("min" if greater else "max", (left, right))
+    return None
+
+
+def _is_same(left: Node, right: Node) -> bool:
+    return left is right or (left.op == right.op == "constant" and left.value == right.value)
+
+
 def recognised(node: Node) -> Node:
     """`node`, or the one function that it spells out."""
     for name, pattern in _IDIOMS:

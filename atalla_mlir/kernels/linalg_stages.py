@@ -15,7 +15,7 @@ from itertools import pairwise
 from atalla_mlir._mlir import AffineForm, file_position, indexing_forms, ir, location_names, scalar_constant
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Node, Stage, StageKind
 from atalla_mlir.errors import UnsupportedError
-from atalla_mlir.kernels.idioms import recognised
+from atalla_mlir.kernels.idioms import extreme, recognised
 from atalla_mlir.kernels.integer_nodes import (
     FLOAT_PREDICATES,
     INTEGER_COMBINES,
@@ -510,7 +510,8 @@ def _body_node(value: ir.Value, node: Callable[[ir.Value], Node]) -> Node:
         return Node("powi", tuple(node(operand) for operand in op.operands))
     if name == "arith.select":
         condition, on_true, on_false = (node(operand) for operand in op.operands)
-        return Node("select", (_as_condition(condition), on_true, on_false))
+        condition = _as_condition(condition)
+        return extreme(condition, on_true, on_false) or Node("select", (condition, on_true, on_false))
     if name in _LOGICAL and _is_boolean(value):
         left, right = (_as_number(node(operand)) for operand in op.operands)
         return _LOGICAL[name](left, right)

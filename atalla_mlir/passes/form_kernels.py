@@ -145,7 +145,10 @@ class _FunctionCutter:
         described = {
             "atalla.nodes": _names(dict.fromkeys(node for stage in stages for node in stage.nodes)),
             "atalla.inputs": _names(self._value_name(value) for value in inputs),
-            "atalla.outputs": _names(self._value_name(value) for value in outputs),
+            "atalla.outputs": _names(
+                self._value_name(value) or self._result_name(buffer)
+                for value, buffer in zip(outputs, needed, strict=True)
+            ),
             "atalla.input_orders": array_attr([_order(value) for value in inputs]),
             "atalla.output_orders": array_attr([_order(value) for value in outputs]),
             "atalla.stages": _names(stage.nodes[0] if stage.nodes else "" for stage in stages),
@@ -214,6 +217,14 @@ class _FunctionCutter:
             return f"arg{value.arg_number}"
         names = location_names(value.owner.operation.location)
         return names[0] if names else ""
+
+    def _result_name(self, buffer: Buffer) -> str:
+        """What the function calls a result: the only name of a constant, whose operation is shared by all its uses."""
+        if "res_attrs" not in self.function.attributes:
+            return ""
+        position = next((at for at, view in enumerate(self.list.results) if view.buffer is buffer), None)
+        own = ir.DictAttr(ir.ArrayAttr(self.function.attributes["res_attrs"])[position]) if position is not None else {}
+        return string_value(own["atalla.name"]) if "atalla.name" in own else ""
 
     def _function(self, inputs: list[ir.Value], outputs: list[ir.Value], location: ir.Location) -> ir.Operation:
         """A private function that computes `outputs` from `inputs`, with clones of whatever lies between."""

@@ -27,7 +27,10 @@ def power(x: Tensor, exponent: float) -> Tensor:
         return _whole_power(x, int(exponent)) if abs(exponent) <= _MOST_FACTORS else NotImplemented
     if exponent == 1.5:
         return x * x.sqrt()
-    return (x.log() * exponent).exp() if math.isfinite(exponent) else NotImplemented
+    if not math.isfinite(exponent):
+        return NotImplemented
+    # -inf is the one negative number with a power
+    return (torch.where(x == -math.inf, number(x, math.inf), x).log() * exponent).exp()
 
 
 def _whole_power(x: Tensor, exponent: int) -> Tensor:
