@@ -27,6 +27,7 @@ from atalla_mlir.frontend.decompositions import (
     powers,
     products,
     reductions,
+    resampling,
 )
 from atalla_mlir.frontend.decompositions.registry import RULES, Table, aten
 
@@ -42,6 +43,7 @@ FAMILIES = (
     powers,
     products,
     reductions,
+    resampling,
 )
 """Importing a family registers its rules."""
 
