@@ -20,6 +20,8 @@ _COMPARISONS: dict[Any, Any] = {
     aten.gt.Scalar: aten.gt.Tensor,
     aten.ge.Scalar: aten.ge.Tensor,
 }
+# torch-mlir makes ordered comparisons of them, as of a `where` in which NaN loses; of bounds it makes unordered ones
+_EXTREMES = frozenset({aten.maximum.default, aten.minimum.default})
 
 
 def importable_copy(graph: fx.Graph, node: fx.Node, mapping: Mapping[fx.Node, fx.Node]) -> fx.Node:
@@ -30,6 +32,10 @@ def importable_copy(graph: fx.Graph, node: fx.Node, mapping: Mapping[fx.Node, fx
     if node.target is aten.reciprocal.default:
         # torch-mlir's own lowering asserts that no element is zero
         return graph.call_function(aten.div.Tensor, (_filled(graph, node, 1.0), _mapped(node.args[0], mapping)))
+    if node.target in _EXTREMES and _dtype(node).is_floating_point:
+        left, right = (_mapped(operand, mapping) for operand in node.args)
+        bounds = (right, None) if node.target is aten.maximum.default else (None, right)
+        return graph.call_function(aten.clamp.Tensor, (left, *bounds))
     copy = graph.node_copy(node, mapping.__getitem__)
     dtype = _dtype(node)
     if dtype.is_floating_point:

@@ -32,11 +32,11 @@ _CLOSE = 2.0**-7
 def extreme(condition: Node, on_true: Node, on_false: Node) -> Node | None:
     """A selection between the two values that its condition compares, as the larger or smaller of them.
 
-    That is how relu, clamp, maximum and minimum of PyTorch arrive; there NaN of either operand is the result, whatever
-    the predicate says about unordered numbers.
+    That is how relu and clamp of PyTorch arrive from torch-mlir, with a predicate that holds for unordered numbers
+    also where it makes NaN lose; in PyTorch NaN of either operand is the result. A user's own selection is ordered.
     """
-    greater = condition.op.removeprefix("cmp_") in ("ogt", "oge", "ugt", "uge")
-    less = condition.op.removeprefix("cmp_") in ("olt", "ole", "ult", "ule")
+    greater = condition.op in ("cmp_ugt", "cmp_uge")
+    less = condition.op in ("cmp_ult", "cmp_ule")
     if not (greater or less):
         return None
     left, right = condition.args

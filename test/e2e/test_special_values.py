@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -38,28 +37,34 @@ UNARY: dict[str, Callable[[Tensor], Tensor]] = {
 BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "maximum": torch.maximum,
     "minimum": torch.minimum,
+    "where": lambda x, y: torch.where(x > y, x, y),
+    "where not": lambda x, y: torch.where(x <= y, y, x),
+    "clamp": lambda x, y: x.clamp(min=y),
     "logaddexp": torch.logaddexp,
 }
 
 
-def assert_same_class(result: Tensor, expected: Tensor) -> None:
+def assert_same_class(name: str, result: Tensor, expected: Tensor) -> None:
     """Equal where the expected value is special, finite where it is finite."""
     special = ~expected.isfinite()
-    torch.testing.assert_close(result[special], expected[special], equal_nan=True, rtol=0, atol=0)
-    assert result[~special].isfinite().all()
+    same = torch.isclose(result[special], expected[special], equal_nan=True, rtol=0, atol=0)
+    assert same.all(), f"{name}: {result} where PyTorch has {expected}"
+    assert result[~special].isfinite().all(), f"{name}: {result} where PyTorch has {expected}"
 
 
-@pytest.mark.parametrize("name", UNARY)
-def test_special_operands(name: str) -> None:
-    program = atalla.compile(Function(UNARY[name]), (SPECIAL,), strict=True)
-    assert_same_class(program(SPECIAL), UNARY[name](SPECIAL))
+def assert_same_classes(functions: Mapping[str, Callable[..., Tensor]], *operands: Tensor) -> None:
+    """All functions as one program."""
+    program = atalla.compile(Function(lambda *x: tuple(f(*x) for f in functions.values())), operands, strict=True)
+    for name, result in zip(functions, program(*operands), strict=True):
+        assert_same_class(name, result, functions[name](*operands))
 
 
-@pytest.mark.parametrize("name", BINARY)
-def test_special_pairs(name: str) -> None:
-    left, right = (part.contiguous() for part in torch.broadcast_tensors(SPECIAL[:, None], SPECIAL[None, :]))
-    program = atalla.compile(Function(BINARY[name]), (left, right), strict=True)
-    assert_same_class(program(left, right), BINARY[name](left, right))
+def test_special_operands() -> None:
+    assert_same_classes(UNARY, SPECIAL)
+
+
+def test_special_pairs() -> None:
+    assert_same_classes(BINARY, *(part.contiguous() for part in torch.broadcast_tensors(SPECIAL[:, None], SPECIAL)))
 
 
 class Constants(torch.nn.Module):
