@@ -25,6 +25,7 @@ from atalla_mlir.frontend.metadata import (
     entries_metadata,
     host_values,
     model_dtypes,
+    state_metadata,
 )
 from atalla_mlir.frontend.partition import Plan
 from atalla_mlir.loadable.format import Entry, Loadable, Segment, SegmentKind, TensorSpec
@@ -88,6 +89,9 @@ def compile_plans(
     owners = {step.entry: named.plan for named in plans for step in named.plan.device_steps}
     rows = [annotated_kernel(owners[row["entry"]], row) for row in loadable.meta["kernels"]]
     described = {**loadable.meta, **entries_metadata(plans), "kernels": rows}
+    state = state_metadata(plans, loadable.meta["constants"])
+    if state:
+        described["state"] = state
     entries = tuple(_with_dtypes(entry, model_dtypes(owners[entry.name])) for entry in loadable.entries)
     values = {value.name: value for named in plans for value in host_values(named.plan)}
     return _with_host_values(dataclasses.replace(loadable, entries=entries, meta=described), list(values.values()))

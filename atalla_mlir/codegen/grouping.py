@@ -61,6 +61,8 @@ class Group:
     def _refusal(self, stage: Stage) -> str | None:
         if StageKind.CALL in (stage.kind, self.stages[0].kind):
             return "a kernel written by hand stays as it is"
+        if stage.changes_state or self.stages[0].changes_state:
+            return "what changes a buffer in place is a kernel of its own"
         if self.is_sealed:
             return "its producer is a copy of several parts"
         if stage.kind is StageKind.PRODUCT:

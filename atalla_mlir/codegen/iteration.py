@@ -143,6 +143,8 @@ class Stage:
     nodes: tuple[str, ...] = ()
     """Names of the FX nodes that this stage computes."""
     source: str = ""
+    changes_state: bool = False
+    """Whether it writes where an argument of the function lies, which no stage fused with it may read."""
 
     def accesses(self) -> Iterable[Access]:
         yield from self.reads
@@ -157,6 +159,17 @@ class Stage:
     def is_scalar(self) -> bool:
         """Whether the scalar units compute the stage, or say where its elements are: it has integers."""
         return self.is_gather or any(access.buffer.is_integer or access.buffer.is_counter for access in self.accesses())
+
+    def is_in_place(self, buffer: Buffer) -> bool:
+        """Whether the result may lie in `buffer`: an element needs no other of it than the one it replaces."""
+        mine = {loop: stride for loop, stride in self.write.strides.items() if stride}
+        return self.kind is StageKind.MAP and all(
+            not read.indirect
+            and read.offset == self.write.offset
+            and {loop: stride for loop, stride in read.strides.items() if stride} == mine
+            for read in self.reads
+            if read.buffer is buffer
+        )
 
     def drop_unit_loops(self) -> None:
         for access in self.accesses():

@@ -14,6 +14,10 @@
 A tensor is {name, address, shape} with optional `dtype` (in DRAM; default bf16), `strides` (in elements; default
 row-major) and `model_dtype` (default f32). Addresses are bytes of DRAM.
 
+Before that, in `arg_attrs` and `res_attrs` of entry functions, `atalla.name` names arguments and results,
+`atalla.kind` says what an argument is (input, parameter, constant, or state: a buffer that stays in memory and changes
+between calls), and `atalla.updates` names the state that a result is the new content of.
+
 An `ax01.func` with
 
     atalla.object      string: object code in base64 (`firmware.objects`)
@@ -29,3 +33,5 @@ CONSTANTS = "atalla.constants"
 LAUNCHES = "atalla.launches"
 META = "atalla.meta"
 OBJECT = "atalla.object"
+UPDATES = "atalla.updates"
+STATE_KIND = "state"

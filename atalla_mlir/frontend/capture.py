@@ -9,7 +9,7 @@ import contextlib
 import operator
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,6 +28,18 @@ from atalla_mlir.frontend.source import source_lines
 
 Model = nn.Module | ExportedProgram
 """What can be captured."""
+
+
+@dataclass(frozen=True)
+class State:
+    """A buffer of the module that stays in the device's memory and changes between calls."""
+
+    target: str
+    """Where the module keeps it."""
+    initial: Tensor
+    """Its value before the first call."""
+    updated: str | None
+    """Name of the value that it has after a call; None when the call only reads it."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,8 @@ class Captured:
     """Node name -> the ATen operation of the model that it was made from ("aten.softmax.int")."""
     sources: Mapping[str, str]
     """Node name -> `file.py:line` of the model's code, relative to the model's root."""
+    state: Mapping[str, State] = field(default_factory=dict[str, State])
+    """Placeholder name -> buffer that this or another entry point changes."""
 
 
 @dataclass(frozen=True)
@@ -65,19 +79,27 @@ class OutputConstant:
 
 
 def capture(
-    model: Model, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None, *, method: str = "forward"
+    model: Model,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    method: str = "forward",
+    resident: frozenset[str] = frozenset(),
 ) -> Captured:
     """Export `model` for the shapes of `args` and reduce it to primitive operations; a module is taken in eval mode.
 
-    `method` is what is called of a module. An exported program with dynamic shapes is specialised for `args`.
+    `method` is what is called of a module. An exported program with dynamic shapes is specialised for `args`. Buffers
+    that the call changes become state, and so do those in `resident`, which other calls change.
     """
     with warnings.catch_warnings():
         # PyTorch warns about its own use of pytree when it copies a program
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-        return _capture(model, args, kwargs or {}, method)
+        return _capture(model, args, kwargs or {}, method, resident)
 
 
-def _capture(model: Model, args: tuple[Any, ...], kwargs: Mapping[str, Any], method: str) -> Captured:
+def _capture(
+    model: Model, args: tuple[Any, ...], kwargs: Mapping[str, Any], method: str, resident: frozenset[str]
+) -> Captured:
     if not isinstance(model, (nn.Module, ExportedProgram)):
         got = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
         raise BadInputError(f"expected a torch.nn.Module or an ExportedProgram, got {got}")
@@ -92,7 +114,7 @@ def _capture(model: Model, args: tuple[Any, ...], kwargs: Mapping[str, Any], met
         exported = exported.run_decompositions(table())
     except Exception as error:
         raise UnsupportedError(f"cannot decompose the model into primitive operations: {_first_line(error)}") from error
-    return _from_exported(exported, before)
+    return _from_exported(exported, before, resident)
 
 
 def _export(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], method: str) -> ExportedProgram:
@@ -148,9 +170,11 @@ def _first_line(error: Exception) -> str:
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
-def _from_exported(exported: ExportedProgram, before: Mapping[str, str]) -> Captured:
+def _from_exported(exported: ExportedProgram, before: Mapping[str, str], resident: frozenset[str]) -> Captured:
     _refuse_foreign_calls(exported)
     signature = exported.graph_signature
+    updates = _updates(exported)
+    state: dict[str, State] = {}
     values: dict[str, Tensor] = {}
     targets: dict[str, str] = {}
     inputs: list[str] = []
@@ -166,6 +190,9 @@ def _from_exported(exported: ExportedProgram, before: Mapping[str, str]) -> Capt
             continue
         if spec.kind not in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR) or spec.target is None:
             raise UnsupportedError(f"model state '{spec.target}' of kind {spec.kind.name} cannot be compiled")
+        if spec.target in updates or (spec.target in resident and spec.kind is InputKind.BUFFER):
+            state[spec.arg.name] = State(spec.target, _state(exported, spec.target), updates.get(spec.target))
+            continue
         targets[spec.arg.name] = spec.target
         values[spec.arg.name] = _state(exported, spec.target)
     outputs = _outputs(exported)
@@ -188,6 +215,7 @@ def _from_exported(exported: ExportedProgram, before: Mapping[str, str]) -> Capt
         out_spec=out_spec,
         flat_constants=fixed,
         originals=originals,
+        state=state,
     )
 
 
@@ -210,9 +238,17 @@ def _state(exported: ExportedProgram, target: str) -> Tensor:
     return value.detach()
 
 
+def _updates(exported: ExportedProgram) -> dict[str, str]:
+    """Buffer that the model changes -> name of the value that it has at the end."""
+    specs = exported.graph_signature.output_specs
+    return {str(spec.target): spec.arg.name for spec in specs if spec.kind is OutputKind.BUFFER_MUTATION}
+
+
 def _outputs(exported: ExportedProgram) -> tuple[str | OutputConstant, ...]:
     found: list[str | OutputConstant] = []
     for spec in exported.graph_signature.output_specs:
+        if spec.kind is OutputKind.BUFFER_MUTATION:
+            continue
         if spec.kind is not OutputKind.USER_OUTPUT:
             raise UnsupportedError(
                 f"the model changes '{spec.target}' while it runs ({spec.kind.name.lower()}); "

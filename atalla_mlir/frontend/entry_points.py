@@ -62,13 +62,22 @@ def plan_entries(model: ModelSource, entries: Entries, *, strict: bool = False) 
     if not points:
         raise BadInputError("there are no entry points to compile")
     opened = open_model(model)
-    captures = [capture(for_inputs(opened, p.args), p.args, p.kwargs, method=p.method) for p in points.values()]
+    captures = [_captured(opened, point) for point in points.values()]
+    resident = frozenset(state.target for captured in captures for state in captured.state.values())
+    if resident and len(captures) > 1:
+        # what one entry point changes, the others must not take for a constant
+        captures = [_captured(opened, point, resident) for point in points.values()]
     shared = share_parameters(captures) if len(captures) > 1 else captures
     plans = [NamedPlan(name, partition(captured, name)) for name, captured in zip(points, shared, strict=True)]
     for named in plans if strict else ():
         require_device_only(named.plan)
     _check_segments(plans)
     return tuple(plans)
+
+
+def _captured(opened: Any, point: EntryPoint, resident: frozenset[str] = frozenset()) -> Captured:
+    model = for_inputs(opened, point.args)
+    return capture(model, point.args, point.kwargs, method=point.method, resident=resident)
 
 
 def _entry_point(name: str, value: object) -> EntryPoint:

@@ -79,18 +79,19 @@ def _location(name: str, sources: Mapping[str, str], context: ir.Context) -> ir.
 
 
 def _segment_graph(plan: Plan, step: DeviceStep) -> fx.Graph:
-    """The nodes of one step as a graph of their own: inputs first, then parameters."""
+    """The nodes of one step as a graph of their own: inputs first, then parameters and state."""
     graph = fx.Graph()
     nodes = {node.name: node for node in plan.captured.graph.nodes}
     mapping: dict[fx.Node, fx.Node] = {}
-    for name in (*step.inputs, *step.parameters):
+    for name in (*step.inputs, *step.parameters, *step.state):
         mapping[nodes[name]] = graph.placeholder(name)
         mapping[nodes[name]].meta = _without_trace(nodes[name])
     for node in step.nodes:
         mapping[node] = importable_copy(graph, node, mapping)
         mapping[node].name = node.name
         mapping[node].meta = _without_trace(node)
-    graph.output(tuple(mapping[nodes[name]] for name in step.outputs))
+    returned = (*step.outputs, *(value for _, value in step.updates))
+    graph.output(tuple(mapping[nodes[name]] for name in returned))
     return graph
 
 
@@ -121,18 +122,25 @@ def _name_values(module: ir.Module, plan: Plan) -> None:
             if step.entry not in functions:
                 raise InternalError(f"entry '{step.entry}' vanished during import")
             functions[step.entry].attributes["arg_attrs"] = _argument_attributes(plan, step)
-            functions[step.entry].attributes["res_attrs"] = ir.ArrayAttr.get([_named(name) for name in step.outputs])
+            functions[step.entry].attributes["res_attrs"] = _result_attributes(step)
 
 
 def _argument_attributes(plan: Plan, step: DeviceStep) -> ir.ArrayAttr:
     constants = plan.captured.constants
     inputs = [_named(name, "input") for name in step.inputs]
-    state = [_named(name, "constant" if name in constants else "parameter") for name in step.parameters]
-    return ir.ArrayAttr.get([*inputs, *state])
+    fixed = [_named(name, "constant" if name in constants else "parameter") for name in step.parameters]
+    return ir.ArrayAttr.get([*inputs, *fixed, *(_named(name, "state") for name in step.state)])
 
 
-def _named(name: str, kind: str | None = None) -> ir.DictAttr:
+def _result_attributes(step: DeviceStep) -> ir.ArrayAttr:
+    changed = [_named(value, updates=name) for name, value in step.updates]
+    return ir.ArrayAttr.get([*(_named(name) for name in step.outputs), *changed])
+
+
+def _named(name: str, kind: str | None = None, *, updates: str | None = None) -> ir.DictAttr:
     attributes = {"atalla.name": ir.StringAttr.get(name)}
     if kind is not None:
         attributes["atalla.kind"] = ir.StringAttr.get(kind)
+    if updates is not None:
+        attributes["atalla.updates"] = ir.StringAttr.get(updates)
     return ir.DictAttr.get(attributes)

@@ -62,8 +62,32 @@ def host_values(plan: Plan) -> tuple[StoredValue, ...]:
 
 def device_parameters(plan: Plan) -> dict[str, np.ndarray]:
     """Parameters and constants that device segments read, over the model's own memory."""
-    read = {name for step in plan.device_steps for name in step.parameters}
-    return {name: to_numpy(value) for name, value in plan.captured.parameters.items() if name in read}
+    read = {name for step in plan.device_steps for name in (*step.parameters, *step.state)}
+    initial = {name: state.initial for name, state in plan.captured.state.items()}
+    known = {**plan.captured.parameters, **initial}
+    return {name: to_numpy(value) for name, value in known.items() if name in read}
+
+
+def state_metadata(plans: Sequence[NamedPlan], constants: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of `meta.state`: buffers that stay on the device and change; `constants` say where they are."""
+    addresses = {row["name"]: row["address"] for row in constants}
+    found = {name: state for named in plans for name, state in named.plan.captured.state.items() if name in addresses}
+    return [
+        {
+            "name": name,
+            "target": state.target,
+            "address": addresses[name],
+            "dtype": stored_dtype(dtype_name(state.initial.dtype)),
+            "model_dtype": dtype_name(state.initial.dtype),
+            "shape": list(state.initial.shape),
+        }
+        for name, state in found.items()
+    ]
+
+
+def stored_dtype(dtype: str) -> str:
+    """The element type in DRAM of a tensor that the model calls `dtype`."""
+    return "i32" if dtype.startswith(("i", "u")) and dtype != "i1" else "bf16"
 
 
 def model_dtypes(plan: Plan) -> dict[str, str]:

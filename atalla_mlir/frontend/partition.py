@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,10 @@ class DeviceStep:
     parameters: tuple[str, ...]
     """Parameters and constants that the operations read; they stay in the device's memory."""
     outputs: tuple[str, ...]
+    state: tuple[str, ...] = ()
+    """Buffers that it reads or changes, which stay in the device's memory."""
+    updates: tuple[tuple[str, str], ...] = ()
+    """(buffer, value that it has afterwards), for those that it changes."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ def partition(captured: Captured, entry: str = "main") -> Plan:
         else:
             index = sum(isinstance(step, DeviceStep) for step in steps)
             steps.append(_device_step(captured, members, f"{entry}_{index}" if index else entry))
-    return Plan(captured, tuple(steps))
+    return Plan(captured, tuple(_with_updates(captured, steps)))
 
 
 def require_device_only(plan: Plan) -> None:
@@ -181,11 +186,67 @@ def _device_step(captured: Captured, members: list[fx.Node], entry: str) -> Devi
     return DeviceStep(
         entry=entry,
         nodes=tuple(members),
-        inputs=tuple(n.name for n in read if n.name not in captured.parameters),
+        inputs=tuple(n.name for n in read if n.name not in captured.parameters and n.name not in captured.state),
         parameters=tuple(n.name for n in read if n.name in captured.parameters),
-        outputs=tuple(node.name for node in members if any(user not in inside for user in node.users)),
+        outputs=tuple(node.name for node in members if _is_result(captured, node, inside)),
+        state=tuple(n.name for n in read if n.name in captured.state),
     )
+
+
+def _is_result(captured: Captured, node: fx.Node, inside: set[fx.Node]) -> bool:
+    """Whether a step returns `node`: something behind it reads it, and not only as the new content of a buffer."""
+    outside = [user for user in node.users if user not in inside]
+    return any(user.op != "output" for user in outside) or (bool(outside) and node.name in captured.outputs)
 
 
 def _unique(nodes: Iterable[fx.Node]) -> list[fx.Node]:
     return list(dict.fromkeys(nodes))
+
+
+def _with_updates(captured: Captured, steps: list[Step]) -> list[Step]:
+    """`steps` with the changes of buffers, each in the step that computes the buffer's new content."""
+    found = list(steps)
+    for name, state in captured.state.items():
+        _check_readers(captured, name, found)
+        if state.updated is None:
+            continue
+        at = _updating_step(captured, name, state.updated, found)
+        step = found[at]
+        assert isinstance(step, DeviceStep)
+        late = [later for later in found[at + 1 :] if isinstance(later, DeviceStep) and name in later.state]
+        if late:
+            raise UnsupportedError(
+                f"the old content of buffer '{state.target}' is read after a host step, when it has changed already"
+            )
+        known = {*step.state, *step.inputs, *step.parameters, *(node.name for node in step.nodes)}
+        found[at] = dataclasses.replace(
+            step,
+            state=step.state if name in step.state else (*step.state, name),
+            updates=(*step.updates, (name, state.updated)),
+            inputs=step.inputs if state.updated in known else (*step.inputs, state.updated),
+        )
+    return found
+
+
+def _check_readers(captured: Captured, name: str, steps: Sequence[Step]) -> None:
+    target = captured.state[name].target
+    if name in captured.outputs:
+        raise UnsupportedError(f"the model returns the buffer '{target}' that calls change; return a clone of it")
+    for step in steps:
+        if isinstance(step, HostStep) and any(node.name == name for node in step.node.all_input_nodes):
+            raise UnsupportedError(
+                f"{step.node.target} runs on the host ({step.reason}) and reads the buffer '{target}' that calls change"
+            )
+
+
+def _updating_step(captured: Captured, name: str, updated: str, steps: Sequence[Step]) -> int:
+    """Index of the step that computes `updated`, or, of an input, the last one."""
+    device = [at for at, step in enumerate(steps) if isinstance(step, DeviceStep)]
+    for at in device:
+        if any(node.name == updated for node in steps[at].nodes):  # pyright: ignore[reportAttributeAccessIssue]
+            return at
+    if device and updated in (*captured.inputs, *captured.state):
+        return device[-1]
+    raise UnsupportedError(
+        f"the new content of buffer '{captured.state[name].target}' ({updated}) is not computed on the device"
+    )

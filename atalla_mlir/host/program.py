@@ -118,6 +118,15 @@ class TorchProgram:
         return self.signature.unflatten(values)
 
     @property
+    def state(self) -> dict[str, Tensor]:
+        """Buffers that stay in the device's memory and change between calls, by name, as they are now."""
+        return {name: to_torch(array) for name, array in self.device.state.items()}
+
+    def reset_state(self) -> None:
+        """Give these buffers the contents that they were compiled with."""
+        self.device.reset_state()
+
+    @property
     def inputs(self) -> tuple[InputSpec, ...]:
         """The tensors that a call takes."""
         return self.signature.inputs

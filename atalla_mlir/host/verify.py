@@ -89,6 +89,8 @@ class _Run:
         """What each device step executed."""
         for value in plan.captured.inputs:
             self.judge.supply(value, self.values[value])
+        for name, value in program.device.state.items():
+            self.judge.supply(name, to_torch(value))
 
     def steps(self) -> None:
         for step in self.program.steps:

@@ -24,6 +24,7 @@ from atalla_mlir.kernels.integer_nodes import (
     is_integer_operation,
     read_arg_extreme,
 )
+from atalla_mlir.kernels.state_results import state_results
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ class StageReader:
     """Reads the operations of `function`'s block one by one, in program order."""
 
     def __init__(self, function: ir.Operation) -> None:
+        self.function = function
         self.out = StageList()
         for argument in function.regions[0].blocks[0].arguments:
             self.out.arguments.append(self.new_buffer(argument, f"arg{argument.arg_number}"))
@@ -265,18 +267,55 @@ class StageReader:
         self.copy_into(source, View(result.buffer, source.shape, result.strides, offset), op)
 
     def results(self, op: ir.Operation) -> None:
-        for value in op.operands:
-            view = self.out.values.get(value)
-            if isinstance(view, Splat):
-                buffer = Buffer("splat", math.prod(view.shape), is_integer_tensor(value.type))
-                target = View(buffer, view.shape, row_major(view.shape))
-                self.copy_into(view, target, op)
-                view = target
-            elif view is None:
-                raise UnsupportedError(f"result of type {value.type} is not computed")
-            elif not view.is_whole or isinstance(self.out.owners.get(view.buffer), ir.BlockArgument):
-                view = self.copy(view, op)
-            self.out.results.append(view)
+        state = state_results(self.function)
+        found = {at: self.result(value, op) for at, value in enumerate(op.operands) if at not in state}
+        taken = {view.buffer for view in found.values()} | {self.out.arguments[at].buffer for at in state.values()}
+        for at, argument in state.items():
+            found[at] = self.new_state(self._computed(op.operands[at]), self.out.arguments[argument], taken, op)
+            taken.add(found[at].buffer)
+        self.out.results.extend(found[at] for at in sorted(found))
+
+    def result(self, value: ir.Value, op: ir.Operation) -> View:
+        """What the function returns as `value`: a buffer of its own."""
+        view = self._computed(value)
+        if isinstance(view, View) and view.is_whole and not self._is_argument(view.buffer):
+            return view
+        return self.new_copy(view, is_integer_tensor(value.type), op)
+
+    def new_copy(self, view: View | Splat, is_integer: bool, op: ir.Operation) -> View:
+        if isinstance(view, View):
+            return self.copy(view, op)
+        target = View(Buffer("splat", math.prod(view.shape), is_integer), view.shape, row_major(view.shape))
+        self.copy_into(view, target, op)
+        return target
+
+    def _computed(self, value: ir.Value) -> View | Splat:
+        found = self.out.values.get(value)
+        if found is None:
+            raise UnsupportedError(f"result of type {value.type} is not computed")
+        return found
+
+    def _is_argument(self, buffer: Buffer) -> bool:
+        return isinstance(self.out.owners.get(buffer), ir.BlockArgument)
+
+    def new_state(self, source: View | Splat, state: View, taken: set[Buffer], op: ir.Operation) -> View:
+        """The buffer that is to lie where `state` does: that of a stage which changes it in place, or a last copy.
+
+        `taken` are the buffers that have a place already.
+        """
+        if source == state:
+            return state
+        if isinstance(source, View) and source.buffer in taken and self._is_argument(source.buffer):
+            raise UnsupportedError("a buffer that becomes what another, or an element elsewhere in it, was before")
+        if isinstance(source, View) and source.is_whole and source.buffer not in taken:
+            writers = [stage for stage in self.out.stages if stage.write.buffer is source.buffer]
+            readers = [s for s in self.out.stages if any(read.buffer is state.buffer for read in s.reads)]
+            if len(writers) == 1 and writers[0].is_in_place(state.buffer) and readers in ([], writers):
+                writers[0].changes_state = True
+                return source
+        target = self.new_copy(source, state.buffer.is_integer, op)
+        self.out.stages[-1].changes_state = True
+        return target
 
     def call(self, op: ir.Operation) -> None:
         """A finished kernel, which reads and writes buffers as a whole."""

@@ -11,6 +11,7 @@ from atalla_mlir.dialects.module_attributes import CONSTANTS, ENTRIES, LAUNCHES,
 from atalla_mlir.errors import LimitError
 from atalla_mlir.kernels.entries import EntryLowering, tensor_entry
 from atalla_mlir.kernels.instructions import KernelLowering
+from atalla_mlir.kernels.state_results import state_results
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.passes.convert_linalg_to_atalla import BOUNDS, EXPANSIONS, SUMS
 from atalla_mlir.passes.finished_kernels import define
@@ -124,4 +125,9 @@ def _outputs(function: ir.Operation, addresses: dict[ir.Value, int]) -> list[ir.
         string_value(own[at]["atalla.name"]) if at < len(own) and "atalla.name" in own[at] else f"result{at}"
         for at in range(len(returned))
     ]
-    return [tensor_entry(name, addresses[value], value.type) for name, value in zip(names, returned, strict=True)]
+    kept = state_results(function)
+    return [
+        tensor_entry(name, addresses[value], value.type)
+        for at, (name, value) in enumerate(zip(names, returned, strict=True))
+        if at not in kept
+    ]

@@ -216,7 +216,15 @@ class _FunctionCutter:
                     return string_value(own["atalla.name"])
             return f"arg{value.arg_number}"
         names = location_names(value.owner.operation.location)
-        return names[0] if names else ""
+        return names[0] if names else self._result_name(value)
+
+    def _result_name(self, value: ir.Value) -> str:
+        """What the function calls its result `value`: a constant has no name of its own."""
+        if value not in list(self.terminator.operands) or "res_attrs" not in self.function.attributes:
+            return ""
+        at = list(self.terminator.operands).index(value)
+        own = ir.DictAttr(ir.ArrayAttr(self.function.attributes["res_attrs"])[at])
+        return string_value(own["atalla.name"]) if "atalla.name" in own else ""
 
     def _result_name(self, buffer: Buffer) -> str:
         """What the function calls a result: the only name of a constant, whose operation is shared by all its uses."""

@@ -6,15 +6,17 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from atalla_mlir._mlir import i64_array_attr, i64_attr, ir, operations, string_value
+from atalla_mlir._mlir import i64_array_attr, i64_attr, integer_value, ir, operations, string_value
 from atalla_mlir.codegen.memory_plan import LiveBuffer, align, plan_memory
-from atalla_mlir.dialects.module_attributes import DRAM_BYTES
+from atalla_mlir.dialects.module_attributes import DRAM_BYTES, STATE_KIND
 from atalla_mlir.kernels.linalg_stages import is_integer_tensor
+from atalla_mlir.kernels.state_results import state_results
 from atalla_mlir.passes.base import Pass, PassFailure
 
 FIRST_ADDRESS = 0x1000
 ADDRESS, ADDRESSES = "atalla.address", "atalla.addresses"
-CONSTANT_KINDS = ("parameter", "constant")
+CONSTANT_KINDS = ("parameter", "constant", STATE_KIND)
+"""Kinds of arguments whose content comes with the program."""
 VIEWS = ("tensor.expand_shape", "tensor.collapse_shape", "tensor.cast", "linalg.generic")
 """What may stand between kernels: operations that show the bytes of their first operand in another shape."""
 
@@ -23,8 +25,8 @@ VIEWS = ("tensor.expand_shape", "tensor.collapse_shape", "tensor.cast", "linalg.
 class PlanMemoryPass(Pass):
     """Give each argument and each kernel result a DRAM address, reusing those whose content is dead
 
-    Parameters come first and are shared between entries by name; then inputs and outputs, which keep their places for
-    the host; then one arena for the values between kernels.
+    Parameters and state come first and are shared between entries by name; then inputs and outputs, which keep their
+    places for the host; then one arena for the values between kernels. The new content of a state lies where it is.
     """
 
     reuse: bool = True
@@ -94,7 +96,8 @@ def _place_values(function: ir.Operation, base: int, *, reuse: bool) -> int:
                 first[result] = last[result] = step
         elif op.name not in (*VIEWS, "func.return", "tensor.empty", "arith.constant"):
             raise PassFailure(op, f"operation {op.name} between kernels has no place in memory")
-    values = list(first)
+    state = _updated_state(function)
+    values = [value for value in first if value not in state]
     buffers: list[LiveBuffer] = []
     for at, value in enumerate(values):
         # lines of the data cache that hold integers are written back at the end, over whatever came to lie there
@@ -102,11 +105,24 @@ def _place_values(function: ir.Operation, base: int, *, reuse: bool) -> int:
         begin, end = (0, len(steps)) if keeps_place else (first[value], last[value])
         buffers.append(LiveBuffer(str(at), size_bytes(value.type), begin, end))
     plan = plan_memory(buffers, base)
-    by_value = dict(zip(values, plan.addresses, strict=True))
+    by_value = {**dict(zip(values, plan.addresses, strict=True)), **state}
     for op in steps:
         if op.name == "func.call":
             op.attributes[ADDRESSES] = i64_array_attr([by_value[result] for result in op.results])
     return plan.end
+
+
+def _updated_state(function: ir.Operation) -> dict[ir.Value, int]:
+    """Kernel results that are the new content of a state -> its address."""
+    block = function.regions[0].blocks[0]
+    returned = block.operations[len(block.operations) - 1].operands
+    places = [integer_value(ir.DictAttr(item)[ADDRESS]) for item in ir.ArrayAttr(function.attributes["arg_attrs"])]
+    found: dict[ir.Value, int] = {}
+    for result, argument in state_results(function).items():
+        root = buffer_of(returned[result])
+        if root != block.arguments[argument]:
+            found[root] = places[argument]
+    return found
 
 
 def buffer_of(value: ir.Value) -> ir.Value:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from atalla_mlir.errors import BadInputError, ConfigurationError
-from atalla_mlir.loadable.format import Entry, Loadable
+from atalla_mlir.loadable.format import Entry, Loadable, TensorSpec
 from atalla_mlir.loadable.reader import load_loadable
 from atalla_mlir.loadable.writer import save_loadable
 from atalla_mlir.runtime.buffers import Array, check_input, read_tensor, write_tensor
@@ -37,6 +37,7 @@ class Program:
         self.device = Device(loadable, engine, machine)
         self.entry_points = entry_points(loadable.meta)
         """The ways to call the program, by name."""
+        self._state = tuple(_state_spec(row) for row in loadable.meta.get("state", ()))
         self.timing = timing
         """Whether runs count cycles."""
         self.max_packets: int | None = None
@@ -51,6 +52,27 @@ class Program:
 
     def save(self, path: str | Path) -> None:
         save_loadable(self.loadable, path)
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """Buffers that stay in DRAM and change between calls, by name, as they are now."""
+        return {spec.name: read_tensor(self.engine, spec) for spec in self._state}
+
+    def set_state(self, values: Mapping[str, object]) -> None:
+        """Give buffers other contents; BadInputError names one that does not exist, or what is wrong with its value."""
+        specs = {spec.name: spec for spec in self._state}
+        for name, value in values.items():
+            if name not in specs:
+                raise BadInputError(f"the program has no state '{name}'; there are {', '.join(specs) or 'none'}")
+            write_tensor(self.engine, specs[name], check_input(specs[name], value))
+
+    def reset_state(self) -> None:
+        """Give all buffers the contents that they were compiled with."""
+        for spec in self._state:
+            for segment in self.loadable.data_segments:
+                begin, end = max(spec.address, segment.address), min(spec.end, segment.end)
+                if begin < end and not segment.is_zero_fill:
+                    self.engine.write_dram(begin, segment.data[begin - segment.address : end - segment.address])
 
     @property
     def engine(self) -> Engine:
@@ -128,3 +150,10 @@ class Program:
                 "run it with atalla_mlir.load() where torch is installed"
             )
         return host(step, known)
+
+
+def _state_spec(row: Mapping[str, Any]) -> TensorSpec:
+    """The tensor that a row of `meta.state` describes."""
+    shape = tuple(row["shape"])
+    strides = tuple(int(np.prod(shape[at + 1 :])) for at in range(len(shape)))
+    return TensorSpec(row["name"], row["dtype"], shape, strides, row["address"], row["model_dtype"])

@@ -89,6 +89,16 @@ def slice_scatter(
     return kept[0].clone() if len(kept) == 1 else torch.cat(kept, dim)
 
 
+@rule(aten.copy.default)
+def copy(x: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+    return source.to(x.dtype).expand(x.shape).clone()
+
+
+@rule(aten.fill.Scalar)
+def fill(x: Tensor, value: float) -> Tensor:
+    return torch.full(x.shape, value, dtype=x.dtype, device=x.device)
+
+
 @rule(aten.select_scatter.default)
 def select_scatter(x: Tensor, source: Tensor, dim: int, index: int) -> Tensor:
     at = index % x.shape[dim]
