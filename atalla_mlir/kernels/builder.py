@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import create_op, f32_attr, i64_array_attr, i64_attr, ir, string_attr
+from atalla_mlir.errors import InternalError
 from atalla_mlir.target.machine import AX01
 
 LANES = AX01.vector_lanes
+QUOTIENT_BITS = 16
 PLACED = "placed"
 """On an `atalla.alloc_tile` whose pad and base row are settled; those of others are chosen by `atalla-place-tiles`."""
 TURNS = "atalla.turns"
@@ -162,7 +164,17 @@ class Builder:
 
     def select_bits(self, bits: ir.Value, on_true: ir.Value, on_false: ir.Value) -> ir.Value:
         """`on_true` where `bits` is -1, `on_false` where it is 0."""
+        known = _constant_of(bits)
+        if known is not None:
+            return on_true if known else on_false
         return self.differ(on_false, self.both(bits, self.differ(on_true, on_false)))
+
+    def quotient(self, value: ir.Value, divisor: int, limit: int) -> ir.Value:
+        """value // divisor for 0 <= value < limit, by a multiplication."""
+        if limit * divisor > 1 << QUOTIENT_BITS:
+            raise InternalError(f"quotients of numbers below {limit} by {divisor} are not exact")
+        product = self.times(value, -(-(1 << QUOTIENT_BITS) // divisor))
+        return create_op("arith.shrui", [self.index_type], [product, self.index_constant(QUOTIENT_BITS)]).results[0]
 
     def address(self, buffer: ir.Value) -> ir.Value:
         """The DRAM byte address of a buffer."""

@@ -46,6 +46,7 @@ _INDEX_ARITHMETIC = {
     "arith.andi": "and_s",
     "arith.xori": "xor_s",
     "arith.ori": "or_s",
+    "arith.shrui": "srl_s",
 }
 _SCALAR, _VECTOR, _MASK = RegisterFile.SCALAR, RegisterFile.VECTOR, RegisterFile.MASK
 
@@ -95,6 +96,7 @@ class KernelLowering:
         self.constants: dict[int, ir.Value] = {}
         self.lane_masks: dict[int, ir.Value] = {}
         self.zeros: list[ir.Value] = []
+        self.zeros_made = 0
         self.zero_rows: list[ir.Value] = []
         self.pointers: list[dict[Pointer, ir.Value]] = [{}]
         self.shared_offsets = SHARED_OFFSETS
@@ -457,7 +459,7 @@ class KernelLowering:
         tile = self.tiles[op.operands[0]]
         self.values[op.results[0]] = self.b.vreg_ld(
             self._pointer(pointer),
-            self.integer(near),
+            self.integer(near) if near else self._zero(),
             integer_value(op.attributes["cols"]) - 1,
             tile.pad,
             memory=string_attr(self._memory(op, op.operands[0], "map", 1, 1, write=False)),
@@ -469,7 +471,7 @@ class KernelLowering:
         self.b.vreg_st(
             self.values[op.operands[0]],
             self._pointer(pointer),
-            self.integer(near),
+            self.integer(near) if near else self._zero(),
             integer_value(op.attributes["cols"]) - 1,
             tile.pad,
             memory=string_attr(self._memory(op, op.operands[1], "map", 1, 2, write=True)),
@@ -584,8 +586,11 @@ class KernelLowering:
         self.values[op.results[0]] = row
 
     def _lower_zero(self, op: ir.Operation) -> None:
-        """On the multiplier, which is idle where the adder makes sums."""
-        self.values[op.results[0]] = self.b.mul_vs(self._zero_row(), self._zero(), self.m1)
+        """In turn on the multiplier and on the adder, each of which takes two cycles."""
+        self.zeros_made += 1
+        row, scalar = self._zero_row(), self._zero()
+        made = self.b.add_vs(row, scalar, self.m0) if self.zeros_made % 2 else self.b.mul_vs(row, scalar, self.m1)
+        self.values[op.results[0]] = made
 
     def _zero(self) -> ir.Value:
         """A scalar register that holds 0, in turn one of several: a packet reads each bank once (5.3)."""

@@ -1,0 +1,469 @@
+"""Addresses of a walk over tiles: where blocks lie in the pads and in DRAM, what is fetched when.
+
+All of it is arithmetic on byte offsets and bits (-1 for true, 0 for false) that the loops carry; `TileSchedule` says
+what the numbers mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.iteration import Access, Buffer, Loop
+from atalla_mlir.codegen.tile_schedule import Blocks, TileSchedule
+from atalla_mlir.kernels.builder import Builder, Index
+from atalla_mlir.target.encoding import DmaShape
+
+ROW_BYTES = 64
+ELEMENT_BYTES = 2
+PAD_SHIFT = 30
+"""Of the pad's number in a transfer's metadata."""
+SINK = DmaShape(0, 1, 1, 1).encode()
+"""One element: what a transfer moves that is switched off."""
+
+
+@dataclass
+class Position:
+    """A tile of a panel: its outer and inner block, and bytes from the first to its one of the two outer buffers."""
+
+    outer: ir.Value
+    inner: ir.Value
+    buffer: ir.Value
+
+    def pack(self) -> list[ir.Value]:
+        return [self.outer, self.inner, self.buffer]
+
+
+@dataclass
+class Moves:
+    """What is fetched for a tile; the first piece's place, what other pieces add to it, and what steps add."""
+
+    target: ir.Value
+    """Bytes from the begin of a pad's operands to the rows of the first step."""
+    address: ir.Value
+    shape: ir.Value
+    """Metadata of the first piece."""
+    first_shape: ir.Value
+    """The same of the first step, which may have fewer lanes."""
+    for_inner: ir.Value
+    for_outer: ir.Value
+    target_step: ir.Value
+    offsets: list[ir.Value]
+    """Bytes in DRAM from the first piece to the others."""
+    jumps: list[ir.Value]
+    """Bytes in DRAM that a step of each level of the depth adds, when those further in begin again."""
+
+    def pack(self) -> list[ir.Value]:
+        single = [self.target, self.address, self.shape, self.first_shape]
+        return [*single, self.for_inner, self.for_outer, self.target_step, *self.offsets, *self.jumps]
+
+
+@dataclass
+class State:
+    """What the loop over tiles carries besides sums and terms.
+
+    `at` is the present tile and `following` the next one; `moves` are under way, `next_moves` come with the next tile.
+    """
+
+    at: Position
+    following: Position
+    moves: Moves
+    next_moves: Moves
+    fetched: list[ir.Value]
+    """Tokens of the first step of `moves`."""
+    sent: list[ir.Value]
+    """Tokens of the results of the tile before."""
+
+    def pack(self) -> list[ir.Value]:
+        places, moves = [*self.at.pack(), *self.following.pack()], [*self.moves.pack(), *self.next_moves.pack()]
+        return [*places, *moves, *self.fetched, *self.sent]
+
+
+@dataclass
+class Steps:
+    """What the loop over the steps of a tile carries besides sums and terms."""
+
+    number: ir.Value
+    """Of the present iteration."""
+    is_last: ir.Value
+    rows: ir.Value
+    """Bytes in a pad to the rows of the next step, which in the last iteration is the following tile's."""
+    cols: ir.Value
+    target: ir.Value
+    moved: ir.Value
+    """Bytes in DRAM from the first step of a depth without tail."""
+    counters: list[ir.Value]
+    """Iterations of the levels of the depth but the outermost."""
+    tokens: list[ir.Value]
+
+    def pack(self) -> list[ir.Value]:
+        single = [self.number, self.is_last, self.rows, self.cols, self.target, self.moved]
+        return [*single, *self.counters, *self.tokens]
+
+
+class TileWalk:
+    """Emits the arithmetic and the transfers of operands for the tiles of one panel.
+
+    The panel is `count` inner blocks from block `first` on; `batch` says where in the batch it lies. `results` are the
+    accesses of results and operands of the epilogue.
+    """
+
+    def __init__(
+        self,
+        builder: Builder,
+        schedule: TileSchedule,
+        buffers: Mapping[Buffer, ir.Value],
+        operands: Sequence[ir.Value],
+        batch: Mapping[Loop, Index],
+        first: Index,
+        count: int,
+        results: Sequence[Access],
+    ) -> None:
+        self.builder, self.schedule, self.buffers, self.operands = builder, schedule, buffers, operands
+        self.count = count
+        self.pads = schedule.rows.pads
+        self.first_block = builder.index_value(first)
+        self.num_pieces = max(schedule.rows.num_pieces, schedule.cols.num_pieces)
+        accesses = (schedule.streamed, schedule.pushed, *results)
+        self.begins = {id(access): self._begin(access, batch) for access in accesses}
+        self.first_addresses = {blocks: self._first_address(blocks) for blocks in (schedule.rows, schedule.cols)}
+
+    # Places of tiles
+
+    def first(self) -> Position:
+        zero = self.builder.index_constant(0)
+        return Position(zero, zero, zero)
+
+    def after(self, at: Position) -> Position:
+        """The tile after `at`; beyond the last one, blocks that exist but mean nothing."""
+        builder = self.builder
+        wraps = self._is_last_inner(at)
+        outer = builder.plus(at.outer, builder.both(wraps, 1))
+        inner = builder.both(builder.plus(at.inner, 1), builder.differ(wraps, -1))
+        return Position(outer, inner, builder.differ(at.buffer, builder.both(wraps, self._buffer_bytes())))
+
+    def _is_last_inner(self, at: Position) -> ir.Value:
+        builder = self.builder
+        return builder.equal_bits(at.inner, self.count - 1) if self.count > 1 else builder.index_constant(-1)
+
+    def _buffer_bytes(self) -> int:
+        return self.schedule.block_rows(self.schedule.outer) * ROW_BYTES
+
+    def starts(self, at: Position) -> tuple[ir.Value, ir.Value]:
+        """Bytes in each pad to the first steps of a tile's blocks of rows and columns."""
+        schedule, builder = self.schedule, self.builder
+        inner = builder.times(at.inner, schedule.block_rows(schedule.inner) * ROW_BYTES)
+        outer = builder.plus(at.buffer, schedule.outer_base * ROW_BYTES)
+        return (inner, outer) if schedule.rows_inside else (outer, inner)
+
+    def parts(self, starts: tuple[ir.Value, ir.Value]) -> tuple[list[ir.Value], list[ir.Value]]:
+        """The rows and the columns of a step, in the pads that hold some."""
+        rows, cols = (
+            [self._part(pad, start, name) for pad in range(min(blocks.num_pieces, self.pads))]
+            for blocks, start, name in zip(
+                (self.schedule.rows, self.schedule.cols), starts, ("rows", "cols"), strict=True
+            )
+        )
+        return rows, cols
+
+    def _part(self, pad: int, offset: ir.Value, name: str) -> ir.Value:
+        return self.builder.tile_at(self.operands[pad], offset, name)
+
+    # Addresses in DRAM
+
+    def _begin(self, access: Access, batch: Mapping[Loop, Index]) -> ir.Value:
+        """Address of the first element of an access in this part of the batch."""
+        offset = Index(access.offset)
+        for loop, index in batch.items():
+            offset = offset + index.scaled(access.stride(loop))
+        address = self.builder.address(self.buffers[access.buffer])
+        return self.builder.plus(address, self.builder.index_value(offset.scaled(ELEMENT_BYTES)))
+
+    def _number(self, blocks: Blocks, at: Position) -> ir.Value:
+        """A tile's block of rows or columns, counted from the operand's first."""
+        if blocks is self.schedule.outer:
+            return at.outer
+        return self.builder.plus(at.inner, self.first_block)
+
+    def column_block(self, at: Position) -> ir.Value:
+        return self._number(self.schedule.cols, at)
+
+    def tile_address(self, access: Access, at: Position) -> ir.Value:
+        """DRAM address of the first element of a tile in a result or an operand of the epilogue."""
+        address = self.begins[id(access)]
+        for blocks in (self.schedule.rows, self.schedule.cols):
+            address = self.builder.plus(address, self._block_bytes(blocks, self._number(blocks, at), access))
+        return address
+
+    def _block_bytes(self, blocks: Blocks, number: ir.Value, access: Access) -> ir.Value:
+        """Bytes from the first row of an operand to that of a block."""
+        builder, across = self.builder, blocks.blocks_across
+        if across == blocks.num_blocks:
+            line_block, block = builder.index_constant(0), number
+        elif across == 1:
+            line_block, block = number, builder.index_constant(0)
+        else:
+            line_block = builder.quotient(number, across, blocks.num_blocks)
+            block = builder.plus(number, builder.times(line_block, -across))
+        lines, rows = (stride * ELEMENT_BYTES for stride in blocks.strides(access))
+        offset = builder.plus(
+            builder.times(line_block, blocks.lines * lines), builder.times(block, blocks.width * rows)
+        )
+        for at, last, excess in (
+            (line_block, blocks.num_blocks // across - 1, blocks.excess_lines * lines),
+            (block, across - 1, blocks.excess * rows),
+        ):
+            if excess:
+                offset = builder.plus(offset, builder.both(builder.equal_bits(at, last), -excess))
+        return offset
+
+    # Fetching
+
+    def shape(self, blocks: Blocks, access: Access, piece: int, cols: int) -> DmaShape:
+        rows = blocks.rows_of_piece(piece)
+        return DmaShape(piece % self.pads, rows, cols, blocks.pitch(access) if rows > 1 else cols)
+
+    def _metadata(self, blocks: Blocks, cols: int) -> int:
+        """Of the first piece, which is the largest."""
+        return self.shape(blocks, self.schedule.access(blocks), 0, cols).encode()
+
+    def fill(self) -> None:
+        """Fetch the first block of both operands, before anything is computed."""
+        depth, builder = self.schedule.depth, self.builder
+        tail = int(depth.has_tail)
+        start = Index(self.schedule.tail_offset)
+        tokens = self._fill_step(Index(), (start, start), depth.first_lanes) if tail else self._idle_fill()
+
+        def level(number: int, step: Index, moved: tuple[Index, Index], tokens: list[ir.Value]) -> list[ir.Value]:
+            if number == len(depth.levels):
+                return self._fill_step(step + tail, moved, depth.lanes)
+            here = depth.levels[number]
+
+            def body(index: Index, carried: list[ir.Value]) -> list[ir.Value]:
+                further = (moved[0] + index.scaled(here.streamed), moved[1] + index.scaled(here.pushed))
+                return level(number + 1, step.scaled(here.extent) + index, further, carried)
+
+            return builder.loop(here.extent - tail, tokens, body)
+
+        builder.wait(level(0, Index(), (Index(), Index()), tokens))
+
+    def _first_blocks(self) -> Iterator[tuple[int, Blocks, int]]:
+        """What is filled: place among (rows, cols), blocks, and the first row of each pad that a first block takes."""
+        schedule = self.schedule
+        for at, blocks in enumerate((schedule.rows, schedule.cols)):
+            yield at, blocks, (0 if blocks is schedule.inner else schedule.outer_base)
+
+    def _idle_fill(self) -> list[ir.Value]:
+        return [self.builder.ready() for _, blocks, _ in self._first_blocks() for _ in range(blocks.num_pieces)]
+
+    def _fill_step(self, step: Index, moved: tuple[Index, Index], lanes: int) -> list[ir.Value]:
+        """Fetch one step of the first blocks; `moved` are elements from its first one in both operands."""
+        builder, tokens = self.builder, list[ir.Value]()
+        for at, blocks, base in self._first_blocks():
+            access = self.schedule.access(blocks)
+            address = self.first_addresses[blocks]
+            for piece in range(blocks.num_pieces):
+                row = step.scaled(blocks.rows_per_pad) + (base + piece // self.pads * blocks.piece_rows)
+                distance = (moved[at] + blocks.piece_offset(piece, access)).scaled(ELEMENT_BYTES)
+                shape = self.shape(blocks, access, piece, lanes)
+                tokens.append(
+                    builder.transfer(
+                        "fetch",
+                        self.operands[piece % self.pads],
+                        builder.index_value(row.scaled(ROW_BYTES)),
+                        builder.plus(address, builder.index_value(distance)),
+                        builder.index_constant(shape.encode()),
+                        [self.buffers[access.buffer]],
+                        rows=shape.rows,
+                        cols=lanes,
+                    )
+                )
+        return tokens
+
+    def _first_address(self, blocks: Blocks) -> ir.Value:
+        """Address of the first block that the panel needs."""
+        number = self.builder.index_constant(0) if blocks is self.schedule.outer else self.first_block
+        return self._block_address(blocks, number)
+
+    def _block_address(self, blocks: Blocks, number: ir.Value) -> ir.Value:
+        access = self.schedule.access(blocks)
+        return self.builder.plus(self.begins[id(access)], self._block_bytes(blocks, number, access))
+
+    def moves(self, at: Position) -> Moves:
+        """What to fetch under a tile: the next inner block, the next outer one, or nothing."""
+        schedule, builder = self.schedule, self.builder
+        last_inner, is_last_outer = self._is_last_inner(at), self._has_outer(at, schedule.outer.num_blocks - 1)
+        for_inner = builder.both(self._has_outer(at, 0), builder.differ(last_inner, -1))
+        for_outer = builder.both(last_inner, builder.differ(is_last_outer, -1))
+        next_inner, next_outer = builder.plus(at.inner, 1), builder.plus(at.outer, 1)
+        other = builder.differ(at.buffer, self._buffer_bytes())
+        inner, outer = schedule.inner, schedule.outer
+        number = builder.plus(next_inner, self.first_block)
+        address = self.first_addresses[inner]
+        target = builder.index_constant(schedule.sink_row * ROW_BYTES)
+        for bits, blocks, block, begin in (
+            (for_inner, inner, number, builder.times(next_inner, schedule.block_rows(inner) * ROW_BYTES)),
+            (for_outer, outer, next_outer, builder.plus(other, schedule.outer_base * ROW_BYTES)),
+        ):
+            address = builder.select_bits(bits, self._block_address(blocks, block), address)
+            target = builder.select_bits(bits, begin, target)
+
+        def mixed(of_inner: int, of_outer: int, of_none: int | None = None) -> ir.Value:
+            """The number of what moves; with `of_none` that where nothing does."""
+            if of_none is None and of_inner == of_outer:
+                return builder.index_constant(of_inner)
+            none = of_none or 0
+            value = builder.index_constant(none)
+            for bits, number in ((for_inner, of_inner), (for_outer, of_outer)):
+                value = builder.differ(value, builder.both(bits, number ^ none))
+            return value
+
+        def metadata(lanes: int) -> ir.Value:
+            return mixed(self._metadata(inner, lanes), self._metadata(outer, lanes), SINK)
+
+        target_step = mixed(inner.rows_per_pad * ROW_BYTES, outer.rows_per_pad * ROW_BYTES, 0)
+        shape = metadata(schedule.depth.lanes)
+        first_shape = metadata(schedule.depth.first_lanes) if schedule.depth.has_tail else shape
+        offsets = [
+            mixed(*(self._piece_bytes(blocks, piece) for blocks in (inner, outer)))
+            for piece in range(1, self.num_pieces)
+        ]
+        jumps = [
+            mixed(of_inner * ELEMENT_BYTES, of_outer * ELEMENT_BYTES)
+            for of_inner, of_outer in zip(schedule.jumps(inner), schedule.jumps(outer), strict=True)
+        ]
+        return Moves(target, address, shape, first_shape, for_inner, for_outer, target_step, offsets, jumps)
+
+    def _has_outer(self, at: Position, number: int) -> ir.Value:
+        if self.schedule.outer.num_blocks == 1:
+            return self.builder.index_constant(-1)
+        return self.builder.equal_bits(at.outer, number)
+
+    def _piece_bytes(self, blocks: Blocks, piece: int) -> int:
+        if piece >= blocks.num_pieces:
+            return 0
+        return blocks.piece_offset(piece, self.schedule.access(blocks)) * ELEMENT_BYTES
+
+    def fetch_first(self, moves: Moves) -> list[ir.Value]:
+        """Start to move the first step."""
+        address = self.builder.plus(moves.address, self.schedule.tail_offset * ELEMENT_BYTES)
+        return self._fetch(moves, moves.target, address, moves.first_shape)
+
+    def _fetch(self, moves: Moves, target: ir.Value, address: ir.Value, shape: ir.Value) -> list[ir.Value]:
+        return [self._fetch_piece(piece, moves, target, address, shape) for piece in range(self.num_pieces)]
+
+    def _fetch_piece(self, piece: int, moves: Moves, target: ir.Value, address: ir.Value, shape: ir.Value) -> ir.Value:
+        """One piece of whichever operand moves; what has no such piece moves nothing."""
+        schedule, builder = self.schedule, self.builder
+        operands = ((schedule.inner, moves.for_inner), (schedule.outer, moves.for_outer))
+        owners = [(blocks, bits) for blocks, bits in operands if piece < blocks.num_pieces]
+        if len(owners) == 1:
+            blocks, bits = owners[0]
+            further = builder.plus(target, piece // self.pads * blocks.piece_rows * ROW_BYTES)
+            target = builder.select_bits(bits, further, builder.index_constant(schedule.sink_row * ROW_BYTES))
+            shape = builder.differ(builder.both(bits, builder.differ(shape, SINK)), SINK)
+        pad = piece % self.pads
+        return builder.transfer(
+            "fetch",
+            self._part(pad, builder.index_constant(0), "next"),
+            target,
+            builder.plus(address, moves.offsets[piece - 1]) if piece else address,
+            builder.plus(shape, pad << PAD_SHIFT),
+            list(dict.fromkeys(self.buffers[schedule.access(blocks).buffer] for blocks, _ in owners)),
+            # mostly the block with fewer rows moves, or nothing
+            rows=min(blocks.piece_rows for blocks, _ in owners),
+            cols=schedule.depth.lanes,
+        )
+
+    # Steps
+
+    def first_steps(self, state: State) -> Steps:
+        """Of the first iteration: the array works on the second step, which is fetched for a later tile too."""
+        depth, builder, schedule = self.schedule.depth, self.builder, self.schedule
+        rows, cols = self.starts(state.at)
+        is_only = depth.steps == 1
+        if is_only:
+            rows, cols = self.starts(state.following)
+        else:
+            rows = builder.plus(rows, schedule.rows.rows_per_pad * ROW_BYTES)
+            cols = builder.plus(cols, schedule.cols.rows_per_pad * ROW_BYTES)
+        target, moved = state.moves.target, builder.index_constant(0)
+        if not is_only:
+            target = builder.plus(target, state.moves.target_step)
+            moved = moved if depth.has_tail else state.moves.jumps[-1]
+        counters = [
+            builder.index_constant(1 if level == len(depth.levels) - 1 else 0) for level in range(1, len(depth.levels))
+        ]
+        zero = builder.index_constant(0)
+        return Steps(
+            zero, builder.index_constant(-1 if is_only else 0), rows, cols, target, moved, counters, state.fetched
+        )
+
+    def step(self, steps: Steps, state: State) -> Steps:
+        """Fetch a step of the block that moves; what the next iteration works on.
+
+        In the last iteration one element of the step before is fetched again.
+        """
+        depth, builder, schedule, moves = self.schedule.depth, self.builder, self.schedule, state.moves
+        builder.wait(steps.tokens)
+        shape = builder.select_bits(steps.is_last, builder.index_constant(SINK), moves.shape)
+        tokens = self._fetch(moves, steps.target, builder.plus(moves.address, steps.moved), shape)
+        number = builder.plus(steps.number, 1)
+        if depth.steps == 1:
+            return Steps(
+                number, steps.is_last, steps.rows, steps.cols, steps.target, steps.moved, steps.counters, tokens
+            )
+        will_be_last = builder.equal_bits(number, depth.steps - 1)
+        will_not = builder.differ(will_be_last, -1)
+        following = self.starts(state.following)
+        rows, cols = (
+            builder.select_bits(will_be_last, start, builder.plus(at, blocks.rows_per_pad * ROW_BYTES))
+            for start, at, blocks in zip(
+                following, (steps.rows, steps.cols), (schedule.rows, schedule.cols), strict=True
+            )
+        )
+        target = builder.plus(steps.target, builder.both(will_not, moves.target_step))
+        counters, distance = self._count(steps.counters, moves)
+        moved = builder.plus(steps.moved, builder.both(will_not, distance))
+        return Steps(number, will_be_last, rows, cols, target, moved, counters, tokens)
+
+    def _count(self, counters: Sequence[ir.Value], moves: Moves) -> tuple[list[ir.Value], ir.Value]:
+        """The counters of the next step, innermost last, and bytes in DRAM to it."""
+        builder, levels = self.builder, self.schedule.depth.levels
+        counted: list[ir.Value] = []
+        distance, carry = moves.jumps[-1], builder.index_constant(1)
+        for level in range(len(levels) - 1, 0, -1):
+            counter = builder.plus(counters[level - 1], carry)
+            wraps = builder.equal_bits(counter, levels[level].extent)
+            counted.insert(0, builder.both(counter, builder.differ(wraps, -1)))
+            distance = builder.plus(distance, builder.both(wraps, moves.jumps[level - 1]))
+            carry = builder.both(wraps, 1)
+        return counted, distance
+
+    # What loops carry
+
+    def unpack(self, values: Sequence[ir.Value]) -> State:
+        rest = iter(values)
+        places = self._position(rest), self._position(rest)
+        moves = self._moves_from(rest), self._moves_from(rest)
+        return State(*places, *moves, _take(rest, self.num_pieces), list(rest))
+
+    def unpack_steps(self, values: Sequence[ir.Value]) -> Steps:
+        rest = iter(values)
+        number, is_last, rows, cols, target, moved = _take(rest, 6)
+        counters = _take(rest, len(self.schedule.depth.levels) - 1)
+        return Steps(number, is_last, rows, cols, target, moved, counters, _take(rest, self.num_pieces))
+
+    def _position(self, rest: Iterator[ir.Value]) -> Position:
+        outer, inner, buffer = _take(rest, 3)
+        return Position(outer, inner, buffer)
+
+    def _moves_from(self, rest: Iterator[ir.Value]) -> Moves:
+        target, address, shape, first_shape, for_inner, for_outer, target_step = _take(rest, 7)
+        offsets, jumps = _take(rest, self.num_pieces - 1), _take(rest, len(self.schedule.depth.levels))
+        return Moves(target, address, shape, first_shape, for_inner, for_outer, target_step, offsets, jumps)
+
+
+def _take(values: Iterator[ir.Value], count: int) -> list[ir.Value]:
+    return [next(values) for _ in range(count)]
