@@ -222,12 +222,14 @@ class SumOrder:
     `slices`: the array sums 32 terms at a time, the slices are added in sequence in blocks of `block`, block sums
     likewise. `lanes`: term i goes to lane i mod 32, the chunks are added in sequence in blocks of `block`, block sums
     likewise, then the lanes are folded. `rows`: terms in sequence in blocks of `block`. `any`: no term takes part in
-    more than `depth` rounded additions.
+    more than `depth` rounded additions. `initial`, of a stage that adds a row to a product: the sums of the product
+    were started from the row, which takes part in `depth` additions; the product's own order is then `is_started`.
     """
 
     kind: str
     block: int
     depth: int = 0
+    is_started: bool = False
 
 
 def block_size(num_terms: int) -> int:

@@ -1,4 +1,4 @@
-"""How a product walks its result tiles: which operand stays in the pads, what moves while the array computes.
+"""How a product walks its result tiles: which operand stays in the pads, and what moves during computation.
 
 The result is cut into tiles of a block of rows x a block of columns. One operand, the *inner* one, stays in the pads for
 a whole panel of tiles; the *outer* one is held in two buffers, of which one is filled while the other is in use. Tiles
@@ -25,6 +25,8 @@ MAX_TWO_LEVEL_ROWS = 56
 """The same where sums of blocks take registers too."""
 ARRAY_SWAP_CYCLES = 63
 """From the last row of a slice to the first of the next one: 31 to drain, 32 to push (10.2)."""
+PIECE_CYCLES = 7
+"""What a second piece on the same pad costs in each step: its transfer waits for the first one's."""
 MAX_PITCH = 1 << 20
 MAX_PIECES = 8
 SINK_ROWS = 1
@@ -193,7 +195,7 @@ class TileSchedule:
         return self.streamed if blocks is self.rows else self.pushed
 
     def jumps(self, blocks: Blocks) -> list[int]:
-        """Elements to the next step: the last of these, and its own for each level that goes on because those inside wrap."""
+        """Elements to the next step: the last one, and that of each level that goes on as those inside begin again."""
         levels = [
             (level.extent, level.streamed if blocks is self.rows else level.pushed) for level in self.depth.levels
         ]
@@ -304,7 +306,8 @@ def _row_blocks(loops: Sequence[Loop], limit: int, pads: int) -> list[Blocks]:
 
 def _block_cost(blocks: Blocks) -> tuple[int, int]:
     """Cycles of one step of all blocks, then transfers."""
-    return (blocks.num_blocks * max(2 * blocks.rows, blocks.rows + ARRAY_SWAP_CYCLES), blocks.num_pieces)
+    waits = max(0, blocks.num_pieces - blocks.pads) * PIECE_CYCLES
+    return (blocks.num_blocks * (max(2 * blocks.rows, blocks.rows + ARRAY_SWAP_CYCLES) + waits), blocks.num_pieces)
 
 
 def _is_plain(epilogue: Sequence[Stage], plan: ProductPlan) -> bool:

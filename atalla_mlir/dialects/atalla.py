@@ -292,6 +292,13 @@ class ZeroOp(Atalla.Operation, name="zero"):
     row: Result[RowType]
 
 
+class CopyOp(Atalla.Operation, name="copy"):
+    """The same row, bit by bit, in a register of its own."""
+
+    source: Operand[RowType]
+    row: Result[RowType]
+
+
 class FetchOp(Atalla.Operation, name="fetch"):
     """One transfer DRAM to tile of which everything is computed: tile row `offset` / 64, DRAM byte `address`, and the
     metadata word `shape` (its pad must be that of the tile).

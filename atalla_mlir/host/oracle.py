@@ -158,6 +158,13 @@ def _scaled(function: Callable[[Bounded, Bounded], Bounded]) -> Rule:
     return rule
 
 
+def _add(call: _Call) -> Bounded:
+    plan = call.plans.sums.get(call.node.name)
+    if plan is not None and plan.kind == "initial":
+        return sum_bound.with_initial(call.operand(0), call.operand(1), plan.depth)
+    return _scaled(eb.add)(call)
+
+
 def _reversed_subtract(call: _Call) -> Bounded:
     alpha = call.argument(2, "alpha", 1)
     left = call.operand(0)
@@ -402,7 +409,7 @@ RULES: Mapping[Any, Rule] = MappingProxyType(
         aten.sum.dim_IntList: _sum,
         aten.amax.default: _extreme(eb.maximum),
         aten.amin.default: _extreme(eb.minimum),
-        aten.add.Tensor: _scaled(eb.add),
+        aten.add.Tensor: _add,
         aten.add.Scalar: _scaled(eb.add),
         aten.sub.Tensor: _scaled(eb.subtract),
         aten.sub.Scalar: _scaled(eb.subtract),

@@ -8,7 +8,7 @@ order is not recorded gets the bound that holds for every order of the same dept
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,14 +39,16 @@ class SumPlan:
 
     kind: str
     """slices: `gemm.vv` on 32 consecutive terms, slice results added; lanes: term i in lane i mod 32, then `rsum`;
-    rows: one term after the other; any: unknown order."""
+    rows: one term after the other; any: unknown order; initial: an addition whose exact operand a sum started from."""
     block: int
     """Terms (rows), chunks (lanes) or slices added in sequence; the sums of blocks are then added in sequence."""
     depth: int = 0
-    """any: the largest number of roundings that one term goes through."""
+    """any, initial: the largest number of roundings that one term goes through."""
+    is_started: bool = False
+    """slices: the sum starts from a row that a later operation adds, so the first slice is added too."""
 
     def __post_init__(self) -> None:
-        if self.kind not in ("slices", "lanes", "rows", "any"):
+        if self.kind not in ("slices", "lanes", "rows", "any", "initial"):
             raise InternalError(f"unknown kind of sum '{self.kind}'")
         if self.block < 1:
             raise InternalError(f"a sum in blocks of {self.block}; at least 1 is expected")
@@ -54,7 +56,9 @@ class SumPlan:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> SumPlan:
         """A plan as `meta.kernels[i].sums` records it."""
-        return cls(row["kind"], int(row.get("block", MAX_SEQUENTIAL)), int(row.get("depth", 0)))
+        return cls(
+            row["kind"], int(row.get("block", MAX_SEQUENTIAL)), int(row.get("depth", 0)), bool(row.get("is_started", 0))
+        )
 
 
 def default_block(num_terms: int) -> int:
@@ -77,7 +81,29 @@ def contraction(left: Bounded, right: Bounded, plan: SumPlan | None = None) -> B
         return reduction(_rounded_products(left, right), plan)
     starts = range(0, depth, LANES)
     slices = (_slice(left, right, slice(start, start + LANES)) for start in starts)
-    return _in_blocks(slices, plan.block)
+    return _in_blocks(_started(slices, plan.block) if plan.is_started else slices, plan.block)
+
+
+def _started(terms: Iterable[Bounded], block: int) -> Iterator[Bounded]:
+    """The first terms of the first block are rounded once more, when they are added to the row and their sum to it."""
+    for count, term in enumerate(terms):
+        yield rounded(term.value, term.error) if count < block else term
+
+
+def with_initial(left: Bounded, right: Bounded, depth: int) -> Bounded:
+    """A product plus a row, exact, that its sums started from: `depth` additions round sums which the row is part of.
+
+    The roundings of the product's partial sums are in its own bound. A rounding of such a sum plus the row commits at
+    most u of the row more, and what was committed before grows by u, as in any sum.
+    """
+    initial = left if left.is_exact else right
+    if not initial.is_exact:
+        raise InternalError("a sum that started from a row which is not exact")
+    growth = (1 + UNIT) ** depth - 1
+    with np.errstate(all="ignore"):
+        value = left.value + right.value
+        rounding = growth * np.abs(initial.value) + depth * TINY
+        return settled(value, left.error + right.error, np.where(np.isfinite(value), rounding, 0.0))
 
 
 def _rounded_products(left: Bounded, right: Bounded) -> Bounded:

@@ -349,6 +349,10 @@ class Builder:
         """A zero row that is not shared."""
         return self._row("zero", [])
 
+    def copy(self, row: ir.Value) -> ir.Value:
+        """The same row in a register of its own."""
+        return self._row("copy", [row])
+
     def as_row(self, value: ir.Value) -> ir.Value:
         return self.broadcast(value) if self.is_scalar(value) else value
 

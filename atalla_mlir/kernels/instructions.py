@@ -96,7 +96,7 @@ class KernelLowering:
         self.constants: dict[int, ir.Value] = {}
         self.lane_masks: dict[int, ir.Value] = {}
         self.zeros: list[ir.Value] = []
-        self.zeros_made = 0
+        self.rows_made = 0
         self.zero_rows: list[ir.Value] = []
         self.pointers: list[dict[Pointer, ir.Value]] = [{}]
         self.shared_offsets = SHARED_OFFSETS
@@ -587,10 +587,19 @@ class KernelLowering:
 
     def _lower_zero(self, op: ir.Operation) -> None:
         """In turn on the multiplier and on the adder, each of which takes two cycles."""
-        self.zeros_made += 1
+        self.rows_made += 1
         row, scalar = self._zero_row(), self._zero()
-        made = self.b.add_vs(row, scalar, self.m0) if self.zeros_made % 2 else self.b.mul_vs(row, scalar, self.m1)
+        made = self.b.add_vs(row, scalar, self.m0) if self.rows_made % 2 else self.b.mul_vs(row, scalar, self.m1)
         self.values[op.results[0]] = made
+
+    def _lower_copy(self, op: ir.Operation) -> None:
+        """In turn on the multiplier and on the adder; both are exact, of -0 too."""
+        self.rows_made += 1
+        row = self.values[op.operands[0]]
+        if self.rows_made % 2:
+            self.values[op.results[0]] = self.b.sub_vs(row, self._zero(), self.m0)
+        else:
+            self.values[op.results[0]] = self.b.mul_vs(row, self.integer(self.float_bits(1.0)), self.m1)
 
     def _zero(self) -> ir.Value:
         """A scalar register that holds 0, in turn one of several: a packet reads each bank once (5.3)."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from atalla_mlir._mlir import ir
-from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
+from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, StageKind
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
 from atalla_mlir.codegen.row_plan import RowPlan, SumOrder
 from atalla_mlir.codegen.tile_schedule import TileSchedule, is_column_read, outside_reads
@@ -64,20 +64,45 @@ class TiledProduct:
         self.builder, self.product, self.epilogue = builder, product, list(epilogue)
         self.plan, self.schedule, self.buffers, self.block = plan, schedule, buffers, block
         self.pads = schedule.rows.pads
-        outer = (*plan.batch, *plan.rows, *plan.cols)
-        self.rows_kernel = StagedRows(builder, self.epilogue, RowPlan(plan.lane, outer, 1, 1), buffers, block)
-        self.stored = [stage.write for stage in (product, *epilogue) if stage.write.buffer in buffers]
         reads = outside_reads(product, epilogue)
         self.column_reads = [read for read in reads if is_column_read(read, plan)]
         self.staged_reads = [read for read in reads if not is_column_read(read, plan)]
+        self.stored = [stage.write for stage in (product, *epilogue) if stage.write.buffer in buffers]
+        self.initial = self._initial_row()
+        self.finished = product if self.initial is None else self.epilogue[0]
+        """The stage that the accumulators are the result of."""
+        outer = (*plan.batch, *plan.rows, *plan.cols)
+        stages = self.epilogue if self.initial is None else self.epilogue[1:]
+        self.rows_kernel = StagedRows(builder, stages, RowPlan(plan.lane, outer, 1, 1), buffers, block)
 
-    def sum_order(self) -> SumOrder:
+    def _initial_row(self) -> Access | None:
+        """What the sums start from: a row that the first stage of the epilogue adds to a result nobody else needs."""
+        result = self.product.write.buffer
+        if not self.epilogue or result in self.buffers:
+            return None
+        first, *others = self.epilogue
+        if any(read.buffer is result for stage in others for read in stage.reads):
+            return None
+        loads = [node.read for node in first.body.args if node.op == "load"]
+        if first.kind is not StageKind.MAP or first.body.op != "add" or len(loads) != 2:
+            return None
+        reads = [first.reads[load] for load in loads]
+        rows = [read for read in reads if read in self.column_reads]
+        is_product_read = any(read.buffer is result for read in reads)
+        return rows[0] if len(rows) == 1 and is_product_read else None
+
+    def sum_orders(self) -> dict[Stage, SumOrder]:
         """Steps in blocks; in detail only when they are slices of one row in ascending order."""
-        depth = self.schedule.depth
+        depth, is_started = self.schedule.depth, self.initial is not None
         block = depth.steps_in_sequence
-        if len(self.plan.depth) == 0 and not depth.has_tail:
-            return SumOrder("slices", block)
-        return SumOrder("any", 1, block + -(-depth.steps // block) + 2)
+        blocks = -(-depth.steps // block)
+        if self.plan.depth or depth.has_tail:
+            order = SumOrder("any", 1, block + blocks + 2 + is_started)
+        else:
+            order = SumOrder("slices", block, is_started=is_started)
+        if not is_started:
+            return {self.product: order}
+        return {self.product: order, self.finished: SumOrder("initial", 1, blocks if blocks > 1 else block)}
 
     def emit(self) -> None:
         self._allocate()
@@ -188,7 +213,7 @@ class _Panel:
             return [*sums, *terms, *new.pack()]
 
         start = self._slice(walk.starts(first))
-        results = builder.loop(self.num_tiles, [*self._zeros(), *start, *state.pack()], tile)
+        results = builder.loop(self.num_tiles, [*self._initial(first), *start, *state.pack()], tile)
         last = walk.unpack(results[2 * count :])
         builder.wait([*last.fetched, *last.sent])
 
@@ -250,13 +275,28 @@ class _Panel:
         sent = self._finish(state.at, total)
         ahead = walk.after(state.following)
         new = State(state.following, ahead, state.next_moves, walk.moves(ahead), fetched, sent)
-        return new, self._zeros(), terms
+        return new, self._initial(state.following), terms
 
     def _add(self, left: Rows, right: Rows) -> Rows:
         return [self.builder.binary("add", a, b) for a, b in zip(left, right, strict=True)]
 
     def _zeros(self) -> Rows:
         return [self.builder.zero() for _ in range(self.schedule.rows.rows)]
+
+    def _initial(self, at: Position) -> Rows:
+        """What the sums of a tile start from."""
+        if self.kernel.initial is None:
+            return self._zeros()
+        # two registers, in banks that are read side by side
+        copies = [self._column(self.kernel.initial, at) for _ in range(2)]
+        return [self.builder.copy(copies[row % 2]) for row in range(self.schedule.rows.rows)]
+
+    def _column(self, access: Access, at: Position) -> ir.Value:
+        """The row of a tile's columns."""
+        tile = self.kernel.column_tiles[self.kernel.column_reads.index(access)]
+        offset = self.builder.times(self.walk.column_block(at), ROW_BYTES)
+        part = self.builder.tile_at(tile, offset, "block")
+        return self.builder.tile_load(part, Index(), self.schedule.cols.width)
 
     # Results
 
@@ -290,22 +330,19 @@ class _Panel:
 
     def _finish(self, at: Position, total: Rows) -> list[ir.Value]:
         """Run the epilogue on the rows of a tile and send the results."""
-        schedule, builder, kernel = self.schedule, self.builder, self.kernel
+        schedule, kernel = self.schedule, self.kernel
         rows_kernel = kernel.rows_kernel
-        if kernel.column_reads:
-            offset = builder.times(self.walk.column_block(at), ROW_BYTES)
-            for access, tile in zip(kernel.column_reads, kernel.column_tiles, strict=True):
-                part = builder.tile_at(tile, offset, "block")
-                row = builder.tile_load(part, Index(), schedule.cols.width)
-                rows_kernel.columns[access.buffer, access.offset] = row
-        buffer = kernel.product.write.buffer
+        for access in kernel.column_reads:
+            if access is not kernel.initial:
+                rows_kernel.columns[access.buffer, access.offset] = self._column(access, at)
+        finished = kernel.finished.write
         place = Place({}, LANES)
         for row, value in enumerate(total):
             rows_kernel.at = schedule.rows.place(row)
-            if buffer in kernel.buffers:
-                rows_kernel.store(kernel.product.write, place, value)
+            if finished.buffer in kernel.buffers:
+                rows_kernel.store(finished, place, value)
             body = RowBody(rows_kernel, [place])
-            body.values[0][buffer] = Evaluated(value, False)
+            body.values[0][finished.buffer] = Evaluated(value, False)
             body.emit()
         addresses = {id(access): self.walk.tile_address(access, at) for access in kernel.stored}
         return [self._move_staged("send", access, piece, addresses[id(access)]) for access, piece in self._sends()]

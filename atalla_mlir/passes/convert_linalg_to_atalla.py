@@ -134,7 +134,12 @@ def _sum_attribute(order: SumOrder | None) -> ir.Attribute:
     if order is None:
         return ir.UnitAttr.get()
     return ir.DictAttr.get(
-        {"kind": string_attr(order.kind), "block": i64_attr(order.block), "depth": i64_attr(order.depth)}
+        {
+            "kind": string_attr(order.kind),
+            "block": i64_attr(order.block),
+            "depth": i64_attr(order.depth),
+            **({"is_started": i64_attr(1)} if order.is_started else {}),
+        }
     )
 
 
@@ -179,10 +184,11 @@ def _emit(
             )
             if walk is not None:
                 product = TiledProduct(builder, stages[0], stages[1:], plan, walk, values, block)
+                numerics.sums.update(product.sum_orders())
             else:
                 product = ProductKernel(builder, stages[0], stages[1:], plan, values, block)
+                numerics.sums[stages[0]] = product.sum_order()
             product.emit()
-            numerics.sums[stages[0]] = product.sum_order()
             numerics.expansions.update(product.rows_kernel.expansions)
             return
         kernel = RowKernel(builder, stages, choose_row_plan(stages, stored), values, block)
