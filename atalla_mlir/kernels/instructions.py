@@ -97,6 +97,7 @@ class KernelLowering:
         self.lane_masks: dict[int, ir.Value] = {}
         self.zeros: list[ir.Value] = []
         self.rows_made = 0
+        self.multiplies = any(True for _ in operations(kernel, "atalla.gemm"))
         self.zero_rows: list[ir.Value] = []
         self.pointers: list[dict[Pointer, ir.Value]] = [{}]
         self.shared_offsets = SHARED_OFFSETS
@@ -459,7 +460,7 @@ class KernelLowering:
         tile = self.tiles[op.operands[0]]
         self.values[op.results[0]] = self.b.vreg_ld(
             self._pointer(pointer),
-            self.integer(near) if near else self._zero(),
+            self._row_offset(near),
             integer_value(op.attributes["cols"]) - 1,
             tile.pad,
             memory=string_attr(self._memory(op, op.operands[0], "map", 1, 1, write=False)),
@@ -471,11 +472,15 @@ class KernelLowering:
         self.b.vreg_st(
             self.values[op.operands[0]],
             self._pointer(pointer),
-            self.integer(near) if near else self._zero(),
+            self._row_offset(near),
             integer_value(op.attributes["cols"]) - 1,
             tile.pad,
             memory=string_attr(self._memory(op, op.operands[1], "map", 1, 2, write=True)),
         )
+
+    def _row_offset(self, rows: int) -> ir.Value:
+        """Loops of products address many rows with few pointers: x0 would be read in every other packet."""
+        return self.integer(rows) if rows or not self.multiplies else self._zero()
 
     def _lower_dma_load(self, op: ir.Operation) -> None:
         self._dma(op, is_load=True)

@@ -67,19 +67,22 @@ func.func private @product(%a: tensor<1x40xbf16>, %w: tensor<40x2xbf16>) -> tens
 
 // Operands contiguous along the depth come through the pads: the tail of 8 comes first, columns are pushed from lane 31 down.
 
-// CHECK: %[[OPERANDS:.*]] = "atalla.alloc_tile"() {base = 0 : i64, pad = 0 : i64, placed, rows = 7 : i64}
-// CHECK: "atalla.fetch"(%[[OPERANDS]], {{.*}}, %arg1) {cols = 8 : i64, rows = 1 : i64}
-// CHECK: "atalla.fetch"(%[[OPERANDS]], {{.*}}, %arg1) {cols = 32 : i64, rows = 1 : i64}
-// CHECK: "atalla.fetch"(%[[OPERANDS]], {{.*}}, %arg0) {cols = 8 : i64, rows = 1 : i64}
+// CHECK: %[[PAD0:.*]] = "atalla.alloc_tile"() {base = 0 : i64, pad = 0 : i64, placed, rows = 7 : i64}
+// CHECK: "atalla.tile_store"(%[[ZERO:[a-z0-9_]+]], %[[PAD0]])
+// CHECK: "atalla.fetch"(%[[PAD0]], {{.*}}, %arg0) {cols = 8 : i64, rows = 1 : i64}
+// CHECK: "atalla.fetch"(%[[PAD0]], {{.*}}, %arg1) {cols = 8 : i64, rows = 1 : i64}
+// CHECK: "atalla.fetch"(%[[PAD0]], {{.*}}, %arg0) {cols = 32 : i64, rows = 1 : i64}
+// CHECK: "atalla.fetch"(%[[PAD0]], {{.*}}, %arg1) {cols = 32 : i64, rows = 1 : i64}
 // CHECK: "atalla.wait"
-// CHECK-COUNT-30: "atalla.push"(%[[ZERO:.*]])
-// CHECK: %[[W:.*]] = "atalla.tile_load"{{.*}}cols = 8 : i64
+// CHECK-COUNT-30: "atalla.push"(%[[ZERO]])
+// CHECK: %[[W:.*]] = "atalla.tile_load"{{.*}}cols = 32 : i64
 // CHECK: "atalla.push"(%[[W]])
 // CHECK: %[[FIRST:.*]] = "atalla.gemm"
-// CHECK: %[[SUM:.*]] = "atalla.add"(%{{.*}}, %[[FIRST]])
-// CHECK: %[[SECOND:.*]] = "atalla.gemm"
-// CHECK: %[[TOTAL:.*]] = "atalla.add"(%[[SUM]], %[[SECOND]])
-// CHECK: "atalla.tile_store"(%[[TOTAL]]
+// CHECK: scf.for {{.*}} iter_args(%[[SUM:[a-z0-9_]+]] = {{.*}}, %[[TERM:[a-z0-9_]+]] = %[[FIRST]]
+// CHECK: %[[TOTAL:.*]] = "atalla.add"(%[[SUM]], %[[TERM]])
+// CHECK: %[[NEXT:.*]] = "atalla.gemm"
+// CHECK: scf.yield %[[TOTAL]], %[[NEXT]]
+// CHECK: "atalla.tile_store"
 // CHECK: "atalla.send"{{.*}}cols = 2 : i64, rows = 1 : i64
 func.func private @tiled(%a: tensor<1x40xbf16>, %w: tensor<2x40xbf16>) -> tensor<1x2xbf16> {
   %z = arith.constant 0.0 : bf16
