@@ -20,6 +20,17 @@ class Function(nn.Module):
         return self.function(*inputs)
 
 
+class Weights(nn.Module):
+    """x @ w with a parameter w of [depth, columns], as networks multiply."""
+
+    def __init__(self, depth: int, columns: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(depth, columns))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight
+
+
 @dataclass(frozen=True)
 class Case:
     """A named kernel; `is_large` when the reference engine needs more than some seconds for it."""
@@ -68,12 +79,19 @@ def _function(name: str, function: Callable[..., Tensor], *shapes: tuple[int, ..
 def _products() -> Iterator[Case]:
     for m, k, n in _PRODUCTS:
         large = m * k * n > _LARGE_MACS
-        yield Case(f"gemm_{m}x{k}x{n}", lambda: Function(torch.matmul), ((m, k), (k, n)), large)
+        yield Case(f"gemm_{m}x{k}x{n}", _weights(k, n), ((m, k),), large)
+    for size in (64, 256, 1024):
+        shapes = ((size, size), (size, size))
+        yield Case(f"matmul_{size}x{size}x{size}", lambda: Function(torch.matmul), shapes, size**3 > _LARGE_MACS)
     for batch, m, k, n in ((4, 64, 64, 64), (12, 128, 64, 128)):
         shapes = ((batch, m, k), (batch, k, n))
         yield Case(f"bmm_{batch}x{m}x{k}x{n}", lambda: Function(torch.bmm), shapes, batch * m * k * n > _LARGE_MACS)
     for m, k, n in ((32, 64, 128), (128, 768, 3072)):
         yield Case(f"linear_bias_relu_{m}x{k}x{n}", _linear(k, n), ((m, k),), m * k * n > _LARGE_MACS)
+
+
+def _weights(depth: int, columns: int) -> Callable[[], nn.Module]:
+    return lambda: Weights(depth, columns)
 
 
 def _linear(depth: int, columns: int) -> Callable[[], nn.Module]:

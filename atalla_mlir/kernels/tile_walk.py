@@ -124,7 +124,13 @@ class TileWalk:
         self.count = count
         self.pads = schedule.rows.pads
         self.first_block = builder.index_value(first)
-        self.num_pieces = max(schedule.rows.num_pieces, schedule.cols.num_pieces)
+        self.moving = [
+            blocks
+            for blocks, many in ((schedule.inner, count), (schedule.outer, schedule.outer.num_blocks))
+            if many > 1
+        ]
+        """Operands of which other blocks than the first are fetched."""
+        self.num_pieces = max((blocks.num_pieces for blocks in self.moving), default=0)
         accesses = (schedule.streamed, schedule.pushed, *results)
         self.begins = {id(access): self._begin(access, batch) for access in accesses}
         self.first_addresses = {blocks: self._first_address(blocks) for blocks in (schedule.rows, schedule.cols)}
@@ -357,8 +363,8 @@ class TileWalk:
         """One piece of whichever operand moves; what has no such piece moves nothing."""
         schedule, builder = self.schedule, self.builder
         operands = ((schedule.inner, moves.for_inner), (schedule.outer, moves.for_outer))
-        owners = [(blocks, bits) for blocks, bits in operands if piece < blocks.num_pieces]
-        if len(owners) == 1:
+        owners = [(blocks, bits) for blocks, bits in operands if blocks in self.moving and piece < blocks.num_pieces]
+        if len(owners) < len(self.moving):
             blocks, bits = owners[0]
             further = builder.plus(target, piece // self.pads * blocks.piece_rows * ROW_BYTES)
             target = builder.select_bits(bits, further, builder.index_constant(schedule.sink_row * ROW_BYTES))
@@ -461,7 +467,7 @@ class TileWalk:
 
     def _moves_from(self, rest: Iterator[ir.Value]) -> Moves:
         target, address, shape, first_shape, for_inner, for_outer, target_step = _take(rest, 7)
-        offsets, jumps = _take(rest, self.num_pieces - 1), _take(rest, len(self.schedule.depth.levels))
+        offsets, jumps = _take(rest, max(0, self.num_pieces - 1)), _take(rest, len(self.schedule.depth.levels))
         return Moves(target, address, shape, first_shape, for_inner, for_outer, target_step, offsets, jumps)
 
 
