@@ -360,11 +360,14 @@ class TileWalk:
         return [self._fetch_piece(piece, moves, target, address, shape) for piece in range(self.num_pieces)]
 
     def _fetch_piece(self, piece: int, moves: Moves, target: ir.Value, address: ir.Value, shape: ir.Value) -> ir.Value:
-        """One piece of whichever operand moves; what has no such piece moves nothing."""
+        """One piece of whichever operand moves; what has no such piece moves nothing.
+
+        Only one operand, that of rows, has more pieces than there are pads.
+        """
         schedule, builder = self.schedule, self.builder
         operands = ((schedule.inner, moves.for_inner), (schedule.outer, moves.for_outer))
         owners = [(blocks, bits) for blocks, bits in operands if blocks in self.moving and piece < blocks.num_pieces]
-        if len(owners) < len(self.moving):
+        if len(owners) < len(self.moving) or piece >= self.pads:
             blocks, bits = owners[0]
             further = builder.plus(target, piece // self.pads * blocks.piece_rows * ROW_BYTES)
             target = builder.select_bits(bits, further, builder.index_constant(schedule.sink_row * ROW_BYTES))
