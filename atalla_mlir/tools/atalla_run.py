@@ -245,6 +245,9 @@ def _show_output(name: str, dtype: str, array: NDArray[Any]) -> None:
 
 
 def _show_counters(counters: Collection[Counters]) -> None:
+    if not any(c.packets for c in counters) and counters:
+        print("the device does not count")
+        return
     print(
         f"executed {sum(c.packets for c in counters)} packets, {sum(c.instructions for c in counters)} instructions; "
         f"DRAM {sum(c.dram_bytes_loaded for c in counters)} bytes loaded, "

@@ -103,11 +103,16 @@ def test_a_plugin_is_a_device(run_model: Path, tmp_path: Path, monkeypatch: pyte
         "counting\n"
         in subprocess.run([sys.executable, "-c", script, path], check=True, capture_output=True, text=True).stdout
     )
+    np.save(tmp_path / "x.npy", x.numpy())
+    tool = [sys.executable, "-m", "atalla_mlir.tools.atalla_run", str(path), "--input", str(tmp_path / "x.npy")]
+    shown = subprocess.run(tool, check=True, capture_output=True, text=True).stdout
+    assert "the device does not count\n" in shown and "executed" not in shown
     monkeypatch.setenv("ATALLA_PLUGINS", "/nowhere.so")
     refused = subprocess.run(command, capture_output=True, text=True)
     assert refused.returncode == 1
     assert "ATALLA_PLUGINS: plug-in does not load: /nowhere.so" in refused.stderr
-    assert "no device 'counting'; there are native, testbench" in refused.stderr
+    assert "no device 'counting'" in refused.stderr
+    assert "; there are native, testbench" in refused.stderr
 
 
 def test_pages_from_c(tmp_path: Path) -> None:

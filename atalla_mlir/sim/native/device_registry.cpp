@@ -119,8 +119,11 @@ DeviceChoice choose_device(const char* name) {
   const std::size_t colon = wanted.find(':');
   const std::string device = wanted.substr(0, colon);
   auto found = registry().find(device);
-  if (found == nullptr)
-    throw RuntimeError(ATALLA_NO_SUCH_DEVICE, "no device '" + device + "'; there are " + registry().names(", "));
+  if (found == nullptr) {
+    const std::string asked = name != nullptr && wanted == name ? "" : ", which ATALLA_DEVICE names";
+    throw RuntimeError(ATALLA_NO_SUCH_DEVICE,
+                       "no device '" + device + "'" + asked + "; there are " + registry().names(", "));
+  }
   return {std::move(found), colon == std::string::npos ? "" : wanted.substr(colon + 1)};
 }
 

@@ -54,6 +54,8 @@ struct Log {
     const char* wanted = std::getenv("ATALLA_LOG");
     for (int level = 0; wanted != nullptr && level < static_cast<int>(std::size(kLevels)); ++level)
       if (std::strcmp(wanted, kLevels[level]) == 0) return level;
+    if (wanted != nullptr && *wanted != '\0')
+      std::fprintf(stderr, "atalla: warning: ATALLA_LOG is '%s'; there are error, warning, info, debug\n", wanted);
     return ATALLA_LOG_WARNING;
   }
 };
