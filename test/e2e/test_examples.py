@@ -52,6 +52,12 @@ def test_compile_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert int(lines[-1].split()[1]) > 10000
 
 
+def test_greedy_generation(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = output_of("greedy_generation", capsys).splitlines()
+    assert lines[0] == "kept on the device: count, layers.0.attention.keys, layers.0.attention.values"
+    assert len(lines[2].split()) == 1 + 6
+
+
 def test_call_twice(capsys: pytest.CaptureFixture[str]) -> None:
     lines = output_of("call_twice", capsys).splitlines()
     assert len(lines) == 2
