@@ -154,6 +154,8 @@ def float_word(value: float) -> int:
 
 
 def _whole(expression: Expression, value: Number, what: str) -> int:
+    if not isinstance(value, (int, float)):  # a symbol that stands for one, while PyTorch exports open shapes
+        return value
     if isinstance(value, bool) or value != int(value) or value < 0:
         raise BadInputError(f"'{expression.text}', {what}, is {value} and not a whole number")
     return int(value)

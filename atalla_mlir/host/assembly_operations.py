@@ -54,6 +54,7 @@ class AssemblyOperation:
             kernel.qualified_name, self._on_cpu, mutates_args=(), schema=kernel.schema
         )
         self._definition.register_fake(self._without_values)
+        self._definition.register_autograd(self._backward, setup_context=_keep_inputs)
         self.overload = getattr(getattr(torch.ops, kernel.namespace), kernel.name).default
         custom_operations.register(
             CustomOperation(self.overload, self._refusal, self._object_code, self._work, reference, error_bound)
@@ -79,6 +80,16 @@ class AssemblyOperation:
         sizes = self.kernel.sizes([tensor.shape for tensor in tensors])
         return tensors[0].new_empty(self.kernel.result_shape(sizes))
 
+    def _backward(self, ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients through the reference, which is computed once more."""
+        with torch.enable_grad():
+            tensors = [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in ctx.saved_tensors]
+            arguments = [tensors.pop(0) if scalar is None else scalar for scalar in ctx.scalars]
+            result = self.reference(*arguments)
+        wanted = [item for item in arguments if isinstance(item, Tensor) and item.requires_grad]
+        found = list(torch.autograd.grad(result, wanted, gradient, allow_unused=True))
+        return tuple(found.pop(0) if isinstance(a, Tensor) and a.requires_grad else None for a in arguments)
+
     def _values(self, arguments: Mapping[str, Any]) -> dict[str, Number]:
         """What the names in the description stand for in a call with these arguments."""
         sizes = self.kernel.sizes([tuple(arguments[tensor.name].shape) for tensor in self.kernel.tensors])
@@ -93,6 +104,11 @@ class AssemblyOperation:
     def _work(self, arguments: Mapping[str, Any]) -> tuple[int, int]:
         values = self._values(arguments)
         return int(self.kernel.flops.value(values)), int(self.kernel.macs.value(values))
+
+
+def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.scalars = [None if isinstance(item, Tensor) else item for item in inputs]
+    ctx.save_for_backward(*(item for item in inputs if isinstance(item, Tensor)))
 
 
 def _stated_bound(kernel: AssemblyKernel, reference: Reference) -> Reference:

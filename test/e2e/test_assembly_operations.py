@@ -210,6 +210,26 @@ def test_in_pytorch_it_is_an_operation_like_others() -> None:
     torch.library.opcheck(SUM.overload, (x, y, 2.0))
 
 
+def test_gradients_go_through_the_reference() -> None:
+    x, y = torch.randn(3, 5, requires_grad=True), torch.randn(3, 5)
+    SUM(x, torch.relu(x) + y, 2.0).square().sum().backward()
+    with torch.no_grad():
+        result = x + (torch.relu(x) + y) * 2
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, 2 * result * (1 + 2 * (x > 0)))
+    torch.library.opcheck(SUM.overload, (x, y, 2.0))
+
+
+def test_open_shapes_are_exported_once() -> None:
+    batch = torch.export.Dim("batch", min=2, max=32)
+    model, x = Calls(lambda x, w: SUM(x, x * w[:1], 1.0), 16, 24), torch.randn(16, 24)
+    exported = torch.export.export(model.eval(), (x,), dynamic_shapes={"x": {0: batch}})
+    for rows in (3, 7):
+        given = torch.randn(rows, 24)
+        with torch.no_grad():
+            assert torch.allclose(program_of(exported, (given,))(given), model(given), rtol=0.02, atol=0.05)
+
+
 def test_how_exact_a_kernel_is_must_be_said() -> None:
     silent = KERNEL.replace("#! error", "# error").replace("scaled_sum", "silent_sum")
     with pytest.raises(BadInputError, match="the error of test::silent_sum has neither .#! error. nor error_bound"):
