@@ -22,7 +22,7 @@ from torch.utils import _pytree as pytree
 from atalla_mlir.errors import AtallaError, BadInputError, UnsupportedError
 from atalla_mlir.frontend import constants, rewrites
 from atalla_mlir.frontend.decompositions import table
-from atalla_mlir.frontend.exported import specialised
+from atalla_mlir.frontend.exported import reshaped, specialised
 from atalla_mlir.frontend.quiet_failure import quiet_failure
 from atalla_mlir.frontend.source import source_lines
 
@@ -65,6 +65,8 @@ class Captured:
     """Position among the flattened arguments -> the Python constant that the capture was made with."""
     originals: Mapping[str, str]
     """Node name -> the ATen operation of the model that it was made from ("aten.softmax.int")."""
+    origins: Mapping[str, str]
+    """Node name -> the node of the exported program, before decomposition, that it was made from."""
     sources: Mapping[str, str]
     """Node name -> `file.py:line` of the model's code, relative to the model's root."""
     state: Mapping[str, State] = field(default_factory=dict[str, State])
@@ -111,7 +113,7 @@ def _capture(
         exported = _export(model, args, kwargs, method)
     before = {node.name: str(node.target) for node in exported.graph.nodes if node.op == "call_function"}
     try:
-        exported = exported.run_decompositions(table())
+        exported = reshaped(exported).run_decompositions(table())
     except Exception as error:
         raise UnsupportedError(f"cannot decompose the model into primitive operations: {_first_line(error)}") from error
     return _from_exported(exported, before, resident)
@@ -199,7 +201,8 @@ def _from_exported(exported: ExportedProgram, before: Mapping[str, str], residen
     in_spec, out_spec = exported.call_spec.in_spec, exported.call_spec.out_spec
     if in_spec is None or out_spec is None:
         raise BadInputError("the exported program does not say how its arguments are nested; export it again")
-    originals = {node.name: _original(node, before) for node in exported.graph.nodes if node.op == "call_function"}
+    calls = [node for node in exported.graph.nodes if node.op == "call_function"]
+    originals = {node.name: _original(node, before) for node in calls}
     first = constants.fold(exported.graph_module, values)
     folded = rewrites.rewrite(first.graph, first.values)
     literal = {spec.arg.name for spec in signature.input_specs if spec.kind is InputKind.CONSTANT_TENSOR}
@@ -216,6 +219,7 @@ def _from_exported(exported: ExportedProgram, before: Mapping[str, str], residen
         flat_constants=fixed,
         originals=originals,
         state=state,
+        origins={node.name: origin for node in calls if (origin := _origin(node)) in before},
     )
 
 
@@ -259,5 +263,9 @@ def _outputs(exported: ExportedProgram) -> tuple[str | OutputConstant, ...]:
 
 
 def _original(node: fx.Node, before: Mapping[str, str]) -> str:
+    return before.get(_origin(node), str(node.target))
+
+
+def _origin(node: fx.Node) -> str:
     history = node.meta.get("from_node") or []
-    return before.get(history[-1].name, str(node.target)) if history else str(node.target)
+    return history[-1].name if history else ""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
@@ -59,6 +59,37 @@ def specialised(exported: ExportedProgram, args: tuple[Any, ...], kwargs: Mappin
             return torch.export.export(exported.module(), args, dict(kwargs), strict=False)
     except Exception as error:
         raise BadInputError(f"the exported program does not take these inputs: {_first_line(error)}") from error
+
+
+def reshaped(exported: ExportedProgram) -> ExportedProgram:
+    """`exported` with `reshape` for `view`: expanding operations may change the strides of what is viewed."""
+    view, reshape = torch.ops.aten.view.default, torch.ops.aten.reshape.default
+    if not any(node.target is view for node in exported.graph.nodes):
+        return exported
+    graph = copied_graph(exported.graph, lambda target: reshape if target is view else target)
+    return ExportedProgram(
+        root=fx.GraphModule(exported.graph_module, graph),
+        graph=graph,
+        graph_signature=exported.graph_signature,
+        state_dict=exported.state_dict,
+        range_constraints=exported.range_constraints,
+        module_call_graph=exported.module_call_graph,
+        example_inputs=exported.example_inputs,
+        constants=exported.constants,
+    )
+
+
+def copied_graph(graph: fx.Graph, retarget: Callable[[Any], Any]) -> fx.Graph:
+    """A copy with the same names of nodes, in which `retarget` of what was called is called."""
+    copy = fx.Graph()
+    mapping: dict[fx.Node, fx.Node] = {}
+    for node in graph.nodes:
+        copied = copy.node_copy(node, mapping.__getitem__)
+        copied.name = node.name
+        if node.op == "call_function":
+            copied.target = retarget(node.target)
+        mapping[node] = copied
+    return copy
 
 
 def _inputs(exported: ExportedProgram) -> list[tuple[str, Tensor]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -145,11 +146,25 @@ def test_torch_device(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[4].startswith("1 x aten.sort.default on the CPU: aten.sort.default has no lowering")
 
 
+def test_executorch_delegate(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("executorch", reason="needs the extra 'executorch'")
+    if library_path() is None or shutil.which("c++") is None:
+        pytest.skip("the backend needs the native engine and a C++ compiler")
+    lines = output_of("executorch_delegate", capsys).splitlines()
+    assert any(
+        "aten._cdist_forward.default  executorch  aten._cdist_forward.default has no lowering" in line for line in lines
+    )
+    assert lines[-3] == "5 of 6 operations in 2 delegates"
+    assert int(lines[-2].split()[-1]) >= 2
+    assert lines[-1] == "same values as the compiled model: True"
+
+
 TESTED = {
     "call_twice",
     "capture_operations",
     "compile_model",
     "demo",
+    "executorch_delegate",
     "explore_graph",
     "fallback",
     "hand_written_kernel",

@@ -39,12 +39,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "host": {"compiler", "frontend", "runtime", "firmware", "sim", "mc", "loadable", "target"},
     # `import atalla_mlir.torch_device`: the name by which users know host.eager
     "torch_device": {"host"},
+    # the delegate of ExecuTorch: compiles, and finds the library and the directory that its own library goes to
+    "executorch": {"compiler", "cache", "frontend", "loadable", "sim", "target"},
     "zoo": set(),
     "tools": ANYTHING,
     "testing": ANYTHING,
     "__init__": ANYTHING,
 }
-USES_TORCH = {"frontend", "host", "torch_device", "zoo"}
+USES_TORCH = {"executorch", "frontend", "host", "torch_device", "zoo"}
 BANNED_NAMES = {"utils", "util", "common", "helpers", "misc"}
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
