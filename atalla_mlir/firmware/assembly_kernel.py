@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import ml_dtypes
 import numpy as np
@@ -153,7 +153,7 @@ def float_word(value: float) -> int:
     return int(np.asarray(value, np.float32).astype(ml_dtypes.bfloat16).view(np.uint16)) << 16
 
 
-def _whole(expression: Expression, value: Number, what: str) -> int:
+def _whole(expression: Expression, value: Any, what: str) -> int:
     if not isinstance(value, (int, float)):  # a symbol that stands for one, while PyTorch exports open shapes
         return value
     if isinstance(value, bool) or value != int(value) or value < 0:
