@@ -28,6 +28,8 @@ class Bounds:
     cycles: Mapping[str, int]
     compulsory_bytes: int
     """DRAM bytes that must move: each needed element of an input once, each element of an output once."""
+    input_bytes: tuple[int, ...] = ()
+    """Of `compulsory_bytes`, those of each input; one that is given twice is counted the first time."""
 
     @property
     def bound_cycles(self) -> int:
@@ -95,24 +97,26 @@ def kernel_bounds(
         lanes += _lane_ops(stage, machine).times(share)
         if stage.kind is StageKind.PRODUCT:
             array += array_rows(stage, machine.vector_lanes) * share
-    stored = sum(buffer.num_elements * buffer.element_bytes for buffer in set(outputs))
-    moved = _bytes_read(stages, set(inputs), needed) + stored
+    inputs = list(inputs)
+    read = _bytes_read(stages, set(inputs), needed)
+    moved = sum(read.values()) + sum(buffer.num_elements * buffer.element_bytes for buffer in set(outputs))
     cycles = {
-        "dram": moved / _dram_bytes_per_cycle(machine),
+        "dram": moved / dram_bytes_per_cycle(machine),
         "array": array,
         **_lane_cycles(lanes, machine),
     }
-    return Bounds({resource: math.ceil(count) for resource, count in cycles.items() if count}, moved)
+    input_bytes = tuple(read.pop(buffer, 0) for buffer in inputs)
+    return Bounds({resource: math.ceil(count) for resource, count in cycles.items() if count}, moved, input_bytes)
 
 
 # DRAM
 
 
-def _dram_bytes_per_cycle(machine: Machine) -> Fraction:
+def dram_bytes_per_cycle(machine: Machine) -> Fraction:
     return machine.dram_burst_bytes * Fraction(machine.dram_bursts_per_cycle).limit_denominator(1024)
 
 
-def _bytes_read(stages: Sequence[Stage], inputs: set[Buffer], needed: Mapping[Stage, Fraction]) -> int:
+def _bytes_read(stages: Sequence[Stage], inputs: set[Buffer], needed: Mapping[Stage, Fraction]) -> dict[Buffer, int]:
     """Bytes of the inputs that are read: of several accesses to a buffer, those of the largest."""
     largest: dict[Buffer, Fraction] = {}
     for stage in stages:
@@ -122,10 +126,7 @@ def _bytes_read(stages: Sequence[Stage], inputs: set[Buffer], needed: Mapping[St
                 if read.indirect:  # all indices may say the same
                     count = min(count, Fraction(read.buffer.num_elements))
                 largest[read.buffer] = max(largest.get(read.buffer, Fraction(0)), count)
-    return sum(
-        size * math.ceil(sum(count for buffer, count in largest.items() if buffer.element_bytes == size))
-        for size in (2, 4)
-    )
+    return {buffer: buffer.element_bytes * math.ceil(count) for buffer, count in largest.items()}
 
 
 def num_elements(access: Access) -> int:

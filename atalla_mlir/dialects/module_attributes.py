@@ -3,7 +3,7 @@
     atalla.machine     string: name of the parameter set
     atalla.dram_bytes  integer: DRAM in bytes that the program uses
     atalla.entries     array of {function, inputs, outputs} with an optional `name` (default: the function's); an input
-                       or output is a tensor
+                       or output is a tensor. `bounds` is what no code for it can go below
     atalla.constants   array of tensors that are loaded with the program. The value is the parameter called `name`,
                        transposed by `permutation` if that is there and not empty, or the dense attribute `value`
     atalla.launches    array of {entry, function, nodes, inputs, outputs}: the kernel calls of each entry in order;
@@ -17,6 +17,11 @@ row-major) and `model_dtype` (default f32). Addresses are bytes of DRAM.
 Before that, in `arg_attrs` and `res_attrs` of entry functions, `atalla.name` names arguments and results,
 `atalla.kind` says what an argument is (input, parameter, constant, or state: a buffer that stays in memory and changes
 between calls), and `atalla.updates` names the state that a result is the new content of.
+
+An `ax01.func` has, once its instructions are in packets,
+
+    atalla.code        dictionary: packets, instructions, registers, bank conflicts and spills
+    atalla.loops       array of dictionaries: its loops (`codegen.loop_rows`)
 
 An `ax01.func` with
 
@@ -35,3 +40,5 @@ META = "atalla.meta"
 OBJECT = "atalla.object"
 UPDATES = "atalla.updates"
 STATE_KIND = "state"
+CODE = "atalla.code"
+LOOPS = "atalla.loops"

@@ -25,10 +25,12 @@ class RowMaker:
         self.machine: Machine = program.device.machine
         functions = program.loadable.meta["functions"]
         self._fill: dict[str, Fill] = {name: fill_between(program.loadable, *pcs) for name, pcs in functions.items()}
+        self._code: Mapping[str, Any] = program.loadable.meta.get("code", {})
 
     def kernel(self, kernel: Mapping[str, Any], counters: Counters) -> OpReport:
         """A launch of a kernel (a row of `meta.kernels`) that counted `counters`."""
         fill = self._fill[kernel["function"]]
+        timing = _timing(counters, self.machine, self._bounds_of(kernel))
         return OpReport(
             name=kernel["name"],
             aten=tuple(kernel["aten"]),
@@ -45,7 +47,11 @@ class RowMaker:
             instructions_executed=counters.instructions,
             dram_bytes_loaded=counters.dram_bytes_loaded,
             dram_bytes_stored=counters.dram_bytes_stored,
-            timing=_timing(counters, self.machine, self._bounds_of(kernel)),
+            timing=timing,
+            problem=_below_bound(timing),
+            compulsory_bytes=kernel.get("compulsory_bytes"),
+            function=kernel["function"],
+            code=self._code.get(kernel["function"], {}),
         )
 
     def host(self, step: Mapping[str, Any], results: Mapping[str, Tensor]) -> OpReport:
@@ -71,6 +77,7 @@ class RowMaker:
         fill = fill_of_code(self.program.loadable)
         coverage = self.program.coverage
         flops = sum(row.flops for row in rows)
+        timing = _timing(total, self.machine, self._bounds())
         return Totals(
             packets_executed=total.packets,
             instructions_executed=total.instructions,
@@ -89,15 +96,22 @@ class RowMaker:
                 {"name": op.name, "aten": op.aten, "reason": op.reason or ""} for op in coverage.host_operations
             ),
             cosine_f32=cosine,
-            ok=ok,
-            timing=_timing(total, self.machine, self._bounds()),
+            ok=ok and _below_bound(timing) is None,
+            timing=timing,
+            compulsory_bytes=sum(row["compulsory_bytes"] for row in entries) if (entries := self._entries()) else None,
         )
 
+    def _entries(self) -> list[Mapping[str, Any]]:
+        """What the loadable says about the device steps that run; empty when it is silent about one."""
+        stated = self.program.loadable.meta.get("bounds", {})
+        names = [step["entry"] for step in self.program.steps if step["kind"] == "device"]
+        return [stated[name] for name in names] if all(name in stated for name in names) else []
+
     def _bounds(self) -> Mapping[str, int]:
-        """Of all launches together: each resource serves one kernel after the other, however they overlap."""
+        """Of all device steps together: what one gives to the next is read by the host."""
         total: dict[str, int] = {}
-        for kernel in self.program.kernels:
-            for resource, cycles in self._bounds_of(kernel).items():
+        for entry in self._entries():
+            for resource, cycles in self._bounds_of(entry).items():
                 total[resource] = total.get(resource, 0) + cycles
         return total
 
@@ -114,6 +128,14 @@ def _timing(counters: Counters, machine: Machine, bounds: Mapping[str, int]) -> 
         return Timing(bound_cycles=bound_cycles, bound_by=bound_by) if bounds else UNTIMED
     stalls = {cause: cycles for cause, cycles in counters.stalls.items() if cycles}
     return Timing(counters.cycles, stalls, utilisation(counters, machine), bound_cycles, bound_by)
+
+
+def _below_bound(timing: Timing) -> str | None:
+    """What is wrong with a run that took fewer cycles than anything can."""
+    cycles, bound = timing.cycles, timing.bound_cycles
+    if cycles is None or bound is None or cycles >= bound:
+        return None
+    return f"it took {cycles} cycles, less than its bound of {bound} by {timing.bound_by}: one of the two is wrong"
 
 
 def _sum(parts: Sequence[Counters]) -> Counters:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from atalla_mlir.errors import InternalError
 from atalla_mlir.frontend.arrays import to_numpy, to_torch
 from atalla_mlir.host.fallback import run_operation
 from atalla_mlir.host.op_rows import RowMaker
@@ -57,4 +58,7 @@ def profile_program(
         program.device.engine.observe(None)
         trace.finish()
     totals = make.totals(rows, steps, cosine=float("nan"), ok=True)
+    wrong = next((f"{row.name}: {row.problem}" for row in rows if row.problem is not None), None)
+    if wrong is not None or not totals.ok:
+        raise InternalError(wrong or f"{name}: fewer cycles than the bound of the whole program")
     return Profile(Report(name, tuple(rows), totals, verified=False), known)

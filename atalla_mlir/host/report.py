@@ -76,6 +76,12 @@ class OpReport:
     dram_bytes_loaded: int = 0
     dram_bytes_stored: int = 0
     timing: Timing = UNTIMED
+    compulsory_bytes: int | None = None
+    """DRAM bytes that no code for the operation can do without; None when that is not known."""
+    function: str | None = None
+    """The function that the kernel is."""
+    code: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What the compiler said about the function: packets, registers, spills, loops."""
 
     @property
     def ok(self) -> bool:
@@ -135,6 +141,9 @@ class OpReport:
             "flops": self.flops,
             "macs": self.macs,
             "arithmetic_intensity": self.arithmetic_intensity,
+            "compulsory_bytes": self.compulsory_bytes,
+            "function": self.function,
+            "code": dict(self.code),
             **self.timing.to_json(),
         }
 
@@ -160,6 +169,7 @@ class Totals:
     cosine_f32: float
     ok: bool
     timing: Timing = UNTIMED
+    compulsory_bytes: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         row = asdict(self)
@@ -180,6 +190,8 @@ class Report:
     model: str
     ops: tuple[OpReport, ...]
     totals: Totals
+    compile_seconds: Mapping[str, float] | None = None
+    """By pass, capture and linking included; None when the program was compiled elsewhere."""
     verified: bool = True
     """Whether values were judged; the keys about that are left out of the JSON when they were not."""
 
@@ -198,7 +210,8 @@ class Report:
             return {key: value for key, value in row.items() if key not in dropped}
 
         ops = [kept(op.to_json()) for op in self.ops]
-        return {"model": self.model, "ops": ops, "totals": kept(self.totals.to_json())}
+        seconds = None if self.compile_seconds is None else dict(self.compile_seconds)
+        return {"model": self.model, "ops": ops, "totals": kept(self.totals.to_json()), "compile_seconds": seconds}
 
     def summary(self) -> str:
         """One line, or two when something is wrong."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from atalla_mlir._mlir import array_attr, i64_array_attr, integer_value, ir, operations, string_attr, string_value
+from atalla_mlir.codegen.bounds import Bounds
+from atalla_mlir.codegen.network_bounds import Launch, network_bounds
 from atalla_mlir.dialects.ax01_builder import Builder
 from atalla_mlir.dialects.module_attributes import CONSTANTS, ENTRIES, LAUNCHES, MACHINE, OBJECT
 from atalla_mlir.errors import LimitError
@@ -13,10 +16,10 @@ from atalla_mlir.kernels.entries import EntryLowering, tensor_entry
 from atalla_mlir.kernels.instructions import KernelLowering
 from atalla_mlir.kernels.state_results import state_results
 from atalla_mlir.passes.base import Pass, PassFailure
-from atalla_mlir.passes.convert_linalg_to_atalla import BOUNDS, EXPANSIONS, SUMS
+from atalla_mlir.passes.convert_linalg_to_atalla import BOUNDS, EXPANSIONS, SUMS, bound_fields
 from atalla_mlir.passes.finished_kernels import define
-from atalla_mlir.passes.plan_memory import ADDRESS, ADDRESSES, CONSTANT_KINDS, VIEWS, buffer_of
-from atalla_mlir.target.machine import machine
+from atalla_mlir.passes.plan_memory import ADDRESS, ADDRESSES, CONSTANT_KINDS, VIEWS, buffer_of, size_bytes
+from atalla_mlir.target.machine import Machine, machine
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class ConvertAtallaToAx01Pass(Pass):
                 tables.bounds[string_value(function.attributes["sym_name"])] = ir.DictAttr(function.attributes[BOUNDS])
         for function in operations(op, "func.func"):
             if function.regions[0].blocks:
-                _lower_entry(function, tables)
+                _lower_entry(function, tables, target)
         for function in operations(op, "func.func"):
             if OBJECT in function.attributes:
                 define(function)
@@ -70,7 +73,7 @@ class _Tables:
         self.bounds: dict[str, ir.DictAttr] = {}
 
 
-def _lower_entry(function: ir.Operation, tables: _Tables) -> None:
+def _lower_entry(function: ir.Operation, tables: _Tables, target: Machine) -> None:
     block = function.regions[0].blocks[0]
     addresses: dict[ir.Value, int] = {}
     attributes = (
@@ -108,9 +111,31 @@ def _lower_entry(function: ir.Operation, tables: _Tables) -> None:
                 "function": function.attributes["sym_name"],
                 "inputs": array_attr(inputs),
                 "outputs": array_attr(_outputs(function, addresses)),
+                "bounds": ir.DictAttr.get(bound_fields(_entry_bounds(function, tables, target))),
             }
         )
     )
+
+
+def _entry_bounds(function: ir.Operation, tables: _Tables, target: Machine) -> Bounds:
+    """Of all kernels that an entry calls; of kernels that came as object code nothing is known."""
+    launches: list[Launch] = []
+    for op in operations(function, "func.call"):
+        callee = string_value(op.attributes["callee"])
+        reads: dict[Hashable, int] = {}
+        cycles: dict[str, int] = {}
+        if callee in tables.bounds:
+            sizes = ir.DenseI64ArrayAttr(tables.bounds[callee]["input_bytes"])
+            for operand, size in zip(op.operands, sizes, strict=True):
+                value = buffer_of(operand)
+                reads[value] = max(reads.get(value, 0), size)
+            rows = ir.DictAttr(tables.bounds[callee]["bounds"])
+            cycles = {item.name: integer_value(item.attr) for item in rows}
+        launches.append(Launch(reads, tuple(op.results), cycles))
+    block = function.regions[0].blocks[0]
+    returned = block.operations[len(block.operations) - 1].operands
+    results: dict[Hashable, int] = {buffer_of(value): size_bytes(value.type) for value in returned}
+    return network_bounds(launches, results, target)
 
 
 def _outputs(function: ir.Operation, addresses: dict[ir.Value, int]) -> list[ir.Attribute]:

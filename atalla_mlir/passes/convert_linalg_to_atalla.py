@@ -37,7 +37,8 @@ EXPANSIONS = "atalla.expansions"
 """On a kernel's declaration: for each stage the bound {relative, absolute} of a function that was expanded, or unit."""
 
 BOUNDS = "atalla.bounds"
-"""On a kernel's declaration: what no code for it can go below ({bound_cycles, bound_by, bounds, compulsory_bytes})."""
+"""On a kernel's declaration: what no code for it can go below ({bound_cycles, bound_by, bounds, compulsory_bytes,
+input_bytes})."""
 
 
 @dataclass(frozen=True)
@@ -120,14 +121,17 @@ def _make_declaration(function: ir.Operation, stages: Sequence[Stage], numerics:
 
 
 def _bounds_attribute(bounds: Bounds) -> ir.Attribute:
-    return ir.DictAttr.get(
-        {
-            "bound_cycles": i64_attr(bounds.bound_cycles),
-            "bound_by": string_attr(bounds.bound_by),
-            "bounds": ir.DictAttr.get({resource: i64_attr(cycles) for resource, cycles in bounds.cycles.items()}),
-            "compulsory_bytes": i64_attr(bounds.compulsory_bytes),
-        }
-    )
+    return ir.DictAttr.get({**bound_fields(bounds), "input_bytes": i64_array_attr(bounds.input_bytes)})
+
+
+def bound_fields(bounds: Bounds) -> dict[str, ir.Attribute]:
+    """What metadata and reports say about a kernel or an entry."""
+    return {
+        "bound_cycles": i64_attr(bounds.bound_cycles),
+        "bound_by": string_attr(bounds.bound_by),
+        "bounds": ir.DictAttr.get({resource: i64_attr(cycles) for resource, cycles in bounds.cycles.items()}),
+        "compulsory_bytes": i64_attr(bounds.compulsory_bytes),
+    }
 
 
 def _sum_attribute(order: SumOrder | None) -> ir.Attribute:

@@ -7,18 +7,18 @@ registers, and live ranges are as fine as slots of a packet. The algorithms are 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 from atalla_mlir._mlir import array_attr, i64_attr, ir, string_attr
 from atalla_mlir.codegen.allocate import AllocatedFunction, allocate
 from atalla_mlir.codegen.coalesce import coalesce
-from atalla_mlir.codegen.kernel import LoopReport
 from atalla_mlir.codegen.layout import Label, Slot, slot_histogram
+from atalla_mlir.codegen.loop_rows import LoopRow, loop_rows
 from atalla_mlir.codegen.machine_ir import Function, Register, physical
 from atalla_mlir.codegen.schedule import ScheduledFunction, schedule
 from atalla_mlir.dialects.ax01_builder import Builder
-from atalla_mlir.dialects.module_attributes import OBJECT
+from atalla_mlir.dialects.module_attributes import CODE, LOOPS, OBJECT
 from atalla_mlir.errors import LimitError
 from atalla_mlir.passes.base import Pass
 from atalla_mlir.passes.machine_functions import FunctionReader
@@ -32,7 +32,7 @@ class EmitPacketsPass(Pass):
 
     Works on functions in SSA form; a function that holds packets or object code already stays as it is. Attributes on
     the function report what came of it: `atalla.code` has packets, filled slots, registers, bank conflicts and spills,
-    `atalla.loops` the initiation interval of each pipelined loop, its bounds and what binds.
+    `atalla.loops` of each loop of one block its initiation interval, its bounds and what binds.
     """
 
     name: ClassVar[str] = "atalla-emit-packets"
@@ -51,7 +51,7 @@ class EmitPacketsPass(Pass):
         function = reader.read()
         coalesce(function)
         scheduled, allocated = _emit(function, target, pipeline=self.pipeline)
-        _report(op, scheduled, allocated)
+        _report(op, scheduled, allocated, target)
         _replace_body(op, allocated, reader.locations)
 
 
@@ -76,7 +76,7 @@ def _has_packets(op: ir.Operation) -> bool:
     )
 
 
-def _report(op: ir.Operation, scheduled: ScheduledFunction, allocated: AllocatedFunction) -> None:
+def _report(op: ir.Operation, scheduled: ScheduledFunction, allocated: AllocatedFunction, target: Machine) -> None:
     statistics, histogram = allocated.statistics, slot_histogram(allocated.items)
     numbers = {
         "packets": sum(histogram),
@@ -89,27 +89,26 @@ def _report(op: ir.Operation, scheduled: ScheduledFunction, allocated: Allocated
         "spilled_masks": statistics.spills.masks_to_scalars,
         "rematerialised": statistics.spills.rematerialised,
     }
-    op.attributes["atalla.code"] = _numbers(numbers)
-    if scheduled.loops:
-        op.attributes["atalla.loops"] = array_attr([_loop_attribute(loop) for loop in scheduled.loops])
+    op.attributes[CODE] = _numbers(numbers)
+    rows = loop_rows(scheduled, target)
+    if rows:
+        op.attributes[LOOPS] = array_attr([_loop_attribute(row) for row in rows])
 
 
 def _numbers(numbers: Mapping[str, int]) -> ir.DictAttr:
     return ir.DictAttr.get({name: i64_attr(number) for name, number in numbers.items()})
 
 
-def _loop_attribute(loop: LoopReport) -> ir.DictAttr:
-    numbers = {
-        "interval": loop.interval,
-        "resource_bound": max(loop.resource_bounds.values()),
-        "recurrence_bound": loop.recurrence_bound,
-        "stages": loop.num_stages,
-        "unroll": loop.unroll,
-        "packets": loop.num_packets,
-        "instructions": loop.slots_filled,
-    }
-    attributes = {name: i64_attr(number) for name, number in numbers.items()}
-    return ir.DictAttr.get({**attributes, "label": string_attr(loop.label), "bound_by": string_attr(loop.bound_by)})
+def _loop_attribute(row: LoopRow) -> ir.DictAttr:
+    """All fields of a row; those that are only known at run time are left out."""
+    fields = {**asdict(row), "schedule_bound_cycles": row.schedule_bound_cycles}
+    return ir.DictAttr.get(
+        {
+            name: string_attr(value) if isinstance(value, str) else i64_attr(value)
+            for name, value in fields.items()
+            if value is not None
+        }
+    )
 
 
 def _replace_body(op: ir.Operation, allocated: AllocatedFunction, locations: Sequence[ir.Location]) -> None:

@@ -35,6 +35,8 @@ class EntryRow:
     function: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    bounds: dict[str, Any] | None
+    """What no code for it can go below, as JSON data."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,14 @@ class _Row:
 
     def entry(self) -> EntryRow:
         function = self.string("function")
-        return EntryRow(self.string("name", function), function, self.tensors("inputs"), self.tensors("outputs"))
+        bounds = self.get("bounds")
+        return EntryRow(
+            self.string("name", function),
+            function,
+            self.tensors("inputs"),
+            self.tensors("outputs"),
+            None if bounds is None else to_json(bounds, f"{self._where}.bounds"),
+        )
 
     def launch(self) -> LaunchRow:
         return LaunchRow(

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from atalla_mlir._mlir import ir
+from atalla_mlir._mlir import ir, operations, string_value
+from atalla_mlir.dialects.module_attributes import CODE, LOOPS
 from atalla_mlir.errors import BadInputError
 from atalla_mlir.firmware.link import LinkedImage, ObjectCode, link
 from atalla_mlir.loadable import abi
@@ -15,7 +16,7 @@ from atalla_mlir.loadable.machine_record import describe_machine
 from atalla_mlir.target.encoding import PACKET_BYTES
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.machine import machine as find_machine
-from atalla_mlir.translate.attributes import EntryRow, LaunchRow, ModuleFacts, Tensor, read_attributes
+from atalla_mlir.translate.attributes import EntryRow, LaunchRow, ModuleFacts, Tensor, read_attributes, to_json
 from atalla_mlir.translate.constants import Array, constant_bytes, constant_segments
 from atalla_mlir.translate.functions import object_code
 from atalla_mlir.version import VERSION
@@ -53,7 +54,7 @@ def to_loadable(
         machine_digest=target.digest(),
         entries=entries,
         segments=(*segments, *_rest_of_memory(segments, dram_size)),
-        meta=_metadata(facts, blocks, image, target, parts),
+        meta={**_metadata(facts, blocks, image, target, parts), **_certificates(facts, operation)},
         dram_size=dram_size,
     )
 
@@ -109,6 +110,24 @@ def _metadata(
             "ranges": [[start, end, numbers[source]] for start, end, source in image.sources],
         },
     }
+
+
+def _certificates(facts: ModuleFacts, module: ir.Operation) -> dict[str, Any]:
+    """`meta.bounds` of the entries and `meta.code` of the functions, as far as the module has them."""
+    bounds = {row.name: row.bounds for row in facts.entries if row.bounds is not None}
+    parts = {"bounds": bounds, "code": _code(module)}
+    return {key: value for key, value in parts.items() if value}
+
+
+def _code(module: ir.Operation) -> dict[str, Any]:
+    """What scheduling and register allocation said about each function, its loops included."""
+    found: dict[str, Any] = {}
+    for function in operations(module, "ax01.func"):
+        if CODE in function.attributes:
+            name = string_value(function.attributes["sym_name"])
+            loops = to_json(function.attributes[LOOPS], LOOPS) if LOOPS in function.attributes else []
+            found[name] = {**to_json(function.attributes[CODE], CODE), "loops": loops}
+    return found
 
 
 def _calls(block: ObjectCode, image: LinkedImage) -> list[tuple[str, int]]:
