@@ -89,12 +89,13 @@ def test_a_pipelined_loop_stores_the_same_and_is_reported(module: ir.Module):
             b.halt_s()
     sequential = run_packets(emitted(module, functions[0])).observable()
     assert run_packets(emitted(module, functions[1], pipeline=True)).observable() == sequential
-    (before,), (after,) = (to_json(function.attributes["atalla.loops"], "loops") for function in functions)
+    (before,), loops = (to_json(function.attributes["atalla.loops"], "loops") for function in functions)
+    after = next(loop for loop in loops if loop["stages"] > 1)
+    assert all(loop["interval"] == before["interval"] for loop in loops if loop is not after)  # iterations left over
     assert (before["stages"], before["unroll"], before["trip_count"]) == (1, 1, 100)
     assert before["interval"] >= before["recurrence_bound"] > before["resource_bound"] == 3
     assert after["interval"] == after["resource_bound"] == 3
     assert after["bound_by"] == "pad 0 reads"
-    assert after["stages"] > 1
     # what fills and drains the pipeline, or runs before it, is not part of the loop
     assert 100 - after["stages"] - after["unroll"] < after["trip_count"] <= 100 + after["stages"]
     assert after["schedule_bound_cycles"] == 3 * after["trip_count"]
