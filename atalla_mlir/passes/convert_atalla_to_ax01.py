@@ -134,7 +134,10 @@ def _entry_bounds(function: ir.Operation, tables: _Tables, target: Machine) -> B
         launches.append(Launch(reads, tuple(op.results), cycles))
     block = function.regions[0].blocks[0]
     returned = block.operations[len(block.operations) - 1].operands
-    results: dict[Hashable, int] = {buffer_of(value): size_bytes(value.type) for value in returned}
+    updates = state_results(function)  # a new content may share memory with the old one, so that little moves
+    results: dict[Hashable, int] = {
+        buffer_of(value): 0 if at in updates else size_bytes(value.type) for at, value in enumerate(returned)
+    }
     return network_bounds(launches, results, target)
 
 
