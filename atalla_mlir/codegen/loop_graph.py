@@ -21,7 +21,7 @@ from atalla_mlir.codegen.dependence import (
     dma_bursts,
     result_latency,
 )
-from atalla_mlir.codegen.machine_ir import ANY_OBJECT, TURNS_MARK, Inst, Register
+from atalla_mlir.codegen.machine_ir import AHEAD_MARK, ANY_OBJECT, TURNS_MARK, Inst, Register
 from atalla_mlir.codegen.resources import UnitKey, demand_of, unit_interval
 from atalla_mlir.target.encoding import SLOTS
 from atalla_mlir.target.isa import LANE_OPS_PER_PACKET, Format, Unit
@@ -62,6 +62,20 @@ class LoopGraph:
         for edge in self.edges:
             lists[edge.second].append(edge)
         return lists
+
+    @cached_property
+    def heights(self) -> list[int]:
+        """Cycles from each node to the end of the longest chain from it inside an iteration."""
+        heights = [0] * self.num_nodes
+        pending = list(range(self.num_nodes))
+        while pending:
+            index = pending.pop()
+            for edge in self.incoming[index]:
+                height = heights[index] + edge.latency
+                if not edge.distance and height > heights[edge.first]:
+                    heights[edge.first] = height
+                    pending.append(edge.first)
+        return heights
 
     @cached_property
     def circles(self) -> list[set[int]]:
@@ -226,7 +240,7 @@ def _add_memory_order_across(edges: _EdgeSet, latencies: Sequence[int]) -> None:
     for index, ref in refs:
         accesses[ref.space, ANY_OBJECT if ref.space in wild else ref.object].append((index, ref.is_write))
     for (space, name), touched in accesses.items():
-        distance = int(name.partition(TURNS_MARK)[2] or 1)
+        distance = int(name.partition(TURNS_MARK)[2] or name.partition(AHEAD_MARK)[2] or 1)
         writes = [index for index, is_write in touched if is_write]
         reads = [index for index, is_write in touched if not is_write]
         if not writes:

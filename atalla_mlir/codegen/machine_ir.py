@@ -86,6 +86,9 @@ class MemoryRef:
 
 TURNS_MARK = "#"
 """`name#2`: an object that exists twice, used in turn by the iterations of a loop."""
+AHEAD_MARK = "^"
+"""`name^5`: rows that change from iteration to iteration, under a name for each use, and come to another use after at
+least 5 iterations; no more may overlap."""
 _MEMORY_REF = re.compile(r"(read|write) (\w+):([^\s,:\[\]]+)\[(\d+|\?):(\d+|\?)\]")
 
 

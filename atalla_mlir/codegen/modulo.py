@@ -17,10 +17,10 @@ from itertools import permutations
 
 from atalla_mlir.codegen.dependence import dma_cycles
 from atalla_mlir.codegen.loop_graph import LoopEdge, LoopGraph, longest_paths, recurrence_bound, resource_bounds
-from atalla_mlir.codegen.machine_ir import Register
+from atalla_mlir.codegen.machine_ir import AHEAD_MARK, Register
 from atalla_mlir.codegen.reservations import MAX_QUEUED_CYCLES, LoopDemands, ReservationTable
 from atalla_mlir.errors import InternalError
-from atalla_mlir.target.isa import Format, Unit
+from atalla_mlir.target.isa import Format, Latency, Unit
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import RegisterFile
 
@@ -35,6 +35,10 @@ CHANNEL_SLACK = 0.9
 """Share of a pad's idle time that is given to its transfers, which then wait for the DRAM channel."""
 PHASE_ORDERS = 6
 """Orders of the pads in which the phases of their transfers are tried."""
+ARRAY_TURN_CYCLES = 64
+"""Cycles of a run of weight pushes in which no row is waited for, and of the product after it."""
+LOADING_SHARE = 0.85
+"""Share of the interval over which loads are spread."""
 MAX_OPEN_MASKS = 8
 """Masks in flight beyond which placing forwards makes no new ones."""
 
@@ -79,14 +83,26 @@ def modulo_schedule(
     interval = max(*bounds.values(), recurrence, min_interval)
     demands = LoopDemands(graph.insts, machine, banks)
     attempts: list[Callable[[LoopGraph, LoopDemands, int], _Placement]] = [_Placement]
+    fineness = 64
     if _overlaps_transfers(graph):
-        attempts = [partial(_ForwardPlacement, turn=turn) for turn in range(PHASE_ORDERS)]
+        fineness = 32
+        attempts = [partial(_ForwardPlacement, turn=turn) for turn in range(_num_orders(graph))]
     while interval <= max_interval:
         cycles = next((found for attempt in attempts if (found := attempt(graph, demands, interval).run())), None)
         if cycles is not None:
             return ModuloSchedule(graph, interval, tuple(cycles), bounds, recurrence)
-        interval += max(1, interval // 64)
+        interval += max(1, interval // fineness)
     return None
+
+
+def _num_orders(graph: LoopGraph) -> int:
+    """Orders of the pads to try: one where nothing waits for transfers."""
+    return 1 if is_ahead(graph) else PHASE_ORDERS
+
+
+def is_ahead(graph: LoopGraph) -> bool:
+    """Whether transfers bring what is used some iterations later only, so that nothing waits for them."""
+    return any(AHEAD_MARK in ref.object for inst in graph.insts for ref in inst.memory_refs())
 
 
 def _overlaps_transfers(graph: LoopGraph) -> bool:
@@ -291,12 +307,19 @@ class _ForwardPlacement(_Placement):
         self._turn = turn
         self._phases: dict[int, int] = {}
         """When transfers to DRAM may issue, modulo the interval."""
+        self._runs = _push_runs(graph)
+        """For the first of some weight pushes: what makes the rows that are pushed, and how many must be there."""
         self._open_masks: dict[int, int] = {}
         """Instructions whose mask still has readers to place, with their number."""
 
     def run(self) -> list[int] | None:
         feeders = self._feeders()
-        if not self._place_transfers() or not self._place_forwards(feeders) or not self._place_feeders(feeders):
+        if not self._place_transfers():
+            return None
+        early = self._transfer_feeders(feeders)
+        if not self._place_feeders(early) or not self._place_forwards(feeders):
+            return None
+        if not self._place_feeders(feeders - early):
             return None
         for _ in range(SINK_SWEEPS):
             if not self._sink():
@@ -355,12 +378,13 @@ class _ForwardPlacement(_Placement):
                 if cycle is None:
                     return False
                 self._fixed.add(index)
-                if self._graph.insts[index].op.mnemonic != "scpad.ld":
+                if self._graph.insts[index].op.mnemonic != "scpad.ld" and not is_ahead(self._graph):
                     self._table.reserve(index, cycle)
                     self._phases[index] = cycle % self._interval
                 else:
                     self._settle(index, cycle)
-                    self._delays[index] = int(length * (min(stretch, MAX_CHANNEL_WAIT) - 1))
+                    if not is_ahead(self._graph):
+                        self._delays[index] = int(length * (min(stretch, MAX_CHANNEL_WAIT) - 1))
                 start += length * stretch
         return True
 
@@ -374,21 +398,59 @@ class _ForwardPlacement(_Placement):
         return {
             index
             for index, inst in enumerate(self._graph.insts)
-            if inst.op.unit is Unit.EX1 and inst.defs and not inst.memory_refs()
+            if inst.op.unit in (Unit.EX1, Unit.EX4) and not inst.memory_refs()
         }
 
+    def _transfer_feeders(self, feeders: set[int]) -> set[int]:
+        """Those that lead to transfers whose time is settled, or wait for these, and to nothing else."""
+        early: set[int] = set()
+        settled = {index for index in self._fixed if self._cycles[index] is not None}
+        for index in sorted(feeders, reverse=True):
+            makes = bool(self._graph.insts[index].defs)
+            following = [e for e in self._graph.outgoing[index] if not e.distance and e.second < self._num_insts]
+            targets = [e.second for e in following if e.is_result or not makes]
+            if targets and all(target in early or target in settled for target in targets):
+                early.add(index)
+        return early
+
     def _place_forwards(self, feeders: set[int]) -> bool:
+        """Places all but the feeders; parts that have nothing to do with each other one by one, the longest first."""
+        others = [index for index in range(self._graph.num_nodes) if index not in feeders]
+        if not is_ahead(self._graph):
+            return self._place_part(others, feeders, {})
+        heights = self._graph.heights
+        parts = sorted(_parts(self._graph, others), key=lambda part: -max(heights[index] for index in part))
+        return all(self._place_part(part, feeders, self._releases(part)) for part in parts)
+
+    def _releases(self, part: Sequence[int]) -> dict[int, int]:
+        """When loads may issue at the earliest where none waits for a transfer: evenly over the interval.
+
+        All would be ready at once; what they feed can then follow as they come.
+        """
+        loads = [index for index in part if index < self._num_insts and self._is_load(index)]
+        spread = LOADING_SHARE * self._interval / max(1, len(loads))
+        return {index: int(number * spread) for number, index in enumerate(loads)}
+
+    def _is_load(self, index: int) -> bool:
+        return self._graph.insts[index].op.mnemonic == "vreg.ld"
+
+    def _place_part(self, part: Sequence[int], feeders: set[int], releases: Mapping[int, int]) -> bool:
         graph = self._graph
-        waits = [sum(edge.distance == 0 and edge.first not in feeders for edge in edges) for edges in graph.incoming]
-        placed = [index for index, at in enumerate(self._cycles) if at is not None]
+        waits = {
+            index: sum(edge.distance == 0 and edge.first not in feeders for edge in graph.incoming[index])
+            for index in part
+        }
+        placed = [index for index in part if self._cycles[index] is not None]
         for index in placed:
             for edge in graph.outgoing[index]:
-                waits[edge.second] -= not edge.distance
+                if edge.second in waits:
+                    waits[edge.second] -= not edge.distance
         pending: dict[int, list[int]] = {}
-        for index, count in enumerate(waits):
-            if not count and index not in feeders and self._cycles[index] is None:
-                pending.setdefault(max(0, self._earliest(index) or 0), []).append(index)
-        left, cycle, last_progress = graph.num_nodes - len(feeders) - len(placed), 0, 0
+        for index, count in waits.items():
+            if not count and self._cycles[index] is None:
+                at = max(0, self._earliest(index) or 0, releases.get(index, 0))
+                pending.setdefault(at, []).append(index)
+        left, cycle, last_progress = len(part) - len(placed), 0, 0
         ready: list[int] = []
         while left:
             blocked: list[int] = []
@@ -402,7 +464,7 @@ class _ForwardPlacement(_Placement):
                         continue
                     waits[edge.second] -= 1
                     if not waits[edge.second]:
-                        at = max(cycle + 1, self._earliest(edge.second) or 0)
+                        at = max(cycle + 1, self._earliest(edge.second) or 0, releases.get(edge.second, 0))
                         pending.setdefault(at, []).append(edge.second)
             ready = blocked
             if any(self._is_late(index, cycle) for index in ready) or cycle - last_progress > self._patience():
@@ -411,9 +473,9 @@ class _ForwardPlacement(_Placement):
         return True
 
     def _place_feeders(self, feeders: set[int]) -> bool:
-        """Puts each as late as its readers allow, the steps of pointers last."""
-        steps = self._graph.in_place
-        for index in sorted(feeders, key=lambda index: (not steps.isdisjoint(self._graph.insts[index].defs), -index)):
+        """Puts each as late as its readers allow: then the steps of pointers, then what leads to these."""
+        ranks = self._feeder_ranks(feeders)
+        for index in sorted(feeders, key=lambda index: (ranks[index], -index)):
             earliest, latest = self._earliest(index), self._latest(index)
             if latest is None:
                 latest = (earliest or 0) + self._interval
@@ -421,6 +483,19 @@ class _ForwardPlacement(_Placement):
             if not self._settle_in_time(index, range(latest, lowest - 1, -1)):
                 return False
         return True
+
+    def _feeder_ranks(self, feeders: set[int]) -> dict[int, int]:
+        """1 for what writes pointers in place, 2 for what only that reads, 3 for what only waits, 0 for all others."""
+        ranks: dict[int, int] = {}
+        for index in sorted(feeders, reverse=True):
+            readers = [e.second for e in self._graph.outgoing[index] if e.is_result and e.second > index]
+            if not self._graph.insts[index].defs:
+                ranks[index] = 3
+            elif not self._graph.in_place.isdisjoint(self._graph.insts[index].defs):
+                ranks[index] = 1
+            else:
+                ranks[index] = 2 if readers and all(ranks.get(reader, 0) for reader in readers) else 0
+        return ranks
 
     def _patience(self) -> int:
         """Cycles without an instruction placed after which there is no more hope."""
@@ -448,6 +523,8 @@ class _ForwardPlacement(_Placement):
                 return False
             self._cycles[index] = cycle
             return True
+        if index in self._runs and not self._may_begin(index):
+            return False
         inst = self._graph.insts[index]
         makes_mask = any(register.file is RegisterFile.MASK for register in inst.defs)
         if makes_mask and len(self._open_masks) >= MAX_OPEN_MASKS:
@@ -463,8 +540,53 @@ class _ForwardPlacement(_Placement):
                     del self._open_masks[edge.first]
         return True
 
+    def _may_begin(self, index: int) -> bool:
+        """Whether so many rows of a run of pushes are made that the array is not kept from others for long."""
+        makers = self._runs[index]
+        share = 1 / len(self._runs) - ARRAY_TURN_CYCLES / self._interval
+        needed = len(makers) * min(1.0, max(0.0, 1 - share))
+        return sum(self._cycles[maker] is not None for maker in makers) >= needed
+
     def _num_readers(self, index: int) -> int:
         return sum(edge.is_result for edge in self._graph.outgoing[index])
+
+
+def _parts(graph: LoopGraph, nodes: Sequence[int]) -> list[list[int]]:
+    """`nodes` in parts that no dependence inside an iteration connects, each in program order."""
+    wanted, seen = set(nodes), set[int]()
+    parts: list[list[int]] = []
+    for node in nodes:
+        if node in seen:
+            continue
+        seen.add(node)
+        part, pending = [node], [node]
+        while pending:
+            at = pending.pop()
+            edges = [(edge.first, edge.distance) for edge in graph.incoming[at]]
+            edges += [(edge.second, edge.distance) for edge in graph.outgoing[at]]
+            for other, distance in edges:
+                if not distance and other in wanted and other not in seen:
+                    seen.add(other)
+                    part.append(other)
+                    pending.append(other)
+        parts.append(sorted(part))
+    return parts
+
+
+def _push_runs(graph: LoopGraph) -> dict[int, list[int]]:
+    """For the first of the weight pushes that follow each other without a product: the makers of the rows pushed."""
+    runs: dict[int, list[int]] = {}
+    first: int | None = None
+    for index, inst in enumerate(graph.insts):
+        if inst.op.unit is not Unit.GSAU:
+            continue
+        if inst.op.latency is not Latency.WEIGHT_PUSH:
+            first = None
+            continue
+        first = index if first is None else first
+        makers = [edge.first for edge in graph.incoming[index] if edge.is_result and not edge.distance]
+        runs.setdefault(first, []).extend(makers)
+    return runs
 
 
 def placement_order(graph: LoopGraph, heights: Sequence[int]) -> list[int]:

@@ -7,6 +7,7 @@ advances by several at once run first, in the original order. Trip counts must b
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +25,7 @@ from atalla_mlir.codegen.loops import (
     find_counted_loop,
     kernel_block,
 )
-from atalla_mlir.codegen.machine_ir import Block, Function, Inst, Register
+from atalla_mlir.codegen.machine_ir import AHEAD_MARK, Block, Function, Inst, Register
 from atalla_mlir.codegen.modulo import modulo_schedule
 from atalla_mlir.codegen.ramping import MaskedPipeline, mask_loop
 from atalla_mlir.codegen.slots import slot_order
@@ -40,7 +41,7 @@ REGISTER_LIMITS: Mapping[RegisterFile, int] = {
 }
 """Values in flight beyond which a kernel is not accepted."""
 MAX_INTERVAL_GROWTH = 1.15
-"""By how much II may exceed its bound before the search for a smaller kernel ends."""
+"""By how much II may exceed its bound, or the first that was found, before the search for a smaller kernel ends."""
 PACKED_SLOTS = 2.2
 """Slots that list scheduling fills in code that runs once, on average."""
 INTERVAL_STEPS = 24
@@ -155,21 +156,31 @@ def find_kernels(
     graph: LoopGraph, machine: Machine, banks: Mapping[Register, int], first_index: int, context: LoopContext
 ) -> Iterator[Kernel]:
     """Kernels by rising II whose values fit into the registers and code into the cache, down to one not unrolled."""
+    max_stages = _most_stages(graph)
     schedule = modulo_schedule(graph, machine, banks, context.cycles - 1)
     smallest_unroll: int | None = None
+    most: int | None = None
     while schedule is not None:
         kernel = Kernel(schedule, banks, first_index)
         live = kernel.max_live()
         fits = all(live[file] + context.live_through[file] <= limit for file, limit in REGISTER_LIMITS.items())
         fits = fits and kernel.num_packets * PACKET_BYTES <= machine.icache_bytes
+        fits = fits and schedule.num_stages <= max_stages
         if fits and (smallest_unroll is None or kernel.unroll < smallest_unroll):
             smallest_unroll = kernel.unroll
             yield kernel
         if smallest_unroll == 1:
             return
         step = max(1, schedule.interval // INTERVAL_STEPS)
-        limit = min(context.cycles - 1, int(schedule.bound * MAX_INTERVAL_GROWTH))
+        most = most or int(max(schedule.bound, schedule.interval) * MAX_INTERVAL_GROWTH)
+        limit = min(context.cycles - 1, most)
         schedule = modulo_schedule(graph, machine, banks, limit, schedule.interval + step)
+
+
+def _most_stages(graph: LoopGraph) -> float:
+    """Iterations that may be in progress at once: rows that are used in several ways must not be so too early."""
+    names = {ref.object.partition(AHEAD_MARK) for inst in graph.insts for ref in inst.memory_refs()}
+    return min((int(limit) for _, mark, limit in names if mark), default=math.inf)
 
 
 class Pipeline:

@@ -94,7 +94,9 @@ class ReservationTable:
         """Phase of the blocks of each crowded unit whose blocks are all of one length."""
         lengths: dict[str, set[int]] = defaultdict(set)
         busy: Counter[str] = Counter()
-        for name, length in zip(self._names, self._lengths, strict=True):
+        for name, length, unit in zip(self._names, self._lengths, self._units, strict=True):
+            if unit is Unit.SDMA:
+                continue  # few, and the pads cannot all begin at once
             lengths[name].add(length)
             busy[name] += length
         # ALU and MUL operations in alternate cycles spread their register reads

@@ -14,6 +14,10 @@ LANES = AX01.vector_lanes
 QUOTIENT_BITS = 16
 PLACED = "placed"
 """On an `atalla.alloc_tile` whose pad and base row are settled; those of others are chosen by `atalla-place-tiles`."""
+FIRST_LANE = "first"
+"""On an `atalla.reduce` that folds lanes from there on; absent for those from lane 0 on."""
+BARE = "bare"
+"""On an `atalla.wait` that keeps no access to pads behind it."""
 TURNS = "atalla.turns"
 """On a tile that exists so many times, to be used in turn by the iterations of a loop."""
 OVERLAP = "atalla.overlap"
@@ -135,6 +139,16 @@ class Builder:
 
         self.loop(extent, [], step, overlap=overlap)
 
+    def at(self, position: int) -> Index:
+        """A position that no loop moves."""
+        return Index(position)
+
+    def zero_index(self) -> ir.Value:
+        """A zero that nothing is computed from in advance, to stand for an index that is not known yet."""
+        return create_op(
+            "atalla.next_index", [self.index_type], [self.index_constant(-1)], {"last": i64_attr(0)}
+        ).results[0]
+
     def index_constant(self, value: int) -> ir.Value:
         attribute = ir.IntegerAttr.get(self.index_type, value)
         return create_op("arith.constant", [self.index_type], [], {"value": attribute}).results[0]
@@ -175,6 +189,11 @@ class Builder:
             raise InternalError(f"quotients of numbers below {limit} by {divisor} are not exact")
         product = self.times(value, -(-(1 << QUOTIENT_BITS) // divisor))
         return create_op("arith.shrui", [self.index_type], [product, self.index_constant(QUOTIENT_BITS)]).results[0]
+
+    def clamped(self, index: ir.Value, low: int, high: int) -> ir.Value:
+        """max(low, min(index, high))."""
+        attributes = {"low": i64_attr(low), "high": i64_attr(high)}
+        return create_op("atalla.clamp_index", [self.index_type], [index], attributes).results[0]
 
     def address(self, buffer: ir.Value) -> ir.Value:
         """The DRAM byte address of a buffer."""
@@ -330,9 +349,12 @@ class Builder:
         """min(index + 1, last)."""
         return create_op("atalla.next_index", [self.index_type], [index], {"last": i64_attr(last)}).results[0]
 
-    def wait(self, tokens: Sequence[ir.Value]) -> None:
+    def wait(self, tokens: Sequence[ir.Value], *, orders: bool = True) -> None:
+        """Wait for transfers; without `orders` nothing counts on that but the registers that they keep busy."""
         if tokens:
-            create_op("atalla.wait", [], list(tokens))
+            op = create_op("atalla.wait", [], list(tokens))
+            if not orders:
+                op.attributes[BARE] = ir.UnitAttr.get()
 
     # Values
 
@@ -388,8 +410,12 @@ class Builder:
         attributes = {"first": i64_attr(first), "last": i64_attr(last)}
         return create_op("atalla.lane_mask", [self.mask_type], [], attributes).results[0]
 
-    def reduce(self, kind: str, source: ir.Value, lanes: int = LANES) -> ir.Value:
-        return self._row("reduce", [source], {"kind": string_attr(kind), "lanes": i64_attr(lanes)})
+    def reduce(self, kind: str, source: ir.Value, lanes: int = LANES, first: int = 0) -> ir.Value:
+        """The fold of `lanes` lanes from lane `first` on, in all lanes."""
+        attributes: dict[str, ir.Attribute] = {"kind": string_attr(kind), "lanes": i64_attr(lanes)}
+        if first:
+            attributes[FIRST_LANE] = i64_attr(first)
+        return self._row("reduce", [source], attributes)
 
     def push(self, row: ir.Value) -> None:
         create_op("atalla.push", [], [row])

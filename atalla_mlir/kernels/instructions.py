@@ -18,7 +18,7 @@ from atalla_mlir._mlir import affine_forms, integer_value, ir, operations, strin
 from atalla_mlir.codegen.machine_ir import ANY_OBJECT, DMA_SHAPE, TURNS_MARK
 from atalla_mlir.dialects.ax01_builder import Builder, Loop
 from atalla_mlir.errors import InternalError, LimitError
-from atalla_mlir.kernels.builder import OVERLAP, TURNS
+from atalla_mlir.kernels.builder import BARE, FIRST_LANE, OVERLAP, TURNS
 from atalla_mlir.kernels.integer_instructions import COUNTER_OPERANDS, WORD_ACCESSES, WORD_BYTES
 from atalla_mlir.kernels.integer_instructions import HANDLERS as INTEGER_HANDLERS
 from atalla_mlir.target.encoding import IMM12, IMM25U, DmaShape
@@ -99,6 +99,7 @@ class KernelLowering:
         self.rows_made = 0
         self.multiplies = any(True for _ in operations(kernel, "atalla.gemm"))
         self.zero_rows: list[ir.Value] = []
+        self.one_row: ir.Value | None = None
         self.pointers: list[dict[Pointer, ir.Value]] = [{}]
         self.shared_offsets = SHARED_OFFSETS
         self.turn_sums: dict[Pointer, ir.Value] = {}
@@ -570,13 +571,22 @@ class KernelLowering:
         beyond = self.b.slt_s(last, following)
         self.values[op.results[0]] = self.b.sub_s(following, beyond)
 
+    def _lower_clamp_index(self, op: ir.Operation) -> None:
+        """min(index, high) - low is the difference to `high` where that is negative; max(0, that) likewise."""
+        low, high = (integer_value(op.attributes[key]) for key in ("low", "high"))
+        over = self._plus(self._index(op.operands[0]), -high)
+        up_to_high = self._plus(self.b.and_s(over, self.b.srai_s(over, 31)), high - low)
+        sign = self.b.srai_s(up_to_high, 31)
+        from_low = self.b.and_s(up_to_high, self.b.xori_s(sign, -1))
+        self.values[op.results[0]] = self._plus(from_low, low)
+
     def _lower_wait(self, op: ir.Operation) -> None:
         """Reading the address register waits for the transfer; the rows count as written, so that nothing overtakes."""
         anything = ", ".join(f"write pad{pad}:{ANY_OBJECT}[?:?]" for pad in self.arenas)
         for token in op.operands:
             if self.values[token] == self.x0:
                 continue
-            memory = string_attr(self.token_memory[token] or anything)
+            memory = None if BARE in op.attributes else string_attr(self.token_memory[token] or anything)
             self.b.addi_s(self.values[token], 0, into=self.b.pinned(_SCALAR, 0), memory=memory)
 
     # Values
@@ -605,6 +615,13 @@ class KernelLowering:
             self.values[op.results[0]] = self.b.sub_vs(row, self._zero(), self.m0)
         else:
             self.values[op.results[0]] = self.b.mul_vs(row, self.integer(self.float_bits(1.0)), self.m1)
+
+    def _ones(self) -> ir.Value:
+        """A row of ones: copies by it leave the scalar ports to loads and stores."""
+        if self.one_row is None:
+            one = self.integer(self.float_bits(1.0))
+            self.one_row = self._at_top(lambda: self.b.add_vs(self.v0, one, self.m0))
+        return self.one_row
 
     def _zero(self) -> ir.Value:
         """A scalar register that holds 0, in turn one of several: a packet reads each bank once (5.3)."""
@@ -674,7 +691,7 @@ class KernelLowering:
         elif self._is_scalar(on_true):
             row = self.b.add_vs(self.v0, on_true, mask, old=on_false)
         else:
-            row = self.b.mul_vs(on_true, self.integer(self.float_bits(1.0)), mask, old=on_false)
+            row = self.b.mul_vv(on_true, self._ones(), mask, old=on_false)
         self.values[op.results[0]] = row
 
     def _lower_lane_mask(self, op: ir.Operation) -> None:
@@ -684,7 +701,8 @@ class KernelLowering:
     def _lower_reduce(self, op: ir.Operation) -> None:
         name = _REDUCTIONS[string_value(op.attributes["kind"])]
         lanes = integer_value(op.attributes["lanes"])
-        mask = self.m0 if lanes == self.machine.vector_lanes else self.low_lanes(lanes)
+        first = integer_value(op.attributes[FIRST_LANE]) if FIRST_LANE in op.attributes else 0
+        mask = self.lane_mask(((1 << lanes) - 1) << first)
         self.values[op.results[0]] = self.b.build(name, self.values[op.operands[0]], BROADCAST, mask)
 
     def _scalar(self, op: ir.Operation, name: str) -> None:

@@ -58,6 +58,11 @@ class RowKernel:
     def emit(self) -> None:
         self._outer(list(self.plan.outer), Place({}, self._only_cols()))
 
+    def emit_rest(self, done: int) -> None:
+        """Rows from `done` on of a kernel with one loop of them."""
+        loop = self.plan.outer[-1]
+        self._rows(loop.extent - done, Index(done), lambda i: Place({loop: i}, self._only_cols()))
+
     @property
     def lanes_in_registers(self) -> bool:
         """Whether a whole row is unrolled: the lanes are the only inner loop, and short."""

@@ -11,6 +11,7 @@ from atalla_mlir._mlir import array_attr, create_op, i64_array_attr, i64_attr, i
 from atalla_mlir.codegen.bounds import Bounds, kernel_bounds
 from atalla_mlir.codegen.grouping import Group, form_groups
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Stage, StageKind, coalesce_loops
+from atalla_mlir.codegen.phase_plan import PhasePlan, plan_phases
 from atalla_mlir.codegen.product_plan import choose_product_plan
 from atalla_mlir.codegen.row_plan import SumOrder, choose_row_plan
 from atalla_mlir.codegen.tile_schedule import choose_tile_schedule
@@ -22,6 +23,7 @@ from atalla_mlir.kernels.gathers import GatherKernel
 from atalla_mlir.kernels.integer_builder import IntegerBuilder
 from atalla_mlir.kernels.integers import IntegerKernel
 from atalla_mlir.kernels.linalg_stages import StageList, read_stages
+from atalla_mlir.kernels.phased_rows import PhasedRows
 from atalla_mlir.kernels.products import ProductKernel
 from atalla_mlir.kernels.rows import RowKernel
 from atalla_mlir.kernels.tiled_product import TiledProduct
@@ -195,10 +197,35 @@ def _emit(
             product.emit()
             numerics.expansions.update(product.rows_kernel.expansions)
             return
+        phased = _emit_phases(builder, stages, stored, values, block, numerics)
+        if phased is not None and phased.done_rows == phased.row.extent:
+            return
         kernel = RowKernel(builder, stages, choose_row_plan(stages, stored), values, block)
+        if phased is not None:
+            kernel.emit_rest(phased.done_rows)
+            return
         kernel.emit()
     numerics.sums.update({s: order for s, order in zip(stages, kernel.sum_orders(), strict=True) if order is not None})
     numerics.expansions.update(kernel.expansions)
+
+
+def _emit_phases(
+    builder: Builder,
+    stages: list[Stage],
+    stored: list[Access],
+    values: dict[Buffer, ir.Value],
+    block: ir.Block,
+    numerics: Numerics,
+) -> PhasePlan | None:
+    """Emit the steps of kernels that are loops of them; None for others."""
+    plan = plan_phases(stages, stored)
+    if plan is None:
+        return None
+    kernel = PhasedRows(builder, stages, plan, values, block)
+    kernel.emit()
+    numerics.sums.update(kernel.sum_orders())
+    numerics.expansions.update(kernel.expansions)
+    return plan
 
 
 def _product_rows(target: Machine) -> int:

@@ -1,0 +1,213 @@
+"""Plan kernels whose rows are contiguous as one flat loop of steps, each of which runs every phase on other rows.
+
+A *phase* is what can be computed on the chunks of a row between two reductions along it: what a reduction of one phase
+gives is used by the next. A *step* is some rows, or a part of one row. Iteration n of the loop runs phase p on step
+n - p * lag, so nothing in an iteration waits for anything else in it but the chain of one phase: what passes from phase
+to phase goes through rings in the pads. Only counters are carried from iteration to iteration.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Stage, StageKind
+from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, FunctionCost
+
+LANES = 32
+MAX_STAGES = 5
+"""Stages of the software pipeline; what an iteration leaves in a ring may be counted on so many iterations later."""
+AHEAD = MAX_STAGES + 2
+"""Steps by which data is fetched before it is used: a later transfer on the same pad has then begun."""
+MAX_STEP_CHUNKS = 32
+MIN_STEP_CHUNKS = 8
+MAX_STEP_ROWS = 8
+"""Rows in a step, where reductions tell them apart by masks."""
+MAX_STEP_INSTRUCTIONS = 640
+MIN_STEPS = 24
+MAX_PAD_ROWS = 7680
+
+
+@dataclass(eq=False)
+class Phase:
+    """`uniform` stages have one value a row and come first; `stages` work on the chunks of the row."""
+
+    uniform: list[Stage] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PhasePlan:
+    """`rows` rows of `chunks` chunks each are a step; a row longer than that takes `groups` steps."""
+
+    lane: Loop
+    row: Loop
+    phases: tuple[Phase, ...]
+    rows: int
+    chunks: int
+    groups: int
+    steps: int
+    lag: int
+    slots: int
+    """Steps that the rings hold, a power of two."""
+    tail: int
+    """Lanes of the last chunk of a row; 32 when it is full."""
+
+    @property
+    def items(self) -> int:
+        """Chunks of a step, of all its rows."""
+        return self.rows * self.chunks
+
+    @property
+    def last_phase(self) -> int:
+        return len(self.phases) - 1
+
+    @property
+    def iterations(self) -> int:
+        """Steps, and what the last of them takes to pass through all phases and to leave the pads."""
+        return self.steps + self.last_phase * self.lag + MAX_STAGES
+
+    @property
+    def done_rows(self) -> int:
+        """Rows that the steps cover."""
+        return self.steps * self.rows // self.groups
+
+    def step_elements(self, access: Access) -> int:
+        """Elements between the beginnings of two steps in a buffer that is read or written along the lanes."""
+        if self.rows == self.groups == 1:
+            return access.stride(self.row)
+        return self.items * LANES
+
+
+def plan_phases(stages: Sequence[Stage], stored: Sequence[Access]) -> PhasePlan | None:
+    """A plan, or None where the stages do not have the form, or are not worth it."""
+    loops = list(dict.fromkeys(loop for stage in stages for loop in stage.loops))
+    if any(stage.kind not in (StageKind.MAP, StageKind.REDUCE) for stage in stages) or len(loops) != 2:
+        return None
+    lane, row = _lane_and_row(loops, stages, stored)
+    if lane is None or row is None:
+        return None
+    phases = _phases(stages, lane)
+    if phases is None or not _is_worth_it(stages, phases, lane, row):
+        return None
+    shape = _step_shape(stages, lane)
+    if shape is None:
+        return None
+    rows, chunks, groups = shape
+    tail = (lane.extent - 1) % LANES + 1
+    steps = row.extent // rows * groups
+    lag = groups * -(-(MAX_STAGES + groups - 1) // groups)
+    needed = AHEAD + 2 * MAX_STAGES + (len(phases) - 1) * lag + 2
+    plan = PhasePlan(lane, row, tuple(phases), rows, chunks, groups, steps, lag, 1 << (needed - 1).bit_length(), tail)
+    leaving = {access.buffer for access in stored}
+    if steps < MIN_STEPS or not all(_fits(stage, plan, stages, leaving) for stage in stages):
+        return None
+    return plan
+
+
+def _lane_and_row(
+    loops: Sequence[Loop], stages: Sequence[Stage], stored: Sequence[Access]
+) -> tuple[Loop | None, Loop | None]:
+    """The loop along the lanes and the other one; no lane loop where none is contiguous in all it indexes."""
+    for lane in sorted(loops, key=lambda loop: -loop.extent):
+        others = [loop for loop in loops if loop is not lane]
+        accesses = [access for stage in stages for access in stage.accesses()]
+        if any(loop in stage.reduced for stage in stages for loop in others):
+            continue
+        if all(access.stride(lane) in (0, 1) for access in accesses) and any(a.stride(lane) == 1 for a in stored):
+            return lane, others[0] if others else None
+        if all(access.stride(lane) in (0, 1) for access in accesses) and any(lane in stage.reduced for stage in stages):
+            return lane, others[0] if others else None
+    return None, None
+
+
+def _phases(stages: Sequence[Stage], lane: Loop) -> list[Phase] | None:
+    """Each stage in the first phase in which what it reads is there."""
+    ready: dict[Buffer, int] = {}
+    phases: list[Phase] = [Phase()]
+    for stage in stages:
+        at = max((ready.get(read.buffer, 0) for read in stage.reads), default=0)
+        is_sum = lane in stage.reduced
+        while len(phases) <= at + is_sum:
+            phases.append(Phase())
+        (phases[at].stages if lane in stage.loops else phases[at].uniform).append(stage)
+        if stage.write.buffer in ready:
+            return None
+        ready[stage.write.buffer] = at + is_sum
+    return phases
+
+
+def _is_worth_it(stages: Sequence[Stage], phases: Sequence[Phase], lane: Loop, row: Loop) -> bool:
+    """Whether rows are long and looked at more than once, or meet data that is the same for all of them."""
+    if lane.extent < MIN_STEP_CHUNKS * LANES:
+        return False
+    computed = {stage.write.buffer for stage in stages}
+    shared = any(
+        row not in read.strides
+        for stage in stages
+        for read in stage.reads
+        if read.buffer not in computed and read.strides
+    )
+    return shared or sum(bool(phase.stages) for phase in phases) > 1
+
+
+def _step_shape(stages: Sequence[Stage], lane: Loop) -> tuple[int, int, int] | None:
+    """(rows, chunks of each, steps a row takes)."""
+    per_chunk = sum(_instructions(stage) for stage in stages if lane in stage.loops)
+    most = min(MAX_STEP_CHUNKS, MAX_STEP_INSTRUCTIONS // max(1, per_chunk))
+    chunks = -(-lane.extent // LANES)
+    if chunks <= most // 2:
+        limit = MAX_STEP_ROWS if any(stage.reduced for stage in stages) else MAX_STEP_CHUNKS
+        return min(most // chunks, limit), chunks, 1
+    if chunks <= most:
+        return 1, chunks, 1
+    groups = 2
+    while groups <= chunks and lane.extent % LANES == 0 and chunks % groups == 0:
+        if chunks // groups <= most:
+            return (1, chunks // groups, groups) if chunks // groups >= MIN_STEP_CHUNKS else None
+        groups *= 2
+    return None
+
+
+def _instructions(stage: Stage) -> int:
+    """Instructions, roughly, for one chunk."""
+    count = len(stage.reads) + 1 + 2 * (stage.combine in (Combine.MAX, Combine.MIN))
+    for node in stage.body.walk():
+        if node.op not in ("load", "constant"):
+            cost = FUNCTION_COSTS.get(node.op, FunctionCost(1))
+            count += cost.others + cost.exponentials + (node.op == "select")
+    return count
+
+
+def _fits(stage: Stage, plan: PhasePlan, stages: Sequence[Stage], leaving: set[Buffer]) -> bool:
+    """Whether all accesses of a stage that leave the kernel are rows of the steps, or the same for all rows."""
+    lane, row = plan.lane, plan.row
+    computed = {member.write.buffer for member in stages}
+    if lane not in stage.loops and stage.reduced:
+        return False
+    for read in stage.reads:
+        if read.buffer not in computed and not _is_contiguous(read, plan) and read.strides:
+            return False
+    if any(read.buffer not in computed and not read.strides and lane not in stage.loops for read in stage.reads):
+        return False
+    written = stage.write
+    if written.buffer not in leaving:
+        return True
+    if lane in stage.loops and lane not in stage.reduced:
+        return _is_contiguous(written, plan) and row in written.strides
+    return written.stride(row) == 1 and plan.groups == 1
+
+
+def _is_contiguous(access: Access, plan: PhasePlan) -> bool:
+    lane, row = plan.lane, plan.row
+    if access.stride(lane) != 1:
+        return False
+    if not access.stride(row) or plan.rows == plan.groups == 1:
+        return True
+    return access.stride(row) == lane.extent and plan.tail == LANES
+
+
+def ring_rows(count: int) -> int:
+    """Rows of a slot of a ring for `count` rows: a power of two, so that positions wrap around by a mask."""
+    return 1 << max(0, math.ceil(math.log2(max(1, count))))

@@ -1,0 +1,326 @@
+"""Kernels over contiguous rows as one flat loop of steps (`codegen.phase_plan`): what passes from phase to phase, comes
+in or goes out does so through rings in the pads, so that iterations only share counters.
+
+Nothing waits for a transfer by its register: a pad takes one transfer after the other, so when the one of the next step
+has begun, that of this step is complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Stage
+from atalla_mlir.codegen.phase_plan import AHEAD, MAX_STAGES, PhasePlan
+from atalla_mlir.codegen.row_plan import SumOrder
+from atalla_mlir.kernels.builder import LANES, Builder
+from atalla_mlir.kernels.expression import Evaluated
+from atalla_mlir.kernels.functions.bound import FunctionBound
+from atalla_mlir.kernels.phase_body import ACCUMULATORS, PhaseBody
+from atalla_mlir.kernels.rings import PADS, Counter, Pads, Part, Ring, Stream, access_key, tile_name
+from atalla_mlir.target.encoding import DmaShape
+
+MAX_HOISTED_ROWS = 64
+"""Rows that are the same for all steps and stay in registers."""
+MAX_ARRAY_SUMS = 2
+MIN_ARRAY_CHUNKS = 4
+"""Chunks of a row from which on the array adds their lanes up: pushed as weights, met by a row of ones."""
+
+
+@dataclass
+class PhasedRows:
+    """Emits the steps of a plan; `buffers` are the kernel's DRAM arguments by buffer."""
+
+    builder: Builder
+    stages: Sequence[Stage]
+    plan: PhasePlan
+    buffers: dict[Buffer, ir.Value]
+    block: ir.Block
+    expansions: dict[Stage, FunctionBound] = field(default_factory=dict)
+
+    def emit(self) -> None:
+        self.pads = Pads(self.builder, self.block)
+        self.writers = {stage.write.buffer: stage for stage in self.stages}
+        self.phase_of = {
+            stage: at for at, phase in enumerate(self.plan.phases) for stage in (*phase.uniform, *phase.stages)
+        }
+        self.array_sums = self._array_sums()
+        self._make_streams()
+        self._make_temporaries()
+        self._hoist()
+        self._begin()
+        self._loop()
+        self._finish()
+
+    def sum_orders(self) -> dict[Stage, SumOrder]:
+        """How each stage adds."""
+        plan = self.plan
+        chain = -(-plan.chunks // ACCUMULATORS) + 2
+        return {
+            stage: SumOrder("any", 1, plan.groups + 2 + (0 if stage in self.array_sums else chain))
+            for stage in self.stages
+            if stage.reduced and stage.combine is Combine.ADD
+        }
+
+    def _array_sums(self) -> list[Stage]:
+        """Stages whose sums over chunks the array makes."""
+        sums = [stage for stage in self.stages if stage.reduced and stage.combine is Combine.ADD]
+        return sums[:MAX_ARRAY_SUMS] if self.plan.chunks >= MIN_ARRAY_CHUNKS and self.plan.items <= LANES else []
+
+    # Rings
+
+    def _make_streams(self) -> None:
+        plan = self.plan
+        self.inputs: dict[object, Stream] = {}
+        self.residents: dict[object, Access] = {}
+        reads = [read for stage in self.stages for read in stage.reads if read.buffer not in self.writers]
+        outputs = [stage for stage in self.stages if stage.write.buffer in self.buffers]
+        moves = [read for read in reads if self._moves(read)]
+        num_parts = PADS if len({access_key(access) for access in moves}) + len(outputs) == 1 else 2
+        for read in reads:
+            key = access_key(read)
+            if not self._moves(read):
+                self.residents.setdefault(key, read)
+            elif key not in self.inputs:
+                num_reads = sum(access_key(other) == key for other in moves)
+                self.inputs[key] = self._stream(read, num_parts, 2.0 + num_reads)
+        self.outputs: dict[Stage, Stream] = {}
+        for stage in outputs:
+            if plan.lane in stage.loops and not stage.reduced:
+                self.outputs[stage] = self._stream(stage.write, num_parts, 1.5)
+            else:
+                ring = self.pads.ring(plan.slots, [(plan.rows, 1)], 1.5)
+                self.outputs[stage] = Stream(stage.write, self.buffers[stage.write.buffer], ring, 2 * plan.rows)
+
+    def _moves(self, read: Access) -> bool:
+        """Whether what is read differs from step to step."""
+        return self.plan.row in read.strides
+
+    def _stream(self, access: Access, num_parts: int, work: float) -> Stream:
+        plan = self.plan
+        full = plan.items if plan.tail == LANES else plan.items - 1
+        size = -(-full // num_parts)
+        counts = [(min(size, full - first), LANES) for first in range(0, full, size)]
+        if full < plan.items:
+            counts.append((1, plan.tail))
+        ring = self.pads.ring(plan.slots, counts, work)
+        return Stream(access, self.buffers[access.buffer], ring, 2 * plan.step_elements(access))
+
+    def _make_temporaries(self) -> None:
+        """Rings for what one phase leaves to later ones: chunks, values of rows, and partial folds."""
+        plan = self.plan
+        self.rings: dict[Buffer, Ring] = {}
+        self.partials: dict[Stage, Ring] = {}
+        for stage in self.stages:
+            readers = [s for s in self.stages if any(read.buffer is stage.write.buffer for read in s.reads)]
+            last = max((self.phase_of[reader] for reader in readers), default=-1)
+            if stage.reduced:
+                rows = 1 if stage in self.array_sums else plan.rows
+                self.partials[stage] = self.pads.ring(plan.slots, [(rows, LANES)], 1.0)
+            if last <= self._ready(stage):
+                continue
+            if plan.lane in stage.loops and not stage.reduced:
+                half = -(-plan.items // 2)
+                counts = [(half, LANES), (plan.items - half, LANES)] if plan.items > 1 else [(1, LANES)]
+                self.rings[stage.write.buffer] = self.pads.ring(plan.slots, counts, 1.5)
+            else:
+                self.rings[stage.write.buffer] = self.pads.ring(plan.slots, [(plan.rows, LANES)], 1.0)
+
+    def _ready(self, stage: Stage) -> int:
+        """The phase in which the stage's value is made."""
+        return self.phase_of[stage] + bool(stage.reduced)
+
+    # Before the loop
+
+    def _hoist(self) -> None:
+        """Bring what is the same for all steps into registers, or into a tile when it is long."""
+        plan, builder = self.plan, self.builder
+        self.fixed: dict[object, Evaluated] = {}
+        self.fixed_rows: dict[object, list[ir.Value]] = {}
+        self.fixed_tiles: dict[object, Part] = {}
+        length = plan.chunks * plan.groups
+        room = MAX_HOISTED_ROWS
+        tokens: list[ir.Value] = []
+        loads: list[tuple[object, Access, Part]] = []
+        for key, access in self.residents.items():
+            count = length if access.strides else 1
+            pad = self.pads.quiet(1)[0]
+            hoisted = plan.groups == 1 and count <= room
+            part = Part(self.pads.tile(count, pad, 0.0 if hoisted else float(plan.items)), pad, 0, count)
+            room -= count if hoisted else 0
+            tokens += self._load_resident(access, part)
+            if hoisted:
+                loads.append((key, access, part))
+            else:
+                self.fixed_tiles[key] = part
+        builder.wait(tokens)
+        for key, access, part in loads:
+            if not access.strides:
+                self.fixed[key] = Evaluated(builder.extract(builder.tile_load(part.tile, builder.at(0), 1)), True)
+            else:
+                self.fixed_rows[key] = [
+                    builder.tile_load(part.tile, builder.at(j), self.cols(j)) for j in range(part.count)
+                ]
+        self.ones = builder.splat(1.0) if self.array_sums else None
+
+    def _load_resident(self, access: Access, part: Part) -> list[ir.Value]:
+        plan, builder = self.plan, self.builder
+        buffer = self.buffers[access.buffer]
+        if not access.strides:
+            row, element = builder.at(0), builder.at(access.offset)
+            return [builder.dma("dma_load", part.tile, buffer, row, element, rows=1, cols=1, pitch=1)]
+        tokens: list[ir.Value] = []
+        full = part.count if plan.tail == LANES else part.count - 1
+        for first in range(0, full, LANES):
+            rows = min(LANES, full - first)
+            element = builder.at(access.offset + first * LANES)
+            tokens.append(
+                builder.dma(
+                    "dma_load", part.tile, buffer, builder.at(first), element, rows=rows, cols=LANES, pitch=LANES
+                )
+            )
+        if full < part.count:
+            element = builder.at(access.offset + full * LANES)
+            row = builder.at(full)
+            tokens.append(
+                builder.dma("dma_load", part.tile, buffer, row, element, rows=1, cols=plan.tail, pitch=plan.tail)
+            )
+        return tokens
+
+    def _begin(self) -> None:
+        """Fetch the first steps."""
+        for step in range(AHEAD):
+            for stream in self.inputs.values():
+                source = min(step, self.plan.steps - 1) * stream.step_bytes
+                for part in stream.ring.parts:
+                    offset = self.builder.index_constant(step % stream.ring.slots * stream.ring.slot_bytes(part))
+                    tile = self.builder.tile_at(part.tile, offset, "first")
+                    self._move_part("fetch", stream, part, tile, self.builder.index_constant(source))
+
+    # Transfers
+
+    def part_at(self, ring: Ring, part: Part, step: int, name: str) -> ir.Value:
+        """The slot of step n + `step`, for a use called `name`."""
+        return self.builder.tile_at(part.tile, self.offset(ring, part, step, name), tile_name(name))
+
+    def offset(self, ring: Ring, part: Part, step: int, name: str) -> ir.Value:
+        """Byte offset of a step's slot in a part of a ring."""
+        size = ring.slot_bytes(part)
+        mask = size * ring.slots - 1
+        return self.counter((id(part), name), Counter(step * size & mask, size, mask))
+
+    def _move(self, kind: str, stream: Stream, step: int) -> None:
+        """Move all parts of step n + `step`; steps that do not exist are moved from or to where others are."""
+        source = self.counter((id(stream), kind), Counter(step * stream.step_bytes, stream.step_bytes))
+        clamped = self.builder.clamped(source, 0, (self.plan.steps - 1) * stream.step_bytes)
+        for part in stream.ring.parts:
+            if self.last_tokens:
+                # until the transfer is complete its address register must not be taken for anything else
+                self.builder.wait([self.last_tokens[len(self.tokens)]], orders=False)
+            tile = self.part_at(stream.ring, part, step, kind)
+            self.tokens.append(self._move_part(kind, stream, part, tile, clamped))
+
+    def _move_part(self, kind: str, stream: Stream, part: Part, tile: ir.Value, source: ir.Value) -> ir.Value:
+        """Move one part of the step that begins `source` bytes into the buffer; the token."""
+        builder = self.builder
+        start = builder.plus(builder.address(stream.buffer), source)
+        distance = stream.access.offset + part.first * (LANES if part.first else part.cols)
+        shape = DmaShape(part.pad, part.count, part.cols, part.cols)
+        return builder.transfer(
+            kind,
+            tile,
+            builder.index_constant(0),
+            builder.plus(start, 2 * distance),
+            builder.index_constant(shape.encode()),
+            [stream.buffer],
+            rows=part.count,
+            cols=part.cols,
+        )
+
+    def _finish(self) -> None:
+        """Wait for what is still on its way: a transfer begins when the one before on its pad is complete."""
+        builder = self.builder
+        tokens: list[ir.Value] = []
+        some = next(iter(self.outputs.values()))
+        for pad in sorted({part.pad for stream in self.outputs.values() for part in stream.ring.parts}):
+            tile = self.pads.tile(1, pad, 0.0)
+            row, element = builder.at(0), builder.at(some.access.offset)
+            tokens.append(builder.dma("dma_load", tile, some.buffer, row, element, rows=1, cols=1, pitch=1))
+        builder.wait(tokens)
+
+    # An iteration
+
+    def _loop(self) -> None:
+        """All iterations. Each use of a counter has its own, so that uses far from each other can share an iteration.
+
+        Which there are is known when an iteration has been emitted, so it is emitted twice.
+        """
+        builder = self.builder
+        self.counters: dict[object, Counter] = {}
+        self.counts: dict[object, ir.Value] = {}
+        self.tokens: list[ir.Value] = []
+        self.last_tokens: list[ir.Value] = []
+        """Of the transfers of the iteration before, in the order in which they are made."""
+        trial = builder.index_constant(0).owner.operation
+        with ir.InsertionPoint(trial):
+            before = _previous(trial)
+            self._iteration()
+        _erase_between(before, trial)
+        initial = [builder.index_constant(counter.initial) for counter in self.counters.values()]
+        self.num_tokens = len(self.tokens)
+        initial += [builder.ready() for _ in range(self.num_tokens)]
+        builder.loop(self.plan.iterations, initial, lambda _, carried: self._counted(carried), overlap=True)
+
+    def counter(self, key: object, counter: Counter) -> ir.Value:
+        """The value of a counter in this iteration."""
+        if key not in self.counts:
+            self.counters[key] = counter
+            self.counts[key] = self.builder.zero_index()
+        return self.counts[key]
+
+    def _counted(self, carried: Sequence[ir.Value]) -> list[ir.Value]:
+        size = len(self.counters)
+        self.counts = dict(zip(self.counters, carried[:size], strict=True))
+        self.tokens, self.last_tokens = [], list(carried[size:])
+        self._iteration()
+        following = [
+            self.builder.both(self.builder.plus(value, counter.step), counter.mask)
+            for value, counter in zip(carried[:size], self.counters.values(), strict=True)
+        ]
+        return [*following, *self.tokens]
+
+    def _iteration(self) -> None:
+        plan = self.plan
+        for stream in self.inputs.values():
+            self._move("fetch", stream, AHEAD)
+        # a chunk of each phase in turn: they are to proceed side by side
+        bodies = [PhaseBody(self, at, phase).emit() for at, phase in enumerate(plan.phases)]
+        while bodies:
+            bodies = [body for body in bodies if next(body, False)]
+        for stream in self.outputs.values():
+            self._move("send", stream, -(plan.last_phase * plan.lag + MAX_STAGES))
+
+    def cols(self, chunk: int) -> int:
+        return self.plan.tail if chunk == self.plan.chunks * self.plan.groups - 1 else LANES
+
+
+def _previous(op: ir.Operation) -> ir.Operation | None:
+    before = None
+    for view in op.block.operations:
+        if view.operation == op:
+            return before
+        before = view.operation
+    return before
+
+
+def _erase_between(first: ir.Operation | None, last: ir.Operation) -> None:
+    """Erase `last` and what stands between `first` (None: the begin of the block) and it."""
+    doomed: list[ir.Operation] = []
+    for view in reversed(list(last.block.operations)):
+        if view.operation == first:
+            break
+        if doomed or view.operation == last:
+            doomed.append(view.operation)
+    for op in doomed:
+        op.erase()
