@@ -1,0 +1,97 @@
+"""Plans of loops over steps: phases between reductions, steps of rows and of parts of rows."""
+
+from __future__ import annotations
+
+import pytest
+
+from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Node, Stage, StageKind
+from atalla_mlir.codegen.phase_plan import MAX_STAGES, PhasePlan, plan_phases
+
+
+def _softmax(rows: int, length: int, *, lane_stride: int = 1) -> tuple[list[Stage], list[Access]]:
+    """exp(x - max) * 1/sum, as four stages; without a `lane_stride` of 1 the rows are not contiguous."""
+    row, lane = Loop(rows, "row"), Loop(length, "lane")
+    x, highest, e, total, y = (Buffer(name, rows * length) for name in ("x", "highest", "e", "total", "y"))
+    full = {row: length, lane: lane_stride}
+    load = [Node("load", read=number) for number in (0, 1)]
+    stages = [
+        Stage(
+            StageKind.REDUCE,
+            [row, lane],
+            [Access(x, 0, full)],
+            Access(highest, 0, {row: 1}),
+            load[0],
+            [lane],
+            Combine.MAX,
+        ),
+        Stage(
+            StageKind.MAP,
+            [row, lane],
+            [Access(x, 0, full), Access(highest, 0, {row: 1})],
+            Access(e, 0, full),
+            Node("exp", (Node("sub", (load[0], load[1])),)),
+        ),
+        Stage(
+            StageKind.REDUCE,
+            [row, lane],
+            [Access(e, 0, full)],
+            Access(total, 0, {row: 1}),
+            load[0],
+            [lane],
+            Combine.ADD,
+        ),
+        Stage(
+            StageKind.MAP,
+            [row, lane],
+            [Access(e, 0, full), Access(total, 0, {row: 1})],
+            Access(y, 0, full),
+            Node("div", (load[0], load[1])),
+        ),
+    ]
+    return stages, [stages[-1].write]
+
+
+def _plan(rows: int, length: int) -> PhasePlan | None:
+    return plan_phases(*_softmax(rows, length))
+
+
+def test_each_reduction_ends_a_phase() -> None:
+    stages, stored = _softmax(64, 1024)
+    plan = plan_phases(stages, stored)
+    assert plan is not None
+    assert [phase.stages for phase in plan.phases] == [[stages[0]], [stages[1], stages[2]], [stages[3]]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "length", "shape"),
+    [
+        (64, 1024, (1, 32, 1)),
+        (64, 1000, (1, 32, 1)),
+        (64, 2048, (1, 32, 2)),
+        (64, 4096, (1, 32, 4)),
+        (100, 256, (4, 8, 1)),
+    ],
+)
+def test_steps_cover_rows_or_parts_of_rows(rows: int, length: int, shape: tuple[int, int, int]) -> None:
+    plan = _plan(rows, length)
+    assert plan is not None
+    assert (plan.rows, plan.chunks, plan.groups) == shape
+    assert plan.done_rows == rows - rows % plan.rows
+    assert plan.rows * plan.chunks <= 32
+
+
+@pytest.mark.parametrize("length", [1024, 2048, 4096])
+def test_phases_of_a_row_are_far_enough_apart(length: int) -> None:
+    plan = _plan(128, length)
+    assert plan is not None
+    # a whole row has passed one phase, and its last stage, when the next begins with it
+    assert plan.lag >= MAX_STAGES + plan.groups - 1
+    assert plan.lag % plan.groups == 0
+    assert plan.slots >= plan.last_phase * plan.lag + 2 * MAX_STAGES
+    assert plan.slots & (plan.slots - 1) == 0
+
+
+def test_short_or_few_or_strided_rows_have_no_plan() -> None:
+    assert _plan(1024, 64) is None
+    assert _plan(8, 1024) is None
+    assert plan_phases(*_softmax(64, 1024, lane_stride=64)) is None
