@@ -15,7 +15,6 @@ from torch.utils import _pytree as pytree
 from atalla_mlir.compiler import compile_plan
 from atalla_mlir.errors import AtallaError
 from atalla_mlir.frontend.partition import plan_model
-from atalla_mlir.host.eager.storage import stored_dtype
 from atalla_mlir.loadable import abi
 from atalla_mlir.loadable.format import Loadable, TensorSpec
 from atalla_mlir.target.machine import Machine
@@ -86,8 +85,9 @@ class CompiledCall:
 
     loadable: Loadable
     launches: tuple[Launch, ...]
+    operands: tuple[TensorSpec | None, ...]
+    """What the kernels read; None for an operand that they do not read. Addresses mean nothing, here and below."""
     results: tuple[TensorSpec, ...]
-    """Layout of the results; addresses mean nothing."""
     dtypes: tuple[torch.dtype, ...]
     nesting: pytree.TreeSpec
     constants: tuple[tuple[int, memoryview], ...]
@@ -164,10 +164,9 @@ def _taken_apart(
         raise NotOnDeviceError("its results are not each computed once")
     results = tuple(by_name[name] for name in outputs)
     dtypes = {node.name: node.meta["val"].dtype for node in graph.nodes if node.name in by_name}
-    for spec in (*entry.inputs, *results):
-        wanted = stored_dtype(spec.model_dtype)
-        if spec.dtype != wanted:
-            raise NotOnDeviceError(f"'{spec.name}' is {wanted} in memory, its kernel takes {spec.dtype}")
+    read = {spec.name: spec for spec in entry.inputs}
+    if any(_is_whole(spec) for spec in read.values()) and any(_is_whole(spec) for spec in results):
+        raise NotOnDeviceError("it computes integers, which have 32 bits on the device and could overflow")
     places = _Places(loadable, inputs, outputs)
     launches = tuple(
         Launch(row["function"], tuple(places.buffer(value["address"]) for value in (*row["inputs"], *row["outputs"])))
@@ -176,6 +175,7 @@ def _taken_apart(
     return CompiledCall(
         loadable,
         launches,
+        tuple(read.get(name) for name in inputs),
         results,
         tuple(dtypes[name] for name in outputs),
         nesting,
@@ -183,6 +183,10 @@ def _taken_apart(
         places.constant_bytes,
         places.scratch_bytes,
     )
+
+
+def _is_whole(spec: TensorSpec) -> bool:
+    return spec.model_dtype.startswith(("i", "u")) and spec.model_dtype != "i1"
 
 
 class _Places:

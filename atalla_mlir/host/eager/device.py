@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import weakref
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
+from atalla_mlir.errors import BadInputError
 from atalla_mlir.frontend.arrays import dtype_name, to_numpy, to_torch
 from atalla_mlir.host.eager.code_store import CodeStore
 from atalla_mlir.host.eager.compiled_call import Call, CompiledCall, NotOnDeviceError, compile_call
@@ -157,24 +159,46 @@ class EagerDevice:
 
     def _run(self, loaded: _Loaded, operands: Sequence[Layout]) -> list[Layout]:
         compiled = loaded.compiled
+        taken = [self._as_read(spec, place) for spec, place in zip(compiled.operands, operands, strict=True)]
         results = [
             self.allocate(spec.shape, spec.strides, dtype)
             for spec, dtype in zip(compiled.results, compiled.dtypes, strict=True)
         ]
+        given = [self._as_written(spec, place) for spec, place in zip(compiled.results, results, strict=True)]
         scratch = Block(self.heap, compiled.scratch_bytes) if compiled.scratch_bytes else None
         for launch, kernel in zip(compiled.launches, loaded.kernels, strict=True):
             addresses: list[int] = []
             for buffer in launch.buffers:
                 if buffer.kind == "operand":
-                    addresses.append(operands[buffer.index].address)
+                    addresses.append(taken[buffer.index].address)
                 elif buffer.kind == "result":
-                    addresses.append(results[buffer.index].address)
+                    addresses.append(given[buffer.index].address)
                 else:
                     block = loaded.constants if buffer.kind == "constant" else scratch
                     assert block is not None
                     addresses.append(block.address + buffer.index)
             self.statistics.add(self.code.run(kernel, launch.function, addresses, timing=self.timing))
+        for spec, place, result in zip(compiled.results, given, results, strict=True):
+            if place is not result:
+                values = read_tensor(self.engine, dataclasses.replace(spec, address=place.address))
+                write_tensor(self.engine, result.spec(), values)
         return results
+
+    def _as_read(self, spec: TensorSpec | None, operand: Layout) -> Layout | Block:
+        """`operand` as kernels read it: integers of 32 bits, booleans as BF16."""
+        if spec is None or spec.dtype == operand.spec().dtype:
+            return operand
+        block = Block(self.heap, spec.extent_bytes)
+        values = read_tensor(self.engine, operand.spec())
+        try:
+            write_tensor(self.engine, dataclasses.replace(spec, address=block.address), values)
+        except BadInputError as error:
+            raise NotOnDeviceError(str(error)) from error
+        return block
+
+    def _as_written(self, spec: TensorSpec, result: Layout) -> Layout | Block:
+        """Where kernels write `result`: elsewhere when it lies in memory as another type."""
+        return result if spec.dtype == result.spec().dtype else Block(self.heap, spec.extent_bytes)
 
     def copy(self, target: Layout, source: Layout) -> None:
         """Elements from one place of the device to another, converted and broadcast as `copy_` does."""

@@ -192,13 +192,13 @@ def _max_pool_with_indices(source: AtallaTensor, *args: Any, **kwargs: Any) -> t
 
 
 def _here(func: OpOverload, tensor: Tensor) -> AtallaTensor:
-    """An operand of kernels: on the device, with floating elements; a scalar may come from the CPU."""
-    if not tensor.is_floating_point():
-        raise NotOnDeviceError("it has an integer or boolean operand")
+    """An operand of kernels, on the device; a scalar may come from the CPU."""
     if tensor.numel() == 0:
         raise NotOnDeviceError("it has an operand without elements")
     if isinstance(tensor, AtallaTensor):
         return tensor
+    if func in _MIXED:
+        raise NotOnDeviceError("its indices are on the CPU")
     if tensor.ndim:
         raise _wrong_device(func, tensor)
     return to_device(tensor)

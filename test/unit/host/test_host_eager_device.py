@@ -143,6 +143,24 @@ def test_factories_make_the_same_tensors(function: Callable[[str], Tensor]) -> N
     assert torch.equal(there.cpu(), here.bfloat16().to(here.dtype) if here.is_floating_point() else here)
 
 
+def test_indices_and_conditions_reach_kernels() -> None:
+    table, tokens = X.to("atalla"), torch.tensor([[3, 0], [5, 3]])
+    assert torch.equal(nn.functional.embedding(tokens.to("atalla"), table).cpu(), X[tokens])
+    assert torch.equal(torch.where(table > 0, table, -table).cpu(), X.abs())
+    assert torch.equal(torch.argmax(table, 1).cpu(), torch.argmax(X, 1))
+    assert not torch_device.statistics().fallbacks
+
+
+def test_integers_stay_exact() -> None:
+    large = torch.tensor([2**40, -(2**33), 5])
+    there = large.to("atalla")
+    assert torch.equal((there + there).cpu(), large + large)
+    assert torch.equal((there > 7).cpu(), large > 7)
+    reasons = torch_device.statistics().reasons
+    assert "could overflow" in reasons["aten.add.Tensor"]
+    assert "does not fit in the device's i32" in reasons["aten.gt.Scalar"]
+
+
 def test_floats_are_bf16_in_memory_and_keep_their_type() -> None:
     value = torch.tensor([1.0 + 2**-12, 3.0e38])
     there = value.to("atalla")
