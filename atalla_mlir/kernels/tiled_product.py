@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from atalla_mlir._mlir import ir
-from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, StageKind
+from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Node, Stage, StageKind
+from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, ROOT_COSTS
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
 from atalla_mlir.codegen.row_plan import RowPlan, SumOrder
 from atalla_mlir.codegen.tile_schedule import TileSchedule, is_column_read, outside_reads
@@ -21,6 +22,8 @@ from atalla_mlir.kernels.expression import Evaluated
 from atalla_mlir.kernels.rows import Place, RowBody, RowKernel
 from atalla_mlir.kernels.tile_walk import ELEMENT_BYTES, ROW_BYTES, Position, State, TileWalk
 
+MAX_UNROLLED_OPERATIONS = 256
+"""Operations of a tile's epilogue that are straight code; longer ones are a loop over rows."""
 Rows = list[ir.Value]
 
 
@@ -32,7 +35,7 @@ class StagedRows(RowKernel):
     """By buffer and offset of an access: a tile for each pad."""
     columns: dict[tuple[Buffer, int], ir.Value] = field(default_factory=dict)
     """Rows that all rows of the tile share, by buffer and offset."""
-    at: tuple[int, int] = (0, 0)
+    at: tuple[int, Index] = (0, Index())
     """Pad and row there of the present row."""
 
     def load(self, access: Access, place: Place) -> Evaluated:
@@ -40,12 +43,12 @@ class StagedRows(RowKernel):
         if key in self.columns:
             return Evaluated(self.columns[key], False)
         pad, row = self.at
-        return Evaluated(self.builder.tile_load(self.staging[key][pad], Index(row), LANES), False)
+        return Evaluated(self.builder.tile_load(self.staging[key][pad], row, LANES), False)
 
     def store(self, access: Access, place: Place, value: ir.Value) -> None:
         pad, row = self.at
         tile = self.staging[access.buffer, access.offset][pad]
-        self.builder.tile_store(self.builder.as_row(value), tile, Index(row), LANES)
+        self.builder.tile_store(self.builder.as_row(value), tile, row, LANES)
 
 
 class TiledProduct:
@@ -74,6 +77,11 @@ class TiledProduct:
         outer = (*plan.batch, *plan.rows, *plan.cols)
         stages = self.epilogue if self.initial is None else self.epilogue[1:]
         self.rows_kernel = StagedRows(builder, stages, RowPlan(plan.lane, outer, 1, 1), buffers, block)
+
+    @property
+    def epilogue_operations(self) -> int:
+        """Of one row."""
+        return sum(_operations(node) for stage in self.rows_kernel.stages for node in stage.body.walk())
 
     def _initial_row(self) -> Access | None:
         """What the sums start from: a row that the first stage of the epilogue adds to a result nobody else needs."""
@@ -184,6 +192,13 @@ class TiledProduct:
         self.builder.repeat(whole, lambda panel: _Panel(self, at, panel.scaled(size), size).emit())
         if rest:
             _Panel(self, at, Index(whole * size), rest).emit()
+
+
+def _operations(node: Node) -> int:
+    if node.op in ("load", "constant"):
+        return 0
+    cost = FUNCTION_COSTS.get(node.op) or ROOT_COSTS.get(node.op)
+    return cost.others + cost.exponentials if cost is not None else 1
 
 
 class _Panel:
@@ -335,14 +350,39 @@ class _Panel:
         for access in kernel.column_reads:
             if access is not kernel.initial:
                 rows_kernel.columns[access.buffer, access.offset] = self._column(access, at)
-        finished = kernel.finished.write
-        place = Place({}, LANES)
-        for row, value in enumerate(total):
-            rows_kernel.at = schedule.rows.place(row)
-            if finished.buffer in kernel.buffers:
-                rows_kernel.store(finished, place, value)
-            body = RowBody(rows_kernel, [place])
-            body.values[0][finished.buffer] = Evaluated(value, False)
-            body.emit()
+        if kernel.epilogue_operations * schedule.rows.rows <= MAX_UNROLLED_OPERATIONS:
+            for row, value in enumerate(total):
+                pad, number = schedule.rows.place(row)
+                self._finish_row((pad, Index(number)), value)
+        else:
+            self._finish_in_loop(total)
         addresses = {id(access): self.walk.tile_address(access, at) for access in kernel.stored}
         return [self._move_staged("send", access, piece, addresses[id(access)]) for access, piece in self._sends()]
+
+    def _finish_row(self, at: tuple[int, Index], value: ir.Value) -> None:
+        kernel, rows_kernel = self.kernel, self.kernel.rows_kernel
+        finished, place = kernel.finished.write, Place({}, LANES)
+        rows_kernel.at = at
+        if finished.buffer in kernel.buffers:
+            rows_kernel.store(finished, place, value)
+        body = RowBody(rows_kernel, [place])
+        body.values[0][finished.buffer] = Evaluated(value, False)
+        body.emit()
+
+    def _finish_in_loop(self, total: Rows) -> None:
+        """By way of the staging area of the last result: unrolled, a long epilogue would not fit the instruction cache.
+
+        Rows that a block does not have are computed too, from whatever lies there.
+        """
+        rows, builder = self.schedule.rows, self.builder
+        last = self.kernel.stored[-1]
+        tiles = self.kernel.rows_kernel.staging[last.buffer, last.offset]
+        for row, value in enumerate(total):
+            pad, number = rows.place(row)
+            builder.tile_store(value, tiles[pad], Index(number), LANES)
+
+        def finish(index: Index) -> None:
+            for pad in range(min(self.pads, rows.num_pieces)):
+                self._finish_row((pad, index), builder.tile_load(tiles[pad], index, LANES))
+
+        builder.repeat(rows.rows_per_pad, finish)
