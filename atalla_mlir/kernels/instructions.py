@@ -481,7 +481,10 @@ class KernelLowering:
 
     def _row_offset(self, rows: int) -> ir.Value:
         """Loops of products address many rows with few pointers: x0 would be read in every other packet."""
-        return self.integer(rows) if rows or not self.multiplies else self._zero()
+        if rows or not self.multiplies:
+            return self.integer(rows)
+        zero = self._zero()
+        return self._zero() if zero == self.x0 else zero
 
     def _lower_dma_load(self, op: ir.Operation) -> None:
         self._dma(op, is_load=True)
