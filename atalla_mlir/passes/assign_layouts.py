@@ -19,8 +19,20 @@ from atalla_mlir._mlir import (
 from atalla_mlir.codegen.iteration import Buffer
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.linalg_stages import StageReader, View, reassociation
+from atalla_mlir.kernels.state_results import state_results
 from atalla_mlir.passes.base import Pass, PassFailure
-from atalla_mlir.passes.views import ORDER, inverted, permuted_type, row_major_copy, transposed_view
+from atalla_mlir.passes.plan_memory import CONSTANT_KINDS
+from atalla_mlir.passes.views import (
+    ORDER,
+    PERMUTATION,
+    inverted,
+    permuted_type,
+    return_permuted,
+    row_major_copy,
+    store_argument_permuted,
+    transposed_view,
+    transposition,
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +40,8 @@ class AssignLayoutsPass(Pass):
     """Store what convolutions and pools read and give with the channels innermost
 
     The result of an operation gets its dimensions in another order, and a transposition behind it, which later passes
-    fold into strides, keeps its meaning. Operations without windows follow the order of what they read.
+    fold into strides, keeps its meaning. Operations without windows follow the order of what they read. Inputs are
+    expected, and results returned, in the order in which the function works on them (`atalla.permutation`).
     """
 
     name: ClassVar[str] = "atalla-assign-layouts"
@@ -39,9 +52,56 @@ class AssignLayoutsPass(Pass):
                 continue
             if any(window_dims(generic) for generic in operations(function, "linalg.generic")):
                 try:
+                    _permute_inputs(function)
                     _FunctionLayout(function).run()
+                    _permute_results(function)
                 except UnsupportedError as error:
                     raise PassFailure(function, str(error)) from error
+
+
+def _permute_inputs(function: ir.Operation) -> None:
+    """Expect inputs that windows slide over with their channels innermost."""
+    for argument in list(function.regions[0].blocks[0].arguments):
+        own = _attributes(function, argument)
+        kind = string_value(own["atalla.kind"]) if "atalla.kind" in own else ""
+        windows = _windows_over(argument)
+        if not windows or kind in CONSTANT_KINDS or PERMUTATION in own:
+            continue
+        order = channel_last(ir.RankedTensorType(argument.type).rank, windows)
+        if order != sorted(order):
+            store_argument_permuted(function, argument, order)
+
+
+def _attributes(function: ir.Operation, argument: ir.BlockArgument) -> ir.DictAttr:
+    if "arg_attrs" not in function.attributes:
+        return ir.DictAttr.get({})
+    return ir.DictAttr(ir.ArrayAttr(function.attributes["arg_attrs"])[argument.arg_number])
+
+
+def _permute_results(function: ir.Operation) -> None:
+    """Return results that got another order as they are stored."""
+    block = function.regions[0].blocks[0]
+    returned = list(block.operations[len(block.operations) - 1].operands)
+    kept = state_results(function)
+    for at, value in enumerate(returned):
+        stored = _transposed_back(value)
+        if stored is not None and returned.count(value) == 1 and at not in kept:
+            return_permuted(function, at, stored, _order_of(stored))
+
+
+def _transposed_back(value: ir.Value) -> ir.OpResult | None:
+    """The result of an operation with another order that `value` shows in its own order."""
+    view = value.owner.operation if isinstance(value, ir.OpResult) else None
+    if view is None or view.name != "linalg.generic":
+        return None
+    source, permutation = view.operands[0], transposition(view)
+    if permutation is None or not isinstance(source, ir.OpResult) or ORDER not in source.owner.operation.attributes:
+        return None
+    return source if permutation == inverted(_order_of(source)) else None
+
+
+def _order_of(value: ir.OpResult) -> list[int]:
+    return list(ir.DenseI64ArrayAttr(value.owner.operation.attributes[ORDER]))
 
 
 def window_dims(generic: ir.Operation) -> list[tuple[int, ...]]:
@@ -238,12 +298,14 @@ class _FunctionLayout:
 
 
 def _windows_over(value: ir.Value) -> tuple[int, ...]:
-    """The dimensions of `value` along which a window slides that reads it, also with dimensions split."""
+    """The dimensions of `value` along which a window slides that reads it, also padded or with dimensions split."""
     for use in value.uses:
         user = _user(use)
         windows: tuple[int, ...] = ()
         if user.name == "linalg.generic":
             windows = _window_dims(indexing_forms(user)[use.operand_number] or ())
+        elif user.name == "tensor.pad":
+            windows = _windows_over(user.results[0])
         elif user.name == "tensor.expand_shape":
             split = _windows_over(user.results[0])
             windows = tuple(at for at, group in enumerate(reassociation(user)) if group[0] in split)

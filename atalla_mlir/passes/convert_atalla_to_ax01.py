@@ -19,6 +19,7 @@ from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.passes.convert_linalg_to_atalla import BOUNDS, EXPANSIONS, SUMS, bound_fields
 from atalla_mlir.passes.finished_kernels import define
 from atalla_mlir.passes.plan_memory import ADDRESS, ADDRESSES, CONSTANT_KINDS, VIEWS, buffer_of, size_bytes
+from atalla_mlir.passes.views import PERMUTATION
 from atalla_mlir.target.machine import Machine, machine
 
 
@@ -88,13 +89,13 @@ def _lower_entry(function: ir.Operation, tables: _Tables, target: Machine) -> No
         addresses[argument] = address = integer_value(own[ADDRESS])
         name = string_value(own["atalla.name"]) if "atalla.name" in own else f"arg{argument.arg_number}"
         kind = string_value(own["atalla.kind"]) if "atalla.kind" in own else "input"
-        entry = tensor_entry(name, address, argument.type)
+        permutation = own[PERMUTATION] if PERMUTATION in own else None  # noqa: SIM401
         if kind in CONSTANT_KINDS:
-            permutation = own["atalla.permutation"] if "atalla.permutation" in own else i64_array_attr([])
-            fields = {item.name: item.attr for item in entry}
-            tables.constants[address] = ir.DictAttr.get({**fields, "permutation": permutation})
+            fields = {item.name: item.attr for item in tensor_entry(name, address, argument.type)}
+            packing = i64_array_attr([]) if permutation is None else permutation
+            tables.constants[address] = ir.DictAttr.get({**fields, "permutation": packing})
         else:
-            inputs.append(entry)
+            inputs.append(tensor_entry(name, address, argument.type, permutation))
     for op in operations(function, "func.call"):
         if ADDRESSES not in op.attributes:
             raise PassFailure(op, "its results have no addresses; run atalla-plan-memory first")
@@ -153,9 +154,10 @@ def _outputs(function: ir.Operation, addresses: dict[ir.Value, int]) -> list[ir.
         string_value(own[at]["atalla.name"]) if at < len(own) and "atalla.name" in own[at] else f"result{at}"
         for at in range(len(returned))
     ]
+    orders = [own[at][PERMUTATION] if at < len(own) and PERMUTATION in own[at] else None for at in range(len(returned))]
     kept = state_results(function)
     return [
-        tensor_entry(name, addresses[value], value.type)
-        for at, (name, value) in enumerate(zip(names, returned, strict=True))
+        tensor_entry(name, addresses[value], value.type, order)
+        for at, (name, value, order) in enumerate(zip(names, returned, orders, strict=True))
         if at not in kept
     ]

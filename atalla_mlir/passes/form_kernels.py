@@ -24,7 +24,8 @@ from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.linalg_stages import StageList, View, read_stages
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.passes.finished_kernels import INPUTS, give_whole_operands
-from atalla_mlir.passes.views import ORDER
+from atalla_mlir.passes.plan_memory import CONSTANT_KINDS
+from atalla_mlir.passes.views import ORDER, PERMUTATION
 
 _RESHAPES = ("tensor.expand_shape", "tensor.collapse_shape", "tensor.cast")
 
@@ -216,15 +217,7 @@ class _FunctionCutter:
                     return string_value(own["atalla.name"])
             return f"arg{value.arg_number}"
         names = location_names(value.owner.operation.location)
-        return names[0] if names else self._result_name(value)
-
-    def _result_name(self, value: ir.Value) -> str:
-        """What the function calls its result `value`: a constant has no name of its own."""
-        if value not in list(self.terminator.operands) or "res_attrs" not in self.function.attributes:
-            return ""
-        at = list(self.terminator.operands).index(value)
-        own = ir.DictAttr(ir.ArrayAttr(self.function.attributes["res_attrs"])[at])
-        return string_value(own["atalla.name"]) if "atalla.name" in own else ""
+        return names[0] if names else ""
 
     def _result_name(self, buffer: Buffer) -> str:
         """What the function calls a result: the only name of a constant, whose operation is shared by all its uses."""
@@ -278,6 +271,19 @@ def _order(value: ir.Value) -> ir.Attribute:
     """The order in which the value's dimensions are stored, or unit when it is their own."""
     if isinstance(value, ir.OpResult) and ORDER in value.owner.operation.attributes:
         return value.owner.operation.attributes[ORDER]
+    if isinstance(value, ir.BlockArgument):
+        return _order_of_input(value)
+    return ir.UnitAttr.get()
+
+
+def _order_of_input(argument: ir.BlockArgument) -> ir.Attribute:
+    """That of an input; parameters are shown with their own dimensions when a loadable is made."""
+    function = argument.owner.owner
+    if "arg_attrs" in function.attributes:
+        own = ir.DictAttr(ir.ArrayAttr(function.attributes["arg_attrs"])[argument.arg_number])
+        kind = string_value(own["atalla.kind"]) if "atalla.kind" in own else ""
+        if PERMUTATION in own and kind not in CONSTANT_KINDS:
+            return own[PERMUTATION]
     return ir.UnitAttr.get()
 
 

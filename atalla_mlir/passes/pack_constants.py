@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from atalla_mlir._mlir import AffineForm, i64_array_attr, indexing_forms, ir, operations, string_value
+from atalla_mlir._mlir import AffineForm, indexing_forms, ir, operations, string_value
 from atalla_mlir.kernels.linalg_stages import reassociation
 from atalla_mlir.passes.base import Pass
-from atalla_mlir.passes.views import inverted, permuted_type, transposed_view
+from atalla_mlir.passes.views import PERMUTATION, inverted, store_argument_permuted, transposition
 
-PERMUTATION = "atalla.permutation"
-"""Argument attribute: the argument holds the named parameter transposed by this permutation (NumPy's meaning)."""
 CONSTANT_KINDS = ("parameter", "constant")
 
 
@@ -37,7 +35,7 @@ class PackConstantsPass(Pass):
         for argument in list(block.arguments):
             permutation = wanted.get(argument)
             if permutation is not None and _kind(op, argument) in CONSTANT_KINDS:
-                _transpose(op, argument, permutation)
+                store_argument_permuted(op, argument, permutation)
 
 
 def _kind(function: ir.Operation, argument: ir.BlockArgument) -> str:
@@ -106,10 +104,10 @@ def _through_views(value: ir.Value, forms: Sequence[AffineForm]) -> tuple[ir.Val
         elif owner.name == "tensor.collapse_shape":
             dims = _uncollapsed(owner, dims)
         elif owner.name == "linalg.generic" and len(owner.operands) == 2:
-            found = _behind_transposition(owner, dims)
-            if found is None:
+            permutation = transposition(owner)
+            if permutation is None:
                 break
-            dims = found
+            dims = [dims[at] for at in inverted(permutation)]
         else:
             break
         value = owner.operands[0]
@@ -124,37 +122,3 @@ def _uncollapsed(owner: ir.Operation, dims: Sequence[int | None]) -> list[int | 
         long = [at for at in group if shape[at] > 1]
         found.extend(dim if [at] == long else None for at in group)
     return found
-
-
-def _behind_transposition(owner: ir.Operation, dims: Sequence[int | None]) -> list[int | None] | None:
-    block = owner.regions[0].blocks[0]
-    if len(block.operations) != 1 or block.operations[0].operands[0] != block.arguments[0]:
-        return None
-    source, target = (tuple(form.single_dim for form in forms or ()) for forms in indexing_forms(owner))
-    if None in source or None in target or sorted(source) != sorted(target):  # pyright: ignore[reportArgumentType]
-        return None
-    return [dims[target.index(dim)] for dim in source]
-
-
-def _transpose(function: ir.Operation, argument: ir.BlockArgument, permutation: list[int]) -> None:
-    packed = permuted_type(ir.RankedTensorType(argument.type), permutation)
-    uses = list(argument.uses)
-    argument.set_type(packed)
-    block = function.regions[0].blocks[0]
-    with ir.InsertionPoint.at_block_begin(block), function.location:
-        back = transposed_view(argument, inverted(permutation))
-    for use in uses:
-        use.owner.operands[use.operand_number] = back
-    _update_signature(function, argument.arg_number, packed, permutation)
-
-
-def _update_signature(function: ir.Operation, at: int, kind: ir.Type, permutation: list[int]) -> None:
-    signature = ir.FunctionType(ir.TypeAttr(function.attributes["function_type"]).value)
-    inputs = list(signature.inputs)
-    inputs[at] = kind
-    function.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(inputs, signature.results))
-    attributes = list(ir.ArrayAttr(function.attributes["arg_attrs"]))
-    own = {item.name: item.attr for item in ir.DictAttr(attributes[at])}
-    own[PERMUTATION] = i64_array_attr(permutation)
-    attributes[at] = ir.DictAttr.get(own)
-    function.attributes["arg_attrs"] = ir.ArrayAttr.get(attributes)

@@ -65,3 +65,23 @@ def test_pointers_of_deep_loops_fit_in_registers() -> None:
     model, x = Block(), torch.randn(1, 512, 7, 7)
     with torch.no_grad():
         assert torch.allclose(program_of(model, (x,), strict=True)(x), model(x), atol=0.03)
+
+
+class Returned(nn.Module):
+    """Gives a convolution's result in several forms and orders."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(5, 6, 3, padding=1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        y = self.conv(x)
+        return y, y, x + 1, y.permute(0, 2, 3, 1), y.flatten(1), torch.sigmoid(y)
+
+
+def test_inputs_and_results_are_stored_channels_innermost() -> None:
+    x = torch.randn(2, 5, 7, 6)
+    check(Returned(), x)
+    entry = program_of(nn.Conv2d(5, 6, 3, padding=1).eval(), (x,), strict=True).loadable.entries[0]
+    assert [spec.strides for spec in entry.inputs] == [(5 * 6 * 7, 1, 5 * 6, 5)]
+    assert [spec.strides for spec in entry.outputs] == [(6 * 6 * 7, 1, 6 * 6, 6)]

@@ -6,18 +6,19 @@
 #fill = affine_map<(n, o, y, x) -> ()>
 #all = affine_map<(n, o, y, x) -> (n, o, y, x)>
 
-// What a window slides over is copied with the channels innermost, results are stored so, and what follows keeps the
-// order; transpositions, which later become strides, stand between.
+// An input that a window slides over is expected with the channels innermost, results are stored so, and what follows
+// keeps the order up to the end of the function; transpositions, which later become strides, stand between.
 
 // CHECK-DAG: #[[LAST:.*]] = affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, d2, d3, d1)>
 // CHECK-LABEL: func.func @convolution(
-// CHECK: tensor.pad %{{.*}} nofold low[0, 0, 0, 0]
-// CHECK: } {atalla.order = array<i64: 0, 2, 3, 1>} : tensor<1x6x6x4xbf16> to tensor<1x6x6x4xbf16>
+// CHECK-SAME: %{{.*}}: tensor<1x6x6x4xbf16> {atalla.permutation = array<i64: 0, 2, 3, 1>}
+// CHECK-SAME: -> (tensor<1x4x4x8xbf16> {atalla.permutation = array<i64: 0, 2, 3, 1>})
+// CHECK-NOT: tensor.pad
 // CHECK: linalg.generic {indexing_maps = [#{{.*}}, #{{.*}}, #[[LAST]]]
 // CHECK-SAME: outs(%{{.*}} : tensor<1x4x4x8xbf16>) attrs = {atalla.order = array<i64: 0, 2, 3, 1>}
 // CHECK: math.absf
 // CHECK: -> tensor<1x4x4x8xbf16>
-// CHECK: return %{{.*}} : tensor<1x8x4x4xbf16>
+// CHECK: return %{{.*}} : tensor<1x4x4x8xbf16>
 func.func @convolution(%a: tensor<1x4x6x6xbf16>, %w: tensor<8x4x3x3xbf16>) -> tensor<1x8x4x4xbf16> {
   %zero = arith.constant 0.0 : bf16
   %empty = tensor.empty() : tensor<1x8x4x4xbf16>
