@@ -63,11 +63,14 @@ def compile_plan(
     machine: str | Machine = "ax01",
     fuse: bool = True,
     reuse_memory: bool = True,
+    permute_inputs: bool = True,
     cache: bool = True,
 ) -> Loadable:
     """What `compile_model` does with a captured and partitioned model: import, lower, link."""
     named = NamedPlan(DEFAULT_NAME, plan)
-    return compile_plans((named,), machine=machine, fuse=fuse, reuse_memory=reuse_memory, cache=cache)
+    return compile_plans(
+        (named,), machine=machine, fuse=fuse, reuse_memory=reuse_memory, permute_inputs=permute_inputs, cache=cache
+    )
 
 
 def compile_plans(
@@ -76,11 +79,12 @@ def compile_plans(
     machine: str | Machine = "ax01",
     fuse: bool = True,
     reuse_memory: bool = True,
+    permute_inputs: bool = True,
     cache: bool = True,
 ) -> Loadable:
     """One loadable with an entry point for each of `plans`, which share parameters, kernels and memory."""
     target = machine if isinstance(machine, Machine) else find_machine(machine)
-    options = pipeline.Options(machine=target, fuse=fuse, reuse_memory=reuse_memory)
+    options = pipeline.Options(target, fuse, reuse_memory, permute_inputs)
     store = default_store() if cache else None
     kernels = KernelCache(store, options) if store is not None else None
     module = lower_plans([named.plan for named in plans], options, kernels=kernels)

@@ -23,6 +23,8 @@ class Options:
     """Fuse operations into kernels; without it every operation is a kernel of its own."""
     reuse_memory: bool = True
     """Let values between kernels share DRAM addresses when they are not alive at the same time."""
+    permute_inputs: bool = True
+    """Expect inputs in the order in which the device works on them, which the loadable states; else row-major."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ def stages(options: Options) -> tuple[Stage, ...]:
     """The stages after import, in order."""
     machine = options.machine.name.split("+")[0]
     fuse, reuse = str(options.fuse).lower(), str(options.reuse_memory).lower()
+    permute = str(options.permute_inputs).lower()
     return (
         Stage(
             "legalize",
@@ -48,7 +51,7 @@ def stages(options: Options) -> tuple[Stage, ...]:
                 "func.func(linalg-generalize-named-ops)",
                 "canonicalize",
                 "cse",
-                "atalla-assign-layouts",
+                f"atalla-assign-layouts{{permute-inputs={permute}}}",
                 "func.func(atalla-pack-constants)",
                 "canonicalize",
                 "cse",

@@ -44,6 +44,9 @@ class AssignLayoutsPass(Pass):
     expected, and results returned, in the order in which the function works on them (`atalla.permutation`).
     """
 
+    permute_inputs: bool = True
+    """Expect inputs in the order in which the function works on them; else each is copied into it."""
+
     name: ClassVar[str] = "atalla-assign-layouts"
 
     def run(self, op: ir.Operation) -> None:
@@ -52,7 +55,8 @@ class AssignLayoutsPass(Pass):
                 continue
             if any(window_dims(generic) for generic in operations(function, "linalg.generic")):
                 try:
-                    _permute_inputs(function)
+                    if self.permute_inputs:
+                        _permute_inputs(function)
                     _FunctionLayout(function).run()
                     _permute_results(function)
                 except UnsupportedError as error:

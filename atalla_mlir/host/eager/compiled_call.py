@@ -148,7 +148,7 @@ def _compile(call: Call, machine: Machine) -> CompiledCall:
         if len(plan.steps) != 1:
             raise NotOnDeviceError("it computes nothing")
         # a value that shared an address with a result would have to fit into the result's block
-        loadable = compile_plan(plan, machine=machine, reuse_memory=False)
+        loadable = compile_plan(plan, machine=machine, reuse_memory=False, permute_inputs=False)
     except AtallaError as error:
         raise NotOnDeviceError(str(error).splitlines()[0]) from error
     captured = plan.captured

@@ -168,6 +168,14 @@ def test_floats_are_bf16_in_memory_and_keep_their_type() -> None:
     assert torch.equal(there.cpu(), value.bfloat16().float())
 
 
+def test_convolutions_read_images_as_they_lie_in_memory() -> None:
+    x, weight = torch.randn(1, 3, 6, 7), torch.randn(4, 3, 3, 3)
+    y = nn.functional.conv2d(x.to("atalla"), weight.to("atalla"), padding=1)
+    twice = nn.functional.max_pool2d(y, 2)
+    expected = nn.functional.max_pool2d(nn.functional.conv2d(x, weight, padding=1), 2)
+    assert torch.allclose(twice.cpu(), expected, atol=0.1)
+
+
 def test_pooling_finds_positions_only_when_they_are_read() -> None:
     x = torch.randn(1, 2, 6, 6).bfloat16().float()
     values, positions = nn.functional.max_pool2d_with_indices(x.to("atalla"), (2, 2))
