@@ -36,6 +36,14 @@ def leaky_relu(x: Tensor, slope: float = 0.01) -> Tensor:
     return torch.where(x > 0, x, x * slope)
 
 
+@rule(aten.rrelu_with_noise_functional.default)
+def rrelu_functional(
+    x: Tensor, noise: Tensor, low: float = 1 / 8, high: float = 1 / 3, training: bool = False, generator: None = None
+) -> tuple[Tensor, Tensor]:
+    """At inference the slope is the mean of the interval, and the noise is left alone."""
+    return NotImplemented if training else (leaky_relu(x, (low + high) / 2), noise)
+
+
 @rule(aten.prelu.default)
 def prelu(x: Tensor, weight: Tensor) -> Tensor:
     shape = [-1, *[1] * (x.dim() - 2)] if x.dim() > 1 else [-1]

@@ -148,6 +148,21 @@ def _scanned(x: Tensor) -> Tensor:
     return aten.slice.Tensor(joined, -1, 0, extent)
 
 
+@rule(aten.cumprod.default)
+def cumprod(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
+    """Each step doubles how many factors an element is made of."""
+    x = x if dtype is None else x.to(dtype)
+    if not x.dtype.is_floating_point or not x.dim():
+        return NotImplemented
+    dim, reach = dim % x.dim(), 1
+    extent = x.shape[dim]
+    while reach < extent:
+        products = aten.slice.Tensor(x, dim, reach, extent) * aten.slice.Tensor(x, dim, 0, extent - reach)
+        x = torch.cat([aten.slice.Tensor(x, dim, 0, reach), products], dim)
+        reach *= 2
+    return x if extent > 1 else x.clone()
+
+
 @rule(aten.topk.default)
 def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:  # noqa: A002
     """The extreme, k times, each time without those found before."""

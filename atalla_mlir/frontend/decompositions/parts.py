@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from atalla_mlir.frontend.decompositions.reductions import drop, reduced_dims
@@ -39,13 +40,6 @@ def unbind(x: Tensor, dim: int = 0) -> list[Tensor]:
     return [aten.select.int(x, dim, index) for index in range(x.shape[dim])]
 
 
-@rule(aten.pad.default)
-def pad(x: Tensor, amounts: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
-    if mode != "constant" or min(amounts) >= 0:
-        return NotImplemented
-    return constant_pad(x, amounts, value or 0.0)
-
-
 @rule(aten.constant_pad_nd.default)
 def constant_pad(x: Tensor, amounts: Sequence[int], value: float = 0) -> Tensor:
     """Negative amounts as slices: beside a positive one of the same size MLIR takes the pad for no change."""
@@ -58,3 +52,29 @@ def constant_pad(x: Tensor, amounts: Sequence[int], value: float = 0) -> Tensor:
             x = aten.slice.Tensor(x, dim, low, x.shape[dim] - high)
     rest = [max(0, amount) for amount in amounts]
     return aten.constant_pad_nd.default(x, rest, value) if any(rest) else x.clone()
+
+
+@rule(aten.diagonal.default)
+def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """Every so many elements of the matrices' rows one after the other."""
+    dim1, dim2 = dim1 % x.dim(), dim2 % x.dim()
+    rows, cols = x.shape[dim1], x.shape[dim2]
+    length = min(rows, cols - offset) if offset >= 0 else min(rows + offset, cols)
+    if length <= 0:
+        return NotImplemented
+    lead = [dim for dim in range(x.dim()) if dim not in (dim1, dim2)]
+    flat = x.permute([*lead, dim1, dim2]).reshape([*(x.shape[dim] for dim in lead), rows * cols])
+    start = offset if offset >= 0 else -offset * cols
+    return aten.slice.Tensor(flat, -1, start, start + (length - 1) * (cols + 1) + 1, cols + 1)
+
+
+@rule(aten.unfold.default)
+def unfold(x: Tensor, dim: int, size: int, step: int) -> Tensor:
+    """Overlapping windows: their elements of one place are a slice, or each window is one, whichever are fewer."""
+    dim = dim % x.dim()
+    windows = (x.shape[dim] - size) // step + 1
+    if size <= windows:
+        last = (windows - 1) * step + 1
+        return torch.stack([aten.slice.Tensor(x, dim, at, at + last, step) for at in range(size)], -1)
+    parts = [aten.slice.Tensor(x, dim, at * step, at * step + size) for at in range(windows)]
+    return torch.stack([part.movedim(dim, -1) for part in parts], dim)

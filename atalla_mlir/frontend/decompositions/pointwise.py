@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -23,6 +24,32 @@ def clamp_between_tensors(
 ) -> Tensor:
     x = x if min is None else torch.maximum(x, min)
     return x if max is None else torch.minimum(x, max)
+
+
+@rule(aten.isnan.default)
+def isnan(x: Tensor) -> Tensor:
+    return x != x if x.dtype.is_floating_point else NotImplemented
+
+
+@rule(aten.isinf.default)
+def isinf(x: Tensor) -> Tensor:
+    return x.abs() == math.inf if x.dtype.is_floating_point else NotImplemented
+
+
+@rule(aten.isfinite.default)
+def isfinite(x: Tensor) -> Tensor:
+    return x.abs() < math.inf if x.dtype.is_floating_point else NotImplemented
+
+
+@rule(aten.fmax.default)
+def fmax(x: Tensor, y: Tensor) -> Tensor:
+    """The larger number; NaN only where both are."""
+    return torch.where(isnan(x), y, torch.where(isnan(y), x, torch.maximum(x, y)))
+
+
+@rule(aten.fmin.default)
+def fmin(x: Tensor, y: Tensor) -> Tensor:
+    return torch.where(isnan(x), y, torch.where(isnan(y), x, torch.minimum(x, y)))
 
 
 @rule(aten.full_like.default)

@@ -6,6 +6,7 @@ Where windows differ in size, the sums are multiplied by a table of reciprocals.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -130,7 +131,7 @@ def _counts(extent: int, windows: int, kernel: int, stride: int, padding: int, *
 # Pooling to a given size
 
 
-@rule(aten.adaptive_avg_pool1d.default)
+@rule(aten.adaptive_avg_pool1d.default, aten.adaptive_avg_pool3d.default, aten._adaptive_avg_pool3d.default)
 def adaptive_avg_pool(x: Tensor, size: Sequence[int]) -> Tensor:
     """Means over windows that divide each dimension as evenly as possible, for one to three dimensions."""
     first = x.dim() - len(size)
@@ -162,3 +163,91 @@ def adaptive_avg_pool2d(x: Tensor, size: Sequence[int]) -> Tensor:
             return aten.mean.dim(x, [-2, -1], True)
         return x if kernel == [1, 1] else aten.avg_pool2d.default(x, kernel, kernel)
     return adaptive_avg_pool(x, size)
+
+
+@rule(aten.adaptive_max_pool1d.default, aten.adaptive_max_pool2d.default, aten.adaptive_max_pool3d.default)
+def adaptive_max_pool(x: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The largest element of each window, and its index among all, which costs nothing where nobody asks."""
+    first = x.dim() - len(size)
+    largest = x
+    for dim, windows in enumerate(size, start=first):
+        largest = _adaptive(largest, dim, windows, _largest)
+    return largest, _indices_of_largest(x, size)
+
+
+def _largest(x: Tensor, dim: int) -> Tensor:
+    return aten.amax.default(x, [dim], True)
+
+
+def _indices_of_largest(x: Tensor, size: Sequence[int]) -> Tensor:
+    """For each window, the place of its first largest element in the flattened spatial dimensions."""
+    lead, extents = list(x.shape[: -len(size)]), list(x.shape[-len(size) :])
+    places = torch.arange(math.prod(extents), device=x.device).view(extents)
+    found: list[Tensor] = []
+    for window in itertools.product(*map(range, size)):
+        part, numbers = x, places
+        for dim, (at, windows, extent) in enumerate(zip(window, size, extents, strict=True)):
+            start, end = at * extent // windows, -(-(at + 1) * extent // windows)
+            part = aten.slice.Tensor(part, len(lead) + dim, start, end)
+            numbers = aten.slice.Tensor(numbers, dim, start, end)
+        inside = aten.argmax.default(part.reshape([*lead, -1]), -1)
+        found.append(aten.index_select.default(numbers.reshape([-1]), 0, inside.reshape([-1])))
+    return torch.stack(found, -1).view([*lead, *size])
+
+
+# Three dimensions: a window is one over the plane and one over the depth.
+
+
+@rule(aten.max_pool3d.default)
+def max_pool3d(
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,),
+    ceil_mode: bool = False,
+) -> Tensor:
+    kernel, padding, dilation = (_per_dimension(item) for item in (kernel, padding, dilation))
+    stride = _per_dimension(stride) if stride else kernel
+
+    def pool(plane: Tensor, dims: slice, ones: list[int]) -> Tensor:
+        k, s, d = ([*item[dims], *ones] for item in (kernel, stride, dilation))
+        return aten.max_pool2d.default(plane, k, s, [*padding[dims], *(0 for _ in ones)], d, ceil_mode)
+
+    return _over_plane_and_depth(x, pool)
+
+
+@rule(aten.avg_pool3d.default)
+def avg_pool3d(
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    kernel, padding = _per_dimension(kernel), _per_dimension(padding)
+    stride = _per_dimension(stride) if stride else kernel
+    divisor = None if divisor_override is None else 1
+
+    def pool(plane: Tensor, dims: slice, ones: list[int]) -> Tensor:
+        k, s = ([*item[dims], *ones] for item in (kernel, stride))
+        p = [*padding[dims], *(0 for _ in ones)]
+        return aten.avg_pool2d.default(plane, k, s, p, ceil_mode, count_include_pad, divisor)
+
+    pooled = _over_plane_and_depth(x, pool)
+    return pooled if divisor_override is None else pooled * (1 / divisor_override)
+
+
+def _over_plane_and_depth(x: Tensor, pool: Callable[[Tensor, slice, list[int]], Tensor]) -> Tensor:
+    """`pool(images, dimensions of the window, ones behind them)` for height and width, then for the depth."""
+    *lead, depth, height, width = x.shape
+    planes = pool(x.reshape([-1, depth, height, width]), slice(1, 3), [])
+    rows, cols = planes.shape[-2:]
+    columns = pool(planes.reshape([-1, 1, depth, rows * cols]), slice(0, 1), [1])
+    return columns.reshape([*lead, -1, rows, cols])
+
+
+def _per_dimension(amounts: Sequence[int]) -> list[int]:
+    return list(amounts) * 3 if len(amounts) == 1 else list(amounts)

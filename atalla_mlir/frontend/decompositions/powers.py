@@ -13,6 +13,9 @@ from atalla_mlir.frontend.decompositions.registry import aten, rule
 _MOST_FACTORS = 64
 """Whole exponents up to this are products; each product of two powers rounds once."""
 
+_LARGE = 2.0**12
+"""From here on 1 is nothing beside a number, in every type that the device can hold."""
+
 
 @rule(aten.pow.Tensor_Scalar)
 def power(x: Tensor, exponent: float) -> Tensor:
@@ -86,6 +89,37 @@ def tan(x: Tensor) -> Tensor:
 @rule(aten.cosh.default)
 def cosh(x: Tensor) -> Tensor:
     return (x.exp() + x.neg().exp()) * 0.5
+
+
+@rule(aten.sinh.default)
+def sinh(x: Tensor) -> Tensor:
+    """Half of u + u / (u + 1), u = e^|x| - 1, which does not cancel near zero; infinity is its own."""
+    power = x.abs().expm1()
+    half = torch.where(power > _LARGE, power, power + power / (power + 1)) * 0.5
+    return torch.where(x < 0, half.neg(), half)
+
+
+@rule(aten.asinh.default)
+def asinh(x: Tensor) -> Tensor:
+    """log1p(|x| + x^2 / (1 + sqrt(1 + x^2))) and the sign of x; far out log |x| + log 2."""
+    size = x.abs()
+    square = size * size
+    near = (size + square / (1 + (square + 1).sqrt())).log1p()
+    found = torch.where(size > _LARGE, size.log() + math.log(2), near)
+    return torch.where(x < 0, found.neg(), found)
+
+
+@rule(aten.acosh.default)
+def acosh(x: Tensor) -> Tensor:
+    """log1p(d + sqrt(d (d + 2))) for d = x - 1; far out log x + log 2."""
+    beyond = x - 1
+    near = (beyond + (beyond * (beyond + 2)).sqrt()).log1p()
+    return torch.where(x > _LARGE, x.log() + math.log(2), near)
+
+
+@rule(aten.atanh.default)
+def atanh(x: Tensor) -> Tensor:
+    return (x.log1p() - x.neg().log1p()) * 0.5
 
 
 @rule(aten.square.default)

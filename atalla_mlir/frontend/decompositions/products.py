@@ -74,5 +74,15 @@ def _batch_as_one(x: Tensor, batch: list[int]) -> Tensor:
     return full if len(batch) == 1 else full.reshape([math.prod(batch), *matrix])
 
 
+@rule(aten.bilinear.default)
+def bilinear(a: Tensor, b: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """For each output a form a^T W b: one product with all W beside one another, then sums of products with b."""
+    outputs, depth, width = weight.shape
+    beside = weight.permute([1, 0, 2]).reshape([depth, outputs * width])
+    halfway = matmul(a, beside).view([*a.shape[:-1], outputs, width])
+    form = aten.sum.dim_IntList(halfway * b.unsqueeze(-2), [-1])
+    return form if bias is None else form + bias
+
+
 def _scaled(x: Tensor, factor: float) -> Tensor:
     return x if factor == 1 else x * factor

@@ -221,6 +221,38 @@ def vector_norm(
         return aten.sum.dim_IntList(x * x, dims, keepdim).sqrt()
     if ord == 1:
         return aten.sum.dim_IntList(x.abs(), dims, keepdim)
-    if ord == math.inf:
-        return aten.amax(x.abs(), dims, keepdim)
-    return NotImplemented
+    if math.isinf(ord):
+        return (aten.amax if ord > 0 else aten.amin)(x.abs(), dims, keepdim)
+    if ord == 0:
+        return aten.sum.dim_IntList((x != 0).to(x.dtype), dims, keepdim)
+    return aten.sum.dim_IntList(x.abs() ** ord, dims, keepdim) ** (1 / ord)
+
+
+@rule(aten.norm.ScalarOpt_dim)
+def norm(x: Tensor, p: float | None, dim: Sequence[int], keepdim: bool = False) -> Tensor:
+    return vector_norm(x, 2 if p is None else p, dim, keepdim)
+
+
+@rule(aten._cdist_forward.default)
+def cdist(a: Tensor, b: Tensor, p: float, compute_mode: int | None = None) -> Tensor:
+    """Norms of all differences; squares of the norms beside products would cancel."""
+    return vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), p, [-1])
+
+
+@rule(aten.prod.dim_int)
+def product(x: Tensor, dim: int, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Tensor:
+    """One half times the other until one factor is left."""
+    x = x if dtype is None else x.to(dtype)
+    if not x.dtype.is_floating_point or not x.dim():
+        return NotImplemented
+    dim = dim % x.dim()
+    while (extent := x.shape[dim]) > 1:
+        half = extent // 2
+        factors = aten.slice.Tensor(x, dim, 0, half) * aten.slice.Tensor(x, dim, half, 2 * half)
+        x = torch.cat([factors, aten.slice.Tensor(x, dim, 2 * half, extent)], dim) if extent % 2 else factors
+    return x if keepdim else x.squeeze(dim)
+
+
+@rule(aten.prod.default)
+def product_all(x: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
+    return product(x.reshape([-1]), 0, dtype=dtype)

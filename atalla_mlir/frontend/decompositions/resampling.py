@@ -14,8 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atalla_mlir.frontend.decompositions.parts import constant_pad
 from atalla_mlir.frontend.decompositions.pools import vector
 from atalla_mlir.frontend.decompositions.registry import aten, rule
+
+_MOST_SLICES = 8
+"""So many elements are moved one by one."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class _Run:
         low, high = min(self.start, end), max(self.start, end)
         part = aten.slice.Tensor(x, dim, low, high + 1, abs(self.step) or 1)
         if self.step < 0:
-            part = part.flip([dim])
+            part = reversed_along(part, dim)
         if self.times == 1:
             return part
         wide = [*x.shape[:dim], self.length, self.times, *x.shape[dim + 1 :]]
@@ -63,6 +67,7 @@ def _runs_from(positions: Sequence[int], at: int) -> list[_Run]:
     for times in {1, same}:
         heads = positions[at::times]
         step = heads[1] - heads[0] if len(heads) > 1 else 0
+        step = max(step, -1)  # what is reversed has no gaps, so that few elements behind one another are no run
         fits = [
             positions[at + i * times : at + (i + 1) * times] == [positions[at] + i * step] * times
             for i in range(len(heads))
@@ -72,13 +77,30 @@ def _runs_from(positions: Sequence[int], at: int) -> list[_Run]:
     return found
 
 
+def reversed_along(x: Tensor, dim: int) -> Tensor:
+    """The last element first: slices when they are few, otherwise a gather."""
+    extent = x.shape[dim]
+    if extent == 1:
+        return x
+    if extent <= _MOST_SLICES:
+        return torch.cat([aten.slice.Tensor(x, dim, at, at + 1) for at in range(extent - 1, -1, -1)], dim)
+    return aten.index_select.default(x, dim, torch.arange(extent - 1, -1, -1, device=x.device))
+
+
+@rule(aten.flip.default)
+def flip(x: Tensor, dims: Sequence[int]) -> Tensor:
+    for dim in dims:
+        x = reversed_along(x, dim % x.dim())
+    return x if dims else x.clone()
+
+
 # Padding
 
 
 @rule(aten.pad.default)
 def pad(x: Tensor, amounts: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     if mode == "constant":
-        return NotImplemented
+        return NotImplemented if min(amounts) >= 0 else constant_pad(x, amounts, value or 0.0)
     position = {"reflect": _reflected, "replicate": _replicated, "circular": _circular}[mode]
     for before, after, dim in zip(amounts[::2], amounts[1::2], range(x.dim() - 1, -1, -1), strict=False):
         extent = x.shape[dim]
