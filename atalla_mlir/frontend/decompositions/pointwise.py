@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from atalla_mlir.frontend.decompositions.activations import number
 from atalla_mlir.frontend.decompositions.registry import aten, rule
 
 
@@ -39,6 +40,17 @@ def isinf(x: Tensor) -> Tensor:
 @rule(aten.isfinite.default)
 def isfinite(x: Tensor) -> Tensor:
     return x.abs() < math.inf if x.dtype.is_floating_point else NotImplemented
+
+
+@rule(aten.nan_to_num.default)
+def nan_to_num(x: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+    """Infinities become the largest number of the device, where that of the type would be rounded to infinity."""
+    if not x.dtype.is_floating_point:
+        return NotImplemented
+    largest = min(torch.finfo(x.dtype).max, torch.finfo(torch.bfloat16).max)
+    x = torch.where(isnan(x), number(x, nan or 0.0), x)
+    x = torch.where(x == math.inf, number(x, largest if posinf is None else posinf), x)
+    return torch.where(x == -math.inf, number(x, -largest if neginf is None else neginf), x)
 
 
 @rule(aten.fmax.default)
