@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from atalla_mlir.tools import dialect_page, isa_page
+from atalla_mlir.tools import dialect_page, isa_page, operators_page
 
 PAGES: dict[str, Callable[[], str]] = {
     "dialects.md": dialect_page.page,
     "isa.md": isa_page.page,
+    "operators.md": operators_page.page,
 }
 
 
