@@ -25,12 +25,15 @@ from atalla_mlir.frontend.metadata import (
     entries_metadata,
     host_values,
     model_dtypes,
+    operations_by_name,
     state_metadata,
 )
 from atalla_mlir.frontend.partition import Plan
 from atalla_mlir.loadable.format import Entry, Loadable, Segment, SegmentKind, TensorSpec
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.machine import machine as find_machine
+
+Timing = pipeline.Timing
 
 _ALIGNMENT_BYTES = 64
 
@@ -65,11 +68,18 @@ def compile_plan(
     reuse_memory: bool = True,
     permute_inputs: bool = True,
     cache: bool = True,
+    timing: pipeline.Timing | None = None,
 ) -> Loadable:
     """What `compile_model` does with a captured and partitioned model: import, lower, link."""
     named = NamedPlan(DEFAULT_NAME, plan)
     return compile_plans(
-        (named,), machine=machine, fuse=fuse, reuse_memory=reuse_memory, permute_inputs=permute_inputs, cache=cache
+        (named,),
+        machine=machine,
+        fuse=fuse,
+        reuse_memory=reuse_memory,
+        permute_inputs=permute_inputs,
+        cache=cache,
+        timing=timing,
     )
 
 
@@ -81,17 +91,29 @@ def compile_plans(
     reuse_memory: bool = True,
     permute_inputs: bool = True,
     cache: bool = True,
+    timing: pipeline.Timing | None = None,
 ) -> Loadable:
-    """One loadable with an entry point for each of `plans`, which share parameters, kernels and memory."""
+    """One loadable with an entry point for each of `plans`, which share parameters, kernels and memory.
+
+    `timing` gets the seconds of each pass, and those of import, cache and link in brackets.
+    """
+    timing = timing or pipeline.Timing()
     target = machine if isinstance(machine, Machine) else find_machine(machine)
     options = pipeline.Options(target, fuse, reuse_memory, permute_inputs)
     store = default_store() if cache else None
     kernels = KernelCache(store, options) if store is not None else None
-    module = lower_plans([named.plan for named in plans], options, kernels=kernels)
+    module = lower_plans([named.plan for named in plans], options, kernels=kernels, timing=timing)
+    with timing.measure("(link)"):
+        return _linked(plans, module, target)
+
+
+def _linked(plans: Sequence[NamedPlan], module: Any, target: Machine) -> Loadable:
+    """The loadable of a module of packets, with what only the frontend knows."""
     parameters = {name: value for named in plans for name, value in device_parameters(named.plan).items()}
     loadable = translate.to_loadable(module, parameters, target)
     owners = {step.entry: named.plan for named in plans for step in named.plan.device_steps}
-    rows = [annotated_kernel(owners[row["entry"]], row) for row in loadable.meta["kernels"]]
+    nodes = {entry: operations_by_name(plan) for entry, plan in owners.items()}
+    rows = [annotated_kernel(owners[row["entry"]], nodes[row["entry"]], row) for row in loadable.meta["kernels"]]
     described = {**loadable.meta, **entries_metadata(plans), "kernels": rows}
     state = state_metadata(plans, loadable.meta["constants"])
     if state:
@@ -101,10 +123,24 @@ def compile_plans(
     return _with_host_values(dataclasses.replace(loadable, entries=entries, meta=described), list(values.values()))
 
 
-def lower_plans(plans: Sequence[Plan], options: pipeline.Options, *, kernels: KernelCache | None = None) -> Any:
+def lower_plans(
+    plans: Sequence[Plan],
+    options: pipeline.Options,
+    *,
+    kernels: KernelCache | None = None,
+    timing: pipeline.Timing | None = None,
+) -> Any:
     """The module of packets; functions that `kernels` knows have object code instead."""
-    module = import_plans(plans)
-    pipeline.lower_module(module, options, after_stage=kernels.after_stage if kernels is not None else None)
+    timing = timing or pipeline.Timing()
+    with timing.measure("(import)"):
+        module = import_plans(plans)
+
+    def look_up(stage: str, lowered: Any) -> None:
+        if kernels is not None:
+            with timing.measure("(cache)"):
+                kernels.after_stage(stage, lowered)
+
+    pipeline.lower_module(module, options, instrumentation=pipeline.Instrumentation(timing=timing), after_stage=look_up)
     return module
 
 

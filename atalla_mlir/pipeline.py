@@ -10,8 +10,11 @@ from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.errors import BadInputError
+from atalla_mlir.passes.instrumentation import Timing
 from atalla_mlir.passes.manager import Instrumentation, run_pipeline
 from atalla_mlir.target.machine import AX01, Machine
+
+__all__ = ["STAGE_NAMES", "Instrumentation", "Options", "Stage", "Timing", "lower_module", "stages"]
 
 
 @dataclass(frozen=True)

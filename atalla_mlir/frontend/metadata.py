@@ -96,14 +96,18 @@ def model_dtypes(plan: Plan) -> dict[str, str]:
     return {n.name: dtype_name(n.meta["val"].dtype) for n in plan.captured.graph.nodes if n.name in names}
 
 
-def annotated_kernel(plan: Plan, kernel: Mapping[str, Any]) -> dict[str, Any]:
-    """`kernel` with operations, source lines and work looked up by the names of its nodes, which are in `plan`.
+def operations_by_name(plan: Plan) -> dict[str, fx.Node]:
+    """The operations of the captured graph, in its order."""
+    return {node.name: node for node in plan.captured.graph.nodes if node.op == "call_function"}
+
+
+def annotated_kernel(plan: Plan, operations: Mapping[str, fx.Node], kernel: Mapping[str, Any]) -> dict[str, Any]:
+    """`kernel` with operations, source lines and work looked up by the names of its nodes among `operations`.
 
     A kernel that copies an input of the model into another layout computes no operation.
     """
-    names = set(kernel["nodes"])
-    nodes = [node for node in plan.captured.graph.nodes if node.name in names and node.op == "call_function"]
-    return {**kernel, **_work(plan, sorted(nodes, key=lambda node: kernel["nodes"].index(node.name)))}
+    nodes = [operations[name] for name in dict.fromkeys(kernel["nodes"]) if name in operations]
+    return {**kernel, **_work(plan, nodes)}
 
 
 def _work(plan: Plan, nodes: Sequence[fx.Node]) -> dict[str, Any]:

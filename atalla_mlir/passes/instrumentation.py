@@ -32,6 +32,10 @@ class Timing:
             seconds, runs = self.rows.get(name, (0.0, 0))
             self.rows[name] = (seconds + perf_counter() - start, runs + 1)
 
+    def seconds(self) -> dict[str, float]:
+        """Seconds by pass."""
+        return {name: seconds for name, (seconds, _) in self.rows.items()}
+
     def table(self) -> str:
         total = sum(seconds for seconds, _ in self.rows.values())
         lines = ["    time ms  share   runs  pass"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -128,8 +128,9 @@ def _compile(options: argparse.Namespace) -> int:
             from atalla_mlir import compiler
 
             say(f"compiling {loaded.name}")
+            passes = compiler.Timing()
             loadable = compiler.compile_plans(
-                plans, machine=target, fuse=not options.no_fuse, cache=not options.no_cache
+                plans, machine=target, fuse=not options.no_fuse, cache=not options.no_cache, timing=passes
             )
     if options.stop_after is not None:
         write_text(options.output or "-", _stage(plans, target, options))
@@ -139,7 +140,7 @@ def _compile(options: argparse.Namespace) -> int:
             read = {name: value for named in plans for name, value in device_parameters(named.plan).items()}
             write_arrays(options.parameters, read)
         return command_line.SUCCESS
-    return _finish(options, loaded.name, loadable)
+    return _finish(options, loaded.name, loadable, passes.seconds())
 
 
 def _stage(plans: Sequence[NamedPlan], target: Any, options: argparse.Namespace) -> str:
@@ -180,7 +181,7 @@ def plan_text(plan: Plan) -> str:
     return "\n".join([*lines, "", str(coverage(plan))])
 
 
-def _finish(options: argparse.Namespace, name: str, loadable: Loadable) -> int:
+def _finish(options: argparse.Namespace, name: str, loadable: Loadable, seconds: Mapping[str, float]) -> int:
     from atalla_mlir.frontend.coverage import Coverage
     from atalla_mlir.loadable.writer import write_loadable
     from atalla_mlir.runtime.entry_points import entry_points
@@ -195,7 +196,8 @@ def _finish(options: argparse.Namespace, name: str, loadable: Loadable) -> int:
     points = entry_points(loadable.meta).values()
     coverage = Coverage.from_json([row for point in points for row in point.part("coverage")])
     if options.json is not None:
-        write_text(options.json, json.dumps({**_summary(loadable, data), "coverage": coverage.to_json()}, indent=2))
+        described = {**_summary(loadable, data), "compile_seconds": dict(seconds), "coverage": coverage.to_json()}
+        write_text(options.json, json.dumps(described, indent=2))
     if output != "-" and options.json != "-":
         print(_report(output, loadable, data, str(coverage) if options.coverage else coverage.summary()))
     return command_line.SUCCESS

@@ -179,7 +179,9 @@ def _run_entry(options: argparse.Namespace, loadable: Loadable, target: Machine 
 
 
 def _run_model(options: argparse.Namespace) -> int:
-    from atalla_mlir.compiler import compile_plan
+    from dataclasses import replace
+
+    from atalla_mlir.compiler import Timing, compile_plan
     from atalla_mlir.frontend.partition import plan_model
     from atalla_mlir.host.program import TorchProgram
     from atalla_mlir.host.verify import verify_program
@@ -193,7 +195,10 @@ def _run_model(options: argparse.Namespace) -> int:
         say(f"compiling {loaded.name}")
         point = loaded.entry_point(options.entry)
         plan = plan_model(loaded.model, point.args, point.kwargs, strict=options.strict, method=point.method)
-        loadable = compile_plan(plan, machine=target, fuse=not options.no_fuse, cache=not options.no_cache)
+        passes = Timing()
+        loadable = compile_plan(
+            plan, machine=target, fuse=not options.no_fuse, cache=not options.no_cache, timing=passes
+        )
         program = TorchProgram(loadable, engine=options.engine, machine=target)
         args, kwargs = point.args, dict(point.kwargs)
         if options.input:
@@ -206,6 +211,8 @@ def _run_model(options: argparse.Namespace) -> int:
             outputs = _run_again(program, values) if options.output else {}
         else:
             report, outputs = _run(options, program, values, loaded.name)
+        if report is not None:
+            report = replace(report, compile_seconds=passes.seconds())
     return _show(options, program, report, outputs)
 
 
