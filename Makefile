@@ -52,8 +52,9 @@ lint: $(STAMP) ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-bench: $(STAMP) ## measure cycles and speed
-	$(BIN)/python -m bench.run
+bench: $(STAMP) ## measure cycles and speed; BENCH="gemm_ softmax_" chooses rows, NETWORKS="resnet18" or all adds networks
+	$(BIN)/python -m bench.run $(BENCH)
+	$(if $(NETWORKS),$(BIN)/python -m bench.networks $(filter-out all,$(NETWORKS)))
 
 docs: $(STAMP) ## regenerate the generated pages of docs/
 	$(BIN)/python docs/generate.py

@@ -19,18 +19,19 @@ if TYPE_CHECKING:
 
 @dataclass
 class Timing:
-    """Wall time and number of runs per pass name, in the order of the first run."""
+    """Time, by `clock`, and number of runs per pass name, in the order of the first run."""
 
     rows: dict[str, tuple[float, int]] = field(default_factory=dict[str, tuple[float, int]])
+    clock: Callable[[], float] = perf_counter
 
     @contextmanager
     def measure(self, name: str) -> Iterator[None]:
-        start = perf_counter()
+        start = self.clock()
         try:
             yield
         finally:
             seconds, runs = self.rows.get(name, (0.0, 0))
-            self.rows[name] = (seconds + perf_counter() - start, runs + 1)
+            self.rows[name] = (seconds + self.clock() - start, runs + 1)
 
     def seconds(self) -> dict[str, float]:
         """Seconds by pass."""
