@@ -36,6 +36,8 @@ class Network:
     unit: str
     items: int = 1
     arguments: dict[str, Any] = field(default_factory=dict[str, Any])
+    decodes: bool = False
+    """Whether a run is one more word behind those whose keys and values the device keeps."""
 
 
 NETWORKS = {
@@ -46,7 +48,8 @@ NETWORKS = {
     "vit_b16": Network("vit_b16", "images"),
     "bert_base": Network("bert_base", "tokens", 128),
     "gpt2_small": Network("gpt2_small", "tokens", 128),
-    "llama_decode": Network("llama", "tokens", 1, {"length": 1}),
+    "llama_micro_decode": Network("llama", "tokens", 1, {"shape": "micro"}, decodes=True),
+    "llama_tiny_decode": Network("llama", "tokens", 1, {"shape": "tiny"}, decodes=True),
 }
 
 
@@ -136,16 +139,22 @@ def _reason(errors: str) -> str:
 
 def measure(name: str, engine: str) -> Row:
     """Compile one network and run it twice."""
+    import torch
+
     from atalla_mlir import zoo
     from atalla_mlir.compiler import Timing, compile_plan
     from atalla_mlir.frontend.partition import plan_model
     from atalla_mlir.host.profile import profile_program
     from atalla_mlir.host.program import TorchProgram
+    from atalla_mlir.zoo.llama_decoder import LlamaDecoder
 
     network = NETWORKS[name]
     module, inputs = zoo.build(network.model, **network.arguments)
+    method = None
+    if network.decodes:
+        module, inputs, method = LlamaDecoder(module), (torch.zeros(1, 1, dtype=torch.int64),), "step"
     start = time.process_time()
-    plan = plan_model(module, inputs)
+    plan = plan_model(module, inputs, method=method)
     captured = time.process_time()
     timing = Timing(clock=time.process_time)
     loadable = compile_plan(plan, cache=False, timing=timing)
