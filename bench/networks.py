@@ -142,24 +142,28 @@ def measure(name: str, engine: str) -> Row:
     import torch
 
     from atalla_mlir import zoo
-    from atalla_mlir.compiler import Timing, compile_plan
-    from atalla_mlir.frontend.partition import plan_model
+    from atalla_mlir.compiler import Timing, compile_plans
+    from atalla_mlir.frontend.entry_points import EntryPoint, plan_entries
     from atalla_mlir.host.profile import profile_program
     from atalla_mlir.host.program import TorchProgram
+    from atalla_mlir.zoo.llama import Llama
     from atalla_mlir.zoo.llama_decoder import LlamaDecoder
 
     network = NETWORKS[name]
     module, inputs = zoo.build(network.model, **network.arguments)
-    method = None
-    if network.decodes:
-        module, inputs, method = LlamaDecoder(module), (torch.zeros(1, 1, dtype=torch.int64),), "step"
+    entries: dict[str, EntryPoint | tuple[Any, ...]] = {"main": inputs}
+    if isinstance(module, Llama) and network.decodes:
+        module, word = LlamaDecoder(module).eval(), torch.zeros(1, 1, dtype=torch.int64)
+        entries = {"prompt": inputs, "step": EntryPoint((word,), method="step")}
+        inputs = (word,)
     start = time.process_time()
-    plan = plan_model(module, inputs, method=method)
+    plans = plan_entries(module, entries)
     captured = time.process_time()
     timing = Timing(clock=time.process_time)
-    loadable = compile_plan(plan, cache=False, timing=timing)
+    loadable = compile_plans(plans, cache=False, timing=timing)
     compiled = time.process_time()
     program = TorchProgram(loadable, engine=engine)
+    program = program.entry("step") if "step" in entries else program
     values = program.initial_values(inputs, {})
     before = time.process_time()
     program.run(values)
