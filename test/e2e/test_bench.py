@@ -7,6 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from bench.networks import CLOCK_HZ, NETWORKS, Network, measure, measure_all
+
 SCRIPT = Path(__file__).parents[2] / "bench" / "models.py"
 
 
@@ -20,3 +26,22 @@ def test_a_measurement_adds_up(tmp_path: Path) -> None:
     assert sum(row["stall_cycles"].values()) == row["cycles"]
     assert row["cycles"] >= row["packets"]
     assert "basic:batch=2" in finished.stdout
+
+
+def test_a_network_has_seconds_of_each_part_and_cycles_above_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NETWORKS, "small", Network("mlp", "images", 2))
+    row = measure("small", "auto")
+    assert 0 < row.import_seconds < row.compile_seconds
+    assert sum(row.pass_seconds.values()) <= row.compile_seconds
+    assert {"(capture)", "(import)", "(link)", "atalla-emit-packets"} <= row.pass_seconds.keys()
+    assert 0 < row.bound_cycles <= row.cycles
+    assert 0 < row.compulsory_bytes <= row.dram_bytes
+    assert row.items_per_second == 2 * CLOCK_HZ / row.cycles
+
+
+def test_a_network_that_fails_says_why_and_the_others_are_measured() -> None:
+    rows, failed = measure_all(("no_such_network",), "auto")
+    assert rows == []
+    (line,) = failed
+    assert line.startswith("no_such_network failed: ")
+    assert "no_such_network" in line.removeprefix("no_such_network failed: ")
