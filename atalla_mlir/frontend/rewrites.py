@@ -1,7 +1,8 @@
 """Rewrites of the captured graph after constants are known: scales that follow convolutions, pools with indices.
 
 `conv(x, w) * s + t` with constants per channel (batch normalisation at inference) becomes `conv(x, w * s) + t`: the
-weights are scaled once, in the model's type. A maximum pool whose indices nobody reads becomes one with one result.
+weights are scaled once, in the model's type. A maximum pool whose indices nobody reads becomes one with one result;
+scales of both operands of a product become one (`scales`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx
+
+from atalla_mlir.frontend.scales import join_scales
 
 aten = torch.ops.aten
 
@@ -37,6 +40,7 @@ def rewrite(graph: fx.Graph, values: Mapping[str, Tensor]) -> Rewritten:
             _extreme_by_index(graph, node)
         if node.target is aten.max_pool2d_with_indices.default:
             _drop_indices(graph, node)
+        join_scales(graph, node, known)
         if node.target is aten.convolution.default:
             added |= _Chain(graph, node, known).fold()
     read = {node.name for node in graph.nodes if node.op == "placeholder"}

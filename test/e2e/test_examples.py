@@ -131,10 +131,8 @@ def test_onnx_model(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("onnx", reason="needs the extra 'onnx'")
     pytest.importorskip("onnxscript", reason="PyTorch's exporter needs onnxscript")
     lines = output_of("onnx_model", capsys).splitlines()
-    assert lines[0].startswith("mlp: on ax01: 8 of 8 operations") and lines[0].endswith(
-        "same values as from PyTorch: True"
-    )
-    assert lines[1].startswith("attention: ") and lines[1].endswith("same values as from PyTorch: True")
+    assert lines[0].startswith("alexnet_small: ") and lines[0].endswith("same values as from PyTorch: True")
+    assert lines[1].startswith("vit_micro: ") and lines[1].endswith("same values as from PyTorch: True")
     assert lines[2] == "open.onnx: 1 and 4 rows"
 
 
