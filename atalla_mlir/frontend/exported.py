@@ -76,6 +76,7 @@ def reshaped(exported: ExportedProgram) -> ExportedProgram:
         module_call_graph=exported.module_call_graph,
         example_inputs=exported.example_inputs,
         constants=exported.constants,
+        verifiers=exported.verifiers,  # those of a program that may still hold operations in place
     )
 
 

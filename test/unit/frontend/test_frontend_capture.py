@@ -172,6 +172,18 @@ def test_model_that_changes_its_state() -> None:
     assert captured.inputs == ("x",)
 
 
+def test_operations_in_place_beside_views() -> None:
+    class InPlace(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = (x + 1).view(2, 6)
+            y[:, :3].relu_()
+            return y.view(3, 4)
+
+    captured = capture(InPlace(), (torch.randn(3, 4),))
+    targets = {str(node.target) for node in captured.graph.nodes if node.op == "call_function"}
+    assert "aten.relu.default" in targets and not any("_." in target for target in targets), targets
+
+
 def test_dynamic_shapes() -> None:
     exported = torch.export.export(
         nn.Linear(2, 2), (torch.ones(3, 2),), dynamic_shapes={"input": {0: torch.export.Dim("batch")}}
