@@ -25,7 +25,10 @@ MIN_STEP_CHUNKS = 8
 MAX_STEP_ROWS = 8
 """Rows in a step, where reductions tell them apart by masks."""
 MAX_STEP_INSTRUCTIONS = 640
-MIN_STEPS = 24
+MIN_STEPS = 64
+MIN_LONG_STEPS = 24
+"""Steps from which on rows of more than so many chunks gain: they hardly fit in registers."""
+MANY_CHUNKS = 24
 MAX_PAD_ROWS = 7680
 
 
@@ -101,7 +104,8 @@ def plan_phases(stages: Sequence[Stage], stored: Sequence[Access]) -> PhasePlan 
     needed = AHEAD + 2 * MAX_STAGES + (len(phases) - 1) * lag + 2
     plan = PhasePlan(lane, row, tuple(phases), rows, chunks, groups, steps, lag, 1 << (needed - 1).bit_length(), tail)
     leaving = {access.buffer for access in stored}
-    if steps < MIN_STEPS or not all(_fits(stage, plan, stages, leaving) for stage in stages):
+    fewest = MIN_LONG_STEPS if chunks * groups > MANY_CHUNKS else MIN_STEPS
+    if steps < fewest or not all(_fits(stage, plan, stages, leaving) for stage in stages):
         return None
     return plan
 

@@ -693,8 +693,10 @@ class KernelLowering:
             row = self.b.mul_vs(self._zero_row(), self._zero(), mask, old=on_false)
         elif self._is_scalar(on_true):
             row = self.b.add_vs(self.v0, on_true, mask, old=on_false)
-        else:
+        elif OVERLAP in op.parent.attributes:
             row = self.b.mul_vv(on_true, self._ones(), mask, old=on_false)
+        else:
+            row = self.b.mul_vs(on_true, self.integer(self.float_bits(1.0)), mask, old=on_false)
         self.values[op.results[0]] = row
 
     def _lower_lane_mask(self, op: ir.Operation) -> None:

@@ -69,7 +69,7 @@ def test_each_reduction_ends_a_phase() -> None:
         (64, 1000, (1, 32, 1)),
         (64, 2048, (1, 32, 2)),
         (64, 4096, (1, 32, 4)),
-        (100, 256, (4, 8, 1)),
+        (400, 256, (4, 8, 1)),
     ],
 )
 def test_steps_cover_rows_or_parts_of_rows(rows: int, length: int, shape: tuple[int, int, int]) -> None:
@@ -94,4 +94,5 @@ def test_phases_of_a_row_are_far_enough_apart(length: int) -> None:
 def test_short_or_few_or_strided_rows_have_no_plan() -> None:
     assert _plan(1024, 64) is None
     assert _plan(8, 1024) is None
+    assert _plan(48, 512) is None
     assert plan_phases(*_softmax(64, 1024, lane_stride=64)) is None

@@ -1,0 +1,239 @@
+"""One attempt to place the instructions of a loop body, each next to those that it depends on.
+
+Instructions are placed one by one next to those that are placed already, as early as what comes before allows or, when
+only what comes after is there, as late as that allows, which keeps live ranges short; `placement_order` puts those that
+hold each other in a circle first. When none of II cycles is free, the instruction takes its place and what is in the
+way is placed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from heapq import heapify, heappop, heappush
+
+from atalla_mlir.codegen.loop_graph import LoopEdge, LoopGraph, longest_paths
+from atalla_mlir.codegen.reservations import MAX_QUEUED_CYCLES, LoopDemands, ReservationTable
+from atalla_mlir.errors import InternalError
+from atalla_mlir.target.registers import RegisterFile
+
+ATTEMPTS_PER_NODE = 8
+"""Placements, per node, after which an II is given up."""
+SINK_SWEEPS = 3
+
+
+class Placement:
+    """One attempt to place all nodes at a given II."""
+
+    def __init__(self, graph: LoopGraph, demands: LoopDemands, interval: int) -> None:
+        self._graph = graph
+        self._machine = demands.machine
+        self._interval = interval
+        self._table = ReservationTable(demands, interval)
+        self._num_insts = len(graph.insts)
+        self._cycles: list[int | None] = [None] * graph.num_nodes
+        self._last: list[int | None] = [None] * graph.num_nodes
+        self._delays = [0] * graph.num_nodes
+        self._fixed: set[int] = set()
+        """Instructions whose time is settled from the start."""
+        # (other end, cycles that must lie between, whether the delay of the first comes on top)
+        self._before = [
+            [(edge.first, self._span(edge), edge.is_result) for edge in edges if edge.first != edge.second]
+            for edges in graph.incoming
+        ]
+        self._after = [
+            [(edge.second, self._span(edge), edge.is_result) for edge in edges if edge.first != edge.second]
+            for edges in graph.outgoing
+        ]
+
+    def run(self) -> list[int] | None:
+        """Cycles of the instructions, from 0 on; None when the budget runs out."""
+        heights = longest_paths(self._graph, self._interval)
+        if heights is None:
+            return None
+        priorities = {index: place for place, index in enumerate(placement_order(self._graph, heights))}
+        pending = [(place, index) for index, place in priorities.items()]
+        heapify(pending)
+        budget = ATTEMPTS_PER_NODE * self._graph.num_nodes
+        while pending:
+            _, index = heappop(pending)
+            if self._cycles[index] is not None:
+                continue
+            if budget == 0:
+                return None
+            budget -= 1
+            for evicted in self._place(index):
+                heappush(pending, (priorities[evicted], evicted))
+        for _ in range(SINK_SWEEPS):
+            if not self._sink():
+                break
+        return self._from_zero()
+
+    def _span(self, edge: LoopEdge) -> int:
+        """Cycles that must lie between the two ends of an edge without delay, counted in one iteration's time."""
+        return edge.latency - edge.distance * self._interval
+
+    def _earliest(self, index: int) -> int | None:
+        """First cycle at which what must come before is done; None when nothing is placed that must."""
+        cycles, delays, ready = self._cycles, self._delays, None
+        for first, span, is_result in self._before[index]:
+            at = cycles[first]
+            if at is not None:
+                done = at + span + delays[first] if is_result else at + span
+                if ready is None or done > ready:
+                    ready = done
+        return ready
+
+    def _latest(self, index: int) -> int | None:
+        """Last cycle that is early enough for what comes after; None when nothing is placed that does."""
+        cycles, delay, latest = self._cycles, self._delays[index], None
+        for second, span, is_result in self._after[index]:
+            at = cycles[second]
+            if at is not None:
+                due = at - span - delay if is_result else at - span
+                if latest is None or due < latest:
+                    latest = due
+        return latest
+
+    def _place(self, index: int) -> list[int]:
+        """Places a node; returns the nodes that had to give way."""
+        self._delays[index] = 0
+        earliest, latest = self._earliest(index), self._latest(index)
+        if index >= self._num_insts:
+            self._cycles[index] = earliest if earliest is not None else latest or 0
+            return self._displace(index)
+        if self._settle_in_time(index, self._window(earliest, latest)):
+            return []
+        return self._force(index, earliest, latest)
+
+    def _window(self, earliest: int | None, latest: int | None) -> range:
+        """The cycles to try, the best first."""
+        if earliest is None and latest is not None:
+            return range(latest, latest - self._interval - MAX_QUEUED_CYCLES, -1)
+        first = earliest or 0
+        end = first + self._interval
+        return range(first, end if latest is None else min(end, latest + 1))
+
+    def _force(self, index: int, earliest: int | None, latest: int | None) -> list[int]:
+        """Places an instruction whatever is in the way, each time at another cycle."""
+        upwards = earliest is not None or latest is None
+        step = 1 if upwards else -1
+        cycle = (earliest or 0) if upwards or latest is None else latest
+        last = self._last[index]
+        if last is not None and (last - cycle) * step >= 0:
+            cycle = last + step
+        while (evicted := self._table.evict(index, cycle)) is None:
+            cycle += step
+        for other in evicted:
+            self._cycles[other] = None
+        if not self._settle(index, cycle):
+            raise InternalError(f"loop instruction '{self._graph.insts[index]}' does not fit an empty cycle")
+        return [*evicted, *self._displace(index)]
+
+    def _settle(self, index: int, cycle: int) -> bool:
+        """Places an instruction at `cycle` if the resources allow it."""
+        found = self._table.first_fit(index, range(cycle, cycle + 1))
+        if found is None:
+            return False
+        _, self._delays[index] = found
+        self._table.reserve(index, cycle)
+        self._cycles[index] = self._last[index] = cycle
+        return True
+
+    def _settle_in_time(self, index: int, cycles: range) -> bool:
+        """Places an instruction in the first of `cycles` that resources allow and that, the time in its unit's queue
+        included, is early enough for what comes after."""
+        while (found := self._table.first_fit(index, cycles)) is not None:
+            cycle, self._delays[index] = found
+            self._last[index] = cycle
+            latest = self._latest(index)
+            if latest is None or cycle <= latest:
+                self._table.reserve(index, cycle)
+                self._cycles[index] = cycle
+                return True
+            cycles = range(cycle + cycles.step, cycles.stop, cycles.step)
+        return False
+
+    def _displace(self, index: int) -> list[int]:
+        """Takes out what now comes too early after `index` or too late before it."""
+        displaced: list[int] = []
+        for edge in (*self._graph.outgoing[index], *self._graph.incoming[index]):
+            first, second = self._cycles[edge.first], self._cycles[edge.second]
+            if first is None or second is None:
+                continue
+            delay = self._delays[edge.first] if edge.is_result else 0
+            if second >= first + self._span(edge) + delay:
+                continue
+            other = edge.second if edge.first == index else edge.first
+            if other != index:
+                displaced.append(other)
+                self._remove(other)
+        return displaced
+
+    def _remove(self, index: int) -> None:
+        if index < self._num_insts:
+            self._table.release(index)
+        self._cycles[index] = None
+
+    def _sink(self) -> bool:
+        """One sweep of moves towards the readers, the latest instructions first."""
+        moved = False
+        for index in sorted(range(self._num_insts), key=lambda index: -(self._cycles[index] or 0)):
+            latest, at = self._latest(index), self._cycles[index]
+            if index in self._fixed or latest is None or at is None or latest <= at or not self._may_sink(index):
+                continue
+            self._remove(index)
+            if self._settle_in_time(index, range(min(latest, at + self._interval), at, -1)):
+                moved = True
+            elif not self._settle(index, at):
+                raise InternalError(f"loop instruction '{self._graph.insts[index]}' lost its place")
+        return moved
+
+    def _may_sink(self, index: int) -> bool:
+        """Whether a later place shortens live ranges: of values made from nothing, and along chains of scalars."""
+        inst = self._graph.insts[index]
+        if not inst.defs:
+            return False
+        file = inst.defs[0].file
+        return file is not RegisterFile.VECTOR or not any(register.file is file for register in inst.uses)
+
+    def _from_zero(self) -> list[int]:
+        """The cycles of the instructions, moved to take the fewest stages and leave the branch room in the last row."""
+        cycles = [cycle or 0 for cycle in self._cycles[: self._num_insts]]
+        first, last = min(cycles, default=0), max(cycles, default=0)
+        num_stages = -(-(last - first + 1) // self._interval)
+        starts = range(first, last - num_stages * self._interval, -1)
+        start = next((at for at in starts if self._table.can_branch((at - 1) % self._interval)), first)
+        return [cycle - start for cycle in cycles]
+
+
+def placement_order(graph: LoopGraph, heights: Sequence[int]) -> list[int]:
+    """All nodes: circles of dependences first, then what leads to them, near before far, then what follows."""
+    order: list[int] = []
+    placed: set[int] = set()
+
+    def append(nodes: Iterable[int]) -> None:
+        for node in nodes:
+            if node not in placed:
+                placed.add(node)
+                order.append(node)
+
+    for circle in sorted(graph.circles, key=lambda nodes: (-len(nodes), min(nodes))):
+        append(sorted(circle, key=lambda node: (-heights[node], node)))
+        append(sorted(_reachable(graph, circle, backwards=False), key=lambda node: (-heights[node], node)))
+        append(sorted(_reachable(graph, circle, backwards=True), key=lambda node: (heights[node], -node)))
+    append(sorted(range(graph.num_nodes), key=lambda node: (-heights[node], node)))
+    return order
+
+
+def _reachable(graph: LoopGraph, start: Iterable[int], *, backwards: bool) -> set[int]:
+    """What leads to `start` or follows from it inside an iteration."""
+    found: set[int] = set()
+    pending = list(start)
+    while pending:
+        node = pending.pop()
+        for edge in graph.incoming[node] if backwards else graph.outgoing[node]:
+            other = edge.first if backwards else edge.second
+            if edge.distance == 0 and other not in found:
+                found.add(other)
+                pending.append(other)
+    return found
