@@ -165,6 +165,7 @@ TESTED = {
     "executorch_delegate",
     "explore_graph",
     "fallback",
+    "greedy_generation",
     "hand_written_kernel",
     "onnx_model",
     "own_device",
