@@ -75,6 +75,7 @@ CASES: dict[str, tuple[Model, tuple[Tensor, ...]]] = {
         (numbers(-9, 9, 3, 40), torch.tensor([3])),
     ),
     "cumsum": (lambda x: (x.cumsum(1), x.cumsum(0)), (floats(3, 140),)),
+    "cumsum of integers": (lambda x: (x.cumsum(1), (x > 3).cumsum(0)), (numbers(-9, 9, 3, 40),)),
     "triangles": (lambda x: (x.tril(), x.triu(1)), (floats(5, 40),)),
     "one hot": (lambda i: functional.one_hot(i, 10), (torch.tensor([1, 5, 9]),)),
     "index_copy": (

@@ -12,6 +12,8 @@ from atalla_mlir.frontend.decompositions.registry import aten, rule
 
 # Each of the k largest costs a search of the whole row.
 _MAX_K = 32
+# A scan of n whole numbers looks at n * n of them.
+_MAX_COUNTED = 512
 # Terms that one product sums up to each place.
 _SCAN_BLOCK = 64
 
@@ -128,10 +130,19 @@ def roll(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor:
 def cumsum(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
     """A product with a triangle of ones; long rows in blocks, each moved by the sum of those before it."""
     x = x if dtype is None else x.to(dtype)
-    if not x.dtype.is_floating_point or not x.dim():
+    if not x.dim():
         return NotImplemented
     moved = x.transpose(dim, -1)
+    if not x.dtype.is_floating_point:
+        return _counted(moved).transpose(dim, -1) if x.shape[dim] <= _MAX_COUNTED else NotImplemented
     return _scanned(moved).transpose(dim, -1)
+
+
+def _counted(x: Tensor) -> Tensor:
+    """Whole numbers: each sum has terms of its own."""
+    places = torch.arange(x.shape[-1], device=x.device)
+    numbers = x.to(torch.int64).unsqueeze(-2)
+    return aten.where.ScalarOther(places.unsqueeze(-1) >= places, numbers, 0).sum(-1)
 
 
 def _scanned(x: Tensor) -> Tensor:
