@@ -91,18 +91,19 @@ def _started(terms: Iterable[Bounded], block: int) -> Iterator[Bounded]:
 
 
 def with_initial(left: Bounded, right: Bounded, depth: int) -> Bounded:
-    """A product plus a row, exact, that its sums started from: `depth` additions round sums which the row is part of.
+    """A product plus a row that its sums started from: `depth` additions round sums which the row is part of.
 
     The roundings of the product's partial sums are in its own bound. A rounding of such a sum plus the row commits at
-    most u of the row more, and what was committed before grows by u, as in any sum.
+    most u of the row more, and what was committed before grows by u, as in any sum. The row is the operand that a
+    kernel found in memory, which is exact; in bounds over several kernels it may be either.
     """
-    initial = left if left.is_exact else right
-    if not initial.is_exact:
-        raise InternalError("a sum that started from a row which is not exact")
+    exact = [np.abs(operand.value) for operand in (left, right) if operand.is_exact]
+    largest = np.maximum(np.abs(left.value) + left.error, np.abs(right.value) + right.error)
+    initial = exact[0] if exact else largest
     growth = (1 + UNIT) ** depth - 1
     with np.errstate(all="ignore"):
         value = left.value + right.value
-        rounding = growth * np.abs(initial.value) + depth * TINY
+        rounding = growth * initial + depth * TINY
         return settled(value, left.error + right.error, np.where(np.isfinite(value), rounding, 0.0))
 
 

@@ -30,8 +30,8 @@ def decisive_llama() -> tuple[LlamaDecoder, torch.Tensor]:
     assert isinstance(model, Llama)
     followers = torch.randperm(64, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
-        model.words.weight.mul_(50)
-        model.head.weight[followers] = model.words.weight * 0.05 + model.head.weight * 0.1
+        model.words.weight.mul_(200)
+        model.head.weight[followers] = model.words.weight * 0.0125 + model.head.weight * 0.1
     return LlamaDecoder(model).eval(), prompt
 
 
