@@ -114,6 +114,8 @@ class Judge:
         self._captured = captured
         self._nodes = {node.name: node for node in captured.graph.nodes if node.op != "output"}
         self._known: dict[str, Array] = {}
+        self._plans = NO_PLANS
+        """What all kernels so far recorded."""
 
     def __contains__(self, name: str) -> bool:
         """Whether `name` is a value of the captured graph."""
@@ -174,7 +176,8 @@ class Judge:
         `outside` are values from before the kernel's entry point, which it may read without saying so.
         """
         nodes = [self._nodes[name] for name in outputs]
-        references = self._evaluate(nodes, {*inputs, *outside}, plans)
+        self._plans = plans.after(self._plans)
+        references = self._evaluate(nodes, {*inputs, *outside}, self._plans)
         found = [compare(name, stored, references[name]) for name, stored in outputs.items()]
         for name, stored in outputs.items():
             self._learn(name, stored)

@@ -110,6 +110,10 @@ FAMILIES: dict[str, Family] = {
             lambda x: x.where(x.isfinite(), 0),
         ],
     ),
+    "sampling": (
+        ((1, 3, 5, 5), (1, 4, 4, 2)),
+        [lambda x, grid: functional.grid_sample(x, grid.tanh(), align_corners=False)],
+    ),
     "moments": (
         ((3, 31, 5),),
         [
