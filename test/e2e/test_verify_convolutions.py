@@ -31,6 +31,12 @@ LAYERS = {
     "max": (nn.MaxPool2d(3, 2, 1), (1, 40, 9, 9)),
     "average": (nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False), (1, 40, 10, 10)),
     "adaptive": (nn.AdaptiveAvgPool2d((3, 4)), (1, 40, 9, 8)),
+    "adaptive-max": (nn.AdaptiveMaxPool2d((3, 4)), (2, 8, 7, 6)),
+    "transposed-groups": (nn.ConvTranspose2d(8, 8, 3, 2, 1, groups=2, dilation=2), (2, 8, 7, 6)),
+    "3x1": (nn.Conv2d(8, 5, (3, 1), (2, 1), (1, 0), dilation=(1, 2)), (2, 8, 7, 6)),
+    "3d": (nn.Conv3d(3, 4, 3, padding=1), (1, 3, 4, 5, 6)),
+    "instance": (nn.InstanceNorm2d(8, affine=True), (2, 8, 7, 6)),
+    "shuffle": (nn.PixelShuffle(2), (2, 8, 7, 6)),
 }
 
 
