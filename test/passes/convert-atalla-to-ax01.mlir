@@ -42,7 +42,7 @@
 // An entry puts the addresses into argument registers and calls; tables for the loadable become attributes.
 
 // CHECK: atalla.constants = [{address = 4096 : i64, name = "w", permutation = array<i64>, shape = array<i64: 32>}]
-// CHECK-SAME: atalla.entries = [{function = "main", inputs = [{address = 4160 : i64, name = "x", shape = array<i64: 32>}], outputs = [{address = 4224 : i64, name = "y", shape = array<i64: 32>}]}]
+// CHECK-SAME: atalla.entries = [{bounds = {bound_by = "dram", bound_cycles = 2 : i64, bounds = {dram = 2 : i64}, compulsory_bytes = 64 : i64}, function = "main", inputs = [{address = 4160 : i64, name = "x", shape = array<i64: 32>}], outputs = [{address = 4224 : i64, name = "y", shape = array<i64: 32>}]}]
 // CHECK: "ax01.func"() ({
 // CHECK: "ax01.lui_s"() {imm = 32 : i32} : () -> !ax01.x<12 : i32>
 // CHECK: "ax01.call"() {callee = @k}
