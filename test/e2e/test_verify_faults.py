@@ -42,7 +42,7 @@ def verified(
 ) -> Report:
     changes: list[int] = []
 
-    def lower_with_fault(plans: Sequence[Plan], options: pipeline.Options, *, kernels: object = None) -> ir.Module:
+    def lower_with_fault(plans: Sequence[Plan], options: pipeline.Options, **_: object) -> ir.Module:
         module = import_plans(plans)
         for stage in pipeline.stages(options):
             run_pipeline(module, stage.pipeline())

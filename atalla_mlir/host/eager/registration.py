@@ -27,9 +27,37 @@ _ON_CPU = (
 """Factory functions that would change the shape of a tensor that they are given; made on the CPU and copied."""
 
 
+class BackendModule:
+    """What PyTorch asks `torch.atalla`. Random numbers are drawn on the CPU: its generator is the device's."""
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def is_available(self) -> bool:
+        return True
+
+    def current_device(self) -> int:
+        return 0
+
+    def device_count(self) -> int:
+        return 1
+
+    def _is_in_bad_fork(self) -> bool:
+        return False
+
+    def manual_seed_all(self, seed: int) -> None:
+        """`torch.manual_seed` seeds the CPU, too."""
+
+    def get_rng_state(self, device: Any = None) -> Tensor:
+        return torch.get_rng_state()
+
+    def set_rng_state(self, new_state: Tensor, device: Any = None) -> None:
+        torch.set_rng_state(new_state)
+
+
 def register() -> None:
     """Make `atalla` a device of PyTorch; once in a process."""
-    _setup_privateuseone_for_python_backend(NAME)
+    _setup_privateuseone_for_python_backend(NAME, BackendModule())
     for name, function in (
         ("empty.memory_format", _empty),
         ("empty_strided", _empty_strided),
