@@ -485,6 +485,13 @@ class LaneMaskOp(Atalla.Operation, name="lane_mask", traits=[ext.Pure]):
         )
 
 
+class LanesOfOp(Atalla.Operation, name="lanes_of", traits=[ext.Pure]):
+    """The mask whose lane i is bit i of an index."""
+
+    bits: Operand[ir.IndexType]
+    mask: Result[MaskType]
+
+
 class ReduceOp(Atalla.Operation, name="reduce", traits=[ext.Pure]):
     """Fold lanes 0..lanes-1 of a row; every lane of the result holds it. `kind` is add, max or min."""
 

@@ -18,6 +18,8 @@ FIRST_LANE = "first"
 """On an `atalla.reduce` that folds lanes from there on; absent for those from lane 0 on."""
 BARE = "bare"
 """On an `atalla.wait` that keeps no access to pads behind it."""
+IN_TURN = "in_turn"
+"""On an `atalla.select` that the units of the lanes take in turn."""
 TURNS = "atalla.turns"
 """On a tile that exists so many times, to be used in turn by the iterations of a loop."""
 OVERLAP = "atalla.overlap"
@@ -405,6 +407,16 @@ class Builder:
 
     def select(self, mask: ir.Value, on_true: ir.Value, on_false: ir.Value) -> ir.Value:
         return self._row("select", [mask, on_true, self.as_row(on_false)])
+
+    def merge(self, mask: ir.Value, on_true: ir.Value, on_false: ir.Value) -> ir.Value:
+        """`select` among many: the adder and the multiplier take them in turn."""
+        row = self.select(mask, on_true, on_false)
+        row.owner.operation.attributes[IN_TURN] = ir.UnitAttr.get()
+        return row
+
+    def lanes_of(self, bits: ir.Value) -> ir.Value:
+        """The mask with the bits of an index."""
+        return create_op("atalla.lanes_of", [self.mask_type], [bits]).results[0]
 
     def lane_mask(self, first: int, last: int) -> ir.Value:
         attributes = {"first": i64_attr(first), "last": i64_attr(last)}

@@ -18,7 +18,7 @@ from atalla_mlir._mlir import affine_forms, integer_value, ir, operations, strin
 from atalla_mlir.codegen.machine_ir import ANY_OBJECT, DMA_SHAPE, TURNS_MARK
 from atalla_mlir.dialects.ax01_builder import Builder, Loop
 from atalla_mlir.errors import InternalError, LimitError
-from atalla_mlir.kernels.builder import BARE, FIRST_LANE, OVERLAP, TURNS
+from atalla_mlir.kernels.builder import BARE, FIRST_LANE, IN_TURN, OVERLAP, TURNS
 from atalla_mlir.kernels.integer_instructions import COUNTER_OPERANDS, WORD_ACCESSES, WORD_BYTES
 from atalla_mlir.kernels.integer_instructions import HANDLERS as INTEGER_HANDLERS
 from atalla_mlir.target.encoding import IMM12, IMM25U, DmaShape
@@ -689,7 +689,9 @@ class KernelLowering:
     def _lower_select(self, op: ir.Operation) -> None:
         """A masked copy over the false value: by 1.0 on the multiplier, which leaves the ALU to the comparison."""
         mask, on_true, on_false = (self.values[value] for value in op.operands)
-        if on_true == self.x0:
+        if IN_TURN in op.attributes:
+            row = self._merged(mask, on_true, on_false)
+        elif on_true == self.x0:
             row = self.b.mul_vs(self._zero_row(), self._zero(), mask, old=on_false)
         elif self._is_scalar(on_true):
             row = self.b.add_vs(self.v0, on_true, mask, old=on_false)
@@ -698,6 +700,16 @@ class KernelLowering:
         else:
             row = self.b.mul_vs(on_true, self.integer(self.float_bits(1.0)), mask, old=on_false)
         self.values[op.results[0]] = row
+
+    def _merged(self, mask: ir.Value, row: ir.Value, others: ir.Value) -> ir.Value:
+        """As copies of whole rows (`_lower_copy`), over what the other lanes hold."""
+        self.rows_made += 1
+        if self.rows_made % 2:
+            return self.b.sub_vs(row, self._zero(), mask, old=others)
+        return self.b.mul_vv(row, self._ones(), mask, old=others)
+
+    def _lower_lanes_of(self, op: ir.Operation) -> None:
+        self.values[op.results[0]] = self.b.mv_stm(self._index(op.operands[0]))
 
     def _lower_lane_mask(self, op: ir.Operation) -> None:
         first, last = (integer_value(op.attributes[key]) for key in ("first", "last"))

@@ -15,6 +15,7 @@ from atalla_mlir.codegen.phase_plan import PhasePlan, plan_phases
 from atalla_mlir.codegen.product_plan import choose_product_plan
 from atalla_mlir.codegen.row_plan import SumOrder, choose_row_plan
 from atalla_mlir.codegen.tile_schedule import choose_tile_schedule
+from atalla_mlir.codegen.vector_product_plan import choose_vector_product
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.arg_extremes import ArgExtremeKernel
 from atalla_mlir.kernels.builder import Builder
@@ -27,6 +28,7 @@ from atalla_mlir.kernels.phased_rows import PhasedRows
 from atalla_mlir.kernels.products import ProductKernel
 from atalla_mlir.kernels.rows import RowKernel
 from atalla_mlir.kernels.tiled_product import TiledProduct
+from atalla_mlir.kernels.vector_products import VectorProduct
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.target.machine import Machine, machine
 
@@ -185,6 +187,14 @@ def _emit(
             return
         if stages[0].kind is StageKind.PRODUCT:
             plan = choose_product_plan(stages[0], stored)
+            vector = choose_vector_product(plan, stages[0], stages[1:], pads=target.pads)
+            if vector is not None:
+                product = VectorProduct(builder, stages[0], stages[1:], vector, values, block)
+                numerics.sums[stages[0]] = product.sum_order()
+                product.emit()
+                if product.rows_kernel is not None:
+                    numerics.expansions.update(product.rows_kernel.expansions)
+                return
             walk = choose_tile_schedule(
                 plan, stages[0], stages[1:], stored, pads=target.pads, pad_rows=_product_rows(target)
             )

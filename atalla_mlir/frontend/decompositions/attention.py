@@ -27,6 +27,8 @@ def attention(
     """softmax(q @ k^T * scale + mask) @ v; a row that is masked throughout gives NaN, as the formula does."""
     if dropout_p:
         raise NotImplementedError("attention with dropout")
+    if enable_gqa and not is_causal and query.shape[-2] == 1 and key.shape[-3] < query.shape[-3]:
+        return _of_one_word(query, key, value, attn_mask, scale)
     if enable_gqa:
         key, value = _repeat_heads(key, query), _repeat_heads(value, query)
     factor = query.shape[-1] ** -0.5 if scale is None else scale
@@ -36,6 +38,19 @@ def attention(
     if attn_mask is not None:
         scores = _masked(scores, attn_mask)
     return matmul(softmax(scores, -1), value)
+
+
+def _of_one_word(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
+    """The queries of one position that share a head of keys and values are rows of one product; no key is hidden."""
+    heads, times = key.shape[-3], query.shape[-3] // key.shape[-3]
+
+    def grouped(x: Tensor) -> Tensor:
+        return x.reshape([*x.shape[:-3], heads, times, x.shape[-1]])
+
+    if mask is not None and mask.dim() > 2 and mask.shape[-3] > 1:
+        mask = grouped(mask)
+    mixed = attention(grouped(query), key, value, mask, scale=query.shape[-1] ** -0.5 if scale is None else scale)
+    return mixed.reshape([*query.shape[:-1], value.shape[-1]])
 
 
 def _masked(scores: Tensor, mask: Tensor) -> Tensor:

@@ -1,0 +1,296 @@
+"""One row times a matrix: the matrix streams through the array as fast as DRAM gives it (see `vector_product_plan`).
+
+For each block of columns and each part of the depth, the slices of the row become the array's weights; then the loop
+over slices fetches a slice of the block's matrix rows while those of the slice before go through the array. The results
+of all columns stay in a pad; the epilogue runs over them at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.iteration import Access, Buffer, Stage
+from atalla_mlir.codegen.placement import MAX_DMA_ROWS
+from atalla_mlir.codegen.row_plan import SumOrder, choose_row_plan
+from atalla_mlir.codegen.vector_product_plan import LANES, VectorProductPlan
+from atalla_mlir.kernels.builder import Builder, Index
+from atalla_mlir.kernels.expression import Evaluated
+from atalla_mlir.kernels.rows import Place, RowKernel, divided
+from atalla_mlir.kernels.tile_walk import ELEMENT_BYTES, PAD_SHIFT, ROW_BYTES, SINK
+from atalla_mlir.target.encoding import DmaShape
+
+Rows = list[ir.Value]
+
+
+@dataclass
+class FinishedRows(RowKernel):
+    """The epilogue's view of memory: the product lies in a tile, 32 results a row."""
+
+    product: Buffer | None = None
+    tile: ir.Value | None = None
+
+    def load(self, access: Access, place: Place) -> Evaluated:
+        if access.buffer is not self.product or self.tile is None:
+            return super().load(access, place)
+        position = Index(access.offset)
+        for loop, stride in access.strides.items():
+            position = position + place.positions[loop].scaled(stride)
+        return Evaluated(self.builder.tile_load(self.tile, divided(position, LANES), LANES), False)
+
+
+@dataclass
+class _Stream:
+    """The slice of the matrix that the next iteration works on, and what is fetched in it."""
+
+    buffer: ir.Value
+    """Byte offset of the half of the tiles that holds the slice."""
+    slice_number: ir.Value
+    """Of what is fetched next."""
+    block: ir.Value
+    addresses: list[ir.Value]
+    """In DRAM, for each pad."""
+    shapes: list[ir.Value]
+    tokens: list[ir.Value]
+
+    def pack(self) -> list[ir.Value]:
+        return [self.buffer, self.slice_number, self.block, *self.addresses, *self.shapes, *self.tokens]
+
+    @staticmethod
+    def unpack(values: Sequence[ir.Value]) -> _Stream:
+        buffer, slice_number, block, *rest = values
+        pads = len(rest) // 3
+        return _Stream(buffer, slice_number, block, rest[:pads], rest[pads : 2 * pads], rest[2 * pads :])
+
+
+def start_order(pads: int) -> list[int]:
+    """The order in which transfers to all pads begin: every other one first.
+
+    The channel serves bursts in turn, and a row has two: when neighbours begin right after each other, each row waits
+    in its middle for a burst of all others, then the channel waits for all rows to arrive: it is busy 8 cycles of 10.
+    """
+    return [*range(0, pads, 2), *range(1, pads, 2)]
+
+
+class VectorProduct:
+    """Emits a row times a matrix, and the epilogue. `buffers` are the kernel's DRAM arguments by buffer."""
+
+    def __init__(
+        self,
+        builder: Builder,
+        product: Stage,
+        epilogue: Sequence[Stage],
+        plan: VectorProductPlan,
+        buffers: dict[Buffer, ir.Value],
+        block: ir.Block,
+    ) -> None:
+        self.builder, self.product, self.plan, self.buffers = builder, product, plan, buffers
+        self.rows_kernel: FinishedRows | None = None
+        if epilogue:
+            stored = [stage.write for stage in epilogue if stage.write.buffer in buffers]
+            row_plan = choose_row_plan(epilogue, stored)
+            self.rows_kernel = FinishedRows(builder, epilogue, row_plan, buffers, block)
+        with ir.InsertionPoint.at_block_begin(block):
+            self._allocate()
+
+    def sum_order(self) -> SumOrder:
+        return SumOrder("any", 1, self.plan.roundings)
+
+    def emit(self) -> None:
+        self._load_row()
+        stream = self._first()
+        count = self.plan.blocks
+
+        def block(index: Index, carried: list[ir.Value]) -> list[ir.Value]:
+            stream, sums = self._block(_Stream.unpack(carried))
+            for chunk, row in enumerate(sums):
+                at = index.scaled(self.plan.block_chunks) + chunk
+                self.builder.tile_store(row, self.results, at, LANES)
+            return stream.pack()
+
+        done = _Stream.unpack(self.builder.loop(count, stream.pack(), block))
+        self.builder.wait(done.tokens)
+        self._finish()
+
+    # Pads
+
+    def _allocate(self) -> None:
+        plan = self.plan
+        self.halves = [self.builder.placed_tile(2 * plan.piece_rows, pad, 0) for pad in range(plan.pads)]
+        base, (whole, rest) = 2 * plan.piece_rows, plan.parts
+        self.part_rows = -(-plan.part_slices // plan.pads)
+        """Rows of each pad that hold the slices of one part of the depth."""
+        rows = self.part_rows * (whole + (rest > 0))
+        self.row_tiles = [self.builder.placed_tile(rows, pad, base) for pad in range(plan.pads)]
+        self.results = self.builder.placed_tile(plan.blocks * plan.block_chunks, 0, base + rows)
+
+    def _load_row(self) -> None:
+        """Slice s of a part of the depth lies in pad s mod `pads`."""
+        whole, rest = self.plan.parts
+        self.builder.repeat(whole, lambda part: self._load_part(part, self.plan.part_slices))
+        if rest:
+            self._load_part(Index(whole), rest)
+
+    def _load_part(self, part: Index, count: int) -> None:
+        plan, row = self.plan, self.plan.row
+        start = part.scaled(plan.part_slices * LANES) + row.offset
+        tokens = [
+            self.builder.dma(
+                "dma_load",
+                self.row_tiles[pad],
+                self.buffers[row.buffer],
+                part.scaled(self.part_rows),
+                start + pad * LANES,
+                rows=plan.rows_in_pad(pad, count),
+                cols=LANES,
+                pitch=LANES * plan.pads,
+            )
+            for pad in range(min(plan.pads, count))
+        ]
+        self.builder.wait(tokens)
+
+    # The stream
+
+    def _first(self) -> _Stream:
+        builder, plan = self.builder, self.plan
+        begin = builder.plus(builder.address(self.buffers[plan.matrix.buffer]), plan.matrix.offset * ELEMENT_BYTES)
+        pitch = plan.column_pitch * ELEMENT_BYTES
+        zero = builder.index_constant(0)
+        addresses = [builder.plus(begin, pad * pitch) for pad in range(plan.pads)]
+        shapes = [self._shape(pad, zero) for pad in range(plan.pads)]
+        idle = [builder.ready() for _ in range(plan.pads)]
+        return self._fetched(_Stream(self._other(zero), zero, zero, addresses, shapes, idle))
+
+    def _other(self, buffer: ir.Value) -> ir.Value:
+        return self.builder.differ(buffer, self.plan.piece_rows * ROW_BYTES)
+
+    def _fetched(self, stream: _Stream) -> _Stream:
+        """Wait for the slice that the present iteration works on, and begin to fetch the one after it."""
+        builder, plan = self.builder, self.plan
+        buffer = self._other(stream.buffer)
+        builder.wait([stream.tokens[pad] for pad in start_order(plan.pads)])
+        tokens: dict[int, ir.Value] = {}
+        for pad in start_order(plan.pads):
+            tokens[pad] = builder.transfer(
+                "fetch",
+                builder.tile_at(self.halves[pad], builder.index_constant(0), "next"),
+                buffer,
+                stream.addresses[pad],
+                stream.shapes[pad],
+                [self.buffers[plan.matrix.buffer]],
+                rows=plan.piece_rows,
+                cols=LANES,
+            )
+        return self._after(stream, buffer, [tokens[pad] for pad in range(plan.pads)])
+
+    def _after(self, stream: _Stream, buffer: ir.Value, tokens: list[ir.Value]) -> _Stream:
+        """The slice that is being fetched; then comes the next one, or the first of the next block of columns."""
+        builder, plan = self.builder, self.plan
+        number = builder.plus(stream.slice_number, 1)
+        wraps = builder.equal_bits(number, plan.slices)
+        block = builder.plus(stream.block, builder.both(wraps, 1))
+        jump = (plan.block_columns * plan.column_pitch - plan.slices * LANES) * ELEMENT_BYTES
+        step = builder.plus(builder.both(wraps, jump), ROW_BYTES)
+        addresses = [builder.plus(address, step) for address in stream.addresses]
+        shapes = [self._shape(pad, block) for pad in range(plan.pads)]
+        number = builder.both(number, builder.differ(wraps, -1))
+        return _Stream(buffer, number, block, addresses, shapes, tokens)
+
+    def _shape(self, pad: int, block: ir.Value) -> ir.Value:
+        """Metadata of a pad's transfer: the last block has fewer columns, and one element is fetched behind it."""
+        builder, plan = self.builder, self.plan
+
+        def of(columns: int) -> ir.Value:
+            rows = plan.rows_in_pad(pad, columns)
+            nothing = SINK | pad << PAD_SHIFT
+            pitch = plan.column_pitch * plan.pads
+            return builder.index_constant(DmaShape(pad, rows, LANES, pitch).encode() if rows else nothing)
+
+        shape = of(plan.block_columns)
+        if plan.last_columns != plan.block_columns:
+            shape = builder.select_bits(builder.equal_bits(block, plan.blocks - 1), of(plan.last_columns), shape)
+        return builder.select_bits(builder.equal_bits(block, plan.blocks), of(0), shape)
+
+    # A block of columns
+
+    def _block(self, stream: _Stream) -> tuple[_Stream, Rows]:
+        """The results of a block: for each part of the depth, the lanes of its accumulators added."""
+        whole, rest = self.plan.parts
+
+        def part(index: Index, carried: list[ir.Value]) -> list[ir.Value]:
+            stream, columns = self._part(_Stream.unpack(carried[chunks:]), index, self.plan.part_slices)
+            return [*self._add(carried[:chunks], self._across(columns)), *stream.pack()]
+
+        chunks = self.plan.block_chunks
+        zeros = [self.builder.zero() for _ in range(chunks)]
+        carried = self.builder.loop(whole, [*zeros, *stream.pack()], part)
+        totals, stream = carried[:chunks], _Stream.unpack(carried[chunks:])
+        if rest:
+            stream, columns = self._part(stream, Index(whole), rest)
+            totals = self._add(totals, self._across(columns))
+        return stream, totals
+
+    def _add(self, left: Rows, right: Rows) -> Rows:
+        return [self.builder.binary("add", a, b) for a, b in zip(left, right, strict=True)]
+
+    def _part(self, stream: _Stream, part: Index, count: int) -> tuple[_Stream, Rows]:
+        """For each column an accumulator whose lane s is the product of slice s."""
+        builder, plan = self.builder, self.plan
+        nothing = builder.splat(0.0)
+        for at in reversed(range(LANES)):
+            tile, row = self.row_tiles[at % plan.pads], part.scaled(self.part_rows) + at // plan.pads
+            builder.push(builder.tile_load(tile, row, LANES) if at < count else nothing)
+        columns = plan.block_columns
+
+        def step(_: Index, carried: list[ir.Value]) -> list[ir.Value]:
+            sums, bit, stream = carried[:columns], carried[columns], _Stream.unpack(carried[columns + 1 :])
+            following = self._fetched(stream)
+            tiles = [builder.tile_at(tile, stream.buffer, "present") for tile in self.halves]
+            lane = builder.lanes_of(bit)
+            for column, total in enumerate(sums):
+                row = builder.tile_load(tiles[column % plan.pads], Index(column // plan.pads), LANES)
+                sums[column] = builder.merge(lane, builder.gemm(row), total)
+            return [*sums, builder.plus(bit, bit), *following.pack()]
+
+        zeros = [builder.zero() for _ in range(columns)]
+        carried = builder.loop(count, [*zeros, builder.index_constant(1), *stream.pack()], step)
+        return _Stream.unpack(carried[columns + 1 :]), carried[:columns]
+
+    def _across(self, columns: Rows) -> Rows:
+        """The sum of the lanes of each column, 32 columns to a row."""
+        builder, sums = self.builder, list[ir.Value]()
+        ones = builder.splat(1.0)
+        for first in range(0, len(columns), LANES):
+            for column in reversed(columns[first : first + LANES]):
+                builder.push(column)
+            sums.append(builder.gemm(ones))
+        return sums
+
+    # The end
+
+    def _finish(self) -> None:
+        write = self.product.write
+        if write.buffer in self.buffers:
+            self._send(write)
+        if self.rows_kernel is not None:
+            self.rows_kernel.product, self.rows_kernel.tile = write.buffer, self.results
+            self.rows_kernel.emit()
+
+    def _send(self, write: Access) -> None:
+        whole, tail = divmod(self.plan.columns, LANES)
+        pieces = [(first, min(MAX_DMA_ROWS, whole - first), LANES) for first in range(0, whole, MAX_DMA_ROWS)]
+        if tail:
+            pieces.append((whole, 1, tail))
+        for first, rows, cols in pieces:
+            token = self.builder.dma(
+                "dma_store",
+                self.results,
+                self.buffers[write.buffer],
+                Index(first),
+                Index(write.offset + first * LANES),
+                rows=rows,
+                cols=cols,
+                pitch=cols,
+            )
+            self.builder.wait([token])
