@@ -27,6 +27,8 @@ LOADING_SHARE = 0.85
 """Share of the interval over which loads are spread."""
 MAX_OPEN_MASKS = 8
 """Masks in flight beyond which placing forwards makes no new ones."""
+LATENESS_CHECK_CYCLES = 8
+"""Cycles between looks at whether what waits comes too late: it stays too late, and looking is slow."""
 
 
 class ForwardPlacement(Placement):
@@ -186,6 +188,8 @@ class ForwardPlacement(Placement):
                 pending.setdefault(at, []).append(index)
         left, cycle, last_progress = len(part) - len(placed), 0, 0
         ready: list[int] = []
+        # without an instruction placed for so long there is no more hope
+        patience = self._interval + max((edge.latency for edge in graph.edges), default=0)
         while left:
             blocked: list[int] = []
             for index in sorted(ready + pending.pop(cycle, [])):
@@ -201,7 +205,9 @@ class ForwardPlacement(Placement):
                         at = max(cycle + 1, self._earliest(edge.second) or 0, releases.get(edge.second, 0))
                         pending.setdefault(at, []).append(edge.second)
             ready = blocked
-            if any(self._is_late(index, cycle) for index in ready) or cycle - last_progress > self._patience():
+            if cycle - last_progress > patience:
+                return False
+            if not cycle % LATENESS_CHECK_CYCLES and any(self._is_late(index, cycle) for index in ready):
                 return False
             cycle += 1
         return True
@@ -230,11 +236,6 @@ class ForwardPlacement(Placement):
             else:
                 ranks[index] = 2 if readers and all(ranks.get(reader, 0) for reader in readers) else 0
         return ranks
-
-    def _patience(self) -> int:
-        """Cycles without an instruction placed after which there is no more hope."""
-        longest = max((edge.latency for edge in self._graph.edges), default=0)
-        return self._interval + longest
 
     def _is_late(self, index: int, cycle: int) -> bool:
         """Whether `index`, not placed at `cycle`, or what waits for it comes too late for what is placed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-EDGES = (1, 2, 3, 7, 31, 32, 33, 45, 64, 97)
-"""Extents around one and two tiles of 32, small primes, and one."""
-
-Shapes = tuple[tuple[int, ...], ...]
+from atalla_mlir.testing.draws import EDGES, Draw, Family, Shapes
+from atalla_mlir.testing.random_images import IMAGE_FAMILIES
 
 
 @dataclass(frozen=True)
@@ -37,51 +34,26 @@ class Function(nn.Module):
         return self.function(*args)
 
 
-class _Draw:
-    """Random choices of one sample."""
-
-    def __init__(self, seed: str, extents: Sequence[int]) -> None:
-        self.random = random.Random(seed)
-        self.extents = extents
-
-    def extent(self, most: int = 1 << 20) -> int:
-        return self.random.choice([extent for extent in self.extents if extent <= most])
-
-    def shape(self, rank: int, most_elements: int = 20_000) -> tuple[int, ...]:
-        sizes: list[int] = []
-        left = most_elements
-        for _ in range(rank):
-            sizes.append(self.extent(max(left, 1)))
-            left //= sizes[-1]
-        return tuple(self.random.sample(sizes, rank))
-
-    def dim(self, rank: int) -> int:
-        return self.random.randrange(rank)
-
-
-Family = Callable[[_Draw], tuple[str, Callable[..., Tensor] | nn.Module, Shapes]]
-
-
-def _linear(draw: _Draw) -> tuple[str, nn.Module, Shapes]:
+def _linear(draw: Draw) -> tuple[str, nn.Module, Shapes]:
     depth, width = draw.extent(), draw.extent()
     bias = draw.random.random() < 0.7
     shape = (*draw.shape(draw.random.randint(1, 2), 40), depth)
     return f"linear({depth}, {width}, bias={bias})", nn.Linear(depth, width, bias=bias), (shape,)
 
 
-def _matmul(draw: _Draw) -> tuple[str, Callable[..., Tensor], Shapes]:
+def _matmul(draw: Draw) -> tuple[str, Callable[..., Tensor], Shapes]:
     rows, depth, cols = draw.extent(), draw.extent(), draw.extent()
     batch = draw.shape(draw.random.randint(0, 2), 6)
     second = batch if draw.random.random() < 0.5 else batch[1:]
     return "matmul", torch.matmul, ((*batch, rows, depth), (*second, depth, cols))
 
 
-def _transposed_matmul(draw: _Draw) -> tuple[str, Callable[..., Tensor], Shapes]:
+def _transposed_matmul(draw: Draw) -> tuple[str, Callable[..., Tensor], Shapes]:
     rows, depth, cols = draw.extent(), draw.extent(), draw.extent()
     return "x @ y.T", lambda x, y: x @ y.transpose(-2, -1), ((rows, depth), (cols, depth))
 
 
-def _chain(draw: _Draw) -> tuple[str, Callable[..., Tensor], Shapes]:
+def _chain(draw: Draw) -> tuple[str, Callable[..., Tensor], Shapes]:
     shape = draw.shape(draw.random.randint(1, 3), 5_000)
     row = shape[-1:]
     steps: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -106,7 +78,7 @@ def _chain(draw: _Draw) -> tuple[str, Callable[..., Tensor], Shapes]:
     return " | ".join(chosen), run, (shape, draw.random.choice([shape, row]))
 
 
-def _reduction(draw: _Draw) -> tuple[str, Callable[..., Tensor], Shapes]:
+def _reduction(draw: Draw) -> tuple[str, Callable[..., Tensor], Shapes]:
     rank = draw.random.randint(1, 3)
     dims = sorted(draw.random.sample(range(rank), draw.random.randint(1, rank)))
     keep = draw.random.random() < 0.5
@@ -114,18 +86,18 @@ def _reduction(draw: _Draw) -> tuple[str, Callable[..., Tensor], Shapes]:
     return f"{kind}({dims}, {keep})", lambda x: getattr(x, kind)(dims, keep), (draw.shape(rank),)
 
 
-def _softmax(draw: _Draw) -> tuple[str, Callable[..., Tensor], Shapes]:
+def _softmax(draw: Draw) -> tuple[str, Callable[..., Tensor], Shapes]:
     rank = draw.random.randint(1, 3)
     dim = draw.dim(rank)
     return f"softmax({dim})", lambda x: torch.softmax(x, dim), (draw.shape(rank, 5_000),)
 
 
-def _layer_norm(draw: _Draw) -> tuple[str, nn.Module, Shapes]:
+def _layer_norm(draw: Draw) -> tuple[str, nn.Module, Shapes]:
     width = draw.extent()
     return f"layer_norm({width})", nn.LayerNorm(width), ((draw.extent(64), max(width, 2)),) if width > 1 else ((3, 1),)
 
 
-def _views(draw: _Draw) -> tuple[str, Callable[..., Tensor], Shapes]:
+def _views(draw: Draw) -> tuple[str, Callable[..., Tensor], Shapes]:
     shape = draw.shape(3, 5_000)
     order = draw.random.sample(range(3), 3)
     start = draw.random.randrange(shape[0])
@@ -137,14 +109,14 @@ def _views(draw: _Draw) -> tuple[str, Callable[..., Tensor], Shapes]:
     return f"permute({order}) of [{start}:] | relu | reshape", run, (shape,)
 
 
-def _concatenate(draw: _Draw) -> tuple[str, Callable[..., Tensor], Shapes]:
+def _concatenate(draw: Draw) -> tuple[str, Callable[..., Tensor], Shapes]:
     shape = draw.shape(2, 5_000)
     dim = draw.dim(2)
     other = tuple(draw.extent(64) if at == dim else size for at, size in enumerate(shape))
     return f"cat({dim}) | relu", lambda x, y: torch.relu(torch.cat([x, y], dim)), (shape, other)
 
 
-def _pad(draw: _Draw) -> tuple[str, Callable[..., Tensor], Shapes]:
+def _pad(draw: Draw) -> tuple[str, Callable[..., Tensor], Shapes]:
     amounts = [draw.random.randint(0, 3) for _ in range(4)]
     return f"pad({amounts})", lambda x: functional.pad(x, amounts, value=0.5) * 2, (draw.shape(2, 5_000),)
 
@@ -160,15 +132,16 @@ FAMILIES: dict[str, Family] = {
     "views": _views,
     "concatenate": _concatenate,
     "pad": _pad,
+    **IMAGE_FAMILIES,
 }
 
 
 def sample(family: str, seed: int, extents: Sequence[int] = EDGES) -> Sample:
     """The model of `family` that `seed` gives, the same in every process."""
-    draw = _Draw(f"{family} {seed}", extents)
-    text, function, shapes = FAMILIES[family](draw)
+    draw = Draw(f"{family} {seed}", extents)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        text, function, shapes = FAMILIES[family](draw)
         scale = draw.random.choice([0.1, 1.0, 1.0, 4.0])
         inputs = tuple(scale * torch.randn(shape) for shape in shapes)
     model = function if isinstance(function, nn.Module) else Function(function)
