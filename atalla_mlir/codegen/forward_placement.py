@@ -27,8 +27,6 @@ LOADING_SHARE = 0.85
 """Share of the interval over which loads are spread."""
 MAX_OPEN_MASKS = 8
 """Masks in flight beyond which placing forwards makes no new ones."""
-LATENESS_CHECK_CYCLES = 8
-"""Cycles between looks at whether what waits comes too late: it stays too late, and looking is slow."""
 
 
 class ForwardPlacement(Placement):
@@ -205,9 +203,7 @@ class ForwardPlacement(Placement):
                         at = max(cycle + 1, self._earliest(edge.second) or 0, releases.get(edge.second, 0))
                         pending.setdefault(at, []).append(edge.second)
             ready = blocked
-            if cycle - last_progress > patience:
-                return False
-            if not cycle % LATENESS_CHECK_CYCLES and any(self._is_late(index, cycle) for index in ready):
+            if cycle - last_progress > patience or any(self._is_late(index, cycle) for index in ready):
                 return False
             cycle += 1
         return True
