@@ -155,11 +155,16 @@ def bank_graphs(blocks: Sequence[Sequence[Packet]], depths: Sequence[int]) -> di
 _BANK_OFFSETS = {RegisterFile.SCALAR: 0, RegisterFile.VECTOR: 4, RegisterFile.MASK: 8}
 
 
+def bank_bit(file: RegisterFile, bank: int) -> int:
+    """The bit that stands for a bank of a file."""
+    return 1 << (_BANK_OFFSETS[file] + bank)
+
+
 def bank_bits(inst: Inst, banks: Mapping[Register, int]) -> int:
     """The banks that an instruction reads, as a bit set over all files; a packet should not hold two that overlap."""
     found = 0
     for register in inst.port_reads:
         bank = register.pinned % FILES[register.file].banks if register.pinned is not None else banks.get(register)
         if bank is not None and not is_all_ones(register):
-            found |= 1 << (_BANK_OFFSETS[register.file] + bank)
+            found |= bank_bit(register.file, bank)
     return found

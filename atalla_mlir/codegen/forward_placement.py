@@ -23,8 +23,8 @@ CHANNEL_SLACK = 0.9
 """Share of a pad's idle time that is given to its transfers, which then wait for the DRAM channel."""
 ARRAY_TURN_CYCLES = 64
 """Cycles of a run of weight pushes in which no row is waited for, and of the product after it."""
-LOADING_SHARE = 0.85
-"""Share of the interval over which loads are spread."""
+LOADING_SHARES = (0.85, 0.85, 0.7, 0.7)
+"""Shares of the interval over which loads are spread, one for each attempt."""
 MAX_OPEN_MASKS = 8
 """Masks in flight beyond which placing forwards makes no new ones."""
 
@@ -101,7 +101,8 @@ class ForwardPlacement(Placement):
                 by_pad.setdefault(inst.pad or 0, []).append(index)
         first, *others = sorted(by_pad)
         orders = list(permutations(others))
-        for position, pad in enumerate((first, *orders[self._turn % len(orders)])):
+        turn = 0 if is_ahead(self._graph) else self._turn
+        for position, pad in enumerate((first, *orders[turn % len(orders)])):
             lengths = {index: dma_cycles(self._graph.insts[index], self._machine) for index in by_pad[pad]}
             stretch = max(1.0, self._interval / sum(lengths.values()))
             start = position * self._interval / len(by_pad)
@@ -154,16 +155,39 @@ class ForwardPlacement(Placement):
             return self._place_part(others, feeders, {})
         heights = self._graph.heights
         parts = sorted(_parts(self._graph, others), key=lambda part: -max(heights[index] for index in part))
+        if self._turn % 2:
+            parts.reverse()
         return all(self._place_part(part, feeders, self._releases(part)) for part in parts)
 
     def _releases(self, part: Sequence[int]) -> dict[int, int]:
-        """When loads may issue at the earliest where none waits for a transfer: evenly over the interval.
+        """When loads may issue at the earliest where none waits for a transfer: evenly over the interval, from when on
+        what they meet may be there.
 
         All would be ready at once; what they feed can then follow as they come.
         """
         loads = [index for index in part if index < self._num_insts and self._is_load(index)]
-        spread = LOADING_SHARE * self._interval / max(1, len(loads))
-        return {index: int(number * spread) for number, index in enumerate(loads)}
+        spread = LOADING_SHARES[self._turn % len(LOADING_SHARES)] * self._interval / max(1, len(loads))
+        needed = self._needed_times(part)
+        return {index: needed[index] + int(number * spread) for number, index in enumerate(loads)}
+
+    def _needed_times(self, part: Sequence[int]) -> dict[int, int]:
+        """When each node is first needed by what follows, if nothing held that up but what it depends on."""
+        ready = dict.fromkeys(part, 0)
+        for index in sorted(part):
+            for edge in self._graph.outgoing[index]:
+                if not edge.distance and edge.second in ready:
+                    ready[edge.second] = max(ready[edge.second], ready[index] + edge.latency)
+        return {
+            index: min(
+                (
+                    ready[edge.second] - edge.latency
+                    for edge in self._graph.outgoing[index]
+                    if not edge.distance and edge.second in ready
+                ),
+                default=0,
+            )
+            for index in part
+        }
 
     def _is_load(self, index: int) -> bool:
         return self._graph.insts[index].op.mnemonic == "vreg.ld"
@@ -187,7 +211,7 @@ class ForwardPlacement(Placement):
         left, cycle, last_progress = len(part) - len(placed), 0, 0
         ready: list[int] = []
         # without an instruction placed for so long there is no more hope
-        patience = self._interval + max((edge.latency for edge in graph.edges), default=0)
+        patience = self._interval + graph.longest_latency
         while left:
             blocked: list[int] = []
             for index in sorted(ready + pending.pop(cycle, [])):

@@ -48,8 +48,8 @@ class Kernel:
         self._graph = schedule.graph
         self._reads = carried_reads(schedule.graph)
         self.next_index = first_index
-        self._known_banks = banks
-        self.banks: dict[Register, int] = {}
+        self._known_banks = {**banks, **schedule.banks}
+        self.banks: dict[Register, int] = dict(schedule.banks)
         self._lifetimes = self._measure_lifetimes()
         self._copies = self._choose_copies()
         self.names = {register: self._name_copies(register) for register in self._copies}

@@ -64,6 +64,10 @@ class LoopGraph:
         return lists
 
     @cached_property
+    def longest_latency(self) -> int:
+        return max((edge.latency for edge in self.edges), default=0)
+
+    @cached_property
     def heights(self) -> list[int]:
         """Cycles from each node to the end of the longest chain from it inside an iteration."""
         heights = [0] * self.num_nodes

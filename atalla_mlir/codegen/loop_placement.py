@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
 
 from atalla_mlir.codegen.loop_graph import LoopEdge, LoopGraph, longest_paths
+from atalla_mlir.codegen.machine_ir import Register
 from atalla_mlir.codegen.reservations import MAX_QUEUED_CYCLES, LoopDemands, ReservationTable
 from atalla_mlir.errors import InternalError
 from atalla_mlir.target.registers import RegisterFile
@@ -67,6 +68,10 @@ class Placement:
             if not self._sink():
                 break
         return self._from_zero()
+
+    def banks(self) -> dict[Register, int]:
+        """The banks of vector registers that the placement counts on."""
+        return self._table.banks()
 
     def _span(self, edge: LoopEdge) -> int:
         """Cycles that must lie between the two ends of an edge without delay, counted in one iteration's time."""

@@ -6,11 +6,11 @@ they depend on (`loop_placement`) or, where the body moves data, cycle by cycle 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
-from atalla_mlir.codegen.forward_placement import ForwardPlacement, is_ahead
+from atalla_mlir.codegen.forward_placement import LOADING_SHARES, ForwardPlacement, is_ahead
 from atalla_mlir.codegen.loop_graph import LoopGraph, recurrence_bound, resource_bounds
 from atalla_mlir.codegen.loop_placement import Placement
 from atalla_mlir.codegen.machine_ir import Register
@@ -18,6 +18,8 @@ from atalla_mlir.codegen.reservations import LoopDemands
 from atalla_mlir.target.isa import Format
 from atalla_mlir.target.machine import Machine
 
+FINENESS = 64
+"""The search raises II by a fraction of this."""
 PHASE_ORDERS = 6
 """Orders of the pads in which the phases of their transfers are tried."""
 
@@ -31,6 +33,8 @@ class ModuloSchedule:
     cycles: tuple[int, ...]
     resource_bounds: Mapping[str, int]
     recurrence_bound: int
+    banks: Mapping[Register, int] = field(default_factory=dict)
+    """Banks of vector registers that keep the packets free of conflicts."""
 
     @property
     def resource_bound(self) -> int:
@@ -44,6 +48,18 @@ class ModuloSchedule:
     @property
     def num_stages(self) -> int:
         return max(self.cycles, default=0) // self.interval + 1
+
+    @property
+    def longest_lifetime(self) -> int:
+        """Cycles for which some value is kept at most."""
+        return max(
+            (
+                self.cycles[edge.second] + edge.distance * self.interval - self.cycles[edge.first]
+                for edge in self.graph.edges
+                if edge.is_result
+            ),
+            default=0,
+        )
 
     def rows(self) -> list[list[int]]:
         """The instructions of each cycle modulo II."""
@@ -62,21 +78,39 @@ def modulo_schedule(
     interval = max(*bounds.values(), recurrence, min_interval)
     demands = LoopDemands(graph.insts, machine, banks)
     attempts: list[Callable[[LoopGraph, LoopDemands, int], Placement]] = [Placement]
-    fineness = 64
     if _overlaps_transfers(graph):
-        fineness = 32 if is_ahead(graph) else 64
         attempts = [partial(ForwardPlacement, turn=turn) for turn in range(_num_orders(graph))]
     while interval <= max_interval:
-        cycles = next((found for attempt in attempts if (found := attempt(graph, demands, interval).run())), None)
-        if cycles is not None:
-            return ModuloSchedule(graph, interval, tuple(cycles), bounds, recurrence)
-        interval += max(1, interval // fineness)
+        found = [
+            ModuloSchedule(graph, interval, tuple(cycles), bounds, recurrence, placement.banks())
+            for placement, cycles in _placements(attempts, graph, demands, interval)
+        ]
+        if found:
+            return min(found, key=lambda schedule: schedule.longest_lifetime)
+        interval += max(1, interval // FINENESS)
     return None
 
 
+def _placements(
+    attempts: Sequence[Callable[[LoopGraph, LoopDemands, int], Placement]],
+    graph: LoopGraph,
+    demands: LoopDemands,
+    interval: int,
+) -> Iterator[tuple[Placement, list[int]]]:
+    """The attempts that find a place for everything, with the cycles; one where transfers are waited for, else all."""
+    for attempt in attempts:
+        placement = attempt(graph, demands, interval)
+        cycles = placement.run()
+        if cycles is not None:
+            yield placement, cycles
+            if not is_ahead(graph):
+                return
+
+
 def _num_orders(graph: LoopGraph) -> int:
-    """Orders of the pads to try: one where nothing waits for transfers."""
-    return 1 if is_ahead(graph) else PHASE_ORDERS
+    """Attempts at one interval: orders of the pads or, where nothing waits for transfers, shares of the interval over
+    which loads are spread."""
+    return len(LOADING_SHARES) if is_ahead(graph) else PHASE_ORDERS
 
 
 def _overlaps_transfers(graph: LoopGraph) -> bool:

@@ -24,7 +24,7 @@ MAX_STEP_CHUNKS = 32
 MIN_STEP_CHUNKS = 8
 MAX_STEP_ROWS = 8
 """Rows in a step, where reductions tell them apart by masks."""
-MAX_STEP_INSTRUCTIONS = 640
+MAX_STEP_INSTRUCTIONS = 800
 MIN_STEPS = 64
 MIN_LONG_STEPS = 24
 """Steps from which on rows of more than so many chunks gain: they hardly fit in registers."""

@@ -172,8 +172,9 @@ def find_kernels(
         if smallest_unroll == 1:
             return
         step = max(1, schedule.interval // INTERVAL_STEPS)
-        most = most or int(max(schedule.bound, schedule.interval) * MAX_INTERVAL_GROWTH)
-        limit = min(context.cycles - 1, most)
+        if smallest_unroll is not None:
+            most = most or int(max(schedule.bound, schedule.interval) * MAX_INTERVAL_GROWTH)
+        limit = min(context.cycles - 1, most or context.cycles)
         schedule = modulo_schedule(graph, machine, banks, limit, schedule.interval + step)
 
 

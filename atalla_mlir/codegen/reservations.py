@@ -4,6 +4,9 @@ Packet room, banks and units are those of `resources`, folded. A unit that is bu
 them; when such a unit is crowded its blocks start at multiples of their length, so that no gaps are left between them.
 Pads queue: an access may issue a little before the pad serves it, and its result is later by as much.
 
+Vector registers get their banks here, with the first of their readers: one that is free in its cycle. Which cycle that
+is nobody knows before, so banks chosen earlier would keep apart what need not be.
+
 This is asked millions of times for a large kernel, so a cycle is two integers: one with a bit for each unit and bank
 that is taken, one with a field for each countable resource, which begins such that going over the limit sets the
 field's highest bit.
@@ -14,7 +17,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from atalla_mlir.codegen.banks import bank_bits
+from atalla_mlir.codegen.banks import bank_bit, bank_bits
 from atalla_mlir.codegen.loop_graph import unit_name
 from atalla_mlir.codegen.machine_ir import Inst, Register
 from atalla_mlir.codegen.resources import Demand, UnitKey, demand_of, unit_interval
@@ -36,6 +39,7 @@ _OVER = sum(0x80 << _FIELD_BITS * at for at in range(len(_LIMITS)))
 _NOTHING = sum((0x7F - limit) << _FIELD_BITS * at for at, limit in enumerate(_LIMITS))
 _BANK_BITS = 64
 """Bits of a cycle that stand for banks; those of units follow."""
+_VECTOR_BANKS = tuple(bank_bit(RegisterFile.VECTOR, bank) for bank in range(FILES[RegisterFile.VECTOR].banks))
 
 
 def _counts(demand: Demand) -> int:
@@ -64,8 +68,27 @@ class LoopDemands:
         for demand in demands:
             bits.setdefault(demand.unit, 1 << _BANK_BITS + len(bits))
         self.branch_bits, self.branch_counts = bits[BRANCH.unit], _counts(BRANCH)
-        self.bits = [bank_bits(inst, banks) | bits[demand.unit] for inst, demand in zip(insts, demands, strict=True)]
+        settled = {register: bank for register, bank in banks.items() if register.file is not RegisterFile.VECTOR}
+        self.bits = [bank_bits(inst, settled) | bits[demand.unit] for inst, demand in zip(insts, demands, strict=True)]
         self.counts = [_counts(demand) for demand in demands]
+        # vector registers that an instruction reads and whose banks are chosen with the schedule
+        self.open_reads = [
+            tuple(dict.fromkeys(register for register in _vector_reads(inst) if register in banks)) for inst in insts
+        ]
+        # what else instructions read that read such a register: other registers, or the bits of fixed banks
+        self.read_with: dict[Register, set[Register | int]] = defaultdict(set)
+        for inst, reads in zip(insts, self.open_reads, strict=True):
+            fixed = {
+                bank_bit(RegisterFile.VECTOR, r.pinned % len(_VECTOR_BANKS))
+                for r in _vector_reads(inst)
+                if r.pinned is not None
+            }
+            for register in reads:
+                self.read_with[register].update(fixed, (other for other in reads if other is not register))
+
+
+def _vector_reads(inst: Inst) -> list[Register]:
+    return [register for register in inst.port_reads if register.file is RegisterFile.VECTOR]
 
 
 class ReservationTable:
@@ -78,6 +101,13 @@ class ReservationTable:
         self._lengths, self._flights = list(demands.lengths), demands.flights
         self._drainers = demands.drainers
         self._bits, self._counts = demands.bits, demands.counts
+        self._open_reads, self._read_with = demands.open_reads, demands.read_with
+        self._taken_bits: dict[int, int] = {}
+        """What each instruction that is placed takes of its cycle, banks of vector registers included."""
+        self._banks: dict[Register, int] = {}
+        """The bit of the bank of each vector register that is read by what is placed."""
+        self._num_readers: Counter[Register] = Counter()
+        self._bank_loads: Counter[int] = Counter()
         self._branch_bits, self._branch_counts = demands.branch_bits, demands.branch_counts
         self._row_bits = [0] * interval
         self._row_counts = [_NOTHING] * interval
@@ -119,10 +149,12 @@ class ReservationTable:
     def first_fit(self, index: int, cycles: range) -> tuple[int, int] | None:
         """The first of `cycles` in which an instruction can issue, and for how long its unit then keeps it waiting."""
         interval, row_bits, row_counts = self._interval, self._row_bits, self._row_counts
-        bits, counts = self._bits[index], self._counts[index]
+        bits, counts, open_reads = self._bits[index], self._counts[index], self._open_reads[index]
         for cycle in cycles:
             row = cycle % interval
             if row_bits[row] & bits or row_counts[row] + counts & _OVER:
+                continue
+            if open_reads and self._open_banks(index, row) is None:
                 continue
             waiting = self._wait(index, row)
             if waiting is not None:
@@ -149,17 +181,77 @@ class ReservationTable:
     def reserve(self, index: int, cycle: int) -> None:
         row = cycle % self._interval
         self._rows[index] = row
-        self._row_bits[row] |= self._bits[index]
+        self._taken_bits[index] = self._bits[index] | self._take_banks(index, row)
+        self._row_bits[row] |= self._taken_bits[index]
         self._row_counts[row] += self._counts[index]
         self._owners[row].add(index)
         self._mark(index, row, index)
 
     def release(self, index: int) -> None:
         row = self._rows.pop(index)
-        self._row_bits[row] &= ~self._bits[index]
+        self._row_bits[row] &= ~self._taken_bits.pop(index)
+        self._release_banks(index)
         self._row_counts[row] -= self._counts[index]
         self._owners[row].discard(index)
         self._mark(index, row, FREE)
+
+    # Banks of vector registers
+
+    def banks(self) -> dict[Register, int]:
+        """The banks that were chosen."""
+        return {register: _VECTOR_BANKS.index(bit) for register, bit in self._banks.items()}
+
+    def _open_banks(self, index: int, row: int) -> dict[Register, int] | None:
+        """Bits of banks for the open reads of an instruction, or None when `row` has them taken.
+
+        Those that have a bank keep it. Others get one that what they are read with elsewhere leaves free, if there is.
+        """
+        taken, own = self._row_bits[row], self._bits[index]
+        chosen: dict[Register, int] = {}
+        for register in self._open_reads[index]:
+            bit = self._banks.get(register)
+            if bit is not None:
+                if taken & bit:
+                    return None
+                chosen[register] = bit
+                own |= bit
+        for register in self._open_reads[index]:
+            if register not in chosen:
+                bit = self._free_bank(register, taken | own)
+                if bit is None:
+                    return None
+                chosen[register] = bit
+                own |= bit
+        return chosen
+
+    def _free_bank(self, register: Register, taken: int) -> int | None:
+        avoided = 0
+        for other in self._read_with[register]:
+            avoided |= self._banks.get(other, 0) if isinstance(other, Register) else other
+        free = [bit for bit in _VECTOR_BANKS if not taken & bit]
+        best = [bit for bit in free if not avoided & bit] or free
+        return min(best, key=self._bank_loads.__getitem__, default=None)
+
+    def _take_banks(self, index: int, row: int) -> int:
+        """Settles the banks of what an instruction in `row` reads; their bits."""
+        if not self._open_reads[index]:
+            return 0
+        chosen = self._open_banks(index, row)
+        assert chosen is not None  # the caller has asked `first_fit`
+        found = 0
+        for register, bit in chosen.items():
+            self._num_readers[register] += 1
+            if register not in self._banks:
+                self._banks[register] = bit
+                self._bank_loads[bit] += 1
+            found |= bit
+        return found
+
+    def _release_banks(self, index: int) -> None:
+        for register in self._open_reads[index]:
+            self._num_readers[register] -= 1
+            if not self._num_readers[register]:
+                self._bank_loads[self._banks.pop(register)] -= 1
 
     def evict(self, index: int, cycle: int) -> list[int] | None:
         """Releases whatever keeps an instruction from issuing at `cycle`; None when it can never issue there."""

@@ -286,15 +286,6 @@ class EqualBitsOp(Atalla.Operation, name="equal_bits", traits=[ext.Pure]):
     bits: Result[ir.IndexType]
 
 
-class ClampIndexOp(Atalla.Operation, name="clamp_index", traits=[ext.Pure]):
-    """max(low, min(index, high)), with low <= high."""
-
-    index: Operand[ir.IndexType]
-    low: ir.IntegerAttr
-    high: ir.IntegerAttr
-    clamped: Result[ir.IndexType]
-
-
 class ZeroOp(Atalla.Operation, name="zero"):
     """A row of +0.0 in a register of its own: what an accumulator starts from."""
 

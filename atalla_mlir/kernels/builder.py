@@ -192,10 +192,13 @@ class Builder:
         product = self.times(value, -(-(1 << QUOTIENT_BITS) // divisor))
         return create_op("arith.shrui", [self.index_type], [product, self.index_constant(QUOTIENT_BITS)]).results[0]
 
-    def clamped(self, index: ir.Value, low: int, high: int) -> ir.Value:
-        """max(low, min(index, high))."""
-        attributes = {"low": i64_attr(low), "high": i64_attr(high)}
-        return create_op("atalla.clamp_index", [self.index_type], [index], attributes).results[0]
+    def at_most(self, index: ir.Value, limit: int) -> ir.Value:
+        """min(index, limit)."""
+        return create_op("arith.minsi", [self.index_type], [index, self.index_constant(limit)]).results[0]
+
+    def at_least(self, index: ir.Value, limit: int) -> ir.Value:
+        """max(index, limit)."""
+        return create_op("arith.maxsi", [self.index_type], [index, self.index_constant(limit)]).results[0]
 
     def address(self, buffer: ir.Value) -> ir.Value:
         """The DRAM byte address of a buffer."""

@@ -31,9 +31,11 @@ class Evaluated:
 class Evaluator:
     """Evaluates expression graphs on a builder; `load` gives the value of a read by its index."""
 
-    def __init__(self, builder: Builder, load: Callable[[int], Evaluated]) -> None:
+    def __init__(self, builder: Builder, load: Callable[[int], Evaluated], *, broadcasts: bool = False) -> None:
+        """With `broadcasts`, scalars that meet rows are made rows, which take no scalar ports."""
         self.builder = builder
         self.load = load
+        self.broadcasts = broadcasts
         self.known: dict[int, Evaluated] = {}
         self.keep: list[Node] = []
         self.expansions: list[FunctionBound] = []
@@ -82,6 +84,8 @@ class Evaluator:
             return self.builder.scalar_op(f"scalar_{kind}", a, b)
         if self.builder.is_scalar(a) and kind in ("add", "mul"):
             a, b = b, a
+        if self.broadcasts and left.constant is None and right.constant is None:
+            b = self.builder.as_row(b)
         return self.builder.binary(kind, self.builder.as_row(a), b)
 
     # Rules, one per operation

@@ -48,6 +48,7 @@ _INDEX_ARITHMETIC = {
     "arith.ori": "or_s",
     "arith.shrui": "srl_s",
 }
+_INDEX_LIMITS = ("arith.minsi", "arith.maxsi")
 _SCALAR, _VECTOR, _MASK = RegisterFile.SCALAR, RegisterFile.VECTOR, RegisterFile.MASK
 
 
@@ -247,6 +248,8 @@ class KernelLowering:
                 self.handlers[name[7:]](op)
             elif name in _INDEX_ARITHMETIC:
                 self._index_arithmetic(op)
+            elif name in _INDEX_LIMITS:
+                self._index_limit(op)
             elif name not in ("arith.constant", "scf.yield", "atalla.end"):
                 raise InternalError(f"operation {name} in a kernel has no lowering")
 
@@ -339,6 +342,8 @@ class KernelLowering:
                     found[pointer.without(inner.arguments[0])] = None
             elif op.name in ("atalla.tile_load", "atalla.tile_store"):
                 found[self._tile_address(op, "map", 1 if op.name.endswith("store") else 0)[0]] = None
+            elif op.name in ("atalla.tile_at", "atalla.fetch", "atalla.send") and op.operands[0] in self.tiles:
+                found[Pointer(op.operands[0], 0, frozenset())] = None
             elif op.name in ("atalla.dma_load", "atalla.dma_store"):
                 found[self._tile_address(op, "tile_map", 0)[0]] = None
                 found[self._dram_address(op)[0]] = None
@@ -574,14 +579,17 @@ class KernelLowering:
         beyond = self.b.slt_s(last, following)
         self.values[op.results[0]] = self.b.sub_s(following, beyond)
 
-    def _lower_clamp_index(self, op: ir.Operation) -> None:
-        """min(index, high) - low is the difference to `high` where that is negative; max(0, that) likewise."""
-        low, high = (integer_value(op.attributes[key]) for key in ("low", "high"))
-        over = self._plus(self._index(op.operands[0]), -high)
-        up_to_high = self._plus(self.b.and_s(over, self.b.srai_s(over, 31)), high - low)
-        sign = self.b.srai_s(up_to_high, 31)
-        from_low = self.b.and_s(up_to_high, self.b.xori_s(sign, -1))
-        self.values[op.results[0]] = self._plus(from_low, low)
+    def _index_limit(self, op: ir.Operation) -> None:
+        """The lesser or the greater of an index and a constant: their difference where it is negative, or is not."""
+        index, limit = op.operands
+        bound = _constant(limit)
+        if bound is None:
+            raise InternalError(f"{op.name} with a limit that is not a constant")
+        over = self._plus(self._index(index), -bound)
+        kept = self.b.srai_s(over, 31)
+        if op.name == "arith.maxsi":
+            kept = self.b.xori_s(kept, -1)
+        self.values[op.results[0]] = self._plus(self.b.and_s(over, kept), bound)
 
     def _lower_wait(self, op: ir.Operation) -> None:
         """Reading the address register waits for the transfer; the rows count as written, so that nothing overtakes."""
@@ -648,6 +656,9 @@ class KernelLowering:
 
     def _arithmetic(self, op: ir.Operation, name: str, mask: ir.Value) -> None:
         left, right = (self.values[value] for value in op.operands)
+        if left == right and name == "mul":
+            # one bank cannot serve two reads at once; the adder has room beside a square
+            right = self.b.sub_vv(left, self._zero_row(), self.m0)
         lanes = integer_value(op.attributes["lanes"])
         suffix = "vs" if self._is_scalar(right) else "vv"
         whole = lanes == self.machine.vector_lanes

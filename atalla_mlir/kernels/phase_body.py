@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from atalla_mlir._mlir import ir
@@ -16,11 +17,38 @@ from atalla_mlir.kernels.rows import IDENTITY
 if TYPE_CHECKING:
     from atalla_mlir.kernels.phased_rows import PhasedRows
 
-ACCUMULATORS = 4
-"""Chains in which a row's chunks are folded, so that none is long."""
-
 Key = tuple[Buffer, int, int]
 """A chunk of a buffer: its row in the step and its number in the row."""
+
+
+class PairwiseFold:
+    """Folds values as they come, two of equal weight at a time, so that none is kept for long.
+
+    The later of two is combined with the earlier: a result may take its first operand's register.
+    """
+
+    def __init__(self, combine: Callable[[ir.Value, ir.Value], ir.Value]) -> None:
+        self._combine = combine
+        self._partial: list[tuple[int, ir.Value]] = []
+        """How many values each stands for, and their fold; the weights fall."""
+
+    def add(self, value: ir.Value) -> None:
+        weight = 1
+        while self._partial and self._partial[-1][0] == weight:
+            value = self._combine(value, self._partial.pop()[1])
+            weight *= 2
+        self._partial.append((weight, value))
+
+    def total(self) -> ir.Value:
+        total = self._partial[-1][1]
+        for _, value in reversed(self._partial[:-1]):
+            total = self._combine(total, value)
+        return total
+
+
+def fold_depth(count: int) -> int:
+    """Most combinations that one of `count` values takes part in."""
+    return count.bit_length()
 
 
 class PhaseBody:
@@ -46,18 +74,25 @@ class PhaseBody:
         for stage in self.phase.uniform:
             for row in range(self.plan.rows):
                 self._deliver_row(stage, row, self._evaluate(stage, row, 0))
-        folds: dict[Stage, list[tuple[int, int, ir.Value]]] = {}
+        pushed: dict[Stage, list[ir.Value]] = {}
         for row in range(self.plan.rows):
+            folds: dict[Stage, PairwiseFold] = {}
             for chunk in range(self.plan.chunks):
                 for stage in self.phase.stages:
                     value = self._evaluate(stage, row, chunk)
-                    if stage.reduced:
-                        folds.setdefault(stage, []).append((row, chunk, self._term(stage, chunk, value)))
-                    else:
+                    if not stage.reduced:
                         self._deliver(stage, row, chunk, value)
+                        continue
+                    term = self._term(stage, chunk, value)
+                    if stage in self.kernel.array_sums:
+                        pushed.setdefault(stage, []).append(term)
+                    else:
+                        folds.setdefault(stage, PairwiseFold(partial(self._combined, stage))).add(term)
                 yield True
-        for stage, terms in folds.items():
-            self._leave_partial(stage, terms)
+            for stage, fold in folds.items():
+                self._store_item(self.kernel.partials[stage], row, fold.total(), LANES)
+        for stage, terms in pushed.items():
+            self._sum_in_array(stage, terms)
 
     # Tiles
 
@@ -82,7 +117,9 @@ class PhaseBody:
     # Values
 
     def _evaluate(self, stage: Stage, row: int, chunk: int) -> Evaluated:
-        evaluator = Evaluator(self.builder, lambda read: self._load(stage.reads[read], row, chunk))
+        evaluator = Evaluator(
+            self.builder, lambda read: self._load(stage.reads[read], row, chunk), broadcasts=stage in self.phase.stages
+        )
         found = evaluator.evaluate(stage.body)
         for bound in evaluator.expansions:
             self.kernel.expansions[stage] = bound
@@ -166,28 +203,12 @@ class PhaseBody:
         identity = self.builder.constant(IDENTITY[stage.combine])
         return self.builder.select(self.builder.lane_mask(cols, LANES - 1), identity, row)
 
-    def _leave_partial(self, stage: Stage, terms: Sequence[tuple[int, int, ir.Value]]) -> None:
-        """Fold the step's chunks, not yet their lanes, for the next phase."""
-        ring = self.kernel.partials[stage]
-        if stage in self.kernel.array_sums:
-            for _, _, term in terms:
-                self.builder.push(term)
-            assert self.kernel.ones is not None
-            self._store_item(ring, 0, self.builder.gemm(self.kernel.ones), LANES)
-            return
-        for row in range(self.plan.rows):
-            chains = [
-                [term for r, chunk, term in terms if r == row and chunk % ACCUMULATORS == chain]
-                for chain in range(min(ACCUMULATORS, self.plan.chunks))
-            ]
-            totals = [self._chain(stage, chain) for chain in chains]
-            self._store_item(ring, row, self._chain(stage, totals), LANES)
-
-    def _chain(self, stage: Stage, terms: Sequence[ir.Value]) -> ir.Value:
-        total = terms[0]
-        for term in terms[1:]:
-            total = self._combined(stage, total, term)
-        return total
+    def _sum_in_array(self, stage: Stage, terms: Sequence[ir.Value]) -> None:
+        """Leave the sums of the lanes of each of the step's chunks to the next phase."""
+        for term in terms:
+            self.builder.push(term)
+        assert self.kernel.ones is not None
+        self._store_item(self.kernel.partials[stage], 0, self.builder.gemm(self.kernel.ones), LANES)
 
     def _combined(self, stage: Stage, total: ir.Value, term: ir.Value) -> ir.Value:
         if stage.combine is Combine.ADD:
@@ -202,7 +223,10 @@ class PhaseBody:
         in_array = stage in self.kernel.array_sums
         for row in range(plan.rows):
             item = 0 if in_array else row
-            total = self._chain(stage, [self._partial(ring, item, part) for part in range(plan.groups)])
+            parts = PairwiseFold(partial(self._combined, stage))
+            for part in range(plan.groups):
+                parts.add(self._partial(ring, item, part))
+            total = parts.total()
             if in_array:
                 first = plan.items - (row + 1) * plan.chunks
                 folded = builder.reduce("add", total, plan.chunks, first)

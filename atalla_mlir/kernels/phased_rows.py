@@ -17,7 +17,7 @@ from atalla_mlir.codegen.row_plan import SumOrder
 from atalla_mlir.kernels.builder import LANES, Builder
 from atalla_mlir.kernels.expression import Evaluated
 from atalla_mlir.kernels.functions.bound import FunctionBound
-from atalla_mlir.kernels.phase_body import ACCUMULATORS, PhaseBody
+from atalla_mlir.kernels.phase_body import PhaseBody, fold_depth
 from atalla_mlir.kernels.rings import PADS, Counter, Pads, Part, Ring, Stream, access_key, tile_name
 from atalla_mlir.target.encoding import DmaShape
 
@@ -56,9 +56,9 @@ class PhasedRows:
     def sum_orders(self) -> dict[Stage, SumOrder]:
         """How each stage adds."""
         plan = self.plan
-        chain = -(-plan.chunks // ACCUMULATORS) + 2
+        chain = fold_depth(plan.chunks)
         return {
-            stage: SumOrder("any", 1, plan.groups + 2 + (0 if stage in self.array_sums else chain))
+            stage: SumOrder("any", 1, fold_depth(plan.groups) + 2 + (0 if stage in self.array_sums else chain))
             for stage in self.stages
             if stage.reduced and stage.combine is Combine.ADD
         }
@@ -208,12 +208,15 @@ class PhasedRows:
         """Byte offset of a step's slot in a part of a ring."""
         size = ring.slot_bytes(part)
         mask = size * ring.slots - 1
-        return self.counter((id(part), name), Counter(step * size & mask, size, mask))
+        return self.counter((id(ring), size, name), Counter(step * size & mask, size, mask))
 
     def _move(self, kind: str, stream: Stream, step: int) -> None:
         """Move all parts of step n + `step`; steps that do not exist are moved from or to where others are."""
         source = self.counter((id(stream), kind), Counter(step * stream.step_bytes, stream.step_bytes))
-        clamped = self.builder.clamped(source, 0, (self.plan.steps - 1) * stream.step_bytes)
+        if kind == "fetch":
+            clamped = self.builder.at_most(source, (self.plan.steps - 1) * stream.step_bytes)
+        else:
+            clamped = self.builder.at_least(source, 0)
         for part in stream.ring.parts:
             if self.last_tokens:
                 # until the transfer is complete its address register must not be taken for anything else
