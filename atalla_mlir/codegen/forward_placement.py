@@ -270,11 +270,12 @@ class ForwardPlacement(Placement):
         return False
 
     def _issue(self, index: int, cycle: int) -> bool:
-        if index >= self._num_insts:
-            self._cycles[index] = cycle
-            return True
-        if index in self._phases:
-            if cycle % self._interval != self._phases[index]:
+        """Places a node at `cycle` if it can issue then."""
+        if index >= self._num_insts or index in self._phases:
+            latest = self._latest(index)
+            if latest is not None and latest < cycle:
+                return False
+            if index in self._phases and cycle % self._interval != self._phases[index]:
                 return False
             self._cycles[index] = cycle
             return True
