@@ -13,117 +13,30 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from atalla_mlir.codegen.iteration import Access, Loop, Stage
+from atalla_mlir.codegen.iteration import Access, Stage
 from atalla_mlir.codegen.product_plan import LANES, MAX_SEQUENTIAL_SLICES, ProductPlan
+from atalla_mlir.codegen.row_blocks import MAX_PIECES, Blocks, row_blocks
 
-MAX_BLOCK_ROWS = 64
-"""Result rows of a tile: twice the lane additions of a slice then just cover the array's time for it (10.2)."""
-MAX_TWO_LEVEL_ROWS = 56
-"""The same where sums of blocks take registers too."""
+MAX_BLOCK_ROWS = 100
+"""Result rows of a tile: sums, the terms that are added and those that the array computes share the registers."""
 ARRAY_SWAP_CYCLES = 63
 """From the last row of a slice to the first of the next one: 31 to drain, 32 to push (10.2)."""
-PIECE_CYCLES = 7
-"""What a second piece on the same pad costs in each step: its transfer waits for the first one's."""
-MAX_PITCH = 1 << 20
-MAX_PIECES = 8
+PIECE_CYCLES = 4
+"""What a piece costs in each step that shares its pad with another one: it is switched off in most."""
+STEP_OVERHEAD = 2
+BETWEEN_CYCLES = 100
+"""Between two tiles, besides what grows with their rows."""
+ROW_TRANSFER_CYCLES = 7
+"""A row of a transfer into a pad, of which the next one follows when it has arrived (6.4)."""
+TRANSFER_START_CYCLES = 25
+ROW_BURSTS = 2
+STAGING_MARGIN = 3
+"""Rows by which a loop over staged rows may run beyond them."""
 SINK_ROWS = 1
 """Rows for transfers that are switched off: they move one element there."""
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """Rows on a grid of two loops, cut into blocks of `lines` x `width`.
-
-    The last block along a loop ends with it, so it may overlap the one before. Lines are cut into pieces, each of which
-    is one transfer: piece p lies in pad p mod `pads`.
-    """
-
-    line_loop: Loop | None
-    loop: Loop | None
-    lines: int
-    width: int
-    pads: int
-
-    @property
-    def num_lines(self) -> int:
-        return self.line_loop.extent if self.line_loop is not None else 1
-
-    @property
-    def extent(self) -> int:
-        return self.loop.extent if self.loop is not None else 1
-
-    @property
-    def blocks_across(self) -> int:
-        """Blocks side by side along a line."""
-        return -(-self.extent // self.width)
-
-    @property
-    def num_blocks(self) -> int:
-        return -(-self.num_lines // self.lines) * self.blocks_across
-
-    @property
-    def excess_lines(self) -> int:
-        """Lines by which the last block would stick out."""
-        return -self.num_lines % self.lines
-
-    @property
-    def excess(self) -> int:
-        """Rows by which the last block of a line would stick out."""
-        return -self.extent % self.width
-
-    @property
-    def rows(self) -> int:
-        """Rows of a block."""
-        return self.lines * self.width
-
-    @property
-    def pieces_of_a_line(self) -> int:
-        return max(1, min(self.pads // self.lines, self.width))
-
-    @property
-    def num_pieces(self) -> int:
-        return self.lines * self.pieces_of_a_line
-
-    @property
-    def piece_rows(self) -> int:
-        """Rows of the largest piece."""
-        return -(-self.width // self.pieces_of_a_line)
-
-    @property
-    def rows_per_pad(self) -> int:
-        """Rows that one step of a block takes of each pad."""
-        return -(-self.num_pieces // self.pads) * self.piece_rows
-
-    def rows_of_piece(self, piece: int) -> int:
-        return len(range(piece % self.pieces_of_a_line, self.width, self.pieces_of_a_line))
-
-    def place(self, row: int) -> tuple[int, int]:
-        """Pad of a row of a block, and the row there."""
-        line, at = divmod(row, self.width)
-        piece = line * self.pieces_of_a_line + at % self.pieces_of_a_line
-        return piece % self.pads, piece // self.pads * self.piece_rows + at // self.pieces_of_a_line
-
-    def strides(self, access: Access) -> tuple[int, int]:
-        """Elements from line to line, and from row to row in a line."""
-        along = [access.stride(loop) if loop is not None else 0 for loop in (self.line_loop, self.loop)]
-        return along[0], along[1]
-
-    def piece_offset(self, piece: int, access: Access) -> int:
-        """Elements from a block's first row to the first one of a piece."""
-        lines, rows = self.strides(access)
-        line, first = divmod(piece, self.pieces_of_a_line)
-        return line * lines + first * rows
-
-    def pitch(self, access: Access) -> int:
-        """Elements from row to row of a piece."""
-        return self.strides(access)[1] * self.pieces_of_a_line
-
-    def can_move(self, access: Access, lanes: int) -> bool:
-        """Whether one transfer can take a piece: its rows must not overlap, nor lie too far apart."""
-        return self.piece_rows == 1 or lanes <= self.pitch(access) <= MAX_PITCH
 
 
 @dataclass(frozen=True)
@@ -155,6 +68,11 @@ class Depth:
         return self.first_lanes < self.lanes
 
     @property
+    def has_two_levels(self) -> bool:
+        """Whether sums of blocks of steps are added to totals, which lie in the pads."""
+        return self.steps > MAX_SEQUENTIAL_SLICES
+
+    @property
     def steps_in_sequence(self) -> int:
         """Steps whose results are added one after the other; the sums of such blocks are then added likewise.
 
@@ -178,6 +96,8 @@ class TileSchedule:
     pushed: Access
     rows: Blocks
     cols: Blocks
+    results: Blocks
+    """The rows again, as results and operands of the epilogue lie in their staging areas."""
     depth: Depth
     rows_inside: bool
     """Whether blocks of rows are the inner ones, which stay in the pads."""
@@ -228,6 +148,58 @@ class TileSchedule:
     def num_panels(self) -> int:
         return -(-self.inner.num_blocks // self.panel_blocks)
 
+    @property
+    def inner_rows(self) -> int:
+        return self.inner.num_blocks * self.inner.rows
+
+    @property
+    def predicted_cycles(self) -> float:
+        """What the product takes by the model of `step_cycles`, batch and epilogue aside.
+
+        Each tile is its steps and what is done between two tiles. During the first outer block of a panel the inner
+        ones come, during the last inner block the next outer one; other steps move nothing.
+        """
+        steps, panels = self.depth.steps, self.num_panels
+        tiles = self.inner.num_blocks * self.outer.num_blocks
+        inner_moves = self.inner.num_blocks - panels
+        outer_moves = panels * (self.outer.num_blocks - 1)
+        still = self.step_cycles(None)
+        moving = inner_moves * (self.step_cycles(self.inner) - still)
+        moving += outer_moves * (self.step_cycles(self.outer) - still)
+        return steps * (tiles * still + moving + panels * self._fill_cycles) + tiles * self._between_cycles
+
+    def step_cycles(self, moving: Blocks | None) -> float:
+        """The longest of what a step needs: additions, the array, pads, and the transfers of what moves meanwhile.
+
+        Rates are those of `ax01`: two cycles an addition (10.1); a row enters the array each cycle, and between two
+        slices 63 pass (10.2); a pad reads a row in three.
+        """
+        rows = self.rows.rows
+        reads = -(-(rows + self.cols.width) // self.rows.pads)
+        busy = max(2.0 * rows, rows + ARRAY_SWAP_CYCLES, 3 * reads)
+        if moving is not None and moving.num_pieces > moving.pads:
+            # a second piece on a pad is issued when the first one has arrived, and nothing else meanwhile
+            busy += moving.piece_rows * ROW_TRANSFER_CYCLES + TRANSFER_START_CYCLES
+        else:
+            busy += max(0, self._num_moving_pieces - self.rows.pads) * PIECE_CYCLES
+        return max(busy, _transfer_cycles([moving] if moving else [])) + STEP_OVERHEAD
+
+    @property
+    def _num_moving_pieces(self) -> int:
+        counts = {self.inner: self.panel_blocks, self.outer: self.outer.num_blocks}
+        return max((blocks.num_pieces for blocks, count in counts.items() if count > 1), default=0)
+
+    @property
+    def _fill_cycles(self) -> float:
+        """Of one step, which comes before anything is computed."""
+        return _transfer_cycles([self.rows, self.cols])
+
+    @property
+    def _between_cycles(self) -> float:
+        """What ends a tile: the last results leave the array, sums are rounded to results, addresses are computed."""
+        blocks = -(-self.depth.steps // self.depth.steps_in_sequence) if self.depth.has_two_levels else 0
+        return BETWEEN_CYCLES + 2 * self.rows.rows * (1 + blocks)
+
 
 def choose_tile_schedule(
     plan: ProductPlan, product: Stage, epilogue: Sequence[Stage], stored: Sequence[Access], *, pads: int, pad_rows: int
@@ -250,17 +222,37 @@ def choose_tile_schedule(
     moved = [*stored, *(read for read in reads if read not in columns)]
     if not _is_plain(epilogue, plan) or any(access.stride(plan.lane) != 1 for access in moved):
         return None
-    limit = MAX_BLOCK_ROWS if depth.steps <= MAX_SEQUENTIAL_SLICES else MAX_TWO_LEVEL_ROWS
-    found = [
-        rows
-        for rows in _row_blocks(plan.rows, limit, pads)
-        if rows.can_move(streamed, depth.lanes) and all(rows.can_move(access, cols.width) for access in moved)
-    ]
-    if not found:
-        return None
-    rows = min(found, key=_block_cost)
-    free = pad_rows - len(moved) * rows.rows_per_pad - len(columns) * cols.num_blocks
-    return _fit(streamed, pushed, rows, cols, depth, free)
+    staged = [*moved] if not depth.has_two_levels else [*moved, moved[0]]
+    found: list[TileSchedule] = []
+    for grid in row_blocks(plan.rows, MAX_BLOCK_ROWS, pads):
+        results = _result_blocks(grid, moved)
+        if results is None or not all(results.can_move(access, cols.width) for access in moved):
+            continue
+        for rows in (grid, grid.in_a_run(streamed)):
+            if rows is None or rows.num_pieces > MAX_PIECES or not rows.can_move(streamed, depth.lanes):
+                continue
+            free = pad_rows - len(staged) * (results.rows_per_pad + STAGING_MARGIN) - len(columns) * cols.num_blocks
+            found.extend(_fitting(streamed, pushed, rows, cols, results, depth, free))
+    return min(found, key=lambda schedule: (schedule.predicted_cycles, schedule.inner_rows), default=None)
+
+
+def _result_blocks(grid: Blocks, moved: Sequence[Access]) -> Blocks | None:
+    """How a block of results, and of operands of the epilogue, is cut: in one run only when nothing lies between."""
+    runs = {grid.in_a_run(access) for access in moved}
+    run = next(iter(runs)) if len(runs) == 1 else None
+    results = run if run is not None and run.line_pitch == run.width else grid
+    return results if results.num_pieces <= MAX_PIECES else None
+
+
+def _transfer_cycles(moved: Sequence[Blocks]) -> float:
+    """Time to fetch a step of some blocks: the pads work side by side, but share the channel (6.4)."""
+    rows = [0] * max((blocks.pads for blocks in moved), default=1)
+    for blocks in moved:
+        for piece in range(blocks.num_pieces):
+            rows[piece % blocks.pads] += blocks.rows_of_piece(piece)
+    if not any(rows):
+        return 0.0
+    return max(max(rows) * ROW_TRANSFER_CYCLES, sum(rows) * ROW_BURSTS) + TRANSFER_START_CYCLES
 
 
 def _depth(plan: ProductPlan, streamed: Access, pushed: Access) -> Depth | None:
@@ -290,26 +282,6 @@ def _merged(levels: Sequence[DepthLevel]) -> tuple[DepthLevel, ...]:
     return tuple(merged or [DepthLevel(1, LANES, LANES)])
 
 
-def _row_blocks(loops: Sequence[Loop], limit: int, pads: int) -> list[Blocks]:
-    """Ways to cut rows into blocks of at most `limit`: as few as possible, of about equal size."""
-    line_loop, loop = (loops[0], loops[1]) if len(loops) == 2 else (None, loops[0] if loops else None)
-    num_lines, extent = (line_loop.extent if line_loop else 1), (loop.extent if loop else 1)
-    found: list[Blocks] = []
-    for across in range(-(-extent // limit), extent + 1):
-        width = -(-extent // across)
-        lines = -(-num_lines // -(-num_lines // (limit // width)))
-        blocks = Blocks(line_loop, loop, lines, width, pads)
-        if blocks.num_pieces <= MAX_PIECES:
-            found.append(blocks)
-    return found
-
-
-def _block_cost(blocks: Blocks) -> tuple[int, int]:
-    """Cycles of one step of all blocks, then transfers."""
-    waits = max(0, blocks.num_pieces - blocks.pads) * PIECE_CYCLES
-    return (blocks.num_blocks * (max(2 * blocks.rows, blocks.rows + ARRAY_SWAP_CYCLES) + waits), blocks.num_pieces)
-
-
 def _is_plain(epilogue: Sequence[Stage], plan: ProductPlan) -> bool:
     """Whether the epilogue works on the rows of a tile."""
     allowed = {*plan.batch, *plan.rows, *plan.cols}
@@ -327,19 +299,13 @@ def is_column_read(read: Access, plan: ProductPlan) -> bool:
     return set(read.strides) == {plan.lane} and read.stride(plan.lane) == 1 if plan.lane is not None else False
 
 
-def _fit(
-    streamed: Access, pushed: Access, rows: Blocks, cols: Blocks, depth: Depth, pad_rows: int
-) -> TileSchedule | None:
-    """The order with the least traffic whose operands fit; the smaller operand inside when both orders move as much."""
-    found: list[tuple[int, int, TileSchedule]] = []
+def _fitting(
+    streamed: Access, pushed: Access, rows: Blocks, cols: Blocks, results: Blocks, depth: Depth, pad_rows: int
+) -> Iterator[TileSchedule]:
+    """Both orders, as far as their operands fit into that many rows of each pad."""
     for rows_inside in (True, False):
-        inner, outer = (rows, cols) if rows_inside else (cols, rows)
-        one = TileSchedule(streamed, pushed, rows, cols, depth, rows_inside, 1)
-        room = (pad_rows - one.operand_rows) // one.block_rows(inner) + 1
-        if room < 1:
-            continue
-        panels = -(-inner.num_blocks // min(room, inner.num_blocks))
-        schedule = TileSchedule(streamed, pushed, rows, cols, depth, rows_inside, -(-inner.num_blocks // panels))
-        inner_rows = inner.num_blocks * inner.rows
-        found.append((inner_rows + schedule.num_panels * outer.num_blocks * outer.rows, inner_rows, schedule))
-    return min(found, key=lambda item: item[:2])[2] if found else None
+        one = TileSchedule(streamed, pushed, rows, cols, results, depth, rows_inside, 1)
+        room = (pad_rows - one.operand_rows) // one.block_rows(one.inner) + 1
+        if room >= 1:
+            panels = -(-one.inner.num_blocks // min(room, one.inner.num_blocks))
+            yield replace(one, panel_blocks=-(-one.inner.num_blocks // panels))

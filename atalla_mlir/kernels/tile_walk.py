@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop
-from atalla_mlir.codegen.tile_schedule import Blocks, TileSchedule
+from atalla_mlir.codegen.row_blocks import Blocks
+from atalla_mlir.codegen.tile_schedule import TileSchedule
 from atalla_mlir.kernels.builder import Builder, Index
 from atalla_mlir.target.encoding import DmaShape
 
@@ -357,7 +358,9 @@ class TileWalk:
         return self._fetch(moves, moves.target, address, moves.first_shape)
 
     def _fetch(self, moves: Moves, target: ir.Value, address: ir.Value, shape: ir.Value) -> list[ir.Value]:
-        return [self._fetch_piece(piece, moves, target, address, shape) for piece in range(self.num_pieces)]
+        # those that are switched off in most steps first: whatever follows on their pads waits for them
+        pieces = sorted(range(self.num_pieces), key=lambda piece: piece < self.pads)
+        return [self._fetch_piece(piece, moves, target, address, shape) for piece in pieces]
 
     def _fetch_piece(self, piece: int, moves: Moves, target: ir.Value, address: ir.Value, shape: ir.Value) -> ir.Value:
         """One piece of whichever operand moves; what has no such piece moves nothing.
@@ -381,7 +384,7 @@ class TileWalk:
             builder.plus(shape, pad << PAD_SHIFT),
             list(dict.fromkeys(self.buffers[schedule.access(blocks).buffer] for blocks, _ in owners)),
             # mostly the block with fewer rows moves, or nothing
-            rows=min(blocks.piece_rows for blocks, _ in owners),
+            rows=1 if piece >= self.pads else min(blocks.piece_rows for blocks, _ in owners),
             cols=schedule.depth.lanes,
         )
 

@@ -8,7 +8,7 @@ a staging area that is sent to DRAM under the next tile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from atalla_mlir._mlir import ir
@@ -24,6 +24,9 @@ from atalla_mlir.kernels.tile_walk import ELEMENT_BYTES, ROW_BYTES, Position, St
 
 MAX_UNROLLED_OPERATIONS = 256
 """Operations of a tile's epilogue that are straight code; longer ones are a loop over rows."""
+LOOP_OPERATIONS = 64
+"""Of one iteration of that loop, about: enough to cover the time that one row takes."""
+MAX_ROWS_TOGETHER = 4
 Rows = list[ir.Value]
 
 
@@ -83,6 +86,17 @@ class TiledProduct:
         """Of one row."""
         return sum(_operations(node) for stage in self.rows_kernel.stages for node in stage.body.walk())
 
+    @property
+    def finishes_in_loop(self) -> bool:
+        """Whether the epilogue is a loop over rows in the pads."""
+        is_long = self.epilogue_operations * self.schedule.rows.rows > MAX_UNROLLED_OPERATIONS
+        return is_long or self.schedule.depth.has_two_levels
+
+    @property
+    def rows_together(self) -> int:
+        """Rows of each pad that an iteration of a loop over rows of the epilogue finishes: short ones would wait."""
+        return max(1, min(MAX_ROWS_TOGETHER, LOOP_OPERATIONS // max(1, self.pads * self.epilogue_operations)))
+
     def _initial_row(self) -> Access | None:
         """What the sums start from: a row that the first stage of the epilogue adds to a result nobody else needs."""
         result = self.product.write.buffer
@@ -121,13 +135,19 @@ class TiledProduct:
     # Pads
 
     def _allocate(self) -> None:
-        rows = self.schedule.rows.rows_per_pad
+        rows = self.schedule.results.rows_per_pad
+        if self.finishes_in_loop:
+            rows += -rows % self.rows_together
         base = 0
         with ir.InsertionPoint.at_block_begin(self.block):
             self.operands = self._tiles(base, self.schedule.operand_rows)
             base += self.schedule.operand_rows
             for access in [*self.stored, *self.staged_reads]:
                 self.rows_kernel.staging[access.buffer, access.offset] = self._tiles(base, rows)
+                base += rows
+            self.totals: list[ir.Value] = []
+            if self.schedule.depth.has_two_levels:
+                self.totals = self._tiles(base, rows)
                 base += rows
             self.column_tiles: list[ir.Value] = []
             for at, _ in enumerate(self.column_reads):
@@ -220,16 +240,16 @@ class _Panel:
         fetched = walk.fetch_first(moves)
         idle = [builder.ready() for _ in self._sends()]
         state = State(first, second, moves, next_moves, fetched, idle)
-        count = self.schedule.rows.rows
+        initial = self._initial(first)
+        num_sums, count = len(initial), len(initial) + self.schedule.rows.rows
 
         def tile(_: Index, carried: list[ir.Value]) -> list[ir.Value]:
-            state = walk.unpack(carried[2 * count :])
-            new, sums, terms = self._tile(state, carried[:count], carried[count : 2 * count])
+            new, sums, terms = self._tile(walk.unpack(carried[count:]), carried[:num_sums], carried[num_sums:count])
             return [*sums, *terms, *new.pack()]
 
         start = self._slice(walk.starts(first))
-        results = builder.loop(self.num_tiles, [*self._initial(first), *start, *state.pack()], tile)
-        last = walk.unpack(results[2 * count :])
+        results = builder.loop(self.num_tiles, [*initial, *start, *state.pack()], tile)
+        last = walk.unpack(results[count:])
         builder.wait([*last.fetched, *last.sent])
 
     # Tiles
@@ -267,24 +287,14 @@ class _Panel:
         def block(size: int, carried: list[ir.Value]) -> list[ir.Value]:
             return builder.loop(size, carried, step)
 
-        in_sequence = depth.steps_in_sequence
-        whole, rest = divmod(depth.steps, in_sequence)
-        carried = [*sums, *terms, *walk.first_steps(state).pack()]
-        if depth.steps == in_sequence:
-            carried = block(in_sequence, carried)
-            total = carried[:count]
+        carried = [*terms, *walk.first_steps(state).pack()]
+        total: Rows = []
+        if depth.has_two_levels:
+            carried = self._sum_blocks(state.at, carried, block)
         else:
-
-            def summed(size: int, total: Rows, carried: list[ir.Value]) -> list[ir.Value]:
-                done = block(size, [*self._zeros(), *carried])
-                return [*self._add(total, done[:count]), *done[count:]]
-
-            carried = builder.loop(
-                whole, carried, lambda _, values: summed(in_sequence, values[:count], values[count:])
-            )
-            carried = summed(rest, carried[:count], carried[count:]) if rest else carried
-            total = carried[:count]
-        terms, steps = carried[count : 2 * count], walk.unpack_steps(carried[2 * count :])
+            carried = block(depth.steps, [*sums, *carried])
+            total, carried = carried[:count], carried[count:]
+        terms, steps = carried[:count], walk.unpack_steps(carried[count:])
         builder.wait([*steps.tokens, *staged, *state.sent])
         fetched = walk.fetch_first(state.next_moves)
         sent = self._finish(state.at, total)
@@ -292,19 +302,46 @@ class _Panel:
         new = State(state.following, ahead, state.next_moves, walk.moves(ahead), fetched, sent)
         return new, self._initial(state.following), terms
 
+    def _sum_blocks(
+        self, at: Position, carried: list[ir.Value], block: Callable[[int, list[ir.Value]], list[ir.Value]]
+    ) -> list[ir.Value]:
+        """Add the sums of blocks of steps to totals in the pads, which leaves the registers to sums and terms."""
+        builder, depth, rows, totals = self.builder, self.schedule.depth, self.schedule.results, self.kernel.totals
+        places = [rows.place(row) for row in range(rows.rows)]
+        initial = self._initial_row(at)
+
+        def begin(row: Index) -> None:
+            for tile in totals:
+                builder.tile_store(initial, tile, row, LANES)
+
+        builder.repeat(rows.rows_per_pad, begin)
+
+        def summed(size: int, carried: list[ir.Value]) -> list[ir.Value]:
+            done = block(size, [*(builder.zero() for _ in places), *carried])
+            old = [builder.tile_load(totals[pad], Index(row), LANES) for pad, row in places]
+            for (pad, row), total in zip(places, self._add(old, done[: rows.rows]), strict=True):
+                builder.tile_store(total, totals[pad], Index(row), LANES)
+            return done[rows.rows :]
+
+        whole, rest = divmod(depth.steps, depth.steps_in_sequence)
+        carried = builder.loop(whole, carried, lambda _, values: summed(depth.steps_in_sequence, values))
+        return summed(rest, carried) if rest else carried
+
     def _add(self, left: Rows, right: Rows) -> Rows:
         return [self.builder.binary("add", a, b) for a, b in zip(left, right, strict=True)]
 
-    def _zeros(self) -> Rows:
-        return [self.builder.zero() for _ in range(self.schedule.rows.rows)]
-
     def _initial(self, at: Position) -> Rows:
-        """What the sums of a tile start from."""
-        if self.kernel.initial is None:
-            return self._zeros()
+        """What the sums of a tile start from, when they stay in registers."""
+        if self.schedule.depth.has_two_levels:
+            return []
         # two registers, in banks that are read side by side
-        copies = [self._column(self.kernel.initial, at) for _ in range(2)]
-        return [self.builder.copy(copies[row % 2]) for row in range(self.schedule.rows.rows)]
+        copies = [self._initial_row(at) for _ in range(2)]
+        rows = range(self.schedule.rows.rows)
+        return [self.builder.copy(copies[row % 2]) if self.kernel.initial else self.builder.zero() for row in rows]
+
+    def _initial_row(self, at: Position) -> ir.Value:
+        initial = self.kernel.initial
+        return self._column(initial, at) if initial is not None else self.builder.zero()
 
     def _column(self, access: Access, at: Position) -> ir.Value:
         """The row of a tile's columns."""
@@ -317,10 +354,10 @@ class _Panel:
 
     def _sends(self) -> list[tuple[Access, int]]:
         """A transfer for each result and each piece of a block of rows."""
-        return [(access, piece) for access in self.kernel.stored for piece in range(self.schedule.rows.num_pieces)]
+        return [(access, piece) for access in self.kernel.stored for piece in range(self.schedule.results.num_pieces)]
 
     def _move_staged(self, kind: str, access: Access, piece: int, address: ir.Value) -> ir.Value:
-        rows, builder = self.schedule.rows, self.builder
+        rows, builder = self.schedule.results, self.builder
         pad, cols = piece % self.pads, self.schedule.cols.width
         shape = self.walk.shape(rows, access, piece, cols)
         return builder.transfer(
@@ -339,7 +376,7 @@ class _Panel:
         tokens: list[ir.Value] = []
         for access in self.kernel.staged_reads:
             address = self.walk.tile_address(access, at)
-            pieces = range(self.schedule.rows.num_pieces)
+            pieces = range(self.schedule.results.num_pieces)
             tokens.extend(self._move_staged("fetch", access, piece, address) for piece in pieces)
         return tokens
 
@@ -350,12 +387,12 @@ class _Panel:
         for access in kernel.column_reads:
             if access is not kernel.initial:
                 rows_kernel.columns[access.buffer, access.offset] = self._column(access, at)
-        if kernel.epilogue_operations * schedule.rows.rows <= MAX_UNROLLED_OPERATIONS:
-            for row, value in enumerate(total):
-                pad, number = schedule.rows.place(row)
-                self._finish_row((pad, Index(number)), value)
+        if kernel.finishes_in_loop:
+            self._finish_in_loop(kernel.totals or self._staged(total))
         else:
-            self._finish_in_loop(total)
+            for row, value in enumerate(total):
+                pad, number = schedule.results.place(row)
+                self._finish_row((pad, Index(number)), value)
         addresses = {id(access): self.walk.tile_address(access, at) for access in kernel.stored}
         return [self._move_staged("send", access, piece, addresses[id(access)]) for access, piece in self._sends()]
 
@@ -369,20 +406,26 @@ class _Panel:
         body.values[0][finished.buffer] = Evaluated(value, False)
         body.emit()
 
-    def _finish_in_loop(self, total: Rows) -> None:
-        """By way of the staging area of the last result: unrolled, a long epilogue would not fit the instruction cache.
-
-        Rows that a block does not have are computed too, from whatever lies there.
-        """
-        rows, builder = self.schedule.rows, self.builder
+    def _staged(self, total: Rows) -> list[ir.Value]:
+        """The sums, in the staging area of the last result."""
         last = self.kernel.stored[-1]
         tiles = self.kernel.rows_kernel.staging[last.buffer, last.offset]
         for row, value in enumerate(total):
-            pad, number = rows.place(row)
-            builder.tile_store(value, tiles[pad], Index(number), LANES)
+            pad, number = self.schedule.results.place(row)
+            self.builder.tile_store(value, tiles[pad], Index(number), LANES)
+        return tiles
+
+    def _finish_in_loop(self, tiles: list[ir.Value]) -> None:
+        """From the pads: unrolled, a long epilogue would not fit the instruction cache.
+
+        Rows that a block does not have are computed too, from whatever lies there.
+        """
+        rows, builder, together = self.schedule.results, self.builder, self.kernel.rows_together
 
         def finish(index: Index) -> None:
-            for pad in range(min(self.pads, rows.num_pieces)):
-                self._finish_row((pad, index), builder.tile_load(tiles[pad], index, LANES))
+            for row in range(together):
+                for pad in range(min(self.pads, rows.num_pieces)):
+                    at = index.scaled(together) + row
+                    self._finish_row((pad, at), builder.tile_load(tiles[pad], at, LANES))
 
-        builder.repeat(rows.rows_per_pad, finish)
+        builder.repeat(-(-rows.rows_per_pad // together), finish)
