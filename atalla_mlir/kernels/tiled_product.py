@@ -334,10 +334,12 @@ class _Panel:
         """What the sums of a tile start from, when they stay in registers."""
         if self.schedule.depth.has_two_levels:
             return []
+        rows = range(self.schedule.rows.rows)
+        if self.kernel.initial is None:
+            return [self.builder.zero() for _ in rows]
         # two registers, in banks that are read side by side
         copies = [self._initial_row(at) for _ in range(2)]
-        rows = range(self.schedule.rows.rows)
-        return [self.builder.copy(copies[row % 2]) if self.kernel.initial else self.builder.zero() for row in rows]
+        return [self.builder.copy(copies[row % 2]) for row in rows]
 
     def _initial_row(self, at: Position) -> ir.Value:
         initial = self.kernel.initial
