@@ -99,7 +99,7 @@ def kernel_bounds(
             array += array_rows(stage, machine.vector_lanes) * share
     inputs = list(inputs)
     read = _bytes_read(stages, set(inputs), needed)
-    moved = sum(read.values()) + sum(buffer.num_elements * buffer.element_bytes for buffer in set(outputs))
+    moved = sum(read.values()) + _bytes_written(stages, set(outputs))
     cycles = {
         "dram": moved / dram_bytes_per_cycle(machine),
         "array": array,
@@ -127,6 +127,12 @@ def _bytes_read(stages: Sequence[Stage], inputs: set[Buffer], needed: Mapping[St
                     count = min(count, Fraction(read.buffer.num_elements))
                 largest[read.buffer] = max(largest.get(read.buffer, Fraction(0)), count)
     return {buffer: buffer.element_bytes * math.ceil(count) for buffer, count in largest.items()}
+
+
+def _bytes_written(stages: Sequence[Stage], outputs: set[Buffer]) -> int:
+    """Whole outputs, but for those of which rows are changed where they are."""
+    updates = {stage.write.buffer: num_elements(stage.write) for stage in stages if stage.write.indirect}
+    return sum(updates.get(buffer, buffer.num_elements) * buffer.element_bytes for buffer in outputs)
 
 
 def num_elements(access: Access) -> int:

@@ -18,6 +18,9 @@ aten = torch.ops.aten
 
 # results that are larger than what they are made of; kept as operations, their operands are folded
 _ENLARGING = frozenset({aten.full.default, aten.expand.default, aten.scalar_tensor.default, aten.repeat.default})
+# numbers that run-time positions are compared with are counted where that happens
+_COUNTS = frozenset({aten.arange.default, aten.arange.start, aten.arange.start_step})
+_COMPARISONS = frozenset({getattr(aten, name).Tensor for name in ("eq", "ne", "lt", "le", "gt", "ge")})
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def fold(module: fx.GraphModule, values: Mapping[str, Tensor]) -> Folded:
     for node in module.graph.nodes:
         if node.op == "output" or (node in known and not _is_boundary(node, known)):
             continue
-        is_folded = node in known and node.op != "placeholder" and node.target not in _ENLARGING
+        is_folded = node in known and node.op != "placeholder" and not _stays(node, known)
         if is_folded or node.op == "get_attr":
             mapping[node] = _constant(graph, node, kept.tensor(node), results)
         else:
@@ -59,6 +62,14 @@ def _constant_nodes(graph: fx.Graph, values: Mapping[str, Tensor]) -> set[fx.Nod
         if is_state or is_pure:
             known.add(node)
     return known
+
+
+def _stays(node: fx.Node, known: set[fx.Node]) -> bool:
+    """Whether a constant node is kept as an operation."""
+    if node.target not in _COUNTS:
+        return node.target in _ENLARGING
+    users = [user for user in node.users if user not in known]
+    return not node.meta["val"].is_floating_point() and all(user.target in _COMPARISONS for user in users)
 
 
 def _is_pure(node: fx.Node) -> bool:

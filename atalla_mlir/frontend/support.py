@@ -136,10 +136,14 @@ VIEWS = frozenset(
 
 MOVES = (aten.clone.default, aten.cat.default, aten.full.default, aten.scalar_tensor.default, aten.repeat.default)
 
+COUNTS = (aten.arange.start_step,)
+"""Whole numbers in order."""
+
 RULES: MappingProxyType[Any, Rule] = MappingProxyType(
     {
         **dict.fromkeys(
-            (*PRODUCTS, *POINTWISE, *FUNCTIONS, *REDUCTIONS, *COMPARISONS, *LOGICAL, *GATHERS, *VIEWS, *MOVES), _always
+            (*PRODUCTS, *POINTWISE, *FUNCTIONS, *REDUCTIONS, *COMPARISONS, *LOGICAL, *GATHERS, *VIEWS, *MOVES, *COUNTS),
+            _always,
         ),
         aten.div.Tensor: _no_rounding_mode,
         aten.div.Scalar: _no_rounding_mode,
@@ -186,7 +190,7 @@ def _shape_reason(node: fx.Node) -> str | None:
 def _type_reason(node: fx.Node) -> str | None:
     """Booleans are numbers 0 and 1, so that all moves and `where` take them; integers have operations of their own."""
     dtype = _tensor(node).dtype
-    moves = node.target in VIEWS or node.target in MOVES or node.target in GATHERS
+    moves = node.target in VIEWS or node.target in (*MOVES, *COUNTS, *GATHERS)
     if dtype in INTEGERS:
         if not moves and node.target not in ARITHMETIC and node.target not in ARG_EXTREMES:
             return f"{_target_name(node)} of {_dtype_name(dtype)} has no lowering"

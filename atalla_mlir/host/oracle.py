@@ -396,6 +396,11 @@ def _full(call: _Call) -> Bounded:
     return fill.moved(lambda array: np.full(call.shape, array))
 
 
+def _count(call: _Call) -> Bounded:
+    start, step = float(call.argument(0, "start")), float(call.argument(2, "step", 1))
+    return eb.exact(start + step * np.arange(call.shape[0]))
+
+
 RULES: Mapping[Any, Rule] = MappingProxyType(
     {
         **dict.fromkeys((*VIEWS, aten.repeat.default), _move),
@@ -404,6 +409,7 @@ RULES: Mapping[Any, Rule] = MappingProxyType(
         aten.constant_pad_nd.default: _pad,
         aten.pad.default: _pad,
         aten.full.default: _full,
+        aten.arange.start_step: _count,
         aten.scalar_tensor.default: _full,
         aten.mm.default: _product,
         aten.bmm.default: _product,

@@ -1,4 +1,4 @@
-"""Kernels that move elements from places that integers say: rows of an embedding, elements of a table.
+"""Kernels that move elements from or to places that integers say: rows of an embedding, of a cache, of a table.
 
 The scalar core reads the integers and computes the address; the elements go through a pad by DMA. Where neighbouring
 elements of the result are neighbours in the table, whole rows move at once.
@@ -47,7 +47,7 @@ class GatherKernel:
         """The loop along which elements lie side by side in the table and in the result."""
         index_loops = {
             loop
-            for node, _ in source.indirect
+            for node, _ in (*source.indirect, *self.stage.write.indirect)
             for below in node.walk()
             if below.op == "load"
             for loop in self.stage.reads[below.read].strides
@@ -84,7 +84,8 @@ class GatherKernel:
         """One row or element for each place: all loads, then all stores."""
         elements = [Elements(self.builder, self.stage, self.buffers, place) for place in places]
         fixed = Access(source.buffer, source.offset, _without(source, moved), source.indirect)
-        write = Access(self.stage.write.buffer, self.stage.write.offset, _without(self.stage.write, moved))
+        target = self.stage.write
+        write = Access(target.buffer, target.offset, _without(target, moved), target.indirect)
         starts = [(element.element(fixed), element.element(write)) for element in elements]
         for first, rows, cols in _pieces(moved.extent if moved is not None else 1):
             for kind, access, side in (("dma_load", source, 0), ("dma_store", self.stage.write, 1)):

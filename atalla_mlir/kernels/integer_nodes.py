@@ -114,7 +114,7 @@ class Addressing:
         access = Access(view.buffer, view.offset, {})
         indirect: list[tuple[Node, int]] = []
         for index, stride in zip(list(op.operands)[1:], view.strides, strict=True):
-            source = _without_casts(index)
+            source = without_casts(index)
             constant = scalar_constant(source)
             if constant is not None:
                 access.offset += int(constant) * stride
@@ -127,7 +127,7 @@ class Addressing:
         return self._read(access)
 
 
-def _without_casts(value: ir.Value) -> ir.Value:
+def without_casts(value: ir.Value) -> ir.Value:
     while isinstance(value, ir.OpResult) and value.owner.operation.name == "arith.index_cast":
         value = value.owner.operation.operands[0]
     return value
@@ -140,7 +140,7 @@ def read_arg_extreme(op: ir.Operation) -> tuple[Combine, int] | None:
     choice = _owner(yielded[1])
     if choice is None or choice.name != "arith.select":
         return None
-    comparison, index = _owner(choice.operands[0]), _owner(_without_casts(choice.operands[1]))
+    comparison, index = _owner(choice.operands[0]), _owner(without_casts(choice.operands[1]))
     if comparison is None or index is None or comparison.name != "arith.cmpf" or index.name != "linalg.index":
         return None
     if comparison.operands[0] != block.arguments[0]:

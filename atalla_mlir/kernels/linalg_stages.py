@@ -14,6 +14,7 @@ from itertools import pairwise
 
 from atalla_mlir._mlir import AffineForm, file_position, indexing_forms, ir, location_names, scalar_constant
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Node, Stage, StageKind
+from atalla_mlir.codegen.row_updates import as_row_update
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.idioms import extreme, recognised
 from atalla_mlir.kernels.integer_nodes import (
@@ -23,8 +24,12 @@ from atalla_mlir.kernels.integer_nodes import (
     integer_node,
     is_integer_operation,
     read_arg_extreme,
+    without_casts,
 )
 from atalla_mlir.kernels.state_results import state_results
+
+IN_PLACE = "atalla.in_place"
+"""On an operation whose result lies where its old content does."""
 
 
 @dataclass(frozen=True)
@@ -274,11 +279,33 @@ class StageReader:
             found[at] = self.new_state(self._computed(op.operands[at]), self.out.arguments[argument], taken, op)
             taken.add(found[at].buffer)
         self.out.results.extend(found[at] for at in sorted(found))
+        self.find_row_updates()
+
+    def find_row_updates(self) -> None:
+        """Changes in place that are stores of rows take in the comparison that they choose by."""
+        conditions: set[Stage] = set()
+        for at, stage in enumerate(self.out.stages):
+            for condition in self.out.stages[:at] if stage.changes_state else ():
+                update = as_row_update(stage, condition)
+                if update is not None:
+                    self.out.stages[at] = update
+                    conditions.add(condition)
+                    break
+        needed = {access.buffer for stage in self.out.stages for access in stage.reads}
+        needed |= {view.buffer for view in self.out.results}
+        kept = [at for at, s in enumerate(self.out.stages) if s not in conditions or s.write.buffer in needed]
+        self.out.stages = [self.out.stages[at] for at in kept]
+        self.out.stage_ops = [self.out.stage_ops[at] for at in kept]
 
     def result(self, value: ir.Value, op: ir.Operation) -> View:
         """What the function returns as `value`: a buffer of its own."""
         view = self._computed(value)
-        if isinstance(view, View) and view.is_whole and not self._is_argument(view.buffer):
+        if (
+            isinstance(view, View)
+            and view.is_whole
+            and not self._is_argument(view.buffer)
+            and not view.buffer.is_counter
+        ):
             return view
         return self.new_copy(view, is_integer_tensor(value.type), op)
 
@@ -307,7 +334,7 @@ class StageReader:
             return state
         if isinstance(source, View) and source.buffer in taken and self._is_argument(source.buffer):
             raise UnsupportedError("a buffer that becomes what another, or an element elsewhere in it, was before")
-        if isinstance(source, View) and source.is_whole and source.buffer not in taken:
+        if isinstance(source, View) and source.is_whole and source.buffer not in taken and not source.buffer.is_counter:
             writers = [stage for stage in self.out.stages if stage.write.buffer is source.buffer]
             readers = [s for s in self.out.stages if any(read.buffer is state.buffer for read in s.reads)]
             if len(writers) == 1 and writers[0].is_in_place(state.buffer) and readers in ([], writers):
@@ -340,7 +367,7 @@ class StageReader:
             raise UnsupportedError("an index that is not affine")
         kinds = ["parallel" in str(kind) for kind in ir.ArrayAttr(op.attributes["iterator_types"])]
         input_forms, output_forms = [form or () for form in forms[: len(inputs)]], forms[len(inputs)] or ()
-        if all(kinds) and self.is_view(op, inputs, input_forms, output_forms):
+        if all(kinds) and (self.is_view(op, inputs, input_forms, output_forms) or self.is_count(op, inputs)):
             return
         self.compute(op, inputs, outputs, input_forms, output_forms, kinds)
 
@@ -377,6 +404,20 @@ class StageReader:
         self.out.values[op.results[0]] = View(
             source.buffer, shape, tuple(strides[dim] for dim in out_dims), source.offset
         )
+        return True
+
+    def is_count(self, op: ir.Operation, inputs: list[ir.Value]) -> bool:
+        """Handle a generic whose elements are their own positions: they are counted where they are needed."""
+        block = op.regions[0].blocks[0]
+        shape = tensor_shape(op.results[0])
+        source = without_casts(block.operations[len(block.operations) - 1].operands[0])
+        if inputs or len(shape) != 1 or isinstance(source, ir.BlockArgument):
+            return False
+        if source.owner.operation.name != "linalg.index":
+            return False
+        buffer = Buffer("counter", shape[0], is_integer=True, is_counter=True)
+        self.out.values[op.results[0]] = View(buffer, shape, (1,))
+        self.out.owners[buffer] = op.results[0]
         return True
 
     def splat_of(self, value: ir.Value) -> float | None:
@@ -423,6 +464,7 @@ class StageReader:
         stage = Stage(StageKind.REDUCE if reduced else StageKind.MAP, loops, reads, write, body, reduced, combine)
         if _is_product(stage):
             stage.kind = StageKind.PRODUCT
+        stage.changes_state = IN_PLACE in op.attributes
         self.add_stage(stage, op)
 
     def arg_extreme(self, op: ir.Operation, inputs: list[ir.Value], outputs: list[ir.Value]) -> None:

@@ -249,7 +249,7 @@ def _scalar_kernel(
     builder = IntegerBuilder()
     if stage.combine in (Combine.ARGMAX, Combine.ARGMIN):
         return ArgExtremeKernel(builder, stage, values)
-    if stage.is_gather and not stage.write.buffer.is_integer:
+    if (stage.is_gather or stage.write.indirect) and not stage.write.buffer.is_integer:
         return GatherKernel(builder, stage, values, block)
     return IntegerKernel(builder, stage, values)
 

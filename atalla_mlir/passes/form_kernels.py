@@ -21,7 +21,7 @@ from atalla_mlir._mlir import (
 from atalla_mlir.codegen.grouping import Group, form_groups
 from atalla_mlir.codegen.iteration import Buffer, Stage, StageKind
 from atalla_mlir.errors import UnsupportedError
-from atalla_mlir.kernels.linalg_stages import StageList, View, read_stages
+from atalla_mlir.kernels.linalg_stages import IN_PLACE, StageList, View, read_stages
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.passes.finished_kernels import INPUTS, give_whole_operands
 from atalla_mlir.passes.plan_memory import CONSTANT_KINDS
@@ -141,6 +141,9 @@ class _FunctionCutter:
                     value = self._holder(read.buffer, returned)
                     if value not in inputs:
                         inputs.append(value)
+        for stage in stages:
+            if stage.changes_state and stage.write.indirect:
+                self._ops(stage)[0].attributes[IN_PLACE] = ir.UnitAttr.get()
         location = fused_location([op.location for stage in stages for op in self._ops(stage)])
         name = self.outliner.add(self._function(inputs, outputs, location), _label(group))
         described = {

@@ -14,6 +14,8 @@ from atalla_mlir.frontend.decompositions.registry import aten, rule
 _MAX_K = 32
 # A scan of n whole numbers looks at n * n of them.
 _MAX_COUNTED = 512
+# Pairs of a place and a row that are compared for a copy of several rows.
+_MAX_COMPARED = 1 << 18
 # Terms that one product sums up to each place.
 _SCAN_BLOCK = 64
 
@@ -48,29 +50,38 @@ def _places(indices: Sequence[Tensor], extents: Sequence[int]) -> Tensor:
 
 @rule(aten.index_copy.default)
 def index_copy(x: Tensor, dim: int, places: Tensor, source: Tensor) -> Tensor:
-    """A choice for each place; of many places each element would be looked at as often."""
-    if places.numel() > 1:
-        return NotImplemented
+    """A choice for each place: the new element, if it is one of `places`."""
     dim = dim % x.dim()
     numbers = torch.arange(x.shape[dim], device=x.device, dtype=places.dtype)
-    chosen = (numbers == places.reshape([1])).view([-1, *[1] * (x.dim() - dim - 1)])
-    return aten.where.self(chosen, source.reshape([*x.shape[:dim], 1, *x.shape[dim + 1 :]]), x)
+    after = [1] * (x.dim() - dim - 1)
+    if places.numel() == 1:
+        chosen = (numbers == places.reshape([1])).view([-1, *after])
+        return aten.where.self(chosen, source.reshape([*x.shape[:dim], 1, *x.shape[dim + 1 :]]), x)
+    if places.numel() * x.shape[dim] > _MAX_COMPARED or not places.numel():
+        return NotImplemented
+    hits = numbers.unsqueeze(1) == places.reshape([1, -1])
+    # counted from 1; of a place that is given twice PyTorch says nothing, but it must not lead elsewhere
+    from_one = torch.arange(1, places.numel() + 1, device=x.device)
+    number = aten.where.ScalarOther(hits, from_one, 0).sum(1)
+    row = aten.minimum.default(aten.maximum.default(number - 1, from_one[:1] - 1), from_one[-1:] - 1)
+    return aten.where.self((number > 0).view([-1, *after]), aten.index_select.default(source, dim, row), x)
 
 
 @rule(aten.index_put.default)
 def index_put(x: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False) -> Tensor:
-    """Rows at one place along one dimension."""
+    """Rows at places along one dimension."""
     indexed = [dim for dim, index in enumerate(indices) if index is not None]
-    if accumulate or len(indexed) != 1 or indices[indexed[0]].numel() > 1:  # pyright: ignore[reportOptionalMemberAccess]
+    if accumulate or len(indexed) != 1:
         return NotImplemented
     (dim,) = indexed
     place = indices[dim]
     assert place is not None
-    if place.dtype is torch.bool:
+    if place.dtype is torch.bool or place.dtype is torch.uint8:
         return NotImplemented
-    shape = [*x.shape[:dim], *place.shape, *x.shape[dim + 1 :]]
-    wrapped = _places([place.reshape([1])], [x.shape[dim]])
-    return index_copy(x, dim, wrapped, values.expand(shape).reshape([*x.shape[:dim], 1, *x.shape[dim + 1 :]]))
+    before, after = x.shape[:dim], x.shape[dim + 1 :]
+    wrapped = _places([place.reshape([-1])], [x.shape[dim]])
+    rows = values.expand([*before, *place.shape, *after]).reshape([*before, place.numel(), *after])
+    return index_copy(x, dim, wrapped, rows)
 
 
 @rule(aten.slice_scatter.default)
