@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from atalla_mlir.errors import BadInputError
 
 if TYPE_CHECKING:
+    from importlib.abc import Loader
+
     from atalla_mlir.frontend.entry_points import EntryPoint
 
 HELP = "zoo:NAME, FILE.py:FACTORY (returns module and example inputs), FILE.pt2 or FILE.onnx"
@@ -181,10 +183,22 @@ def _module(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault(path.stem, module)
     try:
-        spec.loader.exec_module(module)
+        _execute(spec.loader, module)
     except Exception as error:
         raise BadInputError(f"{path}: {type(error).__name__}: {_first_line(error)}") from error
     return module
+
+
+def _execute(loader: Loader, module: ModuleType) -> None:
+    """Run the file; once more where torchvision, which it imports, could not be imported without help."""
+    from atalla_mlir.frontend.torchvision_operators import declare_missing
+
+    try:
+        loader.exec_module(module)
+    except RuntimeError as error:
+        if not declare_missing(error):
+            raise
+        loader.exec_module(module)
 
 
 def _first_line(error: Exception) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
+from torch import nn
 
 from atalla_mlir.sim.native_library import library_path
 from atalla_mlir.tools import atalla_compile, atalla_run
@@ -156,6 +158,23 @@ def test_executorch_delegate(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[-1] == "same values as the compiled model: True"
 
 
+def test_torchvision_models(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a package of one model in place of torchvision, which test_vision_packages.py needs."""
+
+    def tiny(init_weights: bool = True) -> nn.Module:
+        assert not init_weights
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+
+    models = SimpleNamespace(
+        get_model_builder=lambda name: tiny, get_model=lambda name, weights, **options: tiny(**options)
+    )
+    monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(models=models))
+    assert load("torchvision_models").main(["tiny", "--size", "8"]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("| tiny | 8 | 1 of 1 | 0.9999")
+    assert " | - | " in line
+
+
 TESTED = {
     "call_twice",
     "capture_operations",
@@ -173,6 +192,7 @@ TESTED = {
     "several_shapes",
     "test_bench",
     "torch_device",
+    "torchvision_models",
 }
 
 
