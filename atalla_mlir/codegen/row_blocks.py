@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from atalla_mlir.codegen.iteration import Access, Loop
+from atalla_mlir.codegen.placement import MAX_DMA_ROWS
 
 MAX_PITCH = 1 << 20
 MAX_PIECES = 8
@@ -121,7 +122,9 @@ class Blocks:
         return replace(self, line_pitch=lines // rows)
 
     def can_move(self, access: Access, lanes: int) -> bool:
-        """Whether one transfer can take a piece: its rows must not overlap, nor lie too far apart."""
+        """Whether one transfer can take a piece: few enough rows, which must not overlap, nor lie too far apart."""
+        if self.piece_rows > MAX_DMA_ROWS:
+            return False
         return self.piece_rows == 1 or lanes <= self.pitch(access) <= MAX_PITCH
 
 
