@@ -136,20 +136,18 @@ def _bytes_written(stages: Sequence[Stage], outputs: set[Buffer]) -> int:
 
 
 def num_elements(access: Access) -> int:
-    """Distinct elements that an access touches; fewer where its loops overlap in a way that is not understood."""
-    count, span, unit, gapless = 1, 0, 0, True
+    """Distinct elements that an access touches; fewer where its loops overlap in a way that is not understood.
+
+    Loops that reach into each other are one dimension, in which windows that move over a run without gaps are counted.
+    """
+    total, count, span, unit = 1, 1, 0, 0
     for size, extent in sorted((abs(access.stride(loop)), loop.extent) for loop in _loops_of(access)):
-        reach = size * (extent - 1)
-        if count == 1:
-            count, unit = extent, size
-        elif size > span:
-            count, gapless = count * extent, gapless and size == span + unit
-        elif gapless and size % unit == 0:  # windows that move over a run without gaps
-            count = (span + reach) // unit + 1
-        else:
-            gapless = False
-        span += reach
-    return count
+        if size > span:  # nothing inside reaches the next iteration
+            total, count, unit = total * count, extent, size
+        elif size % unit == 0 and size // unit <= count:
+            count += size // unit * (extent - 1)
+        span += size * (extent - 1)
+    return total * count
 
 
 # Which part of an intermediate value is looked at

@@ -9,7 +9,7 @@ chosen loop.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -257,12 +257,15 @@ def rename_loops(stage: Stage, names: dict[Loop, Loop]) -> None:
     stage.reduced = [names.get(loop, loop) for loop in stage.reduced]
 
 
-def coalesce_loops(stages: Sequence[Stage]) -> None:
-    """Merge pairs of loops that every access walks as one run (stride of the outer = stride * extent of the inner)."""
+def coalesce_loops(stages: Sequence[Stage], apart: Collection[Loop] = ()) -> None:
+    """Merge pairs of loops that every access walks as one run (stride of the outer = stride * extent of the inner).
+
+    Loops in `apart` stay as they are.
+    """
     merged = True
     while merged:
         merged = False
-        loops = list(dict.fromkeys(loop for stage in stages for loop in stage.loops))
+        loops = list(dict.fromkeys(loop for stage in stages for loop in stage.loops if loop not in apart))
         for outer in loops:
             for inner in loops:
                 if outer is not inner and _mergeable(stages, outer, inner):

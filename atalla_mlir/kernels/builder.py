@@ -192,6 +192,10 @@ class Builder:
         product = self.times(value, -(-(1 << QUOTIENT_BITS) // divisor))
         return create_op("arith.shrui", [self.index_type], [product, self.index_constant(QUOTIENT_BITS)]).results[0]
 
+    def is_negative(self, index: ir.Value) -> ir.Value:
+        """-1 if the index is negative, else 0."""
+        return create_op("arith.shrsi", [self.index_type], [index, self.index_constant(31)]).results[0]
+
     def at_most(self, index: ir.Value, limit: int) -> ir.Value:
         """min(index, limit)."""
         return create_op("arith.minsi", [self.index_type], [index, self.index_constant(limit)]).results[0]

@@ -47,6 +47,7 @@ _INDEX_ARITHMETIC = {
     "arith.xori": "xor_s",
     "arith.ori": "or_s",
     "arith.shrui": "srl_s",
+    "arith.shrsi": "sra_s",
 }
 _INDEX_LIMITS = ("arith.minsi", "arith.maxsi")
 _SCALAR, _VECTOR, _MASK = RegisterFile.SCALAR, RegisterFile.VECTOR, RegisterFile.MASK
@@ -537,7 +538,9 @@ class KernelLowering:
 
     def _lower_equal_bits(self, op: ir.Operation) -> None:
         """0 - (difference == 0): unsigned below 1, negated."""
-        difference = self.b.sub_s(*(self._index(value) for value in op.operands))
+        left, right = op.operands
+        is_zero = _constant(right) == 0
+        difference = self._index(left) if is_zero else self.b.sub_s(self._index(left), self._index(right))
         self.values[op.results[0]] = self.b.sub_s(self.x0, self.b.sltu_s(difference, self.integer(1)))
 
     def _lower_buffer_address(self, op: ir.Operation) -> None:
@@ -705,7 +708,10 @@ class KernelLowering:
         elif on_true == self.x0:
             row = self.b.mul_vs(self._zero_row(), self._zero(), mask, old=on_false)
         elif self._is_scalar(on_true):
-            row = self.b.add_vs(self.v0, on_true, mask, old=on_false)
+            if OVERLAP in op.parent.attributes:
+                row = self.b.mul_vs(self._ones(), on_true, mask, old=on_false)
+            else:
+                row = self.b.add_vs(self.v0, on_true, mask, old=on_false)
         elif OVERLAP in op.parent.attributes:
             row = self.b.mul_vv(on_true, self._ones(), mask, old=on_false)
         else:

@@ -16,6 +16,7 @@ from atalla_mlir.codegen.product_plan import choose_product_plan
 from atalla_mlir.codegen.row_plan import SumOrder, choose_row_plan
 from atalla_mlir.codegen.tile_schedule import choose_tile_schedule
 from atalla_mlir.codegen.vector_product_plan import choose_vector_product
+from atalla_mlir.codegen.window_plan import plan_windows
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.arg_extremes import ArgExtremeKernel
 from atalla_mlir.kernels.builder import Builder
@@ -29,6 +30,7 @@ from atalla_mlir.kernels.products import ProductKernel
 from atalla_mlir.kernels.rows import RowKernel
 from atalla_mlir.kernels.tiled_product import TiledProduct
 from atalla_mlir.kernels.vector_products import VectorProduct
+from atalla_mlir.kernels.windows import WindowKernel
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.target.machine import Machine, machine
 
@@ -178,10 +180,17 @@ def _emit(
 ) -> None:
     """Emit one loop nest and note what error bounds must know about it."""
     stages = group.stages
-    coalesce_loops(stages)
     builder = Builder()
     stored = _stored(stages, values)
     with ir.InsertionPoint(end):
+        windows = plan_windows(stages, stored)
+        if windows is not None:
+            walk = WindowKernel(builder, stages, windows, values, block)
+            walk.emit()
+            numerics.sums.update(walk.sum_orders())
+            numerics.expansions.update(walk.expansions)
+            return
+        coalesce_loops(stages)
         if stages[0].is_scalar:
             _scalar_kernel(stages[0], values, block).emit()
             return

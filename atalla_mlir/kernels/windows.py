@@ -1,0 +1,159 @@
+"""Kernels whose results each look at a window of an image, channels in the lanes (`codegen.window_plan`).
+
+One loop over groups of neighbouring results: lines of the image come in through a ring in the pads, results go out
+through another. Nothing waits for a transfer by its register: a pad takes one after the other, so when a later one has
+begun, an earlier one is complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.iteration import Buffer, Combine, Stage
+from atalla_mlir.codegen.phase_plan import MAX_STAGES
+from atalla_mlir.codegen.row_plan import SumOrder
+from atalla_mlir.codegen.window_plan import WindowPlan
+from atalla_mlir.kernels.builder import Builder
+from atalla_mlir.kernels.functions.bound import FunctionBound
+from atalla_mlir.kernels.odometer import Reading
+from atalla_mlir.kernels.rings import tile_name
+from atalla_mlir.kernels.window_body import WindowBody
+from atalla_mlir.kernels.window_pads import WindowPads
+from atalla_mlir.kernels.window_transfers import WindowTransfers
+
+
+@dataclass(frozen=True)
+class _State:
+    """What an iteration leaves to the next one; `credit` and `waiting` count transfers and iterations."""
+
+    fetch: Reading
+    credit: ir.Value
+    window: Reading
+    send: Reading
+    waiting: ir.Value
+    written: list[ir.Value]
+    sent: list[ir.Value]
+    tokens: list[ir.Value]
+
+    def pack(self) -> list[ir.Value]:
+        readings = [*self.fetch.pack(), *self.window.pack(), *self.send.pack()]
+        return [*readings, self.credit, self.waiting, *self.written, *self.sent, *self.tokens]
+
+
+@dataclass
+class WindowKernel:
+    """Emits the iterations of a plan; `buffers` are the kernel's DRAM arguments by buffer."""
+
+    builder: Builder
+    stages: Sequence[Stage]
+    plan: WindowPlan
+    buffers: dict[Buffer, ir.Value]
+    block: ir.Block
+    expansions: dict[Stage, FunctionBound] = field(default_factory=dict)
+
+    def emit(self) -> None:
+        self.pads = WindowPads(self.builder, self.stages, self.plan, self.buffers, self.block)
+        self.transfers = WindowTransfers(self.builder, self.plan, self.pads, self.buffers)
+        self.pads.load_fixed()
+        state = self._begin()
+        carried = state.pack()
+        count = self.plan.iterations + MAX_STAGES
+        self.builder.loop(count, carried, lambda _, values: self._iteration(self._unpack(values)).pack(), overlap=True)
+        self._finish()
+
+    def sum_orders(self) -> dict[Stage, SumOrder]:
+        """How each stage adds."""
+        window = self.stages[0]
+        return {window: self.plan.sum_order()} if window.combine is Combine.ADD else {}
+
+    def _unpack(self, values: Sequence[ir.Value]) -> _State:
+        rest, moves = iter(values), self.transfers
+
+        def take(count: int) -> list[ir.Value]:
+            return [next(rest) for _ in range(count)]
+
+        fetch, window, send = (o.unpack(take(o.size)) for o in (moves.fetches, moves.windows, moves.sends))
+        credit, waiting = take(2)
+        count = len(self.pads.results)
+        return _State(fetch, credit, window, send, waiting, take(count), take(count), list(rest))
+
+    def _begin(self) -> _State:
+        """Fetch what the first iterations look at."""
+        plan, builder = self.plan, self.builder
+        always = builder.index_constant(-1)
+        pads = plan.pads
+
+        def fetch(_: object, values: list[ir.Value]) -> list[ir.Value]:
+            at = self.transfers.fetches.unpack(values[pads:])
+            builder.wait(values[:pads])
+            return [*self.transfers.fetch(at, None, "first"), *self.transfers.fetches.after(at, always).pack()]
+
+        idle = [builder.ready() for _ in range(pads)]
+        values = builder.loop(plan.lead, [*idle, *self.transfers.fetches.first().pack()], fetch)
+        builder.wait(values[:pads])
+        zero = builder.index_constant(0)
+        behind = [
+            builder.index_constant(-MAX_STAGES * results.slot_bytes & results.mask) for results in self.pads.results
+        ]
+        tokens = [builder.ready() for _ in range(plan.transfers * pads + len(self.pads.results))]
+        return _State(
+            self.transfers.fetches.unpack(values[pads:]),
+            zero,
+            self.transfers.windows.first(),
+            self.transfers.sends.first(),
+            builder.index_constant(-MAX_STAGES),
+            [zero for _ in self.pads.results],
+            behind,
+            tokens,
+        )
+
+    def _finish(self) -> None:
+        """Wait for what is still on its way: a transfer begins when the one before on its pad is complete."""
+        builder, image = self.builder, self.plan.image
+        row, element = builder.at(0), builder.at(image.offset)
+        builder.wait(
+            [
+                builder.dma(
+                    "dma_load", self.pads.spare[pad], self.buffers[image.buffer], row, element, rows=1, cols=1, pitch=1
+                )
+                for pad in self.pads.in_use
+            ]
+        )
+
+    # An iteration
+
+    def _iteration(self, state: _State) -> _State:
+        builder = self.builder
+        earlier = iter(state.tokens)
+        tokens: list[ir.Value] = []
+        fetch, credit = state.fetch, state.credit
+        for number in range(self.plan.transfers):
+            idle, credit = self.transfers.spend(credit)
+            # until a transfer is complete its address register must not be taken for anything else
+            builder.wait([next(earlier) for _ in range(self.plan.pads)], orders=False)
+            tokens += self.transfers.fetch(fetch, idle, tile_name(f"fetch{number}"))
+            moves = builder.index_constant(-1) if idle is None else builder.differ(idle, -1)
+            fetch = self.transfers.fetches.after(fetch, moves)
+        position, chunk = state.window.offsets
+        body = WindowBody(builder, self.stages, self.plan, self.pads, self.expansions, position, chunk)
+        body.emit(state.written)
+        is_waiting = builder.is_negative(state.waiting)
+        tokens += self.transfers.send(state.send, state.sent, list(earlier))
+        step = [results.slot_bytes for results in self.pads.results]
+        masks = [results.mask for results in self.pads.results]
+        written, sent = (
+            [builder.both(builder.plus(at, size), mask) for at, size, mask in zip(positions, step, masks, strict=True)]
+            for positions in (state.written, state.sent)
+        )
+        return _State(
+            fetch,
+            credit,
+            self.transfers.windows.after(state.window, builder.index_constant(-1)),
+            self.transfers.sends.after(state.send, builder.differ(is_waiting, -1)),
+            builder.plus(state.waiting, builder.both(is_waiting, 1)),
+            written,
+            sent,
+            tokens,
+        )

@@ -1,0 +1,100 @@
+"""Plans of windows on the lanes: how images are cut, and that rings hold what is looked at."""
+
+from __future__ import annotations
+
+import pytest
+
+from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Node, Stage, StageKind
+from atalla_mlir.codegen.phase_plan import AHEAD, MAX_STAGES
+from atalla_mlir.codegen.window_plan import WindowPlan, first_line, plan_windows
+
+
+def _depthwise(
+    height: int, width: int, channels: int, *, taps: int = 3, step: int = 1, dilation: int = 1, batch: int = 1
+) -> tuple[list[Stage], list[Access]]:
+    """A depthwise convolution of an image with its channels innermost; `height` and `width` are those of the result."""
+    n, c, h, w = Loop(batch, "n"), Loop(channels, "c"), Loop(height, "h"), Loop(width, "w")
+    i, j = Loop(taps, "i"), Loop(taps, "j")
+    lines, columns = ((extent - 1) * step + (taps - 1) * dilation + 1 for extent in (height, width))
+    line = columns * channels
+    image = Access(
+        Buffer("x", batch * lines * line),
+        0,
+        {
+            n: lines * line,
+            h: step * line,
+            w: step * channels,
+            c: 1,
+            i: dilation * line,
+            j: dilation * channels,
+        },
+    )
+    weights = Access(Buffer("weights", taps * taps * channels), 0, {i: taps * channels, j: channels, c: 1})
+    result = Access(
+        Buffer("y", batch * height * width * channels),
+        0,
+        {n: height * width * channels, h: width * channels, w: channels, c: 1},
+    )
+    body = Node("mul", (Node("load", read=0), Node("load", read=1)))
+    stage = Stage(StageKind.REDUCE, [n, h, w, c, i, j], [image, weights], result, body, [i, j], Combine.ADD)
+    for access in stage.accesses():
+        access.drop_unit_loops()
+    stage.drop_unit_loops()
+    return [stage], [result]
+
+
+def _plan(*sizes: int, **options: int) -> WindowPlan:
+    plan = plan_windows(*_depthwise(*sizes, **options))
+    assert plan is not None
+    return plan
+
+
+def test_lines_and_columns() -> None:
+    plan = _plan(14, 28, 72)
+    assert (plan.lines.outs, plan.lines.taps, plan.lines.extent) == (14, 3, 16)
+    assert (plan.columns.outs, plan.columns.unit, plan.columns.extent) == (28, 72, 30)
+    assert (plan.chunks, plan.cols) == (3, 32)
+
+
+def test_positions_between_windows_count() -> None:
+    plan = _plan(7, 7, 32, step=2, dilation=3)
+    assert (plan.columns.step, plan.columns.dilation, plan.columns.extent) == (2, 3, 19)
+
+
+def test_groups_cover_a_line() -> None:
+    plan = _plan(9, 113, 32)
+    assert (plan.groups - 1) * plan.group + plan.last_group == 113
+    assert plan.groups == 1 or plan.group * plan.columns.step % plan.pads == 0
+
+
+def test_a_batch_is_more_planes() -> None:
+    assert _plan(9, 9, 64, batch=3).num_planes == 3
+
+
+def test_results_that_are_not_rows_have_no_plan() -> None:
+    stages, stored = _depthwise(9, 9, 64)
+    result = stored[0]
+    result.strides = {loop: stride * 2 for loop, stride in result.strides.items()}
+    assert plan_windows(stages, stored) is None
+
+
+@pytest.mark.parametrize("sizes", [(7, 7, 960), (112, 112, 32), (1, 40, 64), (5, 200, 64), (30, 1, 40)])
+@pytest.mark.parametrize("step", [1, 2])
+def test_the_ring_holds_what_is_looked_at(sizes: tuple[int, int, int], step: int) -> None:
+    """Pieces are there `AHEAD` iterations after they were asked for, and stay until no iteration looks at them."""
+    plan = _plan(*sizes, step=step)
+    window = (plan.lines.taps - 1) * plan.lines.dilation + 1
+    possible = plan.transfers * plan.iterations_of_a_plane
+    begun, credit = [plan.lead], 0
+    for iteration in range(2 * plan.iterations_of_a_plane + AHEAD):
+        begun.append(begun[-1])
+        for _ in range(plan.transfers):
+            credit += plan.units_of_a_plane - possible
+            if credit < 0:
+                credit += possible
+            else:
+                begun[-1] += 1
+        there = begun[max(0, iteration - AHEAD + 1)]
+        assert there >= (first_line(plan, iteration) + window) * plan.pieces
+        in_use = first_line(plan, max(0, iteration - MAX_STAGES))
+        assert begun[-1] // plan.pieces - in_use < plan.ring_lines
