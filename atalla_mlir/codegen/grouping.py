@@ -7,11 +7,14 @@ keeps the groups in an order in which they can run.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from atalla_mlir.codegen.attention_pattern import AttentionStages, find_attention, unify
+from atalla_mlir.codegen.attention_plan import plan_attention
 from atalla_mlir.codegen.iteration import (
     Access,
     Buffer,
@@ -36,6 +39,8 @@ class Group:
     loose: list[Stage] = field(default_factory=list)
     """Stages that write other parts of what one of `stages` writes (a frame around it), with loops of their own."""
     refusals: list[str] = field(default_factory=list)
+    attention: AttentionStages | None = None
+    """The attention that the stages are, which has a kernel of its own."""
 
     @property
     def all_stages(self) -> list[Stage]:
@@ -61,6 +66,8 @@ class Group:
     def _refusal(self, stage: Stage) -> str | None:
         if StageKind.CALL in (stage.kind, self.stages[0].kind):
             return "a kernel written by hand stays as it is"
+        if self.attention is not None:
+            return "attention is a kernel of its own"
         if stage.changes_state or self.stages[0].changes_state:
             return "what changes a buffer in place is a kernel of its own"
         if self.is_sealed:
@@ -176,14 +183,44 @@ def _loop_shape(stages: Sequence[Stage]) -> list[list[int]]:
     return [[loop.extent for loop in stage.loops] for stage in stages]
 
 
-def form_groups(stages: Sequence[Stage], parts: Sequence[int]) -> list[Group]:
-    """Group stages in program order; stages with equal entries in `parts` belong to one operation and stay together."""
+def form_groups(stages: Sequence[Stage], parts: Sequence[int], results: Collection[Buffer] = ()) -> list[Group]:
+    """Group stages in program order; stages with equal entries in `parts` belong to one operation and stay together.
+
+    What an attention computes between its products must not be among `results`, which others look at.
+    """
     groups: list[Group] = []
     home: dict[Buffer, Group] = {}
+    attentions, refusals = _attentions(stages, results)
     for _, members in itertools.groupby(zip(stages, parts, strict=True), key=lambda item: item[1]):
         operation = [stage for stage, _ in members]
-        home[operation[0].write.buffer] = _join_or_start(operation, groups, home)
+        attention = attentions.get(operation[0])
+        if attention is None:
+            group = home[operation[0].write.buffer] = _join_or_start(operation, groups, home)
+            if operation[0] in refusals:
+                group.refusals.append(refusals[operation[0]])
+        elif operation[0] is attention.stages[-1]:
+            # where its last stage stands, all that it reads has been computed
+            group = Group(list(attention.stages), attention=attention)
+            groups.append(group)
+            home[operation[0].write.buffer] = group
     return groups
+
+
+def _attentions(
+    stages: Sequence[Stage], results: Collection[Buffer]
+) -> tuple[dict[Stage, AttentionStages], dict[Stage, str]]:
+    """The attention that a stage belongs to, and for the second products of the others why they have no kernel."""
+    members: dict[Stage, AttentionStages] = {}
+    refusals: dict[Stage, str] = {}
+    for found in find_attention(stages, results):
+        # planning changes loops, which must not happen to stages that stay apart
+        unified = unify(copy.deepcopy(found))
+        plan = unified if isinstance(unified, str) else plan_attention(unified)
+        if isinstance(plan, str):
+            refusals[found.output] = f"attention is not one kernel: {plan}"
+        else:
+            members.update(dict.fromkeys(found.stages, found))
+    return members, refusals
 
 
 def _join_or_start(operation: list[Stage], groups: list[Group], home: dict[Buffer, Group]) -> Group:

@@ -236,7 +236,8 @@ def _add_memory_order_across(edges: _EdgeSet, latencies: Sequence[int]) -> None:
 
     Ranges are relative to where an iteration stands and tell nothing about the next one, so all accesses to an object
     that is written count. An object that iterations use in turn is the same again only after
-    all turns. Transfers to DRAM need not end before the next iteration's begin.
+    all turns. Transfers to DRAM need not end before the next iteration's begin. Rows that come to another use some
+    iterations later need no order: fewer iterations are in progress at once.
     """
     accesses: dict[tuple[str, str], list[tuple[int, bool]]] = defaultdict(list)
     refs = [(index, ref) for index, inst in enumerate(edges.insts) for ref in inst.memory_refs()]
@@ -244,7 +245,9 @@ def _add_memory_order_across(edges: _EdgeSet, latencies: Sequence[int]) -> None:
     for index, ref in refs:
         accesses[ref.space, ANY_OBJECT if ref.space in wild else ref.object].append((index, ref.is_write))
     for (space, name), touched in accesses.items():
-        distance = int(name.partition(TURNS_MARK)[2] or name.partition(AHEAD_MARK)[2] or 1)
+        if AHEAD_MARK in name:
+            continue
+        distance = int(name.partition(TURNS_MARK)[2] or 1)
         writes = [index for index, is_write in touched if is_write]
         reads = [index for index, is_write in touched if not is_write]
         if not writes:

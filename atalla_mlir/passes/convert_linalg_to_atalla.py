@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from atalla_mlir._mlir import array_attr, create_op, i64_array_attr, i64_attr, ir, operations, string_attr, string_value
+from atalla_mlir.codegen.attention_pattern import AttentionStages, unify
+from atalla_mlir.codegen.attention_plan import plan_attention
 from atalla_mlir.codegen.bounds import Bounds, kernel_bounds
 from atalla_mlir.codegen.grouping import Group, form_groups
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Stage, StageKind, coalesce_loops
@@ -17,8 +19,9 @@ from atalla_mlir.codegen.row_plan import SumOrder, choose_row_plan
 from atalla_mlir.codegen.tile_schedule import choose_tile_schedule
 from atalla_mlir.codegen.vector_product_plan import choose_vector_product
 from atalla_mlir.codegen.window_plan import plan_windows
-from atalla_mlir.errors import UnsupportedError
+from atalla_mlir.errors import InternalError, UnsupportedError
 from atalla_mlir.kernels.arg_extremes import ArgExtremeKernel
+from atalla_mlir.kernels.attention import AttentionKernel
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.functions.bound import FunctionBound
 from atalla_mlir.kernels.gathers import GatherKernel
@@ -167,7 +170,8 @@ def _bound_attribute(bound: FunctionBound | None) -> ir.Attribute:
 
 def _nests(listed: StageList) -> list[Group]:
     """The stages as groups with unified loops; parts of a concatenation or padding are nests of their own."""
-    return form_groups(listed.stages, list(range(len(listed.stages))))
+    results = {view.buffer for view in listed.results}
+    return form_groups(listed.stages, list(range(len(listed.stages))), results)
 
 
 def _emit(
@@ -181,6 +185,10 @@ def _emit(
     """Emit one loop nest and note what error bounds must know about it."""
     stages = group.stages
     builder = Builder()
+    if group.attention is not None:
+        with ir.InsertionPoint(end):
+            _emit_attention(builder, group.attention, values, block, numerics)
+        return
     stored = _stored(stages, values)
     with ir.InsertionPoint(end):
         windows = plan_windows(stages, stored)
@@ -225,6 +233,23 @@ def _emit(
             return
         kernel.emit()
     numerics.sums.update({s: order for s, order in zip(stages, kernel.sum_orders(), strict=True) if order is not None})
+    numerics.expansions.update(kernel.expansions)
+
+
+def _emit_attention(
+    builder: Builder,
+    found: AttentionStages,
+    values: dict[Buffer, ir.Value],
+    block: ir.Block,
+    numerics: Numerics,
+) -> None:
+    attention = unify(found)
+    plan = attention if isinstance(attention, str) else plan_attention(attention)
+    if isinstance(attention, str) or isinstance(plan, str):
+        raise InternalError(f"attention was fused, but {plan}")
+    kernel = AttentionKernel(builder, attention, plan, values, block)
+    kernel.emit()
+    numerics.sums.update(kernel.sum_orders())
     numerics.expansions.update(kernel.expansions)
 
 

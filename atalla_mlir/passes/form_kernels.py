@@ -102,7 +102,7 @@ class _FunctionCutter:
             else:
                 numbers.append(parts.setdefault(ops[0], len(parts)))
         if fuse:
-            return form_groups(self.list.stages, numbers)
+            return form_groups(self.list.stages, numbers, {view.buffer for view in self.list.results})
         groups: dict[int, Group] = {}
         for stage, number in zip(self.list.stages, numbers, strict=True):
             groups.setdefault(number, Group([])).stages.append(stage)

@@ -1,0 +1,247 @@
+"""How one attention is laid over the machine: blocks of queries, tiles of keys, and where everything lies in the pads.
+
+For a group of heads the pads hold queries, keys, values, values turned, scores and results at once. Three flat loops
+run over the group: scores (a block of queries against a tile of keys), softmax (some rows of scores), results (a block
+of probabilities against a tile of values). Row r of a block lies in pad r mod 4, so that neighbours use different pads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from atalla_mlir.codegen.attention_pattern import Attention
+from atalla_mlir.codegen.iteration import Access, Loop
+from atalla_mlir.target.machine import AX01
+
+LANES = 32
+PADS = 4
+SPILL_ROWS = 256
+PAD_ROWS = AX01.pad_rows - SPILL_ROWS
+"""Rows of each pad for an attention; the register allocator may spill to the others."""
+MAX_BLOCK_ROWS = 112
+"""Queries of a block: what the registers hold between the slices of a depth of two."""
+MAX_KEY_TILES = 32
+"""Tiles of keys whose results are added in sequence, and chunks of a row in the softmax."""
+MAX_STEP_CHUNKS = 32
+MAX_STEP_ROWS = 4
+"""Rows of a step of the softmax, which masks tell apart in the sums of the array."""
+LAG = 3
+"""Steps of the softmax between two of its phases, each of which works on another step in an iteration."""
+PHASES = 4
+EDGE = (PHASES - 1) * LAG
+"""Steps that do not exist at either end, for phases that are ahead or late."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """`count` blocks of `size` along `extent`; the last one ends with it and so may overlap the one before."""
+
+    extent: int
+    size: int
+
+    @property
+    def count(self) -> int:
+        return -(-self.extent // self.size)
+
+    def start(self, block: int) -> int:
+        return min(block * self.size, self.extent - self.size)
+
+    @property
+    def excess(self) -> int:
+        """Elements by which the last block begins earlier than in a row of blocks without overlap."""
+        return self.count * self.size - self.extent
+
+
+@dataclass(frozen=True)
+class AttentionPlan:
+    """`group` are the innermost loops over heads, which are in the pads together; `outer` the loops around them."""
+
+    outer: tuple[Loop, ...]
+    group: tuple[tuple[Loop, int], ...]
+    """With how many iterations at once; fewer than the loop's are taken in turn."""
+    queries: Blocks
+    keys: Blocks
+    depth: int
+    width: int
+    step_rows: int
+    """Rows of a step of the softmax."""
+    is_turned: bool
+    """Whether values lie with the keys along the lanes already."""
+    query_loop: Loop
+    outside: tuple[Access, ...]
+    """Operands that the scores meet before the softmax."""
+
+    @property
+    def heads(self) -> int:
+        """Heads of a group."""
+        return math.prod(count for _, count in self.group)
+
+    @property
+    def depth_slices(self) -> int:
+        return -(-self.depth // LANES)
+
+    @property
+    def width_tiles(self) -> int:
+        return -(-self.width // LANES)
+
+    @property
+    def key_tiles(self) -> int:
+        return self.keys.count
+
+    @property
+    def piece_rows(self) -> int:
+        """Rows of a block in each pad, at most."""
+        return -(-self.queries.size // PADS)
+
+    @property
+    def stored_rows(self) -> int:
+        """Rows of a block of scores in each pad: a whole number of steps."""
+        step = self.step_rows // PADS
+        return -(-self.piece_rows // step) * step
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of queries of all heads of a group."""
+        return self.heads * self.queries.count
+
+    @property
+    def steps(self) -> int:
+        """Steps of the softmax of a group."""
+        return self.blocks * self.stored_rows // (self.step_rows // PADS)
+
+    @property
+    def step_chunks(self) -> int:
+        """Chunks of a step in each pad."""
+        return self.step_rows // PADS * self.key_tiles
+
+    @property
+    def step_sums(self) -> int:
+        """Rows of sums that the array gives for a step."""
+        return -(-self.step_rows // max(1, MAX_STEP_CHUNKS // self.key_tiles))
+
+    @property
+    def key_rows(self) -> int:
+        """Rows in a pad for a tile of keys."""
+        return LANES * -(-self.depth_slices // PADS)
+
+    @property
+    def value_rows(self) -> int:
+        """Rows in a pad for a tile of keys of values that must be turned."""
+        return 0 if self.is_turned else LANES // 2 * -(-self.width_tiles // 2)
+
+    @property
+    def pad_rows(self) -> int:
+        """Rows of each pad for a group."""
+        tiles = self.heads * self.key_tiles
+        turned = tiles * self.width_tiles * LANES // PADS
+        queries = self.blocks * self.piece_rows * self.depth_slices
+        scores = self.blocks * self.stored_rows * self.key_tiles
+        results = self.blocks * self.piece_rows * self.width_tiles
+        steps = self.steps + 2 * EDGE
+        softmax = steps * (self.step_sums + 2 * self.step_rows // PADS) + 2 * EDGE * self.step_chunks
+        outside = sum(self.outside_rows(access) for access in self.outside)
+        return (
+            tiles * (self.key_rows + self.value_rows) + turned + queries + scores + results + softmax + outside + LANES
+        )
+
+    def varies(self, access: Access) -> bool:
+        """Whether an operand of the scores differs between the heads of a group."""
+        return any(access.stride(loop) for loop, _ in self.group)
+
+    def outside_rows(self, access: Access) -> int:
+        """Rows of each pad for an operand of the scores."""
+        count = self.heads if self.varies(access) else 1
+        if not access.stride(self.query_loop):
+            return count * self.key_tiles
+        return count * self.queries.count * self.key_tiles * self.stored_rows
+
+
+def plan_attention(attention: Attention, pad_rows: int = PAD_ROWS) -> AttentionPlan | str:
+    """A plan that fits into `pad_rows` rows of each of four pads, or why there is none."""
+    reason = _refusal(attention)
+    if reason is not None:
+        return reason
+    keys = Blocks(attention.keys.extent, min(LANES, attention.keys.extent))
+    if keys.count > MAX_KEY_TILES:
+        return f"a row of {attention.keys.extent} scores is longer than {MAX_KEY_TILES * LANES}"
+    queries = Blocks(attention.queries.extent, _block_rows(attention.queries.extent))
+    is_turned = attention.value.stride(attention.keys) == 1 and attention.value.stride(attention.width) != 1
+    loops = sorted(attention.heads, key=lambda loop: -attention.query.stride(loop))
+
+    def plan(outer: Sequence[Loop], group: Sequence[tuple[Loop, int]]) -> AttentionPlan:
+        return AttentionPlan(
+            tuple(outer),
+            tuple(group),
+            queries,
+            keys,
+            attention.depth.extent,
+            attention.width.extent,
+            _step_rows(keys.count),
+            is_turned,
+            attention.queries,
+            tuple(attention.outside),
+        )
+
+    best = plan(loops, [])
+    for outer, group in _groupings(loops):
+        candidate = plan(outer, group)
+        if candidate.pad_rows <= pad_rows and candidate.heads > best.heads:
+            best = candidate
+    if best.pad_rows > pad_rows:
+        return f"the operands and scores of a head take {best.pad_rows} rows of each pad"
+    return best
+
+
+def _groupings(loops: Sequence[Loop]) -> Iterator[tuple[list[Loop], list[tuple[Loop, int]]]]:
+    """Ways to split the loops over heads: the inner ones whole, of the next one a divisor."""
+    for at in range(len(loops), -1, -1):
+        inner = [(loop, loop.extent) for loop in loops[at:]]
+        yield list(loops[:at]), inner
+        if at:
+            loop = loops[at - 1]
+            for count in range(2, loop.extent):
+                if loop.extent % count == 0:
+                    yield list(loops[: at - 1]), [(loop, count), *inner]
+
+
+def _refusal(attention: Attention) -> str | None:
+    lanes = (
+        (attention.query, attention.depth, "queries"),
+        (attention.key, attention.depth, "keys"),
+        (attention.output, attention.width, "results"),
+    )
+    for access, loop, name in lanes:
+        if access.stride(loop) != 1 and loop.extent > 1:
+            return f"its {name} are not contiguous"
+    if 1 not in (attention.value.stride(attention.width), attention.value.stride(attention.keys)):
+        return "its values are not contiguous"
+    if attention.output.stride(attention.keys):
+        return "its results are not those of a product"
+    for access in attention.outside:
+        reason = _outside_refusal(access, attention)
+        if reason is not None:
+            return reason
+    return None
+
+
+def _outside_refusal(access: Access, attention: Attention) -> str | None:
+    known = {attention.queries, attention.keys, *attention.heads}
+    if access.indirect or any(loop not in known for loop in access.strides):
+        return "its scores meet an operand of another shape"
+    if access.stride(attention.keys) != 1:
+        return "its scores meet an operand that is not a row of keys"
+    return None
+
+
+def _block_rows(extent: int) -> int:
+    """Blocks of equal size, as large as may be; several blocks have a multiple of 4 rows."""
+    if extent <= MAX_BLOCK_ROWS:
+        return extent
+    count = -(-extent // MAX_BLOCK_ROWS)
+    return -(-extent // (PADS * count)) * PADS
+
+
+def _step_rows(key_tiles: int) -> int:
+    return MAX_STEP_ROWS if key_tiles * MAX_STEP_ROWS <= MAX_STEP_CHUNKS else PADS

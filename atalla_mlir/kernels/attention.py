@@ -1,0 +1,625 @@
+"""Attention as one kernel (`codegen.attention_plan`): the scores of a group of heads stay in the pads.
+
+Queries are streamed through the array against keys as weights, the softmax works on rows of scores in place, and the
+probabilities are streamed against values that were turned, so that their keys lie along the lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.attention_pattern import Attention
+from atalla_mlir.codegen.attention_plan import EDGE, LAG, LANES, PADS, PHASES, AttentionPlan, Blocks
+from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
+from atalla_mlir.codegen.row_plan import SumOrder
+from atalla_mlir.kernels.attention_softmax import ScoreMaps, SoftmaxStep
+from atalla_mlir.kernels.builder import Builder, Index
+from atalla_mlir.kernels.functions.bound import FunctionBound
+from atalla_mlir.kernels.rings import ROW_BYTES
+from atalla_mlir.kernels.transfers import TransferNest, emit_transfers
+from atalla_mlir.kernels.walks import Walk
+from atalla_mlir.target.encoding import DmaShape
+
+ELEMENT_BYTES = 2
+AHEAD = 3
+"""Iterations that the scheduler may overlap."""
+NEAR_ROWS = 32
+"""Rows that are reached with one address: one for many of them would be in use for too long."""
+
+
+@dataclass(frozen=True)
+class Outer:
+    """Where a group of heads begins: an index for each loop over heads."""
+
+    at: dict[Loop, Index]
+
+    def element(self, access: Access, inside: Sequence[tuple[Loop, Index]] = ()) -> Index:
+        """The element of `access` there; `inside` are positions of other loops, and within the group."""
+        element = Index(access.offset)
+        for loop, index in (*self.at.items(), *inside):
+            element += index.scaled(access.stride(loop))
+        return element
+
+
+class AttentionKernel:
+    """Emits one attention. `buffers` are the kernel's DRAM arguments by buffer."""
+
+    def __init__(
+        self,
+        builder: Builder,
+        attention: Attention,
+        plan: AttentionPlan,
+        buffers: dict[Buffer, ir.Value],
+        block: ir.Block,
+    ) -> None:
+        self.builder, self.attention, self.plan = builder, attention, plan
+        self.buffers, self.block = buffers, block
+        self.used = 0
+        self.expansions: dict[Stage, FunctionBound] = {}
+
+    def sum_orders(self) -> dict[Stage, SumOrder]:
+        """How each stage adds."""
+        found, plan = self.attention.found, self.plan
+        return {
+            found.scores: SumOrder("slices", plan.depth_slices),
+            found.total: SumOrder("any", 1, 3),
+            found.output: SumOrder("slices", plan.key_tiles),
+        }
+
+    def emit(self) -> None:
+        self._allocate()
+        self._clear()
+        self._make_unit_rows()
+        self._outer(list(self.plan.outer), {})
+
+    # Pads
+
+    def _allocate(self) -> None:
+        plan = self.plan
+        tiles = plan.heads * plan.key_tiles
+        self.queries = self._tiles(plan.blocks * plan.piece_rows * plan.depth_slices)
+        self.keys = self._tiles(tiles * plan.key_rows)
+        self.values = self._tiles(tiles * plan.value_rows)
+        self.turned = self._tiles(tiles * plan.width_tiles * LANES // PADS)
+        rows = plan.blocks * plan.stored_rows
+        # the steps of the softmax go beyond both ends
+        steps = plan.steps + 2 * EDGE
+        self.scores = self._tiles(rows * plan.key_tiles + 2 * EDGE * plan.step_chunks)
+        self.highest = self._tiles(steps * plan.step_rows // PADS)
+        self.factors = self._tiles(steps * plan.step_rows // PADS)
+        self.sums = self._tiles(steps * plan.step_sums)
+        self.results = self._tiles(plan.blocks * plan.piece_rows * plan.width_tiles)
+        self.outside = {id(access): self._tiles(plan.outside_rows(access)) for access in self.attention.outside}
+        self.sink = self._tiles(1)
+
+    def _tiles(self, rows: int) -> list[ir.Value]:
+        """A tile of as many rows in each pad."""
+        rows = max(1, rows)
+        with ir.InsertionPoint.at_block_begin(self.block):
+            tiles = [self.builder.placed_tile(rows, pad, self.used) for pad in range(PADS)]
+        self.used += rows
+        return tiles
+
+    def _clear(self) -> None:
+        """Transfers write only lanes that exist; the array reads all 32."""
+        plan = self.plan
+        cleared: list[tuple[list[ir.Value], int]] = []
+        if plan.depth % LANES:
+            cleared.append((self.queries, plan.blocks * plan.piece_rows * plan.depth_slices))
+            cleared.append((self.keys, plan.heads * plan.key_tiles * plan.key_rows))
+        if plan.width % LANES and not plan.is_turned:
+            cleared.append((self.values, plan.heads * plan.key_tiles * plan.value_rows))
+        if plan.keys.size < LANES and plan.is_turned:
+            cleared.append((self.turned, plan.heads * plan.key_tiles * plan.width_tiles * LANES // PADS))
+        zero = self.builder.splat(0.0)
+        for tiles, rows in cleared:
+            self._store_everywhere(tiles, rows, zero)
+
+    def _store_everywhere(self, tiles: Sequence[ir.Value], rows: int, row: ir.Value) -> None:
+        def store(index: Index) -> None:
+            for tile in tiles:
+                self.builder.tile_store(row, tile, index, LANES)
+
+        self.builder.repeat(rows, store)
+
+    def _make_unit_rows(self) -> None:
+        """Rows with a one in lane k: differences of rows whose first lanes are ones."""
+        self.units: list[ir.Value] = []
+        if self.plan.is_turned:
+            return
+        builder, tile = self.builder, self.sink[0]
+        builder.tile_store(builder.splat(1.0), tile, Index(), LANES)
+        before = None
+        for lane in range(LANES):
+            ones = builder.tile_load(tile, Index(), lane + 1)
+            self.units.append(ones if before is None else builder.binary("sub", ones, before))
+            before = ones
+
+    # Groups of heads
+
+    def _outer(self, loops: list[Loop], at: dict[Loop, Index]) -> None:
+        if loops:
+            self.builder.repeat(loops[0].extent, lambda i: self._outer(loops[1:], {**at, loops[0]: i}))
+            return
+        partial = [(loop, count) for loop, count in self.plan.group if count < loop.extent]
+        if not partial:
+            self._group(Outer(at))
+            return
+        ((loop, count),) = partial
+        self.builder.repeat(loop.extent // count, lambda i: self._group(Outer({**at, loop: i.scaled(count)})))
+
+    def _group(self, outer: Outer) -> None:
+        self._fetch(outer)
+        self._fence()
+        self._turn_values()
+        self._make_scores()
+        self._fence()
+        self._softmax()
+        self._fence()
+        self._make_results()
+        self._fence()
+        self._send(outer)
+
+    def _fence(self) -> None:
+        """Nothing after this comes before anything ahead of it."""
+        builder = self.builder
+        zero = builder.index_constant(0)
+        buffer = self.buffers[self.attention.query.buffer]
+        tokens = [
+            builder.transfer(
+                "fetch",
+                self.sink[pad],
+                zero,
+                builder.address(buffer),
+                builder.index_constant(DmaShape(pad, 1, 1, 1).encode()),
+                [buffer],
+                rows=1,
+                cols=1,
+            )
+            for pad in range(PADS)
+        ]
+        builder.wait(tokens)
+
+    # Transfers
+
+    def _nest(
+        self,
+        outer: Outer,
+        access: Access,
+        moved: Sequence[tuple[Loop, Blocks]],
+        leaf: Callable[[Index, Index, int], ir.Value],
+        *,
+        is_shared: bool = False,
+    ) -> list[TransferNest]:
+        """Transfers for all heads of the group and all blocks of some loops.
+
+        `leaf` gets the number of the block among all of them, its first element, and its number in the last loop where
+        that is known. The last block of a loop is apart where it begins early.
+        """
+        heads = [] if is_shared else list(self.plan.group)
+        choices: list[list[tuple[int, Index | None]]] = [[]]
+        for _, blocks in moved:
+            whole = blocks.count - 1 if blocks.excess else blocks.count
+            parts: list[tuple[int, Index | None]] = [(whole, None)] if whole else []
+            if blocks.excess:
+                parts.append((1, Index(blocks.count - 1)))
+            choices = [[*choice, part] for choice in choices for part in parts]
+        nests: list[TransferNest] = []
+        for choice in choices:
+
+            def emit(indices: Sequence[Index], choice: list[tuple[int, Index | None]] = choice) -> ir.Value:
+                number = Index()
+                inside: list[tuple[Loop, Index]] = []
+                for (loop, count), index in zip(heads, indices, strict=False):
+                    number = number.scaled(count) + index
+                    inside.append((loop, index))
+                for (loop, blocks), (_, fixed), index in zip(moved, choice, indices[len(heads) :], strict=True):
+                    number = number.scaled(blocks.count) + (index if fixed is None else fixed)
+                    start = index.scaled(blocks.size) if fixed is None else Index(blocks.start(blocks.count - 1))
+                    inside.append((loop, start))
+                return leaf(number, outer.element(access, inside), 0)
+
+            extents = (*(count for _, count in heads), *(count for count, _ in choice))
+            nests.append(TransferNest(extents, emit))
+        return nests
+
+    def _pieces(
+        self, outer: Outer, access: Access, tiles: Sequence[ir.Value], slices: int, width: int, kind: str
+    ) -> list[TransferNest]:
+        """Transfers of blocks of queries or results: every fourth row goes to the same pad."""
+        plan, builder = self.plan, self.builder
+        nests: list[TransferNest] = []
+        pitch = access.stride(self.attention.queries)
+        for part in range(slices):
+            cols = min(LANES, width - part * LANES)
+            for pad in range(min(PADS, plan.queries.size)):
+                rows = -(-(plan.queries.size - pad) // PADS)
+
+                def leaf(
+                    number: Index,
+                    element: Index,
+                    _: int,
+                    part: int = part,
+                    pad: int = pad,
+                    rows: int = rows,
+                    cols: int = cols,
+                ) -> ir.Value:
+                    row = (number.scaled(slices) + part).scaled(plan.piece_rows)
+                    return builder.dma(
+                        kind,
+                        tiles[pad],
+                        self.buffers[access.buffer],
+                        row,
+                        element + (pad * pitch + part * LANES),
+                        rows=rows,
+                        cols=cols,
+                        pitch=PADS * pitch if rows > 1 else cols,
+                    )
+
+                nests += self._nest(outer, access, [(self.attention.queries, plan.queries)], leaf)
+        return nests
+
+    def _fetch(self, outer: Outer) -> None:
+        attention, plan = self.attention, self.plan
+        nests = self._pieces(outer, attention.query, self.queries, plan.depth_slices, plan.depth, "dma_load")
+        nests += self._key_nests(outer)
+        nests += self._turned_nests(outer) if plan.is_turned else self._value_nests(outer)
+        for access in attention.outside:
+            nests += self._outside_nests(outer, access)
+        emit_transfers(self.builder, nests)
+
+    def _key_nests(self, outer: Outer) -> list[TransferNest]:
+        plan, builder, access = self.plan, self.builder, self.attention.key
+        pitch = access.stride(self.attention.keys)
+        nests: list[TransferNest] = []
+        for part in range(plan.depth_slices):
+            cols = min(LANES, plan.depth - part * LANES)
+            pad, first = key_place(part)
+
+            def leaf(
+                number: Index,
+                element: Index,
+                _: int,
+                part: int = part,
+                pad: int = pad,
+                first: int = first,
+                cols: int = cols,
+            ) -> ir.Value:
+                return builder.dma(
+                    "dma_load",
+                    self.keys[pad],
+                    self.buffers[access.buffer],
+                    number.scaled(plan.key_rows) + first,
+                    element + part * LANES,
+                    rows=plan.keys.size,
+                    cols=cols,
+                    pitch=pitch if plan.keys.size > 1 else cols,
+                )
+
+            nests += self._nest(outer, access, [(self.attention.keys, plan.keys)], leaf)
+        return nests
+
+    def _value_nests(self, outer: Outer) -> list[TransferNest]:
+        """Values as they lie: even and odd keys in two pads."""
+        plan, builder, access = self.plan, self.builder, self.attention.value
+        pitch = access.stride(self.attention.keys)
+        nests: list[TransferNest] = []
+        for part in range(plan.width_tiles):
+            cols = min(LANES, plan.width - part * LANES)
+            for odd in range(min(2, plan.keys.size)):
+                rows = -(-(plan.keys.size - odd) // 2)
+
+                def leaf(
+                    number: Index,
+                    element: Index,
+                    _: int,
+                    part: int = part,
+                    odd: int = odd,
+                    rows: int = rows,
+                    cols: int = cols,
+                ) -> ir.Value:
+                    return builder.dma(
+                        "dma_load",
+                        self.values[part % 2 * 2 + odd],
+                        self.buffers[access.buffer],
+                        number.scaled(plan.value_rows) + part // 2 * (LANES // 2),
+                        element + (odd * pitch + part * LANES),
+                        rows=rows,
+                        cols=cols,
+                        pitch=2 * pitch if rows > 1 else cols,
+                    )
+
+                nests += self._nest(outer, access, [(self.attention.keys, plan.keys)], leaf)
+        return nests
+
+    def _turned_nests(self, outer: Outer) -> list[TransferNest]:
+        """Values with the keys along the lanes: every fourth of their rows in the same pad."""
+        plan, builder, access = self.plan, self.builder, self.attention.value
+        pitch = access.stride(self.attention.width)
+        piece = LANES // PADS
+        nests: list[TransferNest] = []
+        for part in range(plan.width_tiles):
+            width = min(LANES, plan.width - part * LANES)
+            for pad in range(min(PADS, width)):
+                rows = -(-(width - pad) // PADS)
+
+                def leaf(
+                    number: Index, element: Index, _: int, part: int = part, pad: int = pad, rows: int = rows
+                ) -> ir.Value:
+                    return builder.dma(
+                        "dma_load",
+                        self.turned[pad],
+                        self.buffers[access.buffer],
+                        (number.scaled(plan.width_tiles) + part).scaled(piece),
+                        element + (part * LANES + pad) * pitch,
+                        rows=rows,
+                        cols=plan.keys.size,
+                        pitch=PADS * pitch if rows > 1 else plan.keys.size,
+                    )
+
+                nests += self._nest(outer, access, [(self.attention.keys, plan.keys)], leaf)
+        return nests
+
+    def _outside_nests(self, outer: Outer, access: Access) -> list[TransferNest]:
+        """What the scores meet: in blocks like theirs, or a row for all queries."""
+        plan, builder, tiles = self.plan, self.builder, self.outside[id(access)]
+        is_shared = not plan.varies(access)
+        pitch = access.stride(self.attention.queries)
+        cols = plan.keys.size
+        if not pitch:
+
+            def row_leaf(number: Index, element: Index, _: int) -> ir.Value:
+                buffer = self.buffers[access.buffer]
+                return builder.dma("dma_load", tiles[0], buffer, number, element, rows=1, cols=cols, pitch=cols)
+
+            return self._nest(outer, access, [(self.attention.keys, plan.keys)], row_leaf, is_shared=is_shared)
+        nests: list[TransferNest] = []
+        for pad in range(min(PADS, plan.queries.size)):
+            rows = -(-(plan.queries.size - pad) // PADS)
+
+            def leaf(number: Index, element: Index, _: int, pad: int = pad, rows: int = rows) -> ir.Value:
+                return builder.dma(
+                    "dma_load",
+                    tiles[pad],
+                    self.buffers[access.buffer],
+                    number.scaled(plan.stored_rows),
+                    element + pad * pitch,
+                    rows=rows,
+                    cols=cols,
+                    pitch=PADS * pitch if rows > 1 else cols,
+                )
+
+            moved = [(self.attention.queries, plan.queries), (self.attention.keys, plan.keys)]
+            nests += self._nest(outer, access, moved, leaf, is_shared=is_shared)
+        return nests
+
+    def _send(self, outer: Outer) -> None:
+        plan, access = self.plan, self.attention.output
+        nests = self._pieces(outer, access, self.results, plan.width_tiles, plan.width, "dma_store")
+        emit_transfers(self.builder, nests)
+
+    # Loops
+
+    def _loop(self, walks: Sequence[Walk], body: Callable[[dict[str, ir.Value]], None]) -> None:
+        """One loop for walks of the same length."""
+
+        def iteration(_: Index, carried: list[ir.Value]) -> list[ir.Value]:
+            offsets: dict[str, ir.Value] = {}
+            following: list[ir.Value] = []
+            for walk in walks:
+                own = carried[len(following) : len(following) + walk.num_values]
+                offsets.update(walk.offsets(own))
+                following += walk.next(own)
+            body(offsets)
+            return following
+
+        initial = [value for walk in walks for value in walk.initial()]
+        self.builder.loop(walks[0].iterations, initial, iteration, overlap=True)
+
+    def _parts(self, tiles: Sequence[ir.Value], offset: ir.Value, name: str) -> list[ir.Value]:
+        return [self.builder.tile_at(tile, offset, name) for tile in tiles]
+
+    def _turn_values(self) -> None:
+        """Through the array: unit rows met by the rows of a tile give its columns."""
+        plan, builder = self.plan, self.builder
+        if plan.is_turned:
+            return
+        source = plan.value_rows * ROW_BYTES
+        piece = LANES // PADS * ROW_BYTES
+        tiles, parts = plan.key_tiles, plan.width_tiles
+        walk = Walk(
+            builder,
+            (plan.heads, tiles),
+            {"values": (tiles * source, source), "turned": (tiles * parts * piece, parts * piece)},
+        )
+
+        def turn(offsets: dict[str, ir.Value]) -> None:
+            values = self._parts(self.values, offsets["values"], ahead("values"))
+            turned = self._parts(self.turned, offsets["turned"], ahead("turned"))
+            for part in range(parts):
+                for key in reversed(range(LANES)):
+                    if key >= plan.keys.size:
+                        builder.push(builder.splat(0.0))
+                        continue
+                    pad, row = part % 2 * 2 + key % 2, part // 2 * (LANES // 2) + key // 2
+                    builder.push(builder.tile_load(values[pad], Index(row), LANES))
+                for lane in range(LANES):
+                    row = part * (LANES // PADS) + lane // PADS
+                    builder.tile_store(builder.gemm(self.units[lane]), turned[lane % PADS], Index(row), LANES)
+
+        self._loop([walk], turn)
+
+    def _make_scores(self) -> None:
+        """Scores after all maps, and for each query the lane by lane highest of its chunks."""
+        plan, builder = self.plan, self.builder
+        block = plan.depth_slices * plan.piece_rows * ROW_BYTES
+        key, tiles, count = plan.key_rows * ROW_BYTES, plan.key_tiles, plan.queries.count
+        rows = plan.stored_rows * ROW_BYTES
+        strides: dict[str, Sequence[int]] = {
+            "queries": (count * block, block, 0),
+            "keys": (tiles * key, 0, key),
+        }
+        stored = {"scores": (count * rows * tiles, rows * tiles, ROW_BYTES)}
+        for at, access in enumerate(self.attention.outside):
+            stored[f"outside{at}"] = self._outside_strides(access)
+        # what comes late in an iteration has counters of its own
+        walks = [Walk(builder, (plan.heads, count, tiles), offsets) for offsets in (strides, stored)]
+
+        def multiply(offsets: dict[str, ir.Value]) -> None:
+            queries = self._parts(self.queries, offsets["queries"], ahead("queries"))
+            keys = self._parts(self.keys, offsets["keys"], ahead("keys"))
+            scores = builder.plus(offsets["scores"], EDGE * plan.step_chunks * ROW_BYTES)
+            operands = {
+                id(access): self._parts(self.outside[id(access)], offsets[f"outside{at}"], ahead(f"outside{at}"))
+                for at, access in enumerate(self.attention.outside)
+            }
+            maps = ScoreMaps(builder, self.attention, plan, operands)
+            sums: list[ir.Value] = []
+            for part in range(plan.depth_slices):
+                pad, first = key_place(part)
+                for key in reversed(range(LANES)):
+                    is_there = key < plan.keys.size
+                    row = builder.tile_load(keys[pad], Index(first + key), LANES) if is_there else builder.splat(0.0)
+                    builder.push(row)
+                terms = [
+                    builder.gemm(
+                        builder.tile_load(queries[row % PADS], Index(part * plan.piece_rows + row // PADS), LANES)
+                    )
+                    for row in range(plan.queries.size)
+                ]
+                sums = [builder.binary("add", *pair) for pair in zip(sums, terms, strict=True)] if part else terms
+            for first in range(0, len(sums), NEAR_ROWS):
+                parts = self._parts(self.scores, scores, ahead(f"scores{first // NEAR_ROWS}"))
+                for row, total in enumerate(sums[first : first + NEAR_ROWS], first):
+                    pad, at = row % PADS, row // PADS
+                    builder.tile_store(maps.evaluate(total, pad, at), parts[pad], Index(at * tiles), LANES)
+            self.expansions.update(maps.expansions)
+
+        self._loop(walks, multiply)
+
+    def _outside_strides(self, access: Access) -> tuple[int, int, int]:
+        """Bytes from head to head, block to block and tile to tile of keys."""
+        plan = self.plan
+        per_head = plan.outside_rows(access) // plan.heads * ROW_BYTES if plan.varies(access) else 0
+        if not access.stride(self.attention.queries):
+            return per_head, 0, ROW_BYTES
+        tile = plan.stored_rows * ROW_BYTES
+        return per_head, plan.key_tiles * tile, tile
+
+    def _softmax(self) -> None:
+        """Steps in phases, each of which works on an earlier step than the one before."""
+        plan, builder = self.plan, self.builder
+        bytes_of = {
+            "scores": plan.step_chunks * ROW_BYTES,
+            "rows": plan.step_rows // PADS * ROW_BYTES,
+            "sums": plan.step_sums * ROW_BYTES,
+        }
+        walks = [
+            Walk(builder, (plan.steps + EDGE,), {f"{n}{p}": (size,) for n, size in bytes_of.items()})
+            for p in range(PHASES)
+        ]
+        ones = builder.splat(1.0)
+
+        def work(offsets: dict[str, ir.Value]) -> None:
+            def parts(phase: int, tiles: Sequence[ir.Value], kind: str, use: str) -> list[ir.Value]:
+                behind = (PHASES - 1 - phase) * LAG * bytes_of[kind]
+                return self._parts(tiles, builder.plus(offsets[f"{kind}{phase}"], behind), ahead(f"{use}{phase}"))
+
+            SoftmaxStep(
+                builder,
+                plan,
+                scores=(parts(0, self.scores, "scores", "scores"), parts(1, self.scores, "scores", "scores")),
+                highest=(parts(0, self.highest, "rows", "highest"), parts(1, self.highest, "rows", "highest")),
+                exponentials=(
+                    parts(1, self.scores, "scores", "exponentials"),
+                    parts(3, self.scores, "scores", "exponentials"),
+                ),
+                sums=(parts(1, self.sums[:1], "sums", "sums")[0], parts(2, self.sums[:1], "sums", "sums")[0]),
+                factors=(parts(2, self.factors, "rows", "factors"), parts(3, self.factors, "rows", "factors")),
+                probabilities=parts(3, self.scores, "scores", "probabilities"),
+                ones=ones,
+            ).emit()
+
+        self._loop(walks, work)
+
+    def _make_results(self) -> None:
+        plan, builder = self.plan, self.builder
+        tiles, parts, count = plan.key_tiles, plan.width_tiles, plan.queries.count
+        zero = builder.splat(0.0)
+        self._store_everywhere(self.results, plan.blocks * plan.piece_rows * parts, zero)
+        self._fence()
+        rows, result = plan.stored_rows * tiles * ROW_BYTES, plan.piece_rows * ROW_BYTES
+        tile = LANES // PADS * ROW_BYTES
+        pair = 2 if tiles > 1 else 1
+        # turned values lie tile of keys by tile of keys, each with all of its width
+        loaded = {
+            "scores": (count * rows, pair * ROW_BYTES, rows, 0),
+            "turned": (tiles * parts * tile, pair * parts * tile, 0, tile),
+        }
+        moved = (count * parts * result, 0, parts * result, result)
+        uses = (loaded, {"results": moved}, {"stored": moved})
+        walks = [Walk(builder, (plan.heads, tiles // pair, count, parts), strides) for strides in uses]
+        self._loop(walks, lambda offsets: self._multiply_values(offsets, pair))
+        if tiles % pair:
+            self._fence()
+            begin = {"scores": (tiles - 1) * ROW_BYTES, "turned": (tiles - 1) * parts * tile}
+            walks = [
+                Walk(builder, (plan.heads, count, parts), {n: (s[0], *s[2:]) for n, s in strides.items()})
+                for strides in uses
+            ]
+            self._loop(walks, lambda offsets: self._multiply_values(offsets, 1, begin))
+
+    def _sum_name(self, part: int) -> str:
+        """Of rows of results, which are read and written again after all blocks of a head have had their turn."""
+        turns = self.plan.queries.count * self.plan.width_tiles
+        return ahead(f"results{part}") if turns >= AHEAD else f"results{part}"
+
+    def _multiply_values(
+        self, offsets: dict[str, ir.Value], slices: int, begin: Mapping[str, int] | None = None
+    ) -> None:
+        """Add the products of a block of probabilities with tiles of values to results."""
+        plan, builder = self.plan, self.builder
+        first = begin or {"scores": 0, "turned": 0}
+        start = first["scores"] + EDGE * plan.step_chunks * ROW_BYTES
+        scores = self._parts(self.scores, builder.plus(offsets["scores"], start), ahead("probabilities"))
+        turned = self._parts(self.turned, builder.plus(offsets["turned"], first["turned"]), ahead("turned"))
+        sums: list[ir.Value] = []
+        for part in range(slices):
+            for lane in reversed(range(LANES)):
+                row = part * plan.width_tiles * (LANES // PADS) + lane // PADS
+                builder.push(builder.tile_load(turned[lane % PADS], Index(row), LANES))
+            if not part:
+                sums = self._move_results(offsets, "load")
+            for row in range(plan.queries.size):
+                place = Index(row // PADS * plan.key_tiles + part)
+                term = builder.gemm(builder.tile_load(scores[row % PADS], place, LANES))
+                sums[row] = builder.binary("add", sums[row], term)
+        self._move_results(offsets, "store", sums)
+
+    def _move_results(
+        self, offsets: Mapping[str, ir.Value], kind: str, sums: Sequence[ir.Value] = ()
+    ) -> list[ir.Value]:
+        """Load the sums of a block, or store them."""
+        plan, builder = self.plan, self.builder
+        loaded: list[ir.Value] = []
+        for first in range(0, plan.queries.size, NEAR_ROWS):
+            name = self._sum_name(first // NEAR_ROWS)
+            parts = self._parts(self.results, offsets["results" if kind == "load" else "stored"], name)
+            for row in range(first, min(first + NEAR_ROWS, plan.queries.size)):
+                if kind == "load":
+                    loaded.append(builder.tile_load(parts[row % PADS], Index(row // PADS), LANES))
+                else:
+                    builder.tile_store(sums[row], parts[row % PADS], Index(row // PADS), LANES)
+        return loaded
+
+
+def key_place(part: int) -> tuple[int, int]:
+    """Pad of a slice of the depth of keys, and its first row in a tile of them there."""
+    return (0, 2, 1, 3)[part % PADS], part // PADS * LANES
+
+
+def ahead(name: str) -> str:
+    """The name of rows that iterations may use in any order."""
+    return f"{name}^{AHEAD}"

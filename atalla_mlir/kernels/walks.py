@@ -1,0 +1,75 @@
+"""Addresses that a flat loop carries for a nest of loops: each iteration moves them to the next point of the nest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from atalla_mlir._mlir import ir
+from atalla_mlir.kernels.builder import Builder
+
+
+class Walk:
+    """Byte offsets, by name, at the points of a nest of loops with `extents`, outermost first.
+
+    `strides` gives for each name the bytes from one iteration of each loop to the next. Loops that all offsets walk
+    as one run are one; the outermost needs no counter.
+    """
+
+    def __init__(self, builder: Builder, extents: Sequence[int], strides: Mapping[str, Sequence[int]]) -> None:
+        self.builder = builder
+        self.names = list(strides)
+        levels = [
+            (extent, [strides[name][at] for name in self.names]) for at, extent in enumerate(extents) if extent > 1
+        ]
+        self.levels: list[tuple[int, list[int]]] = []
+        for extent, steps in levels:
+            if self.levels and self.levels[-1][1] == [extent * step for step in steps]:
+                self.levels[-1] = (self.levels[-1][0] * extent, steps)
+            else:
+                self.levels.append((extent, steps))
+
+    @property
+    def iterations(self) -> int:
+        count = 1
+        for extent, _ in self.levels:
+            count *= extent
+        return count
+
+    @property
+    def num_counters(self) -> int:
+        return max(0, len(self.levels) - 1)
+
+    @property
+    def num_values(self) -> int:
+        """Values that the loop carries."""
+        return self.num_counters + len(self.names)
+
+    def initial(self) -> list[ir.Value]:
+        """What the loop carries into its first iteration."""
+        return [self.builder.index_constant(0) for _ in range(self.num_values)]
+
+    def offsets(self, carried: Sequence[ir.Value]) -> dict[str, ir.Value]:
+        return dict(zip(self.names, carried[self.num_counters :], strict=True))
+
+    def next(self, carried: Sequence[ir.Value]) -> list[ir.Value]:
+        """What the loop carries into the iteration after the one that got `carried`."""
+        builder, counters, offsets = self.builder, carried[: self.num_counters], list(carried[self.num_counters :])
+        if not self.levels:
+            return list(carried)
+        inner = self.levels[-1][1]
+        offsets = [builder.plus(offset, step) for offset, step in zip(offsets, inner, strict=True)]
+        counted: list[ir.Value] = []
+        carry = builder.index_constant(1)
+        for level in range(len(self.levels) - 1, 0, -1):
+            extent, steps = self.levels[level]
+            counter = builder.plus(counters[level - 1], carry)
+            wraps = builder.equal_bits(counter, extent)
+            counted.insert(0, builder.both(counter, builder.differ(wraps, -1)))
+            outer = self.levels[level - 1][1]
+            jumps = [further - extent * step for further, step in zip(outer, steps, strict=True)]
+            offsets = [
+                builder.plus(offset, builder.both(wraps, jump)) if jump else offset
+                for offset, jump in zip(offsets, jumps, strict=True)
+            ]
+            carry = builder.both(wraps, 1)
+        return [*counted, *offsets]

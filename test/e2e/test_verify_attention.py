@@ -1,0 +1,120 @@
+"""Attention as one kernel: masks, shared heads, lengths and widths that are no multiples of 32, special scores."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from atalla_mlir.host.report import Report
+from atalla_mlir.host.verify import verify
+
+
+@dataclass(frozen=True)
+class Shape:
+    batch: int
+    heads: int
+    queries: int
+    keys: int
+    width: int
+    shared: int = 1
+    """Query heads for each head of keys."""
+    value_width: int = 0
+    """Width of values where it is another."""
+
+
+class Attention(nn.Module):
+    def __init__(self, shape: Shape, *, is_causal: bool = False) -> None:
+        super().__init__()
+        self.shape, self.is_causal = shape, is_causal
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, *mask: Tensor) -> Tensor:
+        of_keys = self.shape.heads // self.shape.shared
+        heads = [_split(x, count) for x, count in ((query, self.shape.heads), (key, of_keys), (value, of_keys))]
+        mixed = functional.scaled_dot_product_attention(
+            *heads, attn_mask=mask[0] if mask else None, is_causal=self.is_causal, enable_gqa=self.shape.shared > 1
+        )
+        return mixed.transpose(1, 2).flatten(2)
+
+
+def _split(x: Tensor, heads: int) -> Tensor:
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def _operands(shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(0)
+    heads = shape.heads // shape.shared
+    return (
+        torch.randn(shape.batch, shape.queries, shape.heads * shape.width),
+        torch.randn(shape.batch, shape.keys, heads * shape.width),
+        torch.randn(shape.batch, shape.keys, heads * (shape.value_width or shape.width)),
+    )
+
+
+def _assert_one_kernel(report: Report) -> None:
+    assert report.totals.ok, str(report)
+    assert [op for op in report.ops if {"aten.bmm.default", "aten.amax.default"} <= set(op.aten)]
+    assert sum("aten.bmm.default" in op.aten for op in report.ops) == 1
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape(1, 1, 7, 3, 8),
+        Shape(1, 2, 33, 31, 32),
+        Shape(2, 2, 40, 65, 48, value_width=16),
+        Shape(1, 4, 70, 40, 16, shared=2),
+    ],
+    ids=str,
+)
+def test_shapes(shape: Shape) -> None:
+    _assert_one_kernel(verify(Attention(shape), _operands(shape)))
+
+
+def test_causal() -> None:
+    shape = Shape(1, 2, 45, 45, 32)
+    _assert_one_kernel(verify(Attention(shape, is_causal=True), _operands(shape)))
+
+
+@pytest.mark.parametrize("leading", [(1, 1, 20), (2, 1, 20), (2, 3, 20), (1, 1, 1)], ids=str)
+def test_masks_that_are_added(leading: tuple[int, ...]) -> None:
+    shape = Shape(2, 3, 20, 40, 16)
+    mask = torch.randn(*leading, shape.keys)
+    _assert_one_kernel(verify(Attention(shape), (*_operands(shape), mask)))
+
+
+def test_masks_of_booleans() -> None:
+    shape = Shape(1, 2, 20, 70, 16)
+    mask = torch.rand(1, 1, shape.queries, shape.keys) > 0.4
+    mask[..., 5, :] = False  # a row without keys gives NaN
+    report = verify(Attention(shape), (*_operands(shape), mask))
+    _assert_one_kernel(report)
+
+
+def test_scores_that_are_infinite() -> None:
+    shape = Shape(1, 1, 40, 40, 32)
+    query, key, value = _operands(shape)
+    query[0, 3, 4] = math.inf
+    _assert_one_kernel(verify(Attention(shape), (query, key, value)))
+
+
+def test_both_engines_agree() -> None:
+    shape = Shape(1, 2, 6, 35, 16)
+    model, operands = Attention(shape), _operands(shape)
+    _assert_one_kernel(verify(model, operands, engine="reference"))
+    _assert_one_kernel(verify(model, operands, engine="native"))
+
+
+def test_scores_that_others_need_keep_the_products_apart() -> None:
+    class Both(nn.Module):
+        def forward(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+            weights = torch.softmax(query @ key.transpose(-2, -1), -1)
+            return weights @ value, weights
+
+    report = verify(Both(), _operands(Shape(1, 1, 33, 40, 16)))
+    assert report.totals.ok
+    assert sum("aten.bmm.default" in op.aten or "aten.mm.default" in op.aten for op in report.ops) == 2
