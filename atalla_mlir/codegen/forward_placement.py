@@ -228,7 +228,7 @@ class ForwardPlacement(Placement):
                 pending.setdefault(at, []).append(index)
         left, cycle, last_progress = len(part) - len(placed), 0, 0
         ready: list[int] = []
-        # without an instruction placed for so long there is no more hope
+        # when what is ready has not been placed for so long there is no more hope
         patience = self._interval + graph.longest_latency
         while left:
             blocked: list[int] = []
@@ -245,6 +245,8 @@ class ForwardPlacement(Placement):
                         at = max(cycle + 1, self._earliest(edge.second) or 0, releases.get(edge.second, 0))
                         pending.setdefault(at, []).append(edge.second)
             ready = blocked
+            if not ready:
+                last_progress = cycle
             if cycle - last_progress > patience or any(self._is_late(index, cycle) for index in ready):
                 return False
             cycle += 1

@@ -24,6 +24,9 @@ MAX_STEP_CHUNKS = 32
 MIN_STEP_CHUNKS = 8
 MAX_STEP_ROWS = 8
 """Rows in a step, where reductions tell them apart by masks."""
+MANY_STREAMS = 3
+LONG_STEPS = 3
+"""By how much steps of many streams are longer than others."""
 MAX_STEP_INSTRUCTIONS = 800
 MIN_STEPS = 64
 MIN_LONG_STEPS = 24
@@ -42,7 +45,10 @@ class Phase:
 
 @dataclass(frozen=True)
 class PhasePlan:
-    """`rows` rows of `chunks` chunks each are a step; a row longer than that takes `groups` steps."""
+    """`rows` rows of `chunks` chunks each are a step; a row longer than that takes `groups` steps.
+
+    Where one loop is all there is, it is both `lane` and `row`: a row is then what a step takes of it.
+    """
 
     lane: Loop
     row: Loop
@@ -72,13 +78,18 @@ class PhasePlan:
         return self.steps + self.last_phase * self.lag + MAX_STAGES
 
     @property
+    def is_flat(self) -> bool:
+        """Whether the rows are parts of one run of elements."""
+        return self.lane is self.row
+
+    @property
     def done_rows(self) -> int:
-        """Rows that the steps cover."""
-        return self.steps * self.rows // self.groups
+        """Iterations of the row loop that the steps cover."""
+        return self.steps * self.items * LANES if self.is_flat else self.steps * self.rows // self.groups
 
     def step_elements(self, access: Access) -> int:
         """Elements between the beginnings of two steps in a buffer that is read or written along the lanes."""
-        if self.rows == self.groups == 1:
+        if self.rows == self.groups == 1 and not self.is_flat:
             return access.stride(self.row)
         return self.items * LANES
 
@@ -86,20 +97,21 @@ class PhasePlan:
 def plan_phases(stages: Sequence[Stage], stored: Sequence[Access]) -> PhasePlan | None:
     """A plan, or None where the stages do not have the form, or are not worth it."""
     loops = list(dict.fromkeys(loop for stage in stages for loop in stage.loops))
-    if any(stage.kind not in (StageKind.MAP, StageKind.REDUCE) for stage in stages) or len(loops) != 2:
+    if any(stage.kind not in (StageKind.MAP, StageKind.REDUCE) for stage in stages) or len(loops) not in (1, 2):
         return None
     lane, row = _lane_and_row(loops, stages, stored)
+    is_flat = lane is row
     if lane is None or row is None:
         return None
     phases = _phases(stages, lane)
-    if phases is None or not _is_worth_it(stages, phases, lane, row):
+    if phases is None or not (is_flat or _is_worth_it(stages, phases, lane, row)):
         return None
-    shape = _step_shape(stages, lane)
+    shape = (1, _flat_chunks(stages, lane), 1) if is_flat else _step_shape(stages, lane)
     if shape is None:
         return None
     rows, chunks, groups = shape
-    tail = (lane.extent - 1) % LANES + 1
-    steps = row.extent // rows * groups
+    tail = LANES if is_flat else (lane.extent - 1) % LANES + 1
+    steps = lane.extent // (chunks * LANES) if is_flat else row.extent // rows * groups
     lag = groups * -(-(MAX_STAGES + groups - 1) // groups)
     needed = AHEAD + 2 * MAX_STAGES + (len(phases) - 1) * lag + 2
     plan = PhasePlan(lane, row, tuple(phases), rows, chunks, groups, steps, lag, 1 << (needed - 1).bit_length(), tail)
@@ -113,7 +125,13 @@ def plan_phases(stages: Sequence[Stage], stored: Sequence[Access]) -> PhasePlan 
 def _lane_and_row(
     loops: Sequence[Loop], stages: Sequence[Stage], stored: Sequence[Access]
 ) -> tuple[Loop | None, Loop | None]:
-    """The loop along the lanes and the other one; no lane loop where none is contiguous in all it indexes."""
+    """The loop along the lanes and the other one; no lane loop where none is contiguous in all it indexes.
+
+    A loop that is alone is both, unless it is reduced: its rows are then parts of it.
+    """
+    if len(loops) == 1:
+        is_map = all(not stage.reduced and stage.write.stride(loops[0]) == 1 for stage in stages)
+        return (loops[0], loops[0]) if is_map else (None, None)
     for lane in sorted(loops, key=lambda loop: -loop.extent):
         others = [loop for loop in loops if loop is not lane]
         accesses = [access for stage in stages for access in stage.accesses()]
@@ -156,10 +174,30 @@ def _is_worth_it(stages: Sequence[Stage], phases: Sequence[Phase], lane: Loop, r
     return shared or sum(bool(phase.stages) for phase in phases) > 1
 
 
+def _most_chunks(stages: Sequence[Stage], lane: Loop) -> int:
+    """Chunks of a step that keep its code in the instruction cache."""
+    per_chunk = sum(_instructions(stage) for stage in stages if lane in stage.loops)
+    return max(1, min(MAX_STEP_CHUNKS, MAX_STEP_INSTRUCTIONS // max(1, per_chunk)))
+
+
+def _flat_chunks(stages: Sequence[Stage], loop: Loop) -> int:
+    """Chunks of a step of one run of elements.
+
+    Many streams leave the DRAM channel no slack, and long transfers wait less for each other.
+    """
+    computed = {stage.write.buffer for stage in stages}
+    streams = {read.buffer for stage in stages for read in stage.reads if read.buffer not in computed and read.strides}
+    if len(streams) + 1 >= MANY_STREAMS:
+        per_chunk = sum(_instructions(stage) for stage in stages)
+        chunks = MAX_STEP_CHUNKS * LONG_STEPS
+        if chunks * per_chunk <= MAX_STEP_INSTRUCTIONS and loop.extent >= chunks * LANES * MIN_STEPS:
+            return chunks
+    return _most_chunks(stages, loop)
+
+
 def _step_shape(stages: Sequence[Stage], lane: Loop) -> tuple[int, int, int] | None:
     """(rows, chunks of each, steps a row takes)."""
-    per_chunk = sum(_instructions(stage) for stage in stages if lane in stage.loops)
-    most = min(MAX_STEP_CHUNKS, MAX_STEP_INSTRUCTIONS // max(1, per_chunk))
+    most = _most_chunks(stages, lane)
     chunks = -(-lane.extent // LANES)
     if chunks <= most // 2:
         limit = MAX_STEP_ROWS if any(stage.reduced for stage in stages) else MAX_STEP_CHUNKS
@@ -207,6 +245,8 @@ def _is_contiguous(access: Access, plan: PhasePlan) -> bool:
     lane, row = plan.lane, plan.row
     if access.stride(lane) != 1:
         return False
+    if plan.is_flat:
+        return True
     if not access.stride(row) or plan.rows == plan.groups == 1:
         return True
     return access.stride(row) == lane.extent and plan.tail == LANES

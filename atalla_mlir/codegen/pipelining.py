@@ -12,9 +12,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from atalla_mlir.codegen.forward_placement import is_ahead
 from atalla_mlir.codegen.kernel import Kernel, LoopReport
 from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness
-from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph
+from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph, resource_bounds
 from atalla_mlir.codegen.loops import (
     CountedLoop,
     LoopContext,
@@ -42,6 +43,8 @@ REGISTER_LIMITS: Mapping[RegisterFile, int] = {
 """Values in flight beyond which a kernel is not accepted."""
 MAX_INTERVAL_GROWTH = 1.15
 """By how much II may exceed its bound, or the first that was found, before the search for a smaller kernel ends."""
+LUMPED_TRANSFERS = 1.3
+"""By how much a loop exceeds the bound of its busiest resource when its transfers begin in a row."""
 PACKED_SLOTS = 2.2
 """Slots that list scheduling fills in code that runs once, on average."""
 INTERVAL_STEPS = 24
@@ -126,9 +129,12 @@ def pipeline_loop(
     New registers are numbered from `first_index`.
     """
     candidates: list[Pipeline | MaskedPipeline] = []
-    for kernel in find_kernels(
-        build_loop_graph(loop.body, machine, _single_copies(loop)), machine, banks, first_index, context
-    ):
+    graph = build_loop_graph(loop.body, machine, _single_copies(loop))
+    if is_ahead(graph):
+        # the order of the instructions says nothing about how transfers wait for each other
+        least = int(max(resource_bounds(loop.body, machine).values()) * LUMPED_TRANSFERS)
+        context = replace(context, cycles=max(context.cycles, least))
+    for kernel in find_kernels(graph, machine, banks, first_index, context):
         candidates.append(Pipeline(loop, kernel))
     masked = mask_loop(loop, context, first_index)
     if masked is not None:

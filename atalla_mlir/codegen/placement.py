@@ -218,9 +218,21 @@ def _settled(place: Placement) -> list[Placement]:
             found.extend(deeper)
         else:
             kept.extend(new.accesses)
-    if not found:
+    rest = _at(place.group, place.region, kept) if kept else []
+    if not found or any(_has_holes(new) for new in rest):
         return [place]
-    return [*found, *_at(place.group, place.region, kept)] if kept else found
+    return [*found, *rest]
+
+
+def _has_holes(place: Placement) -> bool:
+    """Whether the box of what a kernel writes holds rows that are not written here: storing it would undo others."""
+    if not place.group.is_write:
+        return False
+    written = 0
+    for access in place.accesses:
+        path = access.region.ancestors()
+        written += math.prod(loop.extent for loop in path[: path.index(place.region)])
+    return written < place.rows
 
 
 def _uses_iterations_alone(place: Placement) -> bool:

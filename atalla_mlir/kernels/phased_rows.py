@@ -77,7 +77,8 @@ class PhasedRows:
         reads = [read for stage in self.stages for read in stage.reads if read.buffer not in self.writers]
         outputs = [stage for stage in self.stages if stage.write.buffer in self.buffers]
         moves = [read for read in reads if self._moves(read)]
-        num_parts = PADS if len({access_key(access) for access in moves}) + len(outputs) == 1 else 2
+        num_streams = len({access_key(access) for access in moves}) + len(outputs)
+        num_parts = PADS if num_streams == 1 or len(plan.phases) == 1 else 2
         for read in reads:
             key = access_key(read)
             if not self._moves(read):

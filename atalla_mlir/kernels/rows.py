@@ -58,10 +58,29 @@ class RowKernel:
     def emit(self) -> None:
         self._outer(list(self.plan.outer), Place({}, self._only_cols()))
 
-    def emit_rest(self, done: int) -> None:
-        """Rows from `done` on of a kernel with one loop of them."""
-        loop = self.plan.outer[-1]
-        self._rows(loop.extent - done, Index(done), lambda i: Place({loop: i}, self._only_cols()))
+    def emit_rest(self, row: Loop, done: int) -> None:
+        """What iterations of the outer loop `row` from `done` on compute."""
+        self._rest(list(self.plan.outer), Place({}, self._only_cols()), row, done)
+
+    def _rest(self, loops: list[Loop], place: Place, row: Loop, done: int) -> None:
+        if not loops:
+            RowBody(self, [place]).emit()
+            return
+        loop, inner = loops[0], loops[1:]
+        first = done if loop is row else 0
+        if loop is self.plan.lane:
+            for start, count, cols in lane_segments(loop.extent):
+                skipped = max(0, first // LANES - start)
+                self.builder.repeat(
+                    count - skipped,
+                    lambda i, start=start + skipped, cols=cols: self._rest(
+                        inner, place.at(loop, i.scaled(LANES) + start * LANES, cols), row, done
+                    ),
+                )
+        elif not inner:
+            self._rows(loop.extent - first, Index(first), lambda i: place.at(loop, i))
+        else:
+            self.builder.repeat(loop.extent - first, lambda i: self._rest(inner, place.at(loop, i + first), row, done))
 
     @property
     def lanes_in_registers(self) -> bool:

@@ -229,7 +229,7 @@ def _emit(
             return
         kernel = RowKernel(builder, stages, choose_row_plan(stages, stored), values, block)
         if phased is not None:
-            kernel.emit_rest(phased.done_rows)
+            kernel.emit_rest(phased.row, phased.done_rows)
             return
         kernel.emit()
     numerics.sums.update({s: order for s, order in zip(stages, kernel.sum_orders(), strict=True) if order is not None})

@@ -96,3 +96,21 @@ def test_short_or_few_or_strided_rows_have_no_plan() -> None:
     assert _plan(8, 1024) is None
     assert _plan(48, 512) is None
     assert plan_phases(*_softmax(64, 1024, lane_stride=64)) is None
+
+
+def _sum_of_runs(extent: int) -> tuple[list[Stage], list[Access]]:
+    loop = Loop(extent, "i")
+    left, right, result = (Buffer(name, extent) for name in ("left", "right", "result"))
+    body = Node("add", (Node("load", read=0), Node("load", read=1)))
+    reads = [Access(buffer, 0, {loop: 1}) for buffer in (left, right)]
+    stage = Stage(StageKind.MAP, [loop], reads, Access(result, 0, {loop: 1}), body)
+    return [stage], [stage.write]
+
+
+@pytest.mark.parametrize(("extent", "chunks"), [(100_000, 32), (1 << 20, 96)])
+def test_runs_of_elements_are_cut_into_steps(extent: int, chunks: int) -> None:
+    plan = plan_phases(*_sum_of_runs(extent))
+    assert plan is not None and plan.is_flat
+    assert plan.chunks == chunks
+    assert plan.done_rows == extent // (32 * chunks) * 32 * chunks
+    assert plan_phases(*_sum_of_runs(1000)) is None
