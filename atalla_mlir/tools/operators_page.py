@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -10,7 +11,8 @@ from atalla_mlir.frontend import integers, support
 from atalla_mlir.frontend.decompositions import FAMILIES
 from atalla_mlir.frontend.decompositions.registry import RULES
 from atalla_mlir.kernels.functions import FUNCTIONS
-from atalla_mlir.kernels.functions.bound import TINY, UNIT, FunctionBound
+from atalla_mlir.kernels.functions.bound import UNIT, FunctionBound
+from atalla_mlir.kernels.functions.composed import COMPOSED
 
 _HEAD = """\
 # Operators
@@ -66,6 +68,8 @@ def _functions() -> Iterator[str]:
     yield "|---|---|---|"
     for name, function in FUNCTIONS.items():
         yield f"| `{name}` | {_relative(function.bound)} | {_absolute(function.bound)} |"
+    for name, bound in COMPOSED.items():
+        yield f"| `{name}`, composed | {_relative(bound)} | {_absolute(bound)} |"
     yield ""
 
 
@@ -74,8 +78,8 @@ def _relative(bound: FunctionBound) -> str:
 
 
 def _absolute(bound: FunctionBound) -> str:
-    if bound.absolute == TINY:
-        return "2^-130"
+    if 0 < bound.absolute < 2.0**-100:
+        return f"2^{math.log2(bound.absolute):.0f}"
     return f"{bound.absolute:.3g}" if bound.absolute else "0"
 
 

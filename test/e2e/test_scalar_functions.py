@@ -13,6 +13,7 @@ from torch.nn import functional
 import atalla_mlir as atalla
 from atalla_mlir.kernels.functions import FUNCTIONS, trigonometric
 from atalla_mlir.kernels.functions.bound import UNIT
+from atalla_mlir.kernels.functions.composed import COMPOSED
 
 ALL_BITS = np.arange(1 << 16, dtype=np.uint32)
 SMALLEST_NORMAL = 2.0**-126
@@ -42,6 +43,21 @@ SUBNORMAL_OPERANDS = frozenset(FUNCTIONS) - {"rcp", "sqrt", "rsqrt"}
 DOMAINS = {"sin": trigonometric.LIMIT, "cos": trigonometric.LIMIT}
 """The largest operand of functions that give NaN beyond it."""
 
+COMPOSED_MODELS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "relu6": functional.relu6,
+    "hardtanh": functional.hardtanh,
+    "clamp(-0.7, 0.9)": functools.partial(torch.clamp, min=-0.7, max=0.9),
+    "leaky_relu": functional.leaky_relu,
+    "elu": functional.elu,
+    "celu": functional.celu,
+    "silu": functional.silu,
+    "hardswish": functional.hardswish,
+    "hardsigmoid": functional.hardsigmoid,
+    "softplus": functional.softplus,
+    "logsigmoid": functional.logsigmoid,
+    "mish": functional.mish,
+}
+
 
 class Pointwise(torch.nn.Module):
     def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
@@ -52,10 +68,30 @@ class Pointwise(torch.nn.Module):
         return self.function(x)
 
 
+@pytest.mark.parametrize("name", COMPOSED)
+def test_composed_activations_at_every_number(name: str) -> None:
+    """Infinities, NaN and the sign of infinite results are PyTorch's; everything else is within the stated bound."""
+    function, bound = COMPOSED_MODELS[name], COMPOSED[name]
+    values = every_number()
+    result = atalla.compile(Pointwise(function), (values,), strict=True)(values).double().numpy().ravel()
+    exact = function(values.double()).numpy().ravel()
+    finite = np.isfinite(exact)
+    np.testing.assert_array_equal(result[~finite], exact[~finite])
+    error = np.abs(result[finite] - exact[finite])
+    worst = np.argmax(error - bound.relative * np.abs(exact[finite]))
+    operand = values.double().numpy().ravel()[finite][worst]
+    allowed = bound.relative * np.abs(exact[finite]) + bound.absolute
+    assert (error <= allowed).all(), f"{name}({operand}) gives {result[finite][worst]}, not {exact[finite][worst]}"
+
+
+def every_number() -> torch.Tensor:
+    return torch.from_numpy((ALL_BITS << 16).view(np.float32).reshape(2048, 32))
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_number(name: str) -> None:
     function, bound = MODELS[name], FUNCTIONS[name].bound
-    values = torch.from_numpy((ALL_BITS << 16).view(np.float32).reshape(2048, 32))
+    values = every_number()
     program = atalla.compile(Pointwise(function), (values,), strict=True)
     result = program(values).double().numpy().ravel()
     x = values.double().numpy().ravel()
