@@ -13,6 +13,7 @@ from torch import Tensor, fx
 from atalla_mlir.errors import BadInputError
 from atalla_mlir.frontend.entry_points import NamedPlan
 from atalla_mlir.frontend.partition import Plan
+from atalla_mlir.host.equal_operations import first_of_equal, shared
 from atalla_mlir.host.error_bound import Bounded, exact
 from atalla_mlir.host.kernel_check import held
 from atalla_mlir.host.oracle import Plans, cone, evaluate
@@ -55,7 +56,7 @@ class AccumulatedBounds:
         found = [Plans.from_json(row) for row in self._loadable.meta["kernels"] if row["entry"] in entries]
         sums = {name: plan for plans in found for name, plan in plans.sums.items()}
         expansions = {name: bound for plans in found for name, bound in plans.expansions.items()}
-        return Plans(sums, expansions)
+        return shared(Plans(sums, expansions), first_of_equal(plan.captured.graph))
 
 
 def _is_floating(node: fx.Node) -> bool:

@@ -46,7 +46,7 @@ def test_layers(layer: str) -> None:
     check(module, torch.randn(shape))
 
 
-@pytest.mark.parametrize("scale", [0.01, 0.05, 0.1, 0.2])
+@pytest.mark.parametrize("scale", [0.01, 0.05, 0.1, 0.2, 0.5, 1.0])
 def test_alexnet_small(scale: float) -> None:
     model, inputs = zoo.build("alexnet_small", scale=scale)
     check(model, *inputs)
