@@ -176,7 +176,7 @@ def _is_worth_it(stages: Sequence[Stage], phases: Sequence[Phase], lane: Loop, r
 
 def _most_chunks(stages: Sequence[Stage], lane: Loop) -> int:
     """Chunks of a step that keep its code in the instruction cache."""
-    per_chunk = sum(_instructions(stage) for stage in stages if lane in stage.loops)
+    per_chunk = sum(num_instructions(stage) for stage in stages if lane in stage.loops)
     return max(1, min(MAX_STEP_CHUNKS, MAX_STEP_INSTRUCTIONS // max(1, per_chunk)))
 
 
@@ -188,7 +188,7 @@ def _flat_chunks(stages: Sequence[Stage], loop: Loop) -> int:
     computed = {stage.write.buffer for stage in stages}
     streams = {read.buffer for stage in stages for read in stage.reads if read.buffer not in computed and read.strides}
     if len(streams) + 1 >= MANY_STREAMS:
-        per_chunk = sum(_instructions(stage) for stage in stages)
+        per_chunk = sum(num_instructions(stage) for stage in stages)
         chunks = MAX_STEP_CHUNKS * LONG_STEPS
         if chunks * per_chunk <= MAX_STEP_INSTRUCTIONS and loop.extent >= chunks * LANES * MIN_STEPS:
             return chunks
@@ -212,7 +212,7 @@ def _step_shape(stages: Sequence[Stage], lane: Loop) -> tuple[int, int, int] | N
     return None
 
 
-def _instructions(stage: Stage) -> int:
+def num_instructions(stage: Stage) -> int:
     """Instructions, roughly, for one chunk."""
     count = len(stage.reads) + 1 + 2 * (stage.combine in (Combine.MAX, Combine.MIN))
     for node in stage.body.walk():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Stage
 from atalla_mlir.codegen.phase_plan import Phase
 from atalla_mlir.kernels.builder import LANES
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
+from atalla_mlir.kernels.folds import PairwiseFold, combined
 from atalla_mlir.kernels.rings import ROW_BYTES, Counter, Part, Ring, access_key, part_of, tile_name
 from atalla_mlir.kernels.rows import IDENTITY
 
@@ -19,36 +20,6 @@ if TYPE_CHECKING:
 
 Key = tuple[Buffer, int, int]
 """A chunk of a buffer: its row in the step and its number in the row."""
-
-
-class PairwiseFold:
-    """Folds values as they come, two of equal weight at a time, so that none is kept for long.
-
-    The later of two is combined with the earlier: a result may take its first operand's register.
-    """
-
-    def __init__(self, combine: Callable[[ir.Value, ir.Value], ir.Value]) -> None:
-        self._combine = combine
-        self._partial: list[tuple[int, ir.Value]] = []
-        """How many values each stands for, and their fold; the weights fall."""
-
-    def add(self, value: ir.Value) -> None:
-        weight = 1
-        while self._partial and self._partial[-1][0] == weight:
-            value = self._combine(value, self._partial.pop()[1])
-            weight *= 2
-        self._partial.append((weight, value))
-
-    def total(self) -> ir.Value:
-        total = self._partial[-1][1]
-        for _, value in reversed(self._partial[:-1]):
-            total = self._combine(total, value)
-        return total
-
-
-def fold_depth(count: int) -> int:
-    """Most combinations that one of `count` values takes part in."""
-    return count.bit_length()
 
 
 class PhaseBody:
@@ -87,7 +58,7 @@ class PhaseBody:
                     if stage in self.kernel.array_sums:
                         pushed.setdefault(stage, []).append(term)
                     else:
-                        folds.setdefault(stage, PairwiseFold(partial(self._combined, stage))).add(term)
+                        folds.setdefault(stage, PairwiseFold(partial(combined, self.builder, stage.combine))).add(term)
                 yield True
             for stage, fold in folds.items():
                 self._store_item(self.kernel.partials[stage], row, fold.total(), LANES)
@@ -210,12 +181,6 @@ class PhaseBody:
         assert self.kernel.ones is not None
         self._store_item(self.kernel.partials[stage], 0, self.builder.gemm(self.kernel.ones), LANES)
 
-    def _combined(self, stage: Stage, total: ir.Value, term: ir.Value) -> ir.Value:
-        if stage.combine is Combine.ADD:
-            return self.builder.binary("add", total, term)
-        predicate = "lt" if stage.combine is Combine.MAX else "gt"
-        return self.builder.select(self.builder.compare(predicate, total, term), term, total)
-
     def _fold(self, stage: Stage) -> None:
         """What a reducing stage of the phase before gives for each row, from the partial folds of its steps."""
         plan, builder, ring = self.plan, self.builder, self.kernel.partials[stage]
@@ -223,7 +188,7 @@ class PhaseBody:
         in_array = stage in self.kernel.array_sums
         for row in range(plan.rows):
             item = 0 if in_array else row
-            parts = PairwiseFold(partial(self._combined, stage))
+            parts = PairwiseFold(partial(combined, self.builder, stage.combine))
             for part in range(plan.groups):
                 parts.add(self._partial(ring, item, part))
             total = parts.total()

@@ -16,8 +16,9 @@ from atalla_mlir.codegen.phase_plan import AHEAD, MAX_STAGES, PhasePlan
 from atalla_mlir.codegen.row_plan import SumOrder
 from atalla_mlir.kernels.builder import LANES, Builder
 from atalla_mlir.kernels.expression import Evaluated
+from atalla_mlir.kernels.folds import fold_depth
 from atalla_mlir.kernels.functions.bound import FunctionBound
-from atalla_mlir.kernels.phase_body import PhaseBody, fold_depth
+from atalla_mlir.kernels.phase_body import PhaseBody
 from atalla_mlir.kernels.rings import PADS, Counter, Pads, Part, Ring, Stream, access_key, tile_name
 from atalla_mlir.target.encoding import DmaShape
 

@@ -11,11 +11,12 @@ from atalla_mlir._mlir import array_attr, create_op, i64_array_attr, i64_attr, i
 from atalla_mlir.codegen.attention_pattern import AttentionStages, unify
 from atalla_mlir.codegen.attention_plan import plan_attention
 from atalla_mlir.codegen.bounds import Bounds, kernel_bounds
+from atalla_mlir.codegen.column_plan import ColumnPlan, plan_columns
 from atalla_mlir.codegen.grouping import Group, form_groups
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.phase_plan import PhasePlan, plan_phases
 from atalla_mlir.codegen.product_plan import choose_product_plan
-from atalla_mlir.codegen.row_plan import SumOrder, choose_row_plan
+from atalla_mlir.codegen.row_plan import LANES, SumOrder, choose_row_plan
 from atalla_mlir.codegen.tile_schedule import choose_tile_schedule
 from atalla_mlir.codegen.vector_product_plan import choose_vector_product
 from atalla_mlir.codegen.window_plan import plan_windows
@@ -23,6 +24,7 @@ from atalla_mlir.errors import InternalError, UnsupportedError
 from atalla_mlir.kernels.arg_extremes import ArgExtremeKernel
 from atalla_mlir.kernels.attention import AttentionKernel
 from atalla_mlir.kernels.builder import Builder
+from atalla_mlir.kernels.column_folds import ColumnFolds
 from atalla_mlir.kernels.functions.bound import FunctionBound
 from atalla_mlir.kernels.gathers import GatherKernel
 from atalla_mlir.kernels.integer_builder import IntegerBuilder
@@ -224,6 +226,9 @@ def _emit(
             product.emit()
             numerics.expansions.update(product.rows_kernel.expansions)
             return
+        columns = plan_columns(stages, stored)
+        if columns is not None and _emit_columns(builder, columns, stages, stored, values, block, numerics):
+            return
         phased = _emit_phases(builder, stages, stored, values, block, numerics)
         if phased is not None and phased.done_rows == phased.row.extent:
             return
@@ -251,6 +256,28 @@ def _emit_attention(
     kernel.emit()
     numerics.sums.update(kernel.sum_orders())
     numerics.expansions.update(kernel.expansions)
+
+
+def _emit_columns(
+    builder: Builder,
+    plan: ColumnPlan,
+    stages: list[Stage],
+    stored: list[Access],
+    values: dict[Buffer, ir.Value],
+    block: ir.Block,
+    numerics: Numerics,
+) -> bool:
+    """Emit a kernel that folds rows; not where columns beyond the full chunks need other lanes."""
+    rows = choose_row_plan(stages, stored)
+    if plan.lane.extent % LANES and not (rows.lane is plan.lane and rows.lane_is_outer):
+        return False
+    kernel = ColumnFolds(builder, plan, values, block)
+    kernel.emit()
+    numerics.sums.update(kernel.sum_orders())
+    numerics.expansions.update(kernel.expansions)
+    if plan.lane.extent % LANES:
+        RowKernel(builder, stages, rows, values, block).emit_rest(plan.lane, plan.chunks * LANES)
+    return True
 
 
 def _emit_phases(

@@ -28,6 +28,8 @@ CASES: dict[str, tuple[Callable[..., Tensor] | nn.Module, Shapes]] = {
     "three long runs": (lambda x, y: x * y + 1, ((200_007,), (200_007,))),
     "rest of rows": (lambda x, a, b: x * a + b, ((266, 256), (256,), (256,))),
     "tails of rows": (lambda x, y: x * y, ((333, 65), (333, 1))),
+    "sums over columns": (lambda x: (x * x).mean(0), ((1030, 70),)),
+    "largest of columns": (lambda x, y: torch.exp((x + y).amax(0) * 0.1), ((300, 333), (300, 333))),
     "softmax with tails": (nn.Softmax(-1), ((66, 299),)),
     "layer norm in parts": (nn.LayerNorm(2048), ((33, 2048),)),
 }

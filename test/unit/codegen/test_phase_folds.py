@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from atalla_mlir.kernels.phase_body import PairwiseFold, fold_depth
+from atalla_mlir.kernels.folds import PairwiseFold, fold_depth
 
 
 @dataclass(frozen=True)
