@@ -1,8 +1,9 @@
 """Software pipelines: a loop of one block becomes a kernel around a modulo schedule, where that saves cycles.
 
 There are two ways to fill and drain the pipeline: code before and after the kernel (`Pipeline`, for any body), or more
-passes of the kernel whose effects are masked (`ramping`, less code). Iterations that are left over because the kernel
-advances by several at once run first, in the original order. Trip counts must be known at compile time.
+passes of the kernel whose effects are masked (`ramping`, less code) or do no harm (`halving`). Iterations that are
+left over because the kernel advances by several at once run first, in the original order. Trip counts must be known at
+compile time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from atalla_mlir.codegen.forward_placement import is_ahead
+from atalla_mlir.codegen.halving import HalvedLoop, Measure, halve_loop
 from atalla_mlir.codegen.kernel import Kernel, LoopReport
 from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness
 from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph, resource_bounds
@@ -52,11 +54,15 @@ INTERVAL_STEPS = 24
 
 
 def pipeline_loops(
-    function: Function, machine: Machine, banks: dict[Register, int], costs: Sequence[tuple[int, int]]
+    function: Function,
+    machine: Machine,
+    banks: dict[Register, int],
+    costs: Sequence[tuple[int, int]],
+    measure: Measure,
 ) -> tuple[Function, tuple[LoopReport, ...]]:
     """The function with loops pipelined where that pays, and their reports; adds the banks of new registers to `banks`.
 
-    `costs` are cycles and packets of each block as it stands.
+    `costs` are cycles and packets of each block as it stands, `measure` gives those of another loop.
     """
     constants = constant_values(function)
     liveness = block_liveness([[(inst,) for inst in block.insts] for block in function.blocks], function.successors())
@@ -73,7 +79,7 @@ def pipeline_loops(
             through = _count_live_through(loop, liveness[index])
             needed_after = _needed_after(liveness, function.successors()[index], index)
             context = LoopContext(*costs[index], surrounding, through, needed_after, pushes_first)
-            pipelined = pipeline_loop(loop, machine, banks, next_index, context)
+            pipelined = pipeline_loop(loop, machine, banks, next_index, context, measure)
         if pipelined is None:
             blocks.append(block)
             continue
@@ -122,13 +128,18 @@ def _count_live_through(loop: CountedLoop, liveness: BlockLiveness) -> dict[Regi
 
 
 def pipeline_loop(
-    loop: CountedLoop, machine: Machine, banks: Mapping[Register, int], first_index: int, context: LoopContext
+    loop: CountedLoop,
+    machine: Machine,
+    banks: Mapping[Register, int],
+    first_index: int,
+    context: LoopContext,
+    measure: Measure,
 ) -> PipelinedLoop | None:
     """The loop as a software pipeline, or None when that is not possible or not faster.
 
     New registers are numbered from `first_index`.
     """
-    candidates: list[Pipeline | MaskedPipeline] = []
+    candidates: list[Pipeline | MaskedPipeline | HalvedLoop] = []
     graph = build_loop_graph(loop.body, machine, _single_copies(loop))
     if is_ahead(graph):
         # the order of the instructions says nothing about how transfers wait for each other
@@ -140,6 +151,9 @@ def pipeline_loop(
     if masked is not None:
         for kernel in find_kernels(masked.graph(machine), machine, banks, masked.next_index, context):
             candidates.append(MaskedPipeline(masked, kernel))
+    halved = halve_loop(loop, machine, first_index, context, measure)
+    if halved is not None:
+        candidates.append(halved)
     as_is = LoopPart(context.packets, context.cycles, loop.trip_count)
     sequential = context.entered_cycles([as_is], machine)
     best = min(candidates, key=lambda candidate: candidate.cycles(context, machine), default=None)

@@ -33,8 +33,10 @@ ROW_TRANSFER_CYCLES = 7
 """A row of a transfer into a pad, of which the next one follows when it has arrived (6.4)."""
 TRANSFER_START_CYCLES = 25
 ROW_BURSTS = 2
-STAGING_MARGIN = 3
-"""Rows by which a loop over staged rows may run beyond them."""
+MAX_ROWS_TOGETHER = 4
+"""Rows of each pad that an iteration of a loop over staged rows finishes."""
+STAGING_MARGIN = 3 * MAX_ROWS_TOGETHER - 1
+"""Rows of each pad beside the staged ones: such a loop may run one iteration beyond them at both ends."""
 SINK_ROWS = 1
 """Rows for transfers that are switched off: they move one element there."""
 
@@ -222,7 +224,7 @@ def choose_tile_schedule(
     moved = [*stored, *(read for read in reads if read not in columns)]
     if not _is_plain(epilogue, plan) or any(access.stride(plan.lane) != 1 for access in moved):
         return None
-    staged = [*moved] if not depth.has_two_levels else [*moved, moved[0]]
+    num_staged = len(moved) + 1
     found: list[TileSchedule] = []
     for grid in row_blocks(plan.rows, MAX_BLOCK_ROWS, pads):
         results = _result_blocks(grid, moved)
@@ -231,7 +233,7 @@ def choose_tile_schedule(
         for rows in (grid, grid.in_a_run(streamed)):
             if rows is None or rows.num_pieces > MAX_PIECES or not rows.can_move(streamed, depth.lanes):
                 continue
-            free = pad_rows - len(staged) * (results.rows_per_pad + STAGING_MARGIN) - len(columns) * cols.num_blocks
+            free = pad_rows - num_staged * (results.rows_per_pad + STAGING_MARGIN) - len(columns) * cols.num_blocks
             found.extend(_fitting(streamed, pushed, rows, cols, results, depth, free))
     return min(found, key=lambda schedule: (schedule.predicted_cycles, schedule.inner_rows), default=None)
 

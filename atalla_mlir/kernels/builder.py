@@ -18,6 +18,10 @@ FIRST_LANE = "first"
 """On an `atalla.reduce` that folds lanes from there on; absent for those from lane 0 on."""
 BARE = "bare"
 """On an `atalla.wait` that keeps no access to pads behind it."""
+SPARE = "spare"
+"""On a tile with rows before and after it that nobody needs."""
+COPY = "copy"
+"""On a load that must stay apart from others of the same row: its number."""
 IN_TURN = "in_turn"
 """On an `atalla.select` that the units of the lanes take in turn."""
 TURNS = "atalla.turns"
@@ -97,6 +101,7 @@ class Builder:
         self.tile_type = ir.Type.parse("!atalla.tile")
         self.token_type = ir.Type.parse("!atalla.token")
         self.index_type = ir.IndexType.get()
+        self._num_copies = 0
 
     def is_scalar(self, value: ir.Value) -> bool:
         return value.type == self.scalar_type
@@ -280,10 +285,12 @@ class Builder:
             "cols": i64_attr(cols),
         }
 
-    def placed_tile(self, rows: int, pad: int, base: int) -> ir.Value:
-        """A tile whose place is settled."""
-        tile = self.alloc_tile(rows, pad, base)
+    def placed_tile(self, rows: int, pad: int, base: int, *, spare: int = 0) -> ir.Value:
+        """A tile whose place is settled; before and after its rows are `spare` ones, which belong to nobody."""
+        tile = self.alloc_tile(rows, pad, base + spare)
         tile.owner.operation.attributes[PLACED] = ir.UnitAttr.get()
+        if spare:
+            tile.owner.operation.attributes[SPARE] = ir.UnitAttr.get()
         return tile
 
     def alloc_tile(self, rows: int, pad: int, base: int) -> ir.Value:
@@ -294,6 +301,20 @@ class Builder:
         mapping, variables = affine_map([row])
         attributes = {"map": mapping, "cols": i64_attr(cols)}
         return create_op("atalla.tile_load", [self.row_type], [tile, *variables], attributes).results[0]
+
+    def again(self, row: ir.Value) -> ir.Value:
+        """The row in another register, loaded once more where it comes from a tile; otherwise the row itself.
+
+        For a use that comes late or writes over its operand: a load costs less than a lane operation.
+        """
+        if isinstance(row.owner, ir.Block) or row.owner.name != "atalla.tile_load":
+            return row
+        load = row.owner.operation
+        with ir.InsertionPoint.after(load):
+            copy = load.clone()
+        self._num_copies += 1
+        copy.attributes[COPY] = i64_attr(self._num_copies)
+        return copy.results[0]
 
     def tile_store(self, row: ir.Value, tile: ir.Value, at: Index, cols: int) -> None:
         mapping, variables = affine_map([at])

@@ -15,10 +15,10 @@ import ml_dtypes
 import numpy as np
 
 from atalla_mlir._mlir import affine_forms, integer_value, ir, operations, string_attr, string_value
-from atalla_mlir.codegen.machine_ir import ANY_OBJECT, DMA_SHAPE, TURNS_MARK
+from atalla_mlir.codegen.machine_ir import ANY_OBJECT, DMA_SHAPE, SPARE_MARK, TURNS_MARK
 from atalla_mlir.dialects.ax01_builder import Builder, Loop
 from atalla_mlir.errors import InternalError, LimitError
-from atalla_mlir.kernels.builder import BARE, FIRST_LANE, IN_TURN, OVERLAP, TURNS
+from atalla_mlir.kernels.builder import BARE, FIRST_LANE, IN_TURN, OVERLAP, SPARE, TURNS
 from atalla_mlir.kernels.integer_instructions import COUNTER_OPERANDS, WORD_ACCESSES, WORD_BYTES
 from atalla_mlir.kernels.integer_instructions import HANDLERS as INTEGER_HANDLERS
 from atalla_mlir.target.encoding import IMM12, IMM25U, DmaShape
@@ -152,9 +152,8 @@ class KernelLowering:
         for at, op in enumerate(operations(self.kernel, "atalla.alloc_tile")):
             pad, base, rows = (integer_value(op.attributes[key]) for key in ("pad", "base", "rows"))
             turns = integer_value(op.attributes[TURNS]) if TURNS in op.attributes else 1
-            self.tiles[op.results[0]] = _Tile(
-                pad, base, rows, f"t{at}{TURNS_MARK}{turns}" if turns > 1 else f"t{at}", turns
-            )
+            marks = (f"{TURNS_MARK}{turns}" if turns > 1 else "") + (SPARE_MARK if SPARE in op.attributes else "")
+            self.tiles[op.results[0]] = _Tile(pad, base, rows, f"t{at}{marks}", turns)
         for tile in self.tiles.values():
             needed = -(-(tile.base + tile.turns * tile.rows) // self.machine.page_rows)
             self.pages[tile.pad] = max(self.pages.get(tile.pad, 0), needed)

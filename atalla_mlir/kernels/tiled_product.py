@@ -16,7 +16,7 @@ from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Node, Stage, Sta
 from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, ROOT_COSTS
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
 from atalla_mlir.codegen.row_plan import RowPlan, SumOrder
-from atalla_mlir.codegen.tile_schedule import TileSchedule, is_column_read, outside_reads
+from atalla_mlir.codegen.tile_schedule import MAX_ROWS_TOGETHER, TileSchedule, is_column_read, outside_reads
 from atalla_mlir.kernels.builder import Builder, Index
 from atalla_mlir.kernels.expression import Evaluated
 from atalla_mlir.kernels.rows import Place, RowBody, RowKernel
@@ -26,7 +26,6 @@ MAX_UNROLLED_OPERATIONS = 256
 """Operations of a tile's epilogue that are straight code; longer ones are a loop over rows."""
 LOOP_OPERATIONS = 64
 """Of one iteration of that loop, about: enough to cover the time that one row takes."""
-MAX_ROWS_TOGETHER = 4
 Rows = list[ir.Value]
 
 
@@ -136,27 +135,28 @@ class TiledProduct:
 
     def _allocate(self) -> None:
         rows = self.schedule.results.rows_per_pad
-        if self.finishes_in_loop:
-            rows += -rows % self.rows_together
+        spare = self.rows_together if self.finishes_in_loop else 0
+        rows += -rows % max(1, spare)
         base = 0
         with ir.InsertionPoint.at_block_begin(self.block):
             self.operands = self._tiles(base, self.schedule.operand_rows)
             base += self.schedule.operand_rows
             for access in [*self.stored, *self.staged_reads]:
-                self.rows_kernel.staging[access.buffer, access.offset] = self._tiles(base, rows)
-                base += rows
+                self.rows_kernel.staging[access.buffer, access.offset] = self._tiles(base, rows, spare)
+                base += rows + 2 * spare
             self.totals: list[ir.Value] = []
-            if self.schedule.depth.has_two_levels:
-                self.totals = self._tiles(base, rows)
-                base += rows
+            """Sums of a tile, where they do not stay in registers."""
+            if self.finishes_in_loop:
+                self.totals = self._tiles(base, rows, spare)
+                base += rows + 2 * spare
             self.column_tiles: list[ir.Value] = []
             for at, _ in enumerate(self.column_reads):
                 pad = at % self.pads
                 self.column_tiles.append(self.builder.placed_tile(self.schedule.cols.num_blocks, pad, base))
                 base += self.schedule.cols.num_blocks
 
-    def _tiles(self, base: int, rows: int) -> list[ir.Value]:
-        return [self.builder.placed_tile(rows, pad, base) for pad in range(self.pads)]
+    def _tiles(self, base: int, rows: int, spare: int = 0) -> list[ir.Value]:
+        return [self.builder.placed_tile(rows, pad, base, spare=spare) for pad in range(self.pads)]
 
     def _clear_tail_lanes(self) -> None:
         """Transfers write only the lanes that the tail of the depth has; the array reads all 32."""
@@ -390,7 +390,10 @@ class _Panel:
             if access is not kernel.initial:
                 rows_kernel.columns[access.buffer, access.offset] = self._column(access, at)
         if kernel.finishes_in_loop:
-            self._finish_in_loop(kernel.totals or self._staged(total))
+            for row, value in enumerate(total):
+                pad, number = schedule.results.place(row)
+                self.builder.tile_store(value, kernel.totals[pad], Index(number), LANES)
+            self._finish_in_loop()
         else:
             for row, value in enumerate(total):
                 pad, number = schedule.results.place(row)
@@ -408,16 +411,7 @@ class _Panel:
         body.values[0][finished.buffer] = Evaluated(value, False)
         body.emit()
 
-    def _staged(self, total: Rows) -> list[ir.Value]:
-        """The sums, in the staging area of the last result."""
-        last = self.kernel.stored[-1]
-        tiles = self.kernel.rows_kernel.staging[last.buffer, last.offset]
-        for row, value in enumerate(total):
-            pad, number = self.schedule.results.place(row)
-            self.builder.tile_store(value, tiles[pad], Index(number), LANES)
-        return tiles
-
-    def _finish_in_loop(self, tiles: list[ir.Value]) -> None:
+    def _finish_in_loop(self) -> None:
         """From the pads: unrolled, a long epilogue would not fit the instruction cache.
 
         Rows that a block does not have are computed too, from whatever lies there.
@@ -428,6 +422,6 @@ class _Panel:
             for row in range(together):
                 for pad in range(min(self.pads, rows.num_pieces)):
                     at = index.scaled(together) + row
-                    self._finish_row((pad, at), builder.tile_load(tiles[pad], at, LANES))
+                    self._finish_row((pad, at), builder.tile_load(self.kernel.totals[pad], at, LANES))
 
         builder.repeat(-(-rows.rows_per_pad // together), finish)

@@ -182,6 +182,7 @@ class FunctionReader:
         operands: list[Register | int | str] = []
         results = iter(op.results)
         merges = False
+        updated: dict[ir.Value, Register] = {}
         for operand, field in zip(instruction.operands, fields, strict=True):
             if operand.is_written:
                 result = next(results)
@@ -190,9 +191,14 @@ class FunctionReader:
                 if old is not None:
                     self._copy(destination, self._register(old))
                     merges = merges or not operand.is_read
+                    if all(use.owner == op for use in old.uses):
+                        updated[old] = destination
                 operands.append(destination)
+            elif isinstance(field, ir.Value):
+                # what nobody else needs is read from the copy that is written over: one register then does
+                operands.append(updated[field] if field in updated else self._register(field))
             else:
-                operands.append(self._register(field) if isinstance(field, ir.Value) else field)
+                operands.append(field)
         inst = Inst(instruction, tuple(operands), merges, self._memory(op))
         if instruction.format is Format.SDMA:
             inst.dma_shape = self._dma_shape(op, fields[2])

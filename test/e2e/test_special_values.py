@@ -26,8 +26,8 @@ UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "hardshrink": functional.hardshrink,
     "softshrink": functional.softshrink,
     "silu": functional.silu,
-    # GELU without approximation is NaN at +inf in PyTorch, where its limit is +inf
-    "gelu": lambda x: functional.gelu(x, approximate="tanh"),
+    # at an infinity whose limit is finite or the infinity itself, GELU is NaN in PyTorch; here it is the limit
+    "gelu": lambda x: functional.gelu(x.clamp(min=-1e30), approximate="tanh"),
     "mish": functional.mish,
     "sign": torch.sign,
     "trunc": torch.trunc,

@@ -1,0 +1,67 @@
+"""Loops in halves: which may be halved, and what becomes of long epilogues of products."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from atalla_mlir.codegen.halving import HalvedLoop, halve_loop
+from atalla_mlir.codegen.loops import CountedLoop, LoopContext
+from atalla_mlir.codegen.machine_ir import M0, M1, X0, Block, Inst, Register, parse_memory
+from atalla_mlir.host.verify import verify
+from atalla_mlir.target.isa import BY_MNEMONIC
+from atalla_mlir.target.machine import AX01
+from atalla_mlir.target.registers import RegisterFile
+
+POINTERS = [Register(RegisterFile.SCALAR, index) for index in range(2)]
+LENGTH = 10
+
+
+def chain(stored: str, *, step: int = 64) -> CountedLoop:
+    """y = x + x + .. in place of a chain of additions, row by row."""
+    source, target = POINTERS
+    row = Register(RegisterFile.VECTOR, 10)
+    insts = [Inst(BY_MNEMONIC["vreg.ld"], (row, source, X0, 31, 0), False, parse_memory("read pad0:x~[?:?]"))]
+    for index in range(11, 11 + LENGTH):
+        following = Register(RegisterFile.VECTOR, index)
+        insts.append(Inst(BY_MNEMONIC["mul.vv"], (following, row, row, M1)))
+        row = following
+    refs = parse_memory(f"write pad0:{stored}[?:?]")
+    insts.append(Inst(BY_MNEMONIC["vreg.st"], (row, target, X0, 31, 0), False, refs))
+    insts += [Inst(BY_MNEMONIC["addi.s"], (pointer, pointer, step)) for pointer in POINTERS]
+    return CountedLoop(Block(".loop", insts, 1), tuple(insts), 20)
+
+
+def halved(loop: CountedLoop) -> HalvedLoop | None:
+    context = LoopContext(100, 20, None, {}, frozenset({POINTERS[0]}), pushes_weights_first=True)
+    return halve_loop(loop, AX01, 100, context, lambda block: (len(block.insts), len(block.insts)))
+
+
+def test_the_second_half_follows_one_row_behind() -> None:
+    found = halved(chain("y~"))
+    assert found is not None
+    stores = [inst for inst in found.body if inst.op.mnemonic == "vreg.st"]
+    (behind,) = [inst for inst in found.before if inst.operands[1:] == (POINTERS[1], -64)]
+    assert [inst.operands[1] for inst in stores] == [behind.defs[0]]
+    # the loop runs once more, so a pointer that is needed later went one step too far
+    assert [inst.operands for inst in found.after] == [(POINTERS[0], POINTERS[0], -64)]
+    num_products = sum(inst.op.mnemonic == "mul.vv" for inst in found.body)
+    assert num_products == LENGTH
+
+
+def test_rows_without_spare_ones_are_left_alone() -> None:
+    assert halved(chain("y")) is None
+
+
+def test_sums_are_not_halved() -> None:
+    loop = chain("y~")
+    total = Register(RegisterFile.VECTOR, 50)
+    body = (*loop.body, Inst(BY_MNEMONIC["add.vv"], (total, total, Register(RegisterFile.VECTOR, 11), M0)))
+    assert halved(CountedLoop(loop.block, body, 20)) is None
+
+
+@pytest.mark.parametrize("rows", [37, 64])
+def test_long_epilogues_of_products_keep_their_bounds(rows: int) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(64, 40), torch.nn.GELU())
+    report = verify(model, (torch.randn(rows, 64),), strict=True)
+    assert report.ok, report.summary()
