@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import permutations
 
 from atalla_mlir.codegen.dependence import dma_cycles
@@ -25,6 +25,7 @@ ARRAY_TURN_CYCLES = 64
 """Cycles of a run of weight pushes in which no row is waited for, and of the product after it."""
 LOADING_SHARES = (0.85, 0.85, 0.7, 0.7)
 """Shares of the interval over which loads are spread, one for each attempt."""
+_NEVER = 1 << 60
 MAX_OPEN_MASKS = 8
 """Masks in flight beyond which placing forwards makes no new ones."""
 
@@ -39,6 +40,8 @@ class ForwardPlacement(Placement):
     def __init__(self, graph: LoopGraph, demands: LoopDemands, interval: int, turn: int = 0) -> None:
         super().__init__(graph, demands, interval)
         self._turn = turn
+        self._kinds = [*demands.kinds, *range(graph.num_nodes - self._num_insts)]
+        """Nodes of equal kinds are refused together, whatever they read."""
         self._phases: dict[int, int] = {}
         """When transfers to DRAM may issue, modulo the interval."""
         self._runs = _push_runs(graph)
@@ -228,15 +231,28 @@ class ForwardPlacement(Placement):
                 pending.setdefault(at, []).append(index)
         left, cycle, last_progress = len(part) - len(placed), 0, 0
         ready: list[int] = []
+        deadlines = _Deadlines(self._before, graph)
+        for index, at in enumerate(self._cycles):
+            if at is not None:
+                deadlines.place(index, at)
         # when what is ready has not been placed for so long there is no more hope
         patience = self._interval + graph.longest_latency
         while left:
             blocked: list[int] = []
-            for index in sorted(ready + pending.pop(cycle, [])):
-                if not self._issue(index, cycle):
+            refused: set[Hashable] = set()
+            fresh = pending.pop(cycle, [])
+            deadlines.add(fresh)
+            for index in sorted(ready + fresh) if fresh else ready:
+                if self._kinds[index] in refused:
                     blocked.append(index)
                     continue
+                if not self._issue(index, cycle):
+                    blocked.append(index)
+                    if index < self._num_insts and self._table.refuses_kind(index, cycle):
+                        refused.add(self._kinds[index])
+                    continue
                 left, last_progress = left - 1, cycle
+                deadlines.place(index, cycle)
                 for edge in graph.outgoing[index]:
                     if edge.distance or edge.second in feeders or self._cycles[edge.second] is not None:
                         continue
@@ -247,7 +263,7 @@ class ForwardPlacement(Placement):
             ready = blocked
             if not ready:
                 last_progress = cycle
-            if cycle - last_progress > patience or any(self._is_late(index, cycle) for index in ready):
+            if cycle - last_progress > patience or deadlines.is_missed(ready, cycle):
                 return False
             cycle += 1
         return True
@@ -276,18 +292,6 @@ class ForwardPlacement(Placement):
             else:
                 ranks[index] = 2 if readers and all(ranks.get(reader, 0) for reader in readers) else 0
         return ranks
-
-    def _is_late(self, index: int, cycle: int) -> bool:
-        """Whether `index`, not placed at `cycle`, or what waits for it comes too late for what is placed."""
-        latest = self._latest(index)
-        if latest is not None and latest <= cycle:
-            return True
-        for edge in self._graph.outgoing[index]:
-            if self._cycles[edge.second] is None and not edge.distance:
-                last = self._latest(edge.second)
-                if last is not None and last - self._span(edge) <= cycle:
-                    return True
-        return False
 
     def _issue(self, index: int, cycle: int) -> bool:
         """Places a node at `cycle` if it can issue then."""
@@ -325,6 +329,48 @@ class ForwardPlacement(Placement):
 
     def _num_readers(self, index: int) -> int:
         return sum(edge.is_result for edge in self._graph.outgoing[index])
+
+
+class _Deadlines:
+    """The first cycle at which a node that is not placed yet, or what waits for it, is too late for what is placed.
+
+    Kept up to date with each placement: asking for all that is ready in each cycle would take most of the time.
+    """
+
+    def __init__(self, befores: Sequence[Sequence[tuple[int, int, bool]]], graph: LoopGraph) -> None:
+        self._befores = befores
+        self._near = graph.near_incoming
+        self._latest = [_NEVER] * graph.num_nodes
+        self._due = [_NEVER] * graph.num_nodes
+        self._next = _NEVER
+        """No node that is ready is due before this."""
+
+    def place(self, index: int, cycle: int) -> None:
+        latest, due = self._latest, self._due
+        for first, span, _ in self._befores[index]:
+            last = cycle - span
+            if last >= latest[first]:
+                continue
+            latest[first] = last
+            if last < due[first]:
+                due[first] = last
+                self._next = min(self._next, last)
+            for before, latency in self._near[first]:
+                if last - latency < due[before]:
+                    due[before] = last - latency
+                    self._next = min(self._next, last - latency)
+
+    def add(self, nodes: Iterable[int]) -> None:
+        """Says that nodes are ready now."""
+        for node in nodes:
+            self._next = min(self._next, self._due[node])
+
+    def is_missed(self, ready: Sequence[int], cycle: int) -> bool:
+        """Whether one of `ready`, which are all that are, should have been placed up to `cycle`."""
+        if self._next > cycle:
+            return False
+        self._next = min((self._due[node] for node in ready), default=_NEVER)
+        return self._next <= cycle
 
 
 def is_ahead(graph: LoopGraph) -> bool:

@@ -64,6 +64,11 @@ class LoopGraph:
         return lists
 
     @cached_property
+    def near_incoming(self) -> list[list[tuple[int, int]]]:
+        """For each node the nodes that it depends on in the same iteration, with latencies."""
+        return [[(e.first, e.latency) for e in edges if not e.distance] for edges in self.incoming]
+
+    @cached_property
     def longest_latency(self) -> int:
         return max((edge.latency for edge in self.edges), default=0)
 
@@ -85,6 +90,11 @@ class LoopGraph:
     def circles(self) -> list[set[int]]:
         """Sets of nodes that depend on each other in a circle, over iterations."""
         return _find_circles(self)
+
+    @cached_property
+    def recurrence(self) -> list[int]:
+        """The largest II that was asked for and the bound by recurrences up to there, as far as they are known."""
+        return [0, 0]
 
     @cached_property
     def outgoing(self) -> list[list[LoopEdge]]:
@@ -347,10 +357,20 @@ def unit_name(inst: Inst, unit: UnitKey) -> str:
 
 def recurrence_bound(graph: LoopGraph, high: int) -> int:
     """The least II up to `high` at which no chain of dependences catches up with itself; `high` if there is none."""
+    asked, found = graph.recurrence
+    if high > asked and found == asked:
+        found = _search_recurrence_bound(graph, high)
+        graph.recurrence[:] = [high, found]
+    return min(high, found)
+
+
+def _search_recurrence_bound(graph: LoopGraph, high: int) -> int:
     own = [-(-edge.latency // edge.distance) for edge in graph.edges if edge.first == edge.second]
     bound = min(high, max([1, *own]))
     for circle in graph.circles:
-        low, top = bound, high
+        if longest_paths(graph, bound, circle) is not None:
+            continue
+        low, top = bound + 1, high
         while low < top:
             middle = (low + top) // 2
             if longest_paths(graph, middle, circle) is not None:

@@ -15,7 +15,7 @@ field's highest bit.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from atalla_mlir.codegen.banks import bank_bit, bank_bits
 from atalla_mlir.codegen.loop_graph import unit_name
@@ -71,6 +71,11 @@ class LoopDemands:
         settled = {register: bank for register, bank in banks.items() if register.file is not RegisterFile.VECTOR}
         self.bits = [bank_bits(inst, settled) | bits[demand.unit] for inst, demand in zip(insts, demands, strict=True)]
         self.counts = [_counts(demand) for demand in demands]
+        # what decides whether an instruction finds room, but for the banks of what it reads
+        self.kinds: list[Hashable] = [
+            (self.bits[at], self.counts[at], self.names[at], at if inst.op.unit is Unit.SDMA else -1)
+            for at, inst in enumerate(insts)
+        ]
         # vector registers that an instruction reads and whose banks are chosen with the schedule
         self.open_reads = [
             tuple(dict.fromkeys(register for register in _vector_reads(inst) if register in banks)) for inst in insts
@@ -160,6 +165,13 @@ class ReservationTable:
             if waiting is not None:
                 return cycle, waiting
         return None
+
+    def refuses_kind(self, index: int, cycle: int) -> bool:
+        """Whether no instruction of this kind finds room in `cycle`, whatever it reads."""
+        row = cycle % self._interval
+        if self._row_bits[row] & self._bits[index] or self._row_counts[row] + self._counts[index] & _OVER:
+            return True
+        return self._wait(index, row) is None
 
     def _wait(self, index: int, row: int) -> int | None:
         """How long the unit would keep an instruction waiting that issues in `row`; None when it cannot take it."""
