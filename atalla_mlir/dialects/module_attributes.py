@@ -18,9 +18,13 @@ Before that, in `arg_attrs` and `res_attrs` of entry functions, `atalla.name` na
 `atalla.kind` says what an argument is (input, parameter, constant, or state: a buffer that stays in memory and changes
 between calls), and `atalla.updates` names the state that a result is the new content of.
 
-An `ax01.func` has, once its instructions are in packets,
+An `ax01.func` that uses scratchpads has
 
-    atalla.code        dictionary: packets, instructions, registers, bank conflicts and spills
+    atalla.pad_rows    array of integers: the rows that it allocates in each pad
+
+and, once its instructions are in packets,
+
+    atalla.code        dictionary: packets, instructions, registers, bank conflicts and spills; rows of pads
     atalla.loops       array of dictionaries: its loops (`codegen.loop_rows`)
 
 An `ax01.func` with
@@ -42,3 +46,4 @@ UPDATES = "atalla.updates"
 STATE_KIND = "state"
 CODE = "atalla.code"
 LOOPS = "atalla.loops"
+PAD_ROWS = "atalla.pad_rows"

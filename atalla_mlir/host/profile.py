@@ -13,6 +13,7 @@ from atalla_mlir.host.fallback import run_operation
 from atalla_mlir.host.op_rows import RowMaker
 from atalla_mlir.host.program import TorchProgram
 from atalla_mlir.host.report import OpReport, Report
+from atalla_mlir.runtime.memory_map import memory_map
 from atalla_mlir.runtime.perfetto import TraceWriter
 from atalla_mlir.sim.engine import Counters
 
@@ -61,4 +62,5 @@ def profile_program(
     wrong = next((f"{row.name}: {row.problem}" for row in rows if row.problem is not None), None)
     if wrong is not None or not totals.ok:
         raise InternalError(wrong or f"{name}: fewer cycles than the bound of the whole program")
-    return Profile(Report(name, tuple(rows), totals, verified=False), known)
+    memory = memory_map(program.loadable, rows_per_pad=program.device.machine.pad_rows)
+    return Profile(Report(name, tuple(rows), totals, verified=False, memory=memory), known)

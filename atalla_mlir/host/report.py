@@ -9,8 +9,11 @@ from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
+from rich.text import Text
 
 from atalla_mlir.host.kernel_check import Comparison, Wrong
+from atalla_mlir.runtime import memory_picture
+from atalla_mlir.runtime.memory_map import MemoryMap
 
 HOST = "host"
 
@@ -194,6 +197,8 @@ class Report:
     """By pass, capture and linking included; None when the program was compiled elsewhere."""
     verified: bool = True
     """Whether values were judged; the keys about that are left out of the JSON when they were not."""
+    memory: MemoryMap | None = None
+    """Where everything lies in DRAM, and how much of the pads is used."""
 
     @property
     def ok(self) -> bool:
@@ -211,7 +216,13 @@ class Report:
 
         ops = [kept(op.to_json()) for op in self.ops]
         seconds = None if self.compile_seconds is None else dict(self.compile_seconds)
-        return {"model": self.model, "ops": ops, "totals": kept(self.totals.to_json()), "compile_seconds": seconds}
+        return {
+            "model": self.model,
+            "ops": ops,
+            "totals": kept(self.totals.to_json()),
+            "compile_seconds": seconds,
+            "memory": None if self.memory is None else self.memory.to_json(),
+        }
 
     def summary(self) -> str:
         """One line, or two when something is wrong."""
@@ -236,6 +247,8 @@ class Report:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield table(self.ops)
+        if self.memory is not None:
+            yield memory_text(self.memory)
         yield self.summary()
 
     def __str__(self) -> str:
@@ -243,6 +256,12 @@ class Report:
         with console.capture() as captured:
             console.print(self)
         return captured.get()
+
+
+def memory_text(memory: MemoryMap) -> Text:
+    """The plan of DRAM and pads in lines that are not broken."""
+    lines = f"\n{memory_picture.text(memory)}\n{memory_picture.summary(memory)}\n"
+    return Text(lines, no_wrap=True, overflow="crop")
 
 
 def table(ops: Sequence[OpReport]) -> Table:

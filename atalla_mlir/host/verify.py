@@ -26,6 +26,7 @@ from atalla_mlir.host.oracle import Plans
 from atalla_mlir.host.program import TorchProgram
 from atalla_mlir.host.report import OpReport, Report
 from atalla_mlir.host.trace import Execution, traced
+from atalla_mlir.runtime.memory_map import memory_map
 from atalla_mlir.sim.engine import Counters
 from atalla_mlir.target.machine import Machine
 
@@ -71,7 +72,8 @@ def verify_program(
     cosine = cosine_f32(run.results(), model, args, kwargs or {})
     ok = all(row.ok for row in run.rows) and all(check.ok for check in run.checks)
     totals = run.make.totals(run.rows, run.counters, cosine=cosine, ok=ok)
-    return Report(name or type(model).__name__, tuple(run.rows), totals)
+    memory = memory_map(program.loadable, rows_per_pad=program.device.machine.pad_rows)
+    return Report(name or type(model).__name__, tuple(run.rows), totals, memory=memory)
 
 
 class _Run:

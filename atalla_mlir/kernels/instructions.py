@@ -14,9 +14,10 @@ from functools import partial
 import ml_dtypes
 import numpy as np
 
-from atalla_mlir._mlir import affine_forms, integer_value, ir, operations, string_attr, string_value
+from atalla_mlir._mlir import affine_forms, i64_array_attr, integer_value, ir, operations, string_attr, string_value
 from atalla_mlir.codegen.machine_ir import ANY_OBJECT, DMA_SHAPE, SPARE_MARK, TURNS_MARK
 from atalla_mlir.dialects.ax01_builder import Builder, Loop
+from atalla_mlir.dialects.module_attributes import PAD_ROWS
 from atalla_mlir.errors import InternalError, LimitError
 from atalla_mlir.kernels.builder import BARE, FIRST_LANE, IN_TURN, OVERLAP, SPARE, TURNS
 from atalla_mlir.kernels.integer_instructions import COUNTER_OPERANDS, WORD_ACCESSES, WORD_BYTES
@@ -120,7 +121,7 @@ class KernelLowering:
             raise LimitError(
                 f"kernel {name} has {len(block.arguments)} buffers, at most {MAX_ARGUMENTS} fit in registers"
             )
-        with self.b.function(name):
+        with self.b.function(name) as function:
             self._fixed_registers(block)
             self.top = self.link.owner.operation
             self._collect_tiles()
@@ -128,6 +129,8 @@ class KernelLowering:
             self._allocate_pads()
             self._block(block)
             self._free_pads()
+            pages = [self.pages.get(pad, 0) for pad in range(self.machine.pads)]
+            function.attributes[PAD_ROWS] = i64_array_attr([count * self.machine.page_rows for count in pages])
             self.b.jalr(self.link, 0, into=self.b.pinned(_SCALAR, 0))
             self._panics()
 

@@ -18,7 +18,7 @@ from atalla_mlir.codegen.loop_rows import LoopRow, loop_rows
 from atalla_mlir.codegen.machine_ir import Function, Register, physical
 from atalla_mlir.codegen.schedule import ScheduledFunction, schedule
 from atalla_mlir.dialects.ax01_builder import Builder
-from atalla_mlir.dialects.module_attributes import CODE, LOOPS, OBJECT
+from atalla_mlir.dialects.module_attributes import CODE, LOOPS, OBJECT, PAD_ROWS
 from atalla_mlir.errors import LimitError
 from atalla_mlir.passes.base import Pass
 from atalla_mlir.passes.machine_functions import FunctionReader
@@ -89,14 +89,15 @@ def _report(op: ir.Operation, scheduled: ScheduledFunction, allocated: Allocated
         "spilled_masks": statistics.spills.masks_to_scalars,
         "rematerialised": statistics.spills.rematerialised,
     }
-    op.attributes[CODE] = _numbers(numbers)
+    pads = {"pad_rows": op.attributes[PAD_ROWS]} if PAD_ROWS in op.attributes else {}
+    op.attributes[CODE] = ir.DictAttr.get({**_numbers(numbers), **pads})
     rows = loop_rows(scheduled, target)
     if rows:
         op.attributes[LOOPS] = array_attr([_loop_attribute(row) for row in rows])
 
 
-def _numbers(numbers: Mapping[str, int]) -> ir.DictAttr:
-    return ir.DictAttr.get({name: i64_attr(number) for name, number in numbers.items()})
+def _numbers(numbers: Mapping[str, int]) -> dict[str, ir.Attribute]:
+    return {name: i64_attr(number) for name, number in numbers.items()}
 
 
 def _loop_attribute(row: LoopRow) -> ir.DictAttr:

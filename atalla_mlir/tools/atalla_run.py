@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--verify", action="store_true", help="compare every operation with its reference")
     parser.add_argument("--timing", action="store_true", help="count cycles; a line says what they were spent on")
     parser.add_argument("--profile", action="store_true", help="count cycles, by kernel and by cause")
+    parser.add_argument("--memory", metavar="FILE.svg", help="write a picture of what lies where in DRAM, and when")
     parser.add_argument("--trace", metavar="FILE", help="write a trace of the cycles for ui.perfetto.dev")
     parser.add_argument("--trace-window", metavar="START:END", help="cycles that the trace shows (default all)")
     parser.add_argument(
@@ -121,8 +122,10 @@ def _run_loadable(options: argparse.Namespace, stdin: TextIO) -> int:
         say("loading")
         loadable = entry_run.read(options.model, stdin)
         if not entry_run.describes_model(loadable):
-            if options.profile or options.trace is not None:
-                raise command_line.UsageError("--profile and --trace are about kernels, of which this program has none")
+            if options.profile or options.trace is not None or options.memory is not None:
+                raise command_line.UsageError(
+                    "--profile, --trace and --memory are about kernels, of which this program has none"
+                )
             return _run_entry(options, loadable, target)
         program = TorchProgram(loadable, engine=options.engine, machine=target)
         if options.entry is not None or len(program.entry_points) > 1:
@@ -227,6 +230,8 @@ def _show(
     options: argparse.Namespace, program: TorchProgram, report: Report | None, outputs: Mapping[str, Tensor]
 ) -> int:
     """Print or write what was asked for; the exit status."""
+    if options.memory is not None:
+        _write_memory(options, program)
     if options.json != "-" or options.output is not None:
         _show_outputs(options, outputs)
     if report is not None:
@@ -234,6 +239,14 @@ def _show(
     print(program.coverage.summary())
     _show_counters(program.counters.values())
     return command_line.SUCCESS
+
+
+def _write_memory(options: argparse.Namespace, program: TorchProgram) -> None:
+    from atalla_mlir.runtime.memory_map import memory_map
+    from atalla_mlir.runtime.memory_picture import svg
+
+    memory = memory_map(program.loadable, rows_per_pad=program.device.machine.pad_rows)
+    atalla_compile.write_text(options.memory, svg(memory, Path(options.model.rpartition(":")[2]).stem))
 
 
 def _show_outputs(options: argparse.Namespace, outputs: Mapping[str, Tensor]) -> None:
@@ -278,10 +291,13 @@ def _print_report(report: Report) -> None:
     from rich.console import Console
 
     from atalla_mlir.host.profile_table import profile_summary, profile_tables
+    from atalla_mlir.host.report import memory_text
 
     console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=sys.stdout.isatty())
     if report.verified:
         console.print(report)
+    elif report.memory is not None:
+        console.print(memory_text(report.memory))
     if report.totals.timing.cycles is not None:
         for table in profile_tables(report):
             console.print(table)

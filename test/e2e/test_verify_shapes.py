@@ -11,10 +11,18 @@ from atalla_mlir.testing.random_models import EDGES, FAMILIES, sample
 MODELS = [(family, seed) for family in FAMILIES for seed in range(2 if family in IMAGE_FAMILIES else 4)]
 """A short share; `make fuzz` goes on as long as it is told to."""
 
+FOUND = [("convolution of volumes", 22)]
+"""Models of `make fuzz` that once were wrong."""
+
 
 @pytest.mark.parametrize(("family", "seed"), MODELS)
 def test_random_models_are_right(family: str, seed: int) -> None:
     assert check(family, seed, EDGES) is None
+
+
+@pytest.mark.parametrize(("family", "seed"), FOUND)
+def test_what_was_found_stays_right(family: str, seed: int) -> None:
+    assert check(family, seed) is None
 
 
 def test_a_seed_fixes_the_parameters_too() -> None:

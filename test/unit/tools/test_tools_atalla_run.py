@@ -211,3 +211,15 @@ def test_a_full_disk_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_wrong_use_of_trace(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["zoo:mlp", *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_memory_writes_a_picture_and_the_report_has_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture, report = tmp_path / "plan.svg", tmp_path / "out.json"
+    arguments = ["zoo:basic", "--verify", "--memory", str(picture), "--json", str(report)]
+    assert main(arguments) == 0
+    assert picture.read_text().startswith("<svg ")
+    out = capsys.readouterr().out
+    assert "arena of " in out
+    assert "pads: at most " in out
+    memory = json.loads(report.read_text())["memory"]
+    assert memory["arena_live_bytes"] <= memory["arena_bytes"] <= memory["dram_bytes"]
