@@ -233,6 +233,8 @@ def _roles(found: AttentionStages) -> Attention | str:
     if len(reduced) != 1 or len(summed) != 1:
         return "its sums run over several loops"
     (depth,), (keys,) = reduced, summed
+    if found.maximum.reduced != [keys] or found.total.reduced != [keys]:
+        return "its softmax is not over the keys"
     kept = [loop for loop in scores.loops if loop is not depth]
     probabilities = found.normalised.write.buffer
     value = next(read for read in output.reads if read.buffer is not probabilities)

@@ -213,6 +213,9 @@ def _attentions(
     members: dict[Stage, AttentionStages] = {}
     refusals: dict[Stage, str] = {}
     for found in find_attention(stages, results):
+        if any(stage in members for stage in found.stages):
+            refusals[found.output] = "attention is not one kernel: its scores are the result of another attention"
+            continue
         # planning changes loops, which must not happen to stages that stay apart
         unified = unify(copy.deepcopy(found))
         plan = unified if isinstance(unified, str) else plan_attention(unified)

@@ -118,3 +118,21 @@ def test_scores_that_others_need_keep_the_products_apart() -> None:
     report = verify(Both(), _operands(Shape(1, 1, 33, 40, 16)))
     assert report.totals.ok
     assert sum("aten.bmm.default" in op.aten or "aten.mm.default" in op.aten for op in report.ops) == 2
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+@pytest.mark.parametrize("products", [3, 4, 5])
+def test_chains_of_softmax_and_products(products: int, dim: int) -> None:
+    """A softmax over the queries is none over keys, and the result of one attention is not the scores of the next."""
+
+    class Chain(nn.Module):
+        def forward(self, x: Tensor, *weights: Tensor) -> Tensor:
+            first = y = x @ weights[0]
+            for weight in weights[1:]:
+                y = torch.softmax(y @ weight, dim)
+            return y + first
+
+    torch.manual_seed(0)
+    operands = [0.3 * torch.randn(40, 40) for _ in range(products)]
+    report = verify(Chain(), (torch.randn(8, 40), *operands), strict=True)
+    assert report.ok, report.summary()
