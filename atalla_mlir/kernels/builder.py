@@ -84,7 +84,8 @@ def _signed(value: int) -> int:
     return bits - (1 << 32) if bits >> 31 else bits
 
 
-def _constant_of(value: ir.Value) -> int | None:
+def constant_index(value: ir.Value) -> int | None:
+    """The value of an `arith.constant`; None of anything else."""
     owner = value.owner
     if isinstance(owner, ir.Block) or owner.operation.name != "arith.constant":
         return None
@@ -124,7 +125,26 @@ class Builder:
             return list(initial)
         if extent == 1:
             return list(body(Index(), list(initial)))
-        bounds = [self.index_constant(bound) for bound in (0, extent, 1)]
+        return self._for(self.index_constant(extent), initial, body, overlap=overlap)
+
+    def counted_loop(
+        self,
+        trips: ir.Value,
+        initial: Sequence[ir.Value],
+        body: Callable[[Index, list[ir.Value]], Sequence[ir.Value]],
+    ) -> list[ir.Value]:
+        """`loop` over a number of iterations, 1 or more, that is computed where the kernel runs."""
+        return self._for(trips, initial, body, overlap=False)
+
+    def _for(
+        self,
+        trips: ir.Value,
+        initial: Sequence[ir.Value],
+        body: Callable[[Index, list[ir.Value]], Sequence[ir.Value]],
+        *,
+        overlap: bool,
+    ) -> list[ir.Value]:
+        bounds = [self.index_constant(0), trips, self.index_constant(1)]
         op = create_op("scf.for", [value.type for value in initial], [*bounds, *initial], regions=1)
         if overlap:
             op.attributes[OVERLAP] = ir.UnitAttr.get()
@@ -178,14 +198,14 @@ class Builder:
 
     def equal_bits(self, left: ir.Value, right: int) -> ir.Value:
         """-1 if the index has this value, else 0."""
-        known = _constant_of(left)
+        known = constant_index(left)
         if known is not None:
             return self.index_constant(-1 if known == right else 0)
         return create_op("atalla.equal_bits", [self.index_type], [left, self.index_constant(right)]).results[0]
 
     def select_bits(self, bits: ir.Value, on_true: ir.Value, on_false: ir.Value) -> ir.Value:
         """`on_true` where `bits` is -1, `on_false` where it is 0."""
-        known = _constant_of(bits)
+        known = constant_index(bits)
         if known is not None:
             return on_true if known else on_false
         return self.differ(on_false, self.both(bits, self.differ(on_true, on_false)))
@@ -226,7 +246,7 @@ class Builder:
     def _index_op(self, name: str, left: ir.Value, right: ir.Value | int) -> ir.Value:
         """An operation on integers; what is known here is not computed there."""
         arithmetic = _INDEX_ARITHMETIC[name]
-        known, other = _constant_of(left), right if isinstance(right, int) else _constant_of(right)
+        known, other = constant_index(left), right if isinstance(right, int) else constant_index(right)
         if other is not None:
             if known is not None:
                 return self.index_constant(_signed(arithmetic.evaluate(known, other)))

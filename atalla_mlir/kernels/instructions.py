@@ -259,7 +259,7 @@ class KernelLowering:
     def _loop(self, op: ir.Operation) -> None:
         body = op.regions[0].blocks[0]
         variable = body.arguments[0]
-        low, high, step = (integer_value(bound.owner.operation.attributes["value"]) for bound in list(op.operands)[:3])
+        low, high, step = (_constant(bound) for bound in list(op.operands)[:3])
         if low != 0 or step != 1:
             raise InternalError(f"a loop from {low} by {step}; loops of kernels count from 0 by 1")
         pointers = self._pointers_in(body)
@@ -274,7 +274,7 @@ class KernelLowering:
         inits = [self._initial(value) for value in list(op.operands)[3:]]
         starts = [self._pointer(pointer.without(variable)) for pointer in needed]
         self.turn_sums.update({p: self._turn_sum(p, start) for p, start in zip(needed, starts, strict=True) if p.turn})
-        trip_count = self.integer(high)
+        trip_count = self._index(op.operands[1]) if high is None else self.integer(high)
         carried_rows = [self._virtual(value) for value in inits]
         for argument, value in zip(list(body.arguments)[1:], list(op.operands)[3:], strict=True):
             self._carry(argument, value)

@@ -18,6 +18,7 @@ from atalla_mlir.codegen.phase_plan import PhasePlan, plan_phases
 from atalla_mlir.codegen.product_plan import choose_product_plan
 from atalla_mlir.codegen.row_plan import LANES, SumOrder, choose_row_plan
 from atalla_mlir.codegen.tile_schedule import choose_tile_schedule
+from atalla_mlir.codegen.turn_plan import plan_turn
 from atalla_mlir.codegen.vector_product_plan import choose_vector_product
 from atalla_mlir.codegen.window_plan import plan_windows
 from atalla_mlir.errors import InternalError, UnsupportedError
@@ -34,6 +35,7 @@ from atalla_mlir.kernels.phased_rows import PhasedRows
 from atalla_mlir.kernels.products import ProductKernel
 from atalla_mlir.kernels.rows import RowKernel
 from atalla_mlir.kernels.tiled_product import TiledProduct
+from atalla_mlir.kernels.turned_tiles import TurnedTiles
 from atalla_mlir.kernels.vector_products import VectorProduct
 from atalla_mlir.kernels.windows import WindowKernel
 from atalla_mlir.passes.base import Pass, PassFailure
@@ -225,6 +227,10 @@ def _emit(
                 numerics.sums[stages[0]] = product.sum_order()
             product.emit()
             numerics.expansions.update(product.rows_kernel.expansions)
+            return
+        turn = plan_turn(stages)
+        if turn is not None:
+            TurnedTiles(IntegerBuilder(), turn, values, block).emit()
             return
         columns = plan_columns(stages, stored)
         if columns is not None and _emit_columns(builder, columns, stages, stored, values, block, numerics):

@@ -19,12 +19,14 @@ from atalla_mlir.codegen.placement import (
     choose_placements,
 )
 from atalla_mlir.errors import LimitError
-from atalla_mlir.kernels.builder import OVERLAP, PLACED, TURNS, Builder, Index
+from atalla_mlir.kernels.builder import OVERLAP, PLACED, TURNS, Builder, Index, constant_index
 from atalla_mlir.kernels.transfers import TileTransfer, TransferNest, TransposedLoad, emit_transfers, start_transfers
 from atalla_mlir.passes.access_groups import FoundAccess, FoundGroup, cut_pieces, is_transposed, striped
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.target.machine import machine
 
+# Iterations of a loop that counts them where it runs; nothing that is placed here lies in one.
+UNKNOWN_TRIPS = 2
 # Rows per pad that the register allocator may spill to.
 SPILL_ROWS = 256
 
@@ -365,5 +367,7 @@ def _local(
 
 
 def _trip_count(loop: ir.Operation) -> int:
-    low, high, step = (integer_value(value.owner.operation.attributes["value"]) for value in list(loop.operands)[:3])
+    low, high, step = (constant_index(value) for value in list(loop.operands)[:3])
+    if low is None or high is None or step is None:
+        return UNKNOWN_TRIPS
     return max(0, -(-(high - low) // step))

@@ -1,0 +1,63 @@
+"""Which copies turn a matrix: what is contiguous in the source walks the rows of the result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+from atalla_mlir.codegen.iteration import Access, Loop, Stage, StageKind
+from atalla_mlir.codegen.phase_plan import LANES
+
+MAX_PITCH = 1 << 20
+MAX_LOOPS = 4
+MIN_TILES = 8
+
+
+@dataclass(frozen=True)
+class TurnPlan:
+    """A copy of `source` to `result`; `down` is contiguous in the source, `across` in the result; `others` are batches.
+
+    Tiles are squares of 32 elements; where a side is no multiple of 32 the last tiles overlap those before them.
+    """
+
+    source: Access
+    result: Access
+    down: Loop
+    across: Loop
+    others: tuple[Loop, ...] = ()
+
+    @property
+    def loops(self) -> tuple[Loop, ...]:
+        """The loops that tiles walk, the fastest first."""
+        return (self.down, self.across, *self.others)
+
+    def step(self, loop: Loop) -> int:
+        """Iterations of a loop that a tile covers."""
+        return LANES if loop is self.down or loop is self.across else 1
+
+    def count(self, loop: Loop) -> int:
+        """Tiles along a loop."""
+        return -(-loop.extent // self.step(loop))
+
+    @property
+    def tiles(self) -> int:
+        return math.prod(self.count(loop) for loop in self.loops)
+
+
+def plan_turn(stages: Sequence[Stage]) -> TurnPlan | None:
+    """A plan, or None where the stages are anything but one such copy, of many tiles."""
+    if len(stages) != 1 or stages[0].kind is not StageKind.MAP or stages[0].body.op != "load":
+        return None
+    (source,), result, loops = stages[0].reads, stages[0].write, stages[0].loops
+    if not 2 <= len(loops) <= MAX_LOOPS or source.indirect or result.indirect:
+        return None
+    for down, across in permutations(loops, 2):
+        if source.stride(down) == 1 and result.stride(across) == 1:
+            others = tuple(loop for loop in loops if loop is not down and loop is not across)
+            plan = TurnPlan(source, result, down, across, others)
+            pitches = (source.stride(across), result.stride(down))
+            fits = min(down.extent, across.extent) >= LANES and all(LANES <= pitch <= MAX_PITCH for pitch in pitches)
+            return plan if fits and plan.tiles >= MIN_TILES else None
+    return None
