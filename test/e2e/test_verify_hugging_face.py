@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from atalla_mlir.host.verify import verify
+from bench import hugging_face
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 transformers = pytest.importorskip("transformers", reason="the extra 'transformers' is not installed")
@@ -42,3 +43,10 @@ def test_a_decoder_with_grouped_heads() -> None:
     assert report.ok, str(report)
     assert report.totals.host_ops == ()
     assert report.totals.cosine_f32 > 0.998
+
+
+def test_positions_that_are_counted_from_a_mask() -> None:
+    row = hugging_face.measure("RoBERTa")
+    assert row.ok, row
+    assert row.host == ()
+    assert row.cosine > 0.998

@@ -64,6 +64,12 @@ def fmin(x: Tensor, y: Tensor) -> Tensor:
     return torch.where(isnan(x), y, torch.where(isnan(y), x, torch.minimum(x, y)))
 
 
+@rule(aten.empty_like.default)
+def empty_like(x: Tensor, *, dtype: torch.dtype | None = None, **options: Any) -> Tensor:
+    """Whatever it holds is right; zeros are the same in each run."""
+    return torch.zeros(x.shape, dtype=dtype or x.dtype, device=x.device)
+
+
 @rule(aten.full_like.default)
 def full_like(x: Tensor, value: float, *, dtype: torch.dtype | None = None, **options: Any) -> Tensor:
     return aten.full(list(x.shape), value, dtype=x.dtype if dtype is None else dtype)
