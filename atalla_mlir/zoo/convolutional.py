@@ -43,20 +43,21 @@ def alexnet_small(scale: float = 0.1, batch: int = 1) -> Built:
     return nn.Sequential(features, classifier), (torch.randn(batch, 3, 32, 32),)
 
 
-def alexnet(batch: int = 1, size: int = 224, classes: int = 1000, wide: int = 4096) -> Built:
-    """AlexNet: five convolutions, three fully connected layers, `wide` features between them."""
+def alexnet(batch: int = 1, size: int = 224, classes: int = 1000, wide: int = 4096, scale: float = 1.0) -> Built:
+    """AlexNet: five convolutions of channels times `scale`, three fully connected layers of `wide` features."""
+    first, second, third, last = (_scaled(channels, scale) for channels in (64, 192, 384, 256))
     features = nn.Sequential(
-        nn.Conv2d(3, 64, 11, stride=4, padding=2),
+        nn.Conv2d(3, first, 11, stride=4, padding=2),
         nn.ReLU(),
         nn.MaxPool2d(3, 2),
-        nn.Conv2d(64, 192, 5, padding=2),
+        nn.Conv2d(first, second, 5, padding=2),
         nn.ReLU(),
         nn.MaxPool2d(3, 2),
-        nn.Conv2d(192, 384, 3, padding=1),
+        nn.Conv2d(second, third, 3, padding=1),
         nn.ReLU(),
-        nn.Conv2d(384, 256, 3, padding=1),
+        nn.Conv2d(third, last, 3, padding=1),
         nn.ReLU(),
-        nn.Conv2d(256, 256, 3, padding=1),
+        nn.Conv2d(last, last, 3, padding=1),
         nn.ReLU(),
         nn.MaxPool2d(3, 2),
     )
@@ -64,7 +65,7 @@ def alexnet(batch: int = 1, size: int = 224, classes: int = 1000, wide: int = 40
         nn.AdaptiveAvgPool2d((6, 6)),
         nn.Flatten(),
         nn.Dropout(),
-        nn.Linear(256 * 6 * 6, wide),
+        nn.Linear(last * 6 * 6, wide),
         nn.ReLU(),
         nn.Dropout(),
         nn.Linear(wide, wide),
@@ -74,20 +75,21 @@ def alexnet(batch: int = 1, size: int = 224, classes: int = 1000, wide: int = 40
     return nn.Sequential(features, classifier), (torch.randn(batch, 3, size, size),)
 
 
-def vgg11(batch: int = 1, size: int = 224, classes: int = 1000, wide: int = 4096) -> Built:
-    """VGG-11: eight 3x3 convolutions, three fully connected layers, `wide` features between them."""
+def vgg11(batch: int = 1, size: int = 224, classes: int = 1000, wide: int = 4096, scale: float = 1.0) -> Built:
+    """VGG-11: eight 3x3 convolutions of channels times `scale`, three fully connected layers of `wide` features."""
     layers: list[nn.Module] = []
     channels = 3
-    for width in (64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0):
-        if not width:
+    for count in (64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0):
+        if not count:
             layers.append(nn.MaxPool2d(2))
             continue
+        width = _scaled(count, scale)
         layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
         channels = width
     classifier = nn.Sequential(
         nn.AdaptiveAvgPool2d((7, 7)),
         nn.Flatten(),
-        nn.Linear(512 * 7 * 7, wide),
+        nn.Linear(channels * 7 * 7, wide),
         nn.ReLU(),
         nn.Dropout(),
         nn.Linear(wide, wide),

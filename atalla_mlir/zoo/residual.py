@@ -53,27 +53,27 @@ def _bottleneck(inputs: int, width: int, stride: int) -> Residual:
     return Residual(layers, _normed(inputs, 4 * width, 1, stride) if stride > 1 or inputs != 4 * width else [])
 
 
-def _resnet(depths: Sequence[int], batch: int, size: int, classes: int, *, is_deep: bool) -> Built:
+def _resnet(depths: Sequence[int], batch: int, size: int, classes: int, first: int, *, is_deep: bool) -> Built:
     block, growth = (_bottleneck, 4) if is_deep else (_basic, 1)
-    layers: list[nn.Module] = [*_normed(3, 64, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
-    channels = 64
+    layers: list[nn.Module] = [*_normed(3, first, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    channels = first
     for stage, depth in enumerate(depths):
         for at in range(depth):
-            width = 64 << stage
+            width = first << stage
             layers.append(block(channels, width, 2 if stage and not at else 1))
             channels = width * growth
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
     return nn.Sequential(*layers), (torch.randn(batch, 3, size, size),)
 
 
-def resnet18(batch: int = 1, size: int = 224, classes: int = 1000) -> Built:
-    """ResNet-18: four stages of two blocks of two 3x3 convolutions."""
-    return _resnet((2, 2, 2, 2), batch, size, classes, is_deep=False)
+def resnet18(batch: int = 1, size: int = 224, classes: int = 1000, width: int = 64) -> Built:
+    """ResNet-18: four stages of two blocks of two 3x3 convolutions; `width` channels in the first."""
+    return _resnet((2, 2, 2, 2), batch, size, classes, width, is_deep=False)
 
 
-def resnet50(batch: int = 1, size: int = 224, classes: int = 1000) -> Built:
-    """ResNet-50: four stages of 3, 4, 6 and 3 bottleneck blocks."""
-    return _resnet((3, 4, 6, 3), batch, size, classes, is_deep=True)
+def resnet50(batch: int = 1, size: int = 224, classes: int = 1000, width: int = 64) -> Built:
+    """ResNet-50: four stages of 3, 4, 6 and 3 bottleneck blocks; `width` channels in the first."""
+    return _resnet((3, 4, 6, 3), batch, size, classes, width, is_deep=True)
 
 
 class InvertedResidual(nn.Module):
