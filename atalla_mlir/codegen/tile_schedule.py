@@ -22,17 +22,6 @@ from atalla_mlir.codegen.row_blocks import MAX_PIECES, Blocks, row_blocks
 
 MAX_BLOCK_ROWS = 100
 """Result rows of a tile: sums, the terms that are added and those that the array computes share the registers."""
-ARRAY_SWAP_CYCLES = 63
-"""From the last row of a slice to the first of the next one: 31 to drain, 32 to push (10.2)."""
-PIECE_CYCLES = 4
-"""What a piece costs in each step that shares its pad with another one: it is switched off in most."""
-STEP_OVERHEAD = 2
-BETWEEN_CYCLES = 100
-"""Between two tiles, besides what grows with their rows."""
-ROW_TRANSFER_CYCLES = 7
-"""A row of a transfer into a pad, of which the next one follows when it has arrived (6.4)."""
-TRANSFER_START_CYCLES = 25
-ROW_BURSTS = 2
 MAX_ROWS_TOGETHER = 4
 """Rows of each pad that an iteration of a loop over staged rows finishes."""
 STAGING_MARGIN = 3 * MAX_ROWS_TOGETHER - 1
@@ -154,78 +143,29 @@ class TileSchedule:
     def inner_rows(self) -> int:
         return self.inner.num_blocks * self.inner.rows
 
-    @property
-    def predicted_cycles(self) -> float:
-        """What the product takes by the model of `step_cycles`, batch and epilogue aside.
 
-        Each tile is its steps and what is done between two tiles. During the first outer block of a panel the inner
-        ones come, during the last inner block the next outer one; other steps move nothing.
-        """
-        steps, panels = self.depth.steps, self.num_panels
-        tiles = self.inner.num_blocks * self.outer.num_blocks
-        inner_moves = self.inner.num_blocks - panels
-        outer_moves = panels * (self.outer.num_blocks - 1)
-        still = self.step_cycles(None)
-        moving = inner_moves * (self.step_cycles(self.inner) - still)
-        moving += outer_moves * (self.step_cycles(self.outer) - still)
-        return steps * (tiles * still + moving + panels * self._fill_cycles) + tiles * self._between_cycles
-
-    def step_cycles(self, moving: Blocks | None) -> float:
-        """The longest of what a step needs: additions, the array, pads, and the transfers of what moves meanwhile.
-
-        Rates are those of `ax01`: two cycles an addition (10.1); a row enters the array each cycle, and between two
-        slices 63 pass (10.2); a pad reads a row in three.
-        """
-        rows = self.rows.rows
-        reads = -(-(rows + self.cols.width) // self.rows.pads)
-        busy = max(2.0 * rows, rows + ARRAY_SWAP_CYCLES, 3 * reads)
-        if moving is not None and moving.num_pieces > moving.pads:
-            # a second piece on a pad is issued when the first one has arrived, and nothing else meanwhile
-            busy += moving.piece_rows * ROW_TRANSFER_CYCLES + TRANSFER_START_CYCLES
-        else:
-            busy += max(0, self._num_moving_pieces - self.rows.pads) * PIECE_CYCLES
-        return max(busy, _transfer_cycles([moving] if moving else [])) + STEP_OVERHEAD
-
-    @property
-    def _num_moving_pieces(self) -> int:
-        counts = {self.inner: self.panel_blocks, self.outer: self.outer.num_blocks}
-        return max((blocks.num_pieces for blocks, count in counts.items() if count > 1), default=0)
-
-    @property
-    def _fill_cycles(self) -> float:
-        """Of one step, which comes before anything is computed."""
-        return _transfer_cycles([self.rows, self.cols])
-
-    @property
-    def _between_cycles(self) -> float:
-        """What ends a tile: the last results leave the array, sums are rounded to results, addresses are computed."""
-        blocks = -(-self.depth.steps // self.depth.steps_in_sequence) if self.depth.has_two_levels else 0
-        return BETWEEN_CYCLES + 2 * self.rows.rows * (1 + blocks)
-
-
-def choose_tile_schedule(
+def tile_schedules(
     plan: ProductPlan, product: Stage, epilogue: Sequence[Stage], stored: Sequence[Access], *, pads: int, pad_rows: int
-) -> TileSchedule | None:
-    """A schedule for a product whose operands and results are rows in DRAM; None for any other.
+) -> Iterator[TileSchedule]:
+    """All walks for a product whose operands and results are rows in DRAM; none for any other.
 
     `pad_rows` are the rows of each pad that it may use.
     """
     if len(plan.rows) > 2 or len(plan.cols) != 1 or plan.lane is None:
-        return None
+        return
     streamed, pushed = product.reads[plan.streamed], product.reads[plan.pushed]
     depth = _depth(plan, streamed, pushed)
     if depth is None:
-        return None
+        return
     cols = Blocks(None, plan.lane, 1, min(LANES, plan.lane.extent), pads)
     if not cols.can_move(pushed, depth.lanes):
-        return None
+        return
     reads = outside_reads(product, epilogue)
     columns = [read for read in reads if is_column_read(read, plan)]
     moved = [*stored, *(read for read in reads if read not in columns)]
     if not _is_plain(epilogue, plan) or any(access.stride(plan.lane) != 1 for access in moved):
-        return None
+        return
     num_staged = len(moved) + 1
-    found: list[TileSchedule] = []
     for grid in row_blocks(plan.rows, MAX_BLOCK_ROWS, pads):
         results = _result_blocks(grid, moved)
         if results is None or not all(results.can_move(access, cols.width) for access in moved):
@@ -234,8 +174,7 @@ def choose_tile_schedule(
             if rows is None or rows.num_pieces > MAX_PIECES or not rows.can_move(streamed, depth.lanes):
                 continue
             free = pad_rows - num_staged * (results.rows_per_pad + STAGING_MARGIN) - len(columns) * cols.num_blocks
-            found.extend(_fitting(streamed, pushed, rows, cols, results, depth, free))
-    return min(found, key=lambda schedule: (schedule.predicted_cycles, schedule.inner_rows), default=None)
+            yield from _fitting(streamed, pushed, rows, cols, results, depth, free)
 
 
 def _result_blocks(grid: Blocks, moved: Sequence[Access]) -> Blocks | None:
@@ -244,17 +183,6 @@ def _result_blocks(grid: Blocks, moved: Sequence[Access]) -> Blocks | None:
     run = next(iter(runs)) if len(runs) == 1 else None
     results = run if run is not None and run.line_pitch == run.width else grid
     return results if results.num_pieces <= MAX_PIECES else None
-
-
-def _transfer_cycles(moved: Sequence[Blocks]) -> float:
-    """Time to fetch a step of some blocks: the pads work side by side, but share the channel (6.4)."""
-    rows = [0] * max((blocks.pads for blocks in moved), default=1)
-    for blocks in moved:
-        for piece in range(blocks.num_pieces):
-            rows[piece % blocks.pads] += blocks.rows_of_piece(piece)
-    if not any(rows):
-        return 0.0
-    return max(max(rows) * ROW_TRANSFER_CYCLES, sum(rows) * ROW_BURSTS) + TRANSFER_START_CYCLES
 
 
 def _depth(plan: ProductPlan, streamed: Access, pushed: Access) -> Depth | None:

@@ -12,20 +12,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from atalla_mlir._mlir import ir
-from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Node, Stage, StageKind
-from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, ROOT_COSTS
+from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, StageKind
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
 from atalla_mlir.codegen.row_plan import RowPlan, SumOrder
+from atalla_mlir.codegen.tile_cost import Epilogue, finishes_in_loop, num_operations
 from atalla_mlir.codegen.tile_schedule import MAX_ROWS_TOGETHER, TileSchedule, is_column_read, outside_reads
 from atalla_mlir.kernels.builder import Builder, Index
 from atalla_mlir.kernels.expression import Evaluated
 from atalla_mlir.kernels.rows import Place, RowBody, RowKernel
 from atalla_mlir.kernels.tile_walk import ELEMENT_BYTES, ROW_BYTES, Position, State, TileWalk
 
-MAX_UNROLLED_OPERATIONS = 256
-"""Operations of a tile's epilogue that are straight code; longer ones are a loop over rows."""
 LOOP_OPERATIONS = 64
-"""Of one iteration of that loop, about: enough to cover the time that one row takes."""
+"""Of one iteration of a loop over rows, about: enough to cover the time that one row takes."""
 Rows = list[ir.Value]
 
 
@@ -83,13 +81,14 @@ class TiledProduct:
     @property
     def epilogue_operations(self) -> int:
         """Of one row."""
-        return sum(_operations(node) for stage in self.rows_kernel.stages for node in stage.body.walk())
+        return num_operations(self.rows_kernel.stages)
 
     @property
     def finishes_in_loop(self) -> bool:
         """Whether the epilogue is a loop over rows in the pads."""
-        is_long = self.epilogue_operations * self.schedule.rows.rows > MAX_UNROLLED_OPERATIONS
-        return is_long or self.schedule.depth.has_two_levels
+        return finishes_in_loop(
+            self.schedule, Epilogue(self.epilogue_operations, len(self.staged_reads), len(self.stored))
+        )
 
     @property
     def rows_together(self) -> int:
@@ -212,13 +211,6 @@ class TiledProduct:
         self.builder.repeat(whole, lambda panel: _Panel(self, at, panel.scaled(size), size).emit())
         if rest:
             _Panel(self, at, Index(whole * size), rest).emit()
-
-
-def _operations(node: Node) -> int:
-    if node.op in ("load", "constant"):
-        return 0
-    cost = FUNCTION_COSTS.get(node.op) or ROOT_COSTS.get(node.op)
-    return cost.others + cost.exponentials if cost is not None else 1
 
 
 class _Panel:

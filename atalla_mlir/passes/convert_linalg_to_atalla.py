@@ -17,7 +17,7 @@ from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Stage, StageK
 from atalla_mlir.codegen.phase_plan import PhasePlan, plan_phases
 from atalla_mlir.codegen.product_plan import choose_product_plan
 from atalla_mlir.codegen.row_plan import LANES, SumOrder, choose_row_plan
-from atalla_mlir.codegen.tile_schedule import choose_tile_schedule
+from atalla_mlir.codegen.tile_cost import choose_tile_schedule
 from atalla_mlir.codegen.turn_plan import plan_turn
 from atalla_mlir.codegen.vector_product_plan import choose_vector_product
 from atalla_mlir.codegen.window_plan import plan_windows

@@ -1,0 +1,161 @@
+"""What a walk over tiles costs: cycles by a model of array, lanes, pads, transfers and instruction cache.
+
+Rates are those of `ax01` (machine reference, section 10); what code of one kind takes beyond them was measured on the
+simulator. Batches and the start of the kernel are left out: they are the same for all walks of one product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from atalla_mlir.codegen.iteration import Access, Node, Stage
+from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, ROOT_COSTS
+from atalla_mlir.codegen.product_plan import ProductPlan
+from atalla_mlir.codegen.row_blocks import Blocks
+from atalla_mlir.codegen.tile_schedule import TileSchedule, is_column_read, outside_reads, tile_schedules
+from atalla_mlir.target.encoding import PACKET_BYTES
+from atalla_mlir.target.machine import AX01
+
+ARRAY_SWAP_CYCLES = 63
+"""From the last row of a slice to the first of the next one: 31 to drain, 32 to push (10.2)."""
+PIECE_CYCLES = 4
+"""What a piece costs in each step that shares its pad with another one: it is switched off in most."""
+STEP_OVERHEAD = 2
+ROW_TRANSFER_CYCLES = 7
+"""A row of a transfer into a pad, of which the next one follows when it has arrived (6.4)."""
+TRANSFER_START_CYCLES = 25
+ROW_BURSTS = 2
+CACHE_PACKETS = AX01.icache_bytes // PACKET_BYTES
+MISS_CYCLES = 8.75
+"""For each packet beyond the cache: two lines of 3.2 packets are fetched again, the one in excess and its rival."""
+COLD_CYCLES = 4.4
+"""A packet that is fetched each time it runs (5.6)."""
+STEP_PACKETS = (50, 1.24)
+"""Of a step's code: by itself, and for each row of a tile."""
+BETWEEN_PACKETS = 75
+"""Addresses of the next tile, transfers, loops."""
+ROW_PACKETS = 0.48
+"""For each instruction that runs once for each row between two tiles."""
+MAX_UNROLLED_OPERATIONS = 256
+"""Operations of a tile's epilogue that may be straight code."""
+LOOP_ENTRY_CYCLES = 60
+LOOP_PACKETS = 60
+LOOP_ROW_CYCLES = 3.6
+"""Of a row in a loop over rows of the epilogue, at least."""
+LOOP_OPERATION_CYCLES = 1.3
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """Lane operations on one row of results, and the rows that it loads and stores."""
+
+    operations: int
+    loads: int
+    stores: int
+
+    @property
+    def instructions(self) -> int:
+        return self.operations + self.loads + self.stores
+
+
+def choose_tile_schedule(
+    plan: ProductPlan, product: Stage, epilogue: Sequence[Stage], stored: Sequence[Access], *, pads: int, pad_rows: int
+) -> TileSchedule | None:
+    """The walk that is predicted to take the fewest cycles; None where there is none. See `tile_schedules`."""
+    staged = [read for read in outside_reads(product, epilogue) if not is_column_read(read, plan)]
+    cost = Epilogue(num_operations(epilogue), len(staged), len(stored))
+    found = tile_schedules(plan, product, epilogue, stored, pads=pads, pad_rows=pad_rows)
+    return min(found, key=lambda walk: (predicted_cycles(walk, cost), walk.inner_rows), default=None)
+
+
+def num_operations(stages: Sequence[Stage]) -> int:
+    """Lane operations of stages on one row."""
+    return sum(_operations(node) for stage in stages for node in stage.body.walk())
+
+
+def _operations(node: Node) -> int:
+    if node.op in ("load", "constant"):
+        return 0
+    if node.op in ("max", "min"):
+        return 2
+    cost = FUNCTION_COSTS.get(node.op) or ROOT_COSTS.get(node.op)
+    return cost.others + cost.exponentials if cost is not None else 1
+
+
+def finishes_in_loop(schedule: TileSchedule, epilogue: Epilogue) -> bool:
+    """Whether the epilogue is better a loop over rows in the pads than straight code on rows in registers."""
+    if schedule.depth.has_two_levels or epilogue.operations * schedule.rows.rows > MAX_UNROLLED_OPERATIONS:
+        return True
+    return _between_cycles(schedule, epilogue, in_loop=True) < _between_cycles(schedule, epilogue, in_loop=False)
+
+
+def predicted_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
+    """Of all tiles of one part of the batch.
+
+    Each tile is its steps and what is done between two tiles. During the first outer block of a panel the inner ones
+    come, during the last inner block the next outer one; other steps move nothing.
+    """
+    steps, panels = schedule.depth.steps, schedule.num_panels
+    tiles = schedule.inner.num_blocks * schedule.outer.num_blocks
+    inner_moves = schedule.inner.num_blocks - panels
+    outer_moves = panels * (schedule.outer.num_blocks - 1)
+    still = step_cycles(schedule, None)
+    moving = inner_moves * (step_cycles(schedule, schedule.inner) - still)
+    moving += outer_moves * (step_cycles(schedule, schedule.outer) - still)
+    fill = panels * _transfer_cycles([schedule.rows, schedule.cols])
+    between = _between_cycles(schedule, epilogue, in_loop=finishes_in_loop(schedule, epilogue))
+    return steps * (tiles * still + moving + fill) + tiles * between
+
+
+def step_cycles(schedule: TileSchedule, moving: Blocks | None) -> float:
+    """The longest of what a step needs: additions, the array, pads, and the transfers of what moves meanwhile.
+
+    Two cycles an addition (10.1); a row enters the array each cycle, and between two slices 63 pass (10.2); a pad
+    reads a row in three.
+    """
+    rows = schedule.rows.rows
+    reads = -(-(rows + schedule.cols.width) // schedule.rows.pads)
+    busy = max(2.0 * rows, rows + ARRAY_SWAP_CYCLES, 3 * reads)
+    if moving is not None and moving.num_pieces > moving.pads:
+        # a second piece on a pad is issued when the first one has arrived, and nothing else meanwhile
+        busy += moving.piece_rows * ROW_TRANSFER_CYCLES + TRANSFER_START_CYCLES
+    else:
+        busy += max(0, _num_moving_pieces(schedule) - schedule.rows.pads) * PIECE_CYCLES
+    return max(busy, _transfer_cycles([moving] if moving else [])) + STEP_OVERHEAD
+
+
+def _num_moving_pieces(schedule: TileSchedule) -> int:
+    counts = {schedule.inner: schedule.panel_blocks, schedule.outer: schedule.outer.num_blocks}
+    return max((blocks.num_pieces for blocks, count in counts.items() if count > 1), default=0)
+
+
+def _transfer_cycles(moved: Sequence[Blocks]) -> float:
+    """Time to fetch a step of some blocks: the pads work side by side, but share the channel (6.4)."""
+    rows = [0] * max((blocks.pads for blocks in moved), default=1)
+    for blocks in moved:
+        for piece in range(blocks.num_pieces):
+            rows[piece % blocks.pads] += blocks.rows_of_piece(piece)
+    if not any(rows):
+        return 0.0
+    return max(max(rows) * ROW_TRANSFER_CYCLES, sum(rows) * ROW_BURSTS) + TRANSFER_START_CYCLES
+
+
+def _between_cycles(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool) -> float:
+    """What ends a tile: the last sums become results, addresses are computed, evicted code is fetched again."""
+    rows, depth = schedule.rows.rows, schedule.depth
+    # a row of sums is cleared or started from the bias, and stored where a loop takes it from there
+    straight = 2 if in_loop else 1 + epilogue.instructions
+    packets = BETWEEN_PACKETS + ROW_PACKETS * rows * straight
+    cycles = packets
+    if in_loop:
+        packets += LOOP_PACKETS
+        per_row = max(LOOP_ROW_CYCLES, LOOP_OPERATION_CYCLES * epilogue.operations + 1)
+        cycles += LOOP_ENTRY_CYCLES + rows * per_row
+    if depth.has_two_levels:
+        blocks = -(-depth.steps // depth.steps_in_sequence)
+        packets += 1.16 * rows
+        cycles += blocks * (3 * rows + 15)
+    packets += STEP_PACKETS[0] + STEP_PACKETS[1] * rows
+    excess = max(0.0, packets - CACHE_PACKETS)
+    return cycles + min(MISS_CYCLES * excess, COLD_CYCLES * packets)
