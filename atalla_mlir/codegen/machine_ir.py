@@ -90,7 +90,8 @@ AHEAD_MARK = "^"
 """`name^5`: rows that change from iteration to iteration, under a name for each use, and come to another use after at
 least 5 iterations; no more may overlap."""
 SPARE_MARK = "~"
-"""`name~`: rows with spare ones before and after them, which a loop over the rows may write and read."""
+"""`name~`: rows with spare ones before and after them, which a loop over the rows may write and read in two passes
+more than it needs."""
 _MEMORY_REF = re.compile(r"(read|write) (\w+):([^\s,:\[\]]+)\[(\d+|\?):(\d+|\?)\]")
 
 

@@ -1,7 +1,7 @@
 """Software pipelines: a loop of one block becomes a kernel around a modulo schedule, where that saves cycles.
 
 There are two ways to fill and drain the pipeline: code before and after the kernel (`Pipeline`, for any body), or more
-passes of the kernel whose effects are masked (`ramping`, less code) or do no harm (`halving`). Iterations that are
+passes of the kernel whose effects are masked (`ramping`, less code) or do no harm (`staggering`). Iterations that are
 left over because the kernel advances by several at once run first, in the original order. Trip counts must be known at
 compile time.
 """
@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from atalla_mlir.codegen.forward_placement import is_ahead
-from atalla_mlir.codegen.halving import HalvedLoop, Measure, halve_loop
 from atalla_mlir.codegen.kernel import Kernel, LoopReport
 from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness
 from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph, resource_bounds
@@ -32,6 +31,7 @@ from atalla_mlir.codegen.machine_ir import AHEAD_MARK, Block, Function, Inst, Re
 from atalla_mlir.codegen.modulo import modulo_schedule
 from atalla_mlir.codegen.ramping import MaskedPipeline, mask_loop
 from atalla_mlir.codegen.slots import slot_order
+from atalla_mlir.codegen.staggering import Measure, StaggeredLoop, stagger_loop
 from atalla_mlir.target.encoding import PACKET_BYTES
 from atalla_mlir.target.isa import Format, Latency, Unit
 from atalla_mlir.target.machine import Machine
@@ -139,7 +139,7 @@ def pipeline_loop(
 
     New registers are numbered from `first_index`.
     """
-    candidates: list[Pipeline | MaskedPipeline | HalvedLoop] = []
+    candidates: list[Pipeline | MaskedPipeline | StaggeredLoop] = []
     graph = build_loop_graph(loop.body, machine, _single_copies(loop))
     if is_ahead(graph):
         # the order of the instructions says nothing about how transfers wait for each other
@@ -151,9 +151,9 @@ def pipeline_loop(
     if masked is not None:
         for kernel in find_kernels(masked.graph(machine), machine, banks, masked.next_index, context):
             candidates.append(MaskedPipeline(masked, kernel))
-    halved = halve_loop(loop, machine, first_index, context, measure)
-    if halved is not None:
-        candidates.append(halved)
+    staggered = stagger_loop(loop, machine, first_index, context, measure)
+    if staggered is not None:
+        candidates.append(staggered)
     as_is = LoopPart(context.packets, context.cycles, loop.trip_count)
     sequential = context.entered_cycles([as_is], machine)
     best = min(candidates, key=lambda candidate: candidate.cycles(context, machine), default=None)

@@ -24,8 +24,10 @@ MAX_BLOCK_ROWS = 100
 """Result rows of a tile: sums, the terms that are added and those that the array computes share the registers."""
 MAX_ROWS_TOGETHER = 4
 """Rows of each pad that an iteration of a loop over staged rows finishes."""
-STAGING_MARGIN = 3 * MAX_ROWS_TOGETHER - 1
-"""Rows of each pad beside the staged ones: such a loop may run one iteration beyond them at both ends."""
+SPARE_ITERATIONS = 2
+"""By which such a loop may run beyond them at both ends."""
+STAGING_MARGIN = (1 + 2 * SPARE_ITERATIONS) * MAX_ROWS_TOGETHER - 1
+"""Rows of each pad beside the staged ones."""
 SINK_ROWS = 1
 """Rows for transfers that are switched off: they move one element there."""
 

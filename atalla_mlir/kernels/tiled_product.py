@@ -16,7 +16,13 @@ from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, StageKind
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
 from atalla_mlir.codegen.row_plan import RowPlan, SumOrder
 from atalla_mlir.codegen.tile_cost import Epilogue, finishes_in_loop, num_operations
-from atalla_mlir.codegen.tile_schedule import MAX_ROWS_TOGETHER, TileSchedule, is_column_read, outside_reads
+from atalla_mlir.codegen.tile_schedule import (
+    MAX_ROWS_TOGETHER,
+    SPARE_ITERATIONS,
+    TileSchedule,
+    is_column_read,
+    outside_reads,
+)
 from atalla_mlir.kernels.builder import Builder, Index
 from atalla_mlir.kernels.expression import Evaluated
 from atalla_mlir.kernels.rows import Place, RowBody, RowKernel
@@ -134,8 +140,10 @@ class TiledProduct:
 
     def _allocate(self) -> None:
         rows = self.schedule.results.rows_per_pad
-        spare = self.rows_together if self.finishes_in_loop else 0
-        rows += -rows % max(1, spare)
+        spare = 0
+        if self.finishes_in_loop:
+            rows += -rows % self.rows_together
+            spare = SPARE_ITERATIONS * self.rows_together
         base = 0
         with ir.InsertionPoint.at_block_begin(self.block):
             self.operands = self._tiles(base, self.schedule.operand_rows)

@@ -1,9 +1,9 @@
-"""Loops whose iterations are long chains, in two halves: the second half of one iteration beside the first of the next.
+"""Loops whose iterations are long chains, in parts: later parts of one iteration beside earlier ones of the next.
 
-A software pipeline of two stages without prologue and epilogue: the loop runs once more than it has iterations. In the
-first pass the second half works on whatever its registers hold, in the last pass the first half on rows after the last
-one. That is harmless where all that the second half writes is rows with spare ones before them (`SPARE_MARK`). The
-halves are list-scheduled as one block; registers have one copy, so the code is hardly longer than that of the loop.
+A software pipeline without prologue and epilogue: with n parts the loop runs n - 1 times more than it has iterations.
+In the first passes the later parts work on whatever their registers hold, in the last passes the earlier parts on rows
+after the last one. That is harmless where all that is written is rows with spare ones around them (`SPARE_MARK`). The
+parts are list-scheduled as one block; registers have one copy, so the code is hardly longer than that of the loop.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from atalla_mlir.target.isa import BY_MNEMONIC, LANE_UNITS
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import RegisterFile
 
-CUTS = (0.4, 0.5, 0.6)
-"""Where along the longest chain the halves are tried to meet."""
+CUTS = ((0.4,), (0.5,), (0.6,), (0.3, 0.6), (0.33, 0.67), (0.4, 0.7))
+"""Where along the longest chain parts are tried to meet; rows have spare ones for two more passes."""
 
 Measure = Callable[[Block], tuple[int, int]]
 """Cycles from one run to the next, and packets, of a block that repeats itself."""
 
 
 @dataclass(frozen=True)
-class HalvedLoop:
-    """The body with its halves side by side, and what precedes and follows the loop."""
+class StaggeredLoop:
+    """The body with its parts side by side, and what precedes and follows the loop."""
 
     loop: CountedLoop
+    num_parts: int
     body: tuple[Inst, ...]
     before: tuple[Inst, ...]
     after: tuple[Inst, ...]
@@ -44,7 +45,7 @@ class HalvedLoop:
         """Time from entering the loop to leaving it, with the time to fetch its code."""
         parts = [
             LoopPart(len(self.before), len(self.before), 1),
-            LoopPart(self.num_packets, self.period, self.loop.trip_count + 1),
+            LoopPart(self.num_packets, self.period, self.loop.trip_count + self.num_parts - 1),
         ]
         return context.entered_cycles(parts, machine)
 
@@ -52,20 +53,27 @@ class HalvedLoop:
         label, depth = self.loop.block.label, max(0, self.loop.block.loop_depth - 1)
         blocks = (
             Block(label, list(self.before), depth),
-            Block(f"{label}.halves", list(self.body), self.loop.block.loop_depth),
+            Block(f"{label}.staggered", list(self.body), self.loop.block.loop_depth),
             Block(f"{label}.epilogue", list(self.after), depth),
         )
-        filled = len(self.body)
         report = LoopReport(
-            f"{label}.halves", self.period, self.bounds, 0, 2, 1, self.num_packets, filled, dict[RegisterFile, int]()
+            label=f"{label}.staggered",
+            interval=self.period,
+            resource_bounds=self.bounds,
+            recurrence_bound=0,
+            num_stages=self.num_parts,
+            unroll=1,
+            num_packets=self.num_packets,
+            slots_filled=len(self.body),
+            max_live={},
         )
         return PipelinedLoop(blocks, {}, report, self.next_index)
 
 
-def halve_loop(
+def stagger_loop(
     loop: CountedLoop, machine: Machine, first_index: int, context: LoopContext, measure: Measure
-) -> HalvedLoop | None:
-    """The loop in halves; None where it is no chain of lane operations between rows that allow it."""
+) -> StaggeredLoop | None:
+    """The loop in parts; None where it is no chain of lane operations between rows that allow it."""
     pointers = _pointers(loop.body)
     if not all(_is_harmless(inst, pointers) for inst in loop.body):
         return None
@@ -73,9 +81,12 @@ def halve_loop(
     if context.needed_after & (written - set(pointers)) or _carried(loop.body) - set(pointers):
         return None
     depths = build_graph(loop.body, machine).depths()
-    cuts = ([depth >= cut * max(depths) for depth in depths] for cut in CUTS)
-    found = [_halved(loop, is_second, pointers, first_index, context, machine, measure) for is_second in cuts]
-    return min((halved for halved in found if halved is not None), key=lambda halved: halved.period, default=None)
+    found: list[StaggeredLoop] = []
+    for cuts in CUTS:
+        parts = [sum(depth >= cut * max(depths) for cut in cuts) for depth in depths]
+        if _fits(loop.body, parts, pointers):
+            found.append(_staggered(loop, parts, pointers, first_index, context, machine, measure))
+    return min(found, key=lambda staggered: staggered.cycles(context, machine), default=None)
 
 
 def _pointers(body: Sequence[Inst]) -> dict[Register, int]:
@@ -105,52 +116,73 @@ def _carried(body: Sequence[Inst]) -> set[Register]:
     return carried & written
 
 
-def _halved(
+def _fits(body: Sequence[Inst], parts: Sequence[int], pointers: Mapping[Register, int]) -> bool:
+    """Whether stores are in the last part, and no value is needed two parts after the one that made it."""
+    last = max(parts)
+    made: dict[Register, int] = {}
+    for inst, part in zip(body, parts, strict=True):
+        if inst.op.mnemonic == "vreg.st" and part < last:
+            return False
+        if any(part > made.get(register, part) + 1 for register in inst.uses if register not in pointers):
+            return False
+        for register in inst.defs:
+            made[register] = min(part, made.get(register, part))
+    return last > 0
+
+
+def _staggered(
     loop: CountedLoop,
-    is_second: Sequence[bool],
+    parts: Sequence[int],
     pointers: Mapping[Register, int],
     next_index: int,
     context: LoopContext,
     machine: Machine,
     measure: Measure,
-) -> HalvedLoop | None:
-    if any(inst.op.mnemonic == "vreg.st" and not late for inst, late in zip(loop.body, is_second, strict=True)):
-        return None
-    behind: dict[Register, Register] = {}
-    first: list[Inst] = []
-    second: list[Inst] = []
-    for inst, late in zip(loop.body, is_second, strict=True):
-        if inst.defs and inst.defs[0] in pointers:
-            first.append(inst)
-            if inst.defs[0] in behind:
-                second.append(_renamed(inst, behind))
-        elif late:
-            for register in inst.uses:
-                if register in pointers and register not in behind:
-                    behind[register] = Register(register.file, next_index)
-                    next_index += 1
-            second.append(_renamed(inst, behind))
+) -> StaggeredLoop:
+    addition, last = BY_MNEMONIC["addi.s"], max(parts)
+    before: list[Inst] = []
+    body: list[Inst] = []
+    for part in range(last, -1, -1):
+        # each part walks over the rows by itself, behind those before it
+        insts = [inst for inst, at in zip(loop.body, parts, strict=True) if at == part]
+        own = {pointer for pointer in pointers if any(_reads(inst, pointer) for inst in insts)}
+        names: dict[Register, Register] = {}
+        if part:
+            for pointer in sorted(own, key=lambda register: register.index):
+                names[pointer] = Register(pointer.file, next_index)
+                next_index += 1
+                before.append(Inst(addition, (names[pointer], pointer, -part * pointers[pointer])))
         else:
-            first.append(_renamed(inst, {}))
-    used = {register for inst in first for register in inst.uses if not (inst.defs and inst.defs[0] is register)}
-    idle = set(pointers) - used - context.needed_after
-    first = [inst for inst in first if not (inst.defs and inst.defs[0] in idle)]
-    addition = BY_MNEMONIC["addi.s"]
-    before = [Inst(addition, (copy, pointer, -pointers[pointer])) for pointer, copy in behind.items()]
-    crossing = {register for inst in first for register in inst.defs} & {
-        register for inst in second for register in inst.uses
-    }
+            own |= set(pointers) & context.needed_after
+        for inst, at in zip(loop.body, parts, strict=True):
+            if inst.defs and inst.defs[0] in pointers:
+                if inst.defs[0] in own:
+                    body.append(_renamed(inst, names))
+            elif at == part:
+                body.append(_renamed(inst, names))
+    written: set[Register] = set()
+    crossing: set[Register] = set()
+    for inst in body:
+        crossing.update(register for register in inst.uses if register not in written)
+        written.update(inst.defs)
+    crossing &= written - set(pointers) - {inst.defs[0] for inst in before}
     before += [_defined(register) for register in sorted(crossing, key=lambda register: register.index)]
     counter, limit = (Register(RegisterFile.SCALAR, next_index + at) for at in range(2))
-    before += [*constant(counter, 1), *constant(limit, loop.trip_count + 1)]
-    label = f"{loop.block.label}.halves"
-    branch = Inst(BY_MNEMONIC["blt.s"], (counter, limit, label, 1))
+    before += [*constant(counter, 1), *constant(limit, loop.trip_count + last)]
+    label = f"{loop.block.label}.staggered"
+    body.append(Inst(BY_MNEMONIC["blt.s"], (counter, limit, label, 1)))
     needed = ((pointer, step) for pointer, step in pointers.items() if pointer in context.needed_after)
-    after = [Inst(addition, (pointer, pointer, -step)) for pointer, step in needed]
-    body = (*second, *first, branch)
+    after = [Inst(addition, (pointer, pointer, -last * step)) for pointer, step in needed]
     period, num_packets = measure(Block(label, [replace(inst) for inst in body], loop.block.loop_depth))
     bounds = resource_bounds(body[:-1], machine)
-    return HalvedLoop(loop, body, tuple(before), tuple(after), next_index + 2, period, num_packets, bounds)
+    return StaggeredLoop(
+        loop, last + 1, tuple(body), tuple(before), tuple(after), next_index + 2, period, num_packets, bounds
+    )
+
+
+def _reads(inst: Inst, pointer: Register) -> bool:
+    """Whether an instruction uses a pointer for more than to move it."""
+    return pointer in inst.uses and pointer not in inst.defs
 
 
 def _renamed(inst: Inst, names: dict[Register, Register]) -> Inst:

@@ -1,13 +1,13 @@
-"""Loops in halves: which may be halved, and what becomes of long epilogues of products."""
+"""Loops in parts: which may be cut, and what becomes of long epilogues of products."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from atalla_mlir.codegen.halving import HalvedLoop, halve_loop
 from atalla_mlir.codegen.loops import CountedLoop, LoopContext
 from atalla_mlir.codegen.machine_ir import M0, M1, X0, Block, Inst, Register, parse_memory
+from atalla_mlir.codegen.staggering import StaggeredLoop, stagger_loop
 from atalla_mlir.host.verify import verify
 from atalla_mlir.target.isa import BY_MNEMONIC
 from atalla_mlir.target.machine import AX01
@@ -32,32 +32,33 @@ def chain(stored: str, *, step: int = 64) -> CountedLoop:
     return CountedLoop(Block(".loop", insts, 1), tuple(insts), 20)
 
 
-def halved(loop: CountedLoop) -> HalvedLoop | None:
+def staggered(loop: CountedLoop) -> StaggeredLoop | None:
     context = LoopContext(100, 20, None, {}, frozenset({POINTERS[0]}), pushes_weights_first=True)
-    return halve_loop(loop, AX01, 100, context, lambda block: (len(block.insts), len(block.insts)))
+    return stagger_loop(loop, AX01, 100, context, lambda block: (len(block.insts), len(block.insts)))
 
 
-def test_the_second_half_follows_one_row_behind() -> None:
-    found = halved(chain("y~"))
+def test_the_last_part_follows_rows_behind() -> None:
+    found = staggered(chain("y~"))
     assert found is not None
     stores = [inst for inst in found.body if inst.op.mnemonic == "vreg.st"]
-    (behind,) = [inst for inst in found.before if inst.operands[1:] == (POINTERS[1], -64)]
+    distance = 64 * (found.num_parts - 1)
+    (behind,) = [inst for inst in found.before if inst.operands[1:] == (POINTERS[1], -distance)]
     assert [inst.operands[1] for inst in stores] == [behind.defs[0]]
-    # the loop runs once more, so a pointer that is needed later went one step too far
-    assert [inst.operands for inst in found.after] == [(POINTERS[0], POINTERS[0], -64)]
+    # the loop runs more often, so a pointer that is needed later went too far
+    assert [inst.operands for inst in found.after] == [(POINTERS[0], POINTERS[0], -distance)]
     num_products = sum(inst.op.mnemonic == "mul.vv" for inst in found.body)
     assert num_products == LENGTH
 
 
 def test_rows_without_spare_ones_are_left_alone() -> None:
-    assert halved(chain("y")) is None
+    assert staggered(chain("y")) is None
 
 
-def test_sums_are_not_halved() -> None:
+def test_sums_are_left_alone() -> None:
     loop = chain("y~")
     total = Register(RegisterFile.VECTOR, 50)
     body = (*loop.body, Inst(BY_MNEMONIC["add.vv"], (total, total, Register(RegisterFile.VECTOR, 11), M0)))
-    assert halved(CountedLoop(loop.block, body, 20)) is None
+    assert staggered(CountedLoop(loop.block, body, 20)) is None
 
 
 @pytest.mark.parametrize("rows", [37, 64])
