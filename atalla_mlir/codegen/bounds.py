@@ -11,6 +11,7 @@ operations known; operands come from DRAM once and results go there once.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ class LaneOps:
         return LaneOps(self.alu * count, self.mul * count, self.exp * count, self.either * count)
 
 
+MAX_FOLDED_LOOPS = 4
+"""Loops of a fold whose orders are all tried."""
 _FREE = LaneOps()
 _ALU = LaneOps(alu=Fraction(1))
 _MUL = LaneOps(mul=Fraction(1))
@@ -221,7 +224,22 @@ def _fold_ops(stage: Stage, lanes: int) -> LaneOps:
     results, terms = _results_and_terms(stage)
     if stage.combine is Combine.ADD:
         return _ALU.times(results * (-(-terms // lanes) - 1))
-    return _ALU.times(results * (terms - 1))
+    return _ALU.times(min(results * (terms - 1), _fewest_folds(stage)))
+
+
+def _fewest_folds(stage: Stage) -> int:
+    """Folds when windows that overlap share them: one loop after the other, all positions of the others once."""
+    if len(stage.reads) != 1 or not 1 < len(stage.reduced) <= MAX_FOLDED_LOOPS:
+        return math.prod(loop.extent for loop in stage.loops)
+    read = stage.reads[0]
+    fewest: list[int] = []
+    for order in itertools.permutations(stage.reduced):
+        left, folds = dict(read.strides), 0
+        for loop in order:
+            left.pop(loop, None)
+            folds += num_elements(Access(read.buffer, 0, dict(left))) * (loop.extent - 1)
+        fewest.append(folds)
+    return min(fewest)
 
 
 def _body_ops(stage: Stage) -> LaneOps:

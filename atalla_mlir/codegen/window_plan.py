@@ -22,17 +22,22 @@ MAX_TAPS = 128
 MAX_GROUP = 32
 MAX_CODE_CYCLES = 330
 """Cycles of an iteration whose code, about a packet for each, is sure to fit the instruction cache."""
+MAX_INSTRUCTIONS = 500
+"""Of an iteration: more are hard to schedule without gaps."""
 COUNTING_CYCLES = 45
 TRANSFER_CYCLES = 22
 ADDRESS_CYCLES = 5
 """What the scalar unit needs in an iteration, for each transfer of it, and for each pad of that; roughly."""
 RESULT_SLOTS = 16
 """Iterations whose results may be on their way: a power of two."""
+GOOD_TRANSFERS = 4
+"""Of all pads in an iteration: more are hard to schedule without gaps."""
 MAX_TRANSFERS = 4
 """Of one pad in an iteration."""
 ROW_CYCLES = 7
 """A row of 32 elements that comes from DRAM while nothing else does (machine reference 6.4)."""
 PAD_INTERVAL = 3
+LANE_INTERVAL = 2
 MAX_COUNTING = 1.5
 """By how much counting may take longer than working where windows do not move: sums over rows are simple without."""
 PACKING_CYCLES = 10
@@ -83,6 +88,8 @@ class WindowPlan:
     group: int
     pads: int
     pieces: int = 1
+    is_separable: bool = False
+    """Whether a column of lines is folded once for all results that look at it: terms are the same for all of them."""
     ring_lines: int = 0
     lead: int = 0
     """Pieces (of each pad) that are fetched before the first iteration."""
@@ -145,6 +152,12 @@ class WindowPlan:
     def piece_rows(self) -> int:
         return -(-self.part_rows(0) // self.pieces)
 
+    @property
+    def mean_piece_rows(self) -> int:
+        """Rows that a transfer brings on average, those that are switched off counted."""
+        possible = self.transfers * self.iterations_of_a_plane
+        return max(1, round(self.piece_rows * self.units_of_a_plane / possible))
+
     def last_piece_rows(self, pad: int) -> int:
         return self.part_rows(pad) - (self.pieces - 1) * self.piece_rows
 
@@ -160,10 +173,20 @@ class WindowPlan:
 
     def sum_order(self) -> SumOrder:
         """How the terms of a sum are added: in sequence, in blocks where they are many."""
-        block = block_size(self.taps)
-        if sum(axis.taps_loop is not None for axis in (self.lines, self.columns)) <= 1:
-            return SumOrder("rows", block)
-        return SumOrder("any", 1, block + -(-self.taps // block))
+        axes = [axis.taps for axis in (self.lines, self.columns) if axis.taps_loop is not None]
+        if len(axes) == 1:
+            return SumOrder("rows", block_size(self.taps))
+        counts = axes if self.is_separable else [self.taps]
+        blocks = [(block_size(count), count) for count in counts]
+        return SumOrder("any", 1, sum(block + -(-count // block) for block, count in blocks))
+
+    @property
+    def columns_of_a_group(self) -> int:
+        """Different columns that a group looks at."""
+        columns = self.columns
+        return len(
+            {at * columns.step + tap * columns.dilation for at in range(self.group) for tap in range(columns.taps)}
+        )
 
 
 def plan_windows(stages: Sequence[Stage], stored: Sequence[Access]) -> WindowPlan | None:
@@ -181,14 +204,12 @@ def plan_windows(stages: Sequence[Stage], stored: Sequence[Access]) -> WindowPla
     image = _image(window, lane)
     if image is None or not _are_plain(stages, stored, kept, lane):
         return None
-    taps = math.prod(loop.extent for loop in window.reduced)
-    if taps > MAX_TAPS:
+    if math.prod(loop.extent for loop in window.reduced) > MAX_TAPS:
         return None
-    lanes = lane_cycles(stages, taps)
-    shapes = [(_cycles(shape, lanes), -shape.group, shape) for shape in _shapes(window, image, lane, kept)]
+    shapes = [(_cycles(shape, stages), -shape.group, shape) for shape in _shapes(window, image, lane, kept)]
     ordered = (shape for _, _, shape in sorted(shapes, key=lambda item: item[:2]))
     plan = next((plan for plan in map(_with_ring, ordered) if plan is not None), None)
-    if plan is None or (not plan.moves and _counting_cycles(plan) > MAX_COUNTING * _working_cycles(plan, lanes)):
+    if plan is None or (not plan.moves and _counting_cycles(plan) > MAX_COUNTING * _working_cycles(plan, stages)):
         return None
     return plan
 
@@ -233,13 +254,14 @@ def _shapes(window: Stage, image: Access, lane: Loop, kept: Sequence[Loop]) -> I
     outs = sorted((loop for loop in kept if loop is not lane), key=image.stride, reverse=True)
     if any(not image.stride(loop) for loop in outs):
         return
+    is_separable = len(window.reads) == 1
     pairs = [(taps[0], taps[1])] if len(taps) == 2 else [(None, taps[0]), (taps[0], None)]
     for line, column in dict.fromkeys(itertools.permutations([*outs, None, None], 2)):
         for line_taps, column_taps in pairs:
             lines, columns = _axis(image, line, line_taps), _axis(image, column, column_taps)
             planes = tuple(loop for loop in outs if loop not in (line, column))
             for group, pads in itertools.product(range(1, min(MAX_GROUP, columns.outs) + 1), PAD_COUNTS):
-                plan = WindowPlan(lane, image, planes, lines, columns, group, pads)
+                plan = WindowPlan(lane, image, planes, lines, columns, group, pads, is_separable=is_separable)
                 if plan.groups == 1 or group * columns.step % pads == 0:
                     yield plan
 
@@ -251,49 +273,64 @@ def _axis(image: Access, loop: Loop | None, taps: Loop | None) -> Axis:
     return Axis(loop, taps, unit, step // unit, dilation // unit)
 
 
-def _cycles(plan: WindowPlan, lanes: int) -> tuple[bool, float]:
-    """(whether the code is too long, cycles of all iterations, roughly); `lanes` are those of a result."""
-    busy = max(_working_cycles(plan, lanes), _counting_cycles(plan))
-    is_long = plan.group > 1 and plan.group * lanes > MAX_CODE_CYCLES
+def _cycles(plan: WindowPlan, stages: Sequence[Stage]) -> tuple[bool, float]:
+    """(whether the code is too long, cycles of all iterations, roughly)."""
+    busy = max(_working_cycles(plan, stages), _counting_cycles(plan))
+    alu, mul = _lane_counts(plan, stages)
+    loads = plan.lines.taps * plan.columns_of_a_group
+    instructions = alu + mul + loads + len(stages) + plan.group + _counting_cycles(plan)
+    is_long = LANE_INTERVAL * max(alu, mul) > MAX_CODE_CYCLES or instructions > MAX_INSTRUCTIONS
+    is_long = (plan.group > 1 and is_long) or _transfers(plan) * plan.pads > GOOD_TRANSFERS
     return is_long, (plan.iterations + MAX_STAGES) * (busy + PACKING_CYCLES)
 
 
-def _working_cycles(plan: WindowPlan, lanes: int) -> float:
+def _working_cycles(plan: WindowPlan, stages: Sequence[Stage]) -> float:
     """Cycles of lanes, pads and transfers in an iteration."""
-    columns = {
-        at * plan.columns.step + tap * plan.columns.dilation
-        for at in range(plan.group)
-        for tap in range(plan.columns.taps)
-    }
-    reads = plan.lines.taps * len(columns) * PAD_INTERVAL / plan.pads
+    reads = plan.lines.taps * plan.columns_of_a_group * PAD_INTERVAL / plan.pads
     fetches = plan.columns.extent * plan.lines.extent / plan.iterations_of_a_plane * ROW_CYCLES / plan.pads
-    return max(plan.group * lanes, reads, fetches / UNIT_SHARE)
+    return max(LANE_INTERVAL * max(_lane_counts(plan, stages)), reads, fetches / UNIT_SHARE)
+
+
+def _lane_counts(plan: WindowPlan, stages: Sequence[Stage]) -> tuple[int, int]:
+    """Operations of an iteration, roughly, on the ALU and on the multiplier."""
+    window = stages[0]
+    columns = plan.columns_of_a_group
+    terms, folds = plan.group * plan.taps, plan.group * (plan.taps - 1)
+    if plan.is_separable:
+        terms = plan.lines.taps * columns
+        folds = (plan.lines.taps - 1) * columns + (plan.columns.taps - 1) * plan.group
+    alu, mul = folds, folds * (window.combine is not Combine.ADD)
+    for stage in stages:
+        times = terms if stage is window else plan.group
+        more_alu, more_mul = _lane_operations(stage)
+        alu, mul = alu + times * more_alu, mul + times * more_mul
+    return alu, mul
+
+
+def _lane_operations(stage: Stage) -> tuple[int, int]:
+    """Of the body of a stage, on the ALU and on the multiplier."""
+    alu = mul = 0
+    for node in stage.body.walk():
+        if node.op == "mul":
+            mul += 1
+        elif node.op in ("max", "min", "select"):
+            alu, mul = alu + 1, mul + 1
+        elif node.op not in ("load", "constant"):
+            cost = FUNCTION_COSTS.get(node.op) or ROOT_COSTS.get(node.op)
+            alu, mul = (alu + cost.others // 2, mul + cost.others // 2) if cost else (alu + 1, mul)
+    return alu, mul
 
 
 def _counting_cycles(plan: WindowPlan) -> float:
     """Cycles of the scalar unit in an iteration."""
-    pieces = -(-plan.part_rows(0) // MAX_DMA_ROWS)
-    transfers = -(-plan.lines.extent * pieces // plan.iterations_of_a_plane)
     addresses = plan.pads * plan.lines.taps
-    return COUNTING_CYCLES + addresses + transfers * (TRANSFER_CYCLES + ADDRESS_CYCLES * plan.pads)
+    return COUNTING_CYCLES + addresses + _transfers(plan) * (TRANSFER_CYCLES + ADDRESS_CYCLES * plan.pads)
 
 
-def lane_cycles(stages: Sequence[Stage], taps: int) -> int:
-    """Cycles, roughly, that the lanes take for one result."""
-    alu = mul = 0
-    for stage in stages:
-        times = taps if stage.reduced else 1
-        for node in stage.body.walk():
-            if node.op == "mul":
-                mul += times
-            elif node.op in ("max", "min", "select"):
-                alu, mul = alu + times, mul + times
-            elif node.op not in ("load", "constant"):
-                cost = FUNCTION_COSTS.get(node.op) or ROOT_COSTS.get(node.op)
-                alu += times * (cost.others // 2 if cost else 1)
-        if stage.reduced:
-            alu, mul = alu + times - 1, mul + (times - 1) * (stage.combine is not Combine.ADD)
-    return 2 * max(alu, mul)
+def _transfers(plan: WindowPlan) -> int:
+    """Of each pad in an iteration, with pieces as long as can be."""
+    pieces = -(-plan.part_rows(0) // MAX_DMA_ROWS)
+    return -(-plan.lines.extent * pieces // plan.iterations_of_a_plane)
 
 
 # The ring

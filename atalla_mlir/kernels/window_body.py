@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from atalla_mlir._mlir import ir
@@ -47,30 +47,27 @@ class WindowBody:
 
     def emit(self, written: Sequence[ir.Value]) -> None:
         """Compute the results and put them into their rings, `written` bytes from the begin of each."""
-        values = self._values()
-        for ring, at in zip(self.pads.results, written, strict=True):
-            tile = self.builder.tile_at(ring.tile, at, tile_name("write"))
-            for out, value in enumerate(values[ring.write.buffer]):
-                self.builder.tile_store(value, tile, self.builder.at(out), self.plan.cols)
-
-    def _values(self) -> dict[Buffer, list[ir.Value]]:
-        """What each stage gives for each result of the group."""
         window, *others = self.stages
-        values = {window.write.buffer: self._fold(window)}
-        for stage in others:
+        tiles = [
+            self.builder.tile_at(ring.tile, at, tile_name("write"))
+            for ring, at in zip(self.pads.results, written, strict=True)
+        ]
+        folds = self._shared_folds(window) if self.plan.is_separable else self._folds(window)
+        for out, total in enumerate(folds):
+            values = {window.write.buffer: total}
+            for stage in others:
+                values[stage.write.buffer] = self._evaluate(stage, partial(self._operand, stage, values))
+            for ring, tile in zip(self.pads.results, tiles, strict=True):
+                self.builder.tile_store(values[ring.write.buffer], tile, self.builder.at(out), self.plan.cols)
 
-            def load(read: int, out: int, stage: Stage = stage) -> Evaluated:
-                access = stage.reads[read]
-                if access.buffer in values:
-                    return Evaluated(values[access.buffer][out], False)
-                return Evaluated(self._fixed(stage, read, None), False)
+    def _operand(self, stage: Stage, values: Mapping[Buffer, ir.Value], read: int) -> Evaluated:
+        """What a stage after the window reads: an earlier one's result, or a row that results share."""
+        buffer = stage.reads[read].buffer
+        return Evaluated(values[buffer] if buffer in values else self._fixed(stage, read, None), False)
 
-            values[stage.write.buffer] = [
-                self._evaluate(stage, partial(load, out=out)) for out in range(self.plan.group)
-            ]
-        return values
+    # Folds
 
-    def _fold(self, window: Stage) -> list[ir.Value]:
+    def _folds(self, window: Stage) -> list[ir.Value]:
         """The terms of each result in sequence, where they are many in blocks.
 
         Tap by tap for all results: what they share is needed for a short time, and no addition waits for another one.
@@ -79,19 +76,38 @@ class WindowBody:
         size = block_size(len(taps))
         totals: list[list[ir.Value]] = []
         for first in range(0, len(taps), size):
-            terms = (
-                [self._term(window, out, tap) for out in range(self.plan.group)] for tap in taps[first : first + size]
-            )
-            totals.append(self._chain(window, terms))
-        return self._chain(window, totals)
+            terms = [
+                [self._term(window, tap, out * self.plan.columns.step) for tap in taps[first : first + size]]
+                for out in range(self.plan.group)
+            ]
+            totals.append(self._chains(window, terms))
+        return self._chains(window, [list(blocks) for blocks in zip(*totals, strict=True)])
 
-    def _chain(self, window: Stage, terms: Iterable[list[ir.Value]]) -> list[ir.Value]:
-        """Fold lists of rows, one of each result."""
-        rest = iter(terms)
-        totals = next(rest)
-        for others in rest:
-            totals = [self._combined(window, total, term) for total, term in zip(totals, others, strict=True)]
+    def _chains(self, window: Stage, terms: Sequence[Sequence[ir.Value]]) -> list[ir.Value]:
+        """Fold the terms of each result, those of all results side by side."""
+        totals = [first for first, *_ in terms]
+        for number in range(1, len(terms[0])):
+            totals = [self._combined(window, total, of[number]) for total, of in zip(totals, terms, strict=True)]
         return totals
+
+    def _shared_folds(self, window: Stage) -> Iterator[ir.Value]:
+        """Fold each column of the window's lines once, then for each result the columns that it looks at."""
+        columns: dict[int, ir.Value] = {}
+        for out in range(self.plan.group):
+            seen: list[ir.Value] = []
+            for tap in range(self.plan.columns.taps):
+                column = out * self.plan.columns.step + tap * self.plan.columns.dilation
+                if column not in columns:
+                    lines = range(self.plan.lines.taps)
+                    columns[column] = self._fold(window, [self._term(window, (line, 0), column) for line in lines])
+                seen.append(columns[column])
+            yield self._fold(window, seen)
+
+    def _fold(self, window: Stage, terms: Sequence[ir.Value]) -> ir.Value:
+        """In sequence, where they are many in blocks."""
+        size = block_size(len(terms))
+        blocks = [self._chains(window, [terms[first : first + size]]) for first in range(0, len(terms), size)]
+        return self._chains(window, [[total for (total,) in blocks]])[0]
 
     def _combined(self, window: Stage, total: ir.Value, term: ir.Value) -> ir.Value:
         if window.combine is Combine.ADD:
@@ -99,11 +115,13 @@ class WindowBody:
         predicate = "lt" if window.combine is Combine.MAX else "gt"
         return self.builder.select(self.builder.compare(predicate, total, term), term, total)
 
-    def _term(self, window: Stage, out: int, tap: Tap) -> ir.Value:
+    def _term(self, window: Stage, tap: Tap, first: int) -> ir.Value:
+        """The term of a tap in the window whose first column is `first`."""
+
         def load(read: int) -> Evaluated:
             if window.reads[read] is not self.plan.image:
                 return Evaluated(self._fixed(window, read, tap), False)
-            return Evaluated(self._pixel(out, tap), False)
+            return Evaluated(self._pixel(tap[0], first + tap[1] * self.plan.columns.dilation), False)
 
         return self._evaluate(window, load)
 
@@ -114,14 +132,12 @@ class WindowBody:
             self.expansions[stage] = bound
         return evaluator.row(found)
 
-    def _pixel(self, out: int, tap: Tap) -> ir.Value:
-        plan = self.plan
-        column = out * plan.columns.step + tap[1] * plan.columns.dilation
-        key = (tap[0], column)
-        if key not in self.loaded:
-            row, pad = divmod(column, plan.pads)
-            self.loaded[key] = self.builder.tile_load(self.line_tiles[tap[0]][pad], self.builder.at(row), plan.cols)
-        return self.loaded[key]
+    def _pixel(self, line: int, column: int) -> ir.Value:
+        if (line, column) not in self.loaded:
+            row, pad = divmod(column, self.plan.pads)
+            tile = self.line_tiles[line][pad]
+            self.loaded[line, column] = self.builder.tile_load(tile, self.builder.at(row), self.plan.cols)
+        return self.loaded[line, column]
 
     def _fixed(self, stage: Stage, read: int, tap: Tap | None) -> ir.Value:
         key = (stage, read, tap)

@@ -113,7 +113,7 @@ class WindowTransfers:
                     builder.plus(start, distance),
                     self._shape(pad, is_last, idle),
                     [buffer],
-                    rows=plan.piece_rows if idle is None else 1 + plan.piece_rows // 2,
+                    rows=plan.piece_rows if idle is None else plan.mean_piece_rows,
                     cols=plan.cols,
                 )
             )
