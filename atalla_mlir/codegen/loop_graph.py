@@ -22,6 +22,7 @@ from atalla_mlir.codegen.dependence import (
     result_latency,
 )
 from atalla_mlir.codegen.machine_ir import AHEAD_MARK, ANY_OBJECT, TURNS_MARK, Inst, Register
+from atalla_mlir.codegen.recurrences import largest_mean
 from atalla_mlir.codegen.resources import UnitKey, demand_of, unit_interval
 from atalla_mlir.target.encoding import SLOTS
 from atalla_mlir.target.isa import LANE_OPS_PER_PACKET, Format, Unit
@@ -92,9 +93,19 @@ class LoopGraph:
         return _find_circles(self)
 
     @cached_property
-    def recurrence(self) -> list[int]:
-        """The largest II that was asked for and the bound by recurrences up to there, as far as they are known."""
-        return [0, 0]
+    def recurrence(self) -> int:
+        """The least II at which no chain of dependences catches up with itself."""
+        own = (-(-edge.latency // edge.distance) for edge in self.edges if edge.first == edge.second)
+        bound = max(1, max(own, default=1))
+        for circle in self.circles:
+            edges = [
+                (edge.first, edge.second, edge.latency, edge.distance)
+                for node in circle
+                for edge in self.outgoing[node]
+                if edge.second in circle and edge.second != node
+            ]
+            bound = max(bound, largest_mean(circle, edges))
+        return bound
 
     @cached_property
     def outgoing(self) -> list[list[LoopEdge]]:
@@ -357,28 +368,7 @@ def unit_name(inst: Inst, unit: UnitKey) -> str:
 
 def recurrence_bound(graph: LoopGraph, high: int) -> int:
     """The least II up to `high` at which no chain of dependences catches up with itself; `high` if there is none."""
-    asked, found = graph.recurrence
-    if high > asked and found == asked:
-        found = _search_recurrence_bound(graph, high)
-        graph.recurrence[:] = [high, found]
-    return min(high, found)
-
-
-def _search_recurrence_bound(graph: LoopGraph, high: int) -> int:
-    own = [-(-edge.latency // edge.distance) for edge in graph.edges if edge.first == edge.second]
-    bound = min(high, max([1, *own]))
-    for circle in graph.circles:
-        if longest_paths(graph, bound, circle) is not None:
-            continue
-        low, top = bound + 1, high
-        while low < top:
-            middle = (low + top) // 2
-            if longest_paths(graph, middle, circle) is not None:
-                top = middle
-            else:
-                low = middle + 1
-        bound = low
-    return bound
+    return min(high, graph.recurrence)
 
 
 def longest_paths(graph: LoopGraph, interval: int, nodes: Collection[int] | None = None) -> list[int] | None:
