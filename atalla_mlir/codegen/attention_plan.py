@@ -25,7 +25,7 @@ MAX_BLOCK_ROWS = 112
 MAX_KEY_TILES = 32
 """Tiles of keys whose results are added in sequence, and chunks of a row in the softmax."""
 MAX_STEP_CHUNKS = 32
-MAX_STEP_ROWS = 4
+MAX_STEP_ROWS = 8
 """Rows of a step of the softmax, which masks tell apart in the sums of the array."""
 LAG = 3
 """Steps of the softmax between two of its phases, each of which works on another step in an iteration."""
@@ -124,12 +124,12 @@ class AttentionPlan:
     @property
     def key_rows(self) -> int:
         """Rows in a pad for a tile of keys."""
-        return LANES * -(-self.depth_slices // PADS)
+        return LANES // PADS * self.depth_slices
 
     @property
     def value_rows(self) -> int:
         """Rows in a pad for a tile of keys of values that must be turned."""
-        return 0 if self.is_turned else LANES // 2 * -(-self.width_tiles // 2)
+        return 0 if self.is_turned else LANES // PADS * self.width_tiles
 
     @property
     def pad_rows(self) -> int:

@@ -189,14 +189,14 @@ class AttentionKernel:
         outer: Outer,
         access: Access,
         moved: Sequence[tuple[Loop, Blocks]],
-        leaf: Callable[[Index, Index, int], ir.Value],
+        leaf: Callable[[Index, Index], ir.Value],
         *,
         is_shared: bool = False,
     ) -> list[TransferNest]:
         """Transfers for all heads of the group and all blocks of some loops.
 
-        `leaf` gets the number of the block among all of them, its first element, and its number in the last loop where
-        that is known. The last block of a loop is apart where it begins early.
+        `leaf` gets the number of the block among all of them and its first element. The last block of a loop is apart
+        where it begins early.
         """
         heads = [] if is_shared else list(self.plan.group)
         choices: list[list[tuple[int, Index | None]]] = [[]]
@@ -219,7 +219,7 @@ class AttentionKernel:
                     number = number.scaled(blocks.count) + (index if fixed is None else fixed)
                     start = index.scaled(blocks.size) if fixed is None else Index(blocks.start(blocks.count - 1))
                     inside.append((loop, start))
-                return leaf(number, outer.element(access, inside), 0)
+                return leaf(number, outer.element(access, inside))
 
             extents = (*(count for _, count in heads), *(count for count, _ in choice))
             nests.append(TransferNest(extents, emit))
@@ -240,7 +240,6 @@ class AttentionKernel:
                 def leaf(
                     number: Index,
                     element: Index,
-                    _: int,
                     part: int = part,
                     pad: int = pad,
                     rows: int = rows,
@@ -264,71 +263,43 @@ class AttentionKernel:
     def _fetch(self, outer: Outer) -> None:
         attention, plan = self.attention, self.plan
         nests = self._pieces(outer, attention.query, self.queries, plan.depth_slices, plan.depth, "dma_load")
-        nests += self._key_nests(outer)
-        nests += self._turned_nests(outer) if plan.is_turned else self._value_nests(outer)
+        nests += self._striped_nests(outer, attention.key, self.keys, plan.depth)
+        if plan.is_turned:
+            nests += self._turned_nests(outer)
+        else:
+            nests += self._striped_nests(outer, attention.value, self.values, plan.width)
         for access in attention.outside:
             nests += self._outside_nests(outer, access)
         emit_transfers(self.builder, nests)
 
-    def _key_nests(self, outer: Outer) -> list[TransferNest]:
-        plan, builder, access = self.plan, self.builder, self.attention.key
+    def _striped_nests(self, outer: Outer, access: Access, tiles: Sequence[ir.Value], width: int) -> list[TransferNest]:
+        """Keys or values as they lie: every fourth key in the same pad."""
+        plan, builder = self.plan, self.builder
         pitch = access.stride(self.attention.keys)
+        parts, piece = -(-width // LANES), LANES // PADS
         nests: list[TransferNest] = []
-        for part in range(plan.depth_slices):
-            cols = min(LANES, plan.depth - part * LANES)
-            pad, first = key_place(part)
-
-            def leaf(
-                number: Index,
-                element: Index,
-                _: int,
-                part: int = part,
-                pad: int = pad,
-                first: int = first,
-                cols: int = cols,
-            ) -> ir.Value:
-                return builder.dma(
-                    "dma_load",
-                    self.keys[pad],
-                    self.buffers[access.buffer],
-                    number.scaled(plan.key_rows) + first,
-                    element + part * LANES,
-                    rows=plan.keys.size,
-                    cols=cols,
-                    pitch=pitch if plan.keys.size > 1 else cols,
-                )
-
-            nests += self._nest(outer, access, [(self.attention.keys, plan.keys)], leaf)
-        return nests
-
-    def _value_nests(self, outer: Outer) -> list[TransferNest]:
-        """Values as they lie: even and odd keys in two pads."""
-        plan, builder, access = self.plan, self.builder, self.attention.value
-        pitch = access.stride(self.attention.keys)
-        nests: list[TransferNest] = []
-        for part in range(plan.width_tiles):
-            cols = min(LANES, plan.width - part * LANES)
-            for odd in range(min(2, plan.keys.size)):
-                rows = -(-(plan.keys.size - odd) // 2)
+        for part in range(parts):
+            cols = min(LANES, width - part * LANES)
+            for pad in range(min(PADS, plan.keys.size)):
+                rows = -(-(plan.keys.size - pad) // PADS)
 
                 def leaf(
                     number: Index,
                     element: Index,
-                    _: int,
                     part: int = part,
-                    odd: int = odd,
+                    pad: int = pad,
                     rows: int = rows,
                     cols: int = cols,
                 ) -> ir.Value:
                     return builder.dma(
                         "dma_load",
-                        self.values[part % 2 * 2 + odd],
+                        tiles[pad],
                         self.buffers[access.buffer],
-                        number.scaled(plan.value_rows) + part // 2 * (LANES // 2),
-                        element + (odd * pitch + part * LANES),
+                        (number.scaled(parts) + part).scaled(piece),
+                        element + (pad * pitch + part * LANES),
                         rows=rows,
                         cols=cols,
-                        pitch=2 * pitch if rows > 1 else cols,
+                        pitch=PADS * pitch if rows > 1 else cols,
                     )
 
                 nests += self._nest(outer, access, [(self.attention.keys, plan.keys)], leaf)
@@ -346,7 +317,7 @@ class AttentionKernel:
                 rows = -(-(width - pad) // PADS)
 
                 def leaf(
-                    number: Index, element: Index, _: int, part: int = part, pad: int = pad, rows: int = rows
+                    number: Index, element: Index, part: int = part, pad: int = pad, rows: int = rows
                 ) -> ir.Value:
                     return builder.dma(
                         "dma_load",
@@ -370,7 +341,7 @@ class AttentionKernel:
         cols = plan.keys.size
         if not pitch:
 
-            def row_leaf(number: Index, element: Index, _: int) -> ir.Value:
+            def row_leaf(number: Index, element: Index) -> ir.Value:
                 buffer = self.buffers[access.buffer]
                 return builder.dma("dma_load", tiles[0], buffer, number, element, rows=1, cols=cols, pitch=cols)
 
@@ -379,7 +350,7 @@ class AttentionKernel:
         for pad in range(min(PADS, plan.queries.size)):
             rows = -(-(plan.queries.size - pad) // PADS)
 
-            def leaf(number: Index, element: Index, _: int, pad: int = pad, rows: int = rows) -> ir.Value:
+            def leaf(number: Index, element: Index, pad: int = pad, rows: int = rows) -> ir.Value:
                 return builder.dma(
                     "dma_load",
                     tiles[pad],
@@ -443,8 +414,8 @@ class AttentionKernel:
                     if key >= plan.keys.size:
                         builder.push(builder.splat(0.0))
                         continue
-                    pad, row = part % 2 * 2 + key % 2, part // 2 * (LANES // 2) + key // 2
-                    builder.push(builder.tile_load(values[pad], Index(row), LANES))
+                    row = Index(part * (LANES // PADS) + key // PADS)
+                    builder.push(builder.tile_load(values[key % PADS], row, LANES))
                 for lane in range(LANES):
                     row = part * (LANES // PADS) + lane // PADS
                     builder.tile_store(builder.gemm(self.units[lane]), turned[lane % PADS], Index(row), LANES)
@@ -478,11 +449,12 @@ class AttentionKernel:
             maps = ScoreMaps(builder, self.attention, plan, operands)
             sums: list[ir.Value] = []
             for part in range(plan.depth_slices):
-                pad, first = key_place(part)
                 for key in reversed(range(LANES)):
-                    is_there = key < plan.keys.size
-                    row = builder.tile_load(keys[pad], Index(first + key), LANES) if is_there else builder.splat(0.0)
-                    builder.push(row)
+                    if key >= plan.keys.size:
+                        builder.push(builder.splat(0.0))
+                        continue
+                    row = Index(part * (LANES // PADS) + key // PADS)
+                    builder.push(builder.tile_load(keys[key % PADS], row, LANES))
                 terms = [
                     builder.gemm(
                         builder.tile_load(queries[row % PADS], Index(part * plan.piece_rows + row // PADS), LANES)
@@ -613,11 +585,6 @@ class AttentionKernel:
                 else:
                     builder.tile_store(sums[row], parts[row % PADS], Index(row // PADS), LANES)
         return loaded
-
-
-def key_place(part: int) -> tuple[int, int]:
-    """Pad of a slice of the depth of keys, and its first row in a tile of them there."""
-    return (0, 2, 1, 3)[part % PADS], part // PADS * LANES
 
 
 def ahead(name: str) -> str:

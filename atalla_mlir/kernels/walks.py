@@ -12,18 +12,30 @@ class Walk:
     """Byte offsets, by name, at the points of a nest of loops with `extents`, outermost first.
 
     `strides` gives for each name the bytes from one iteration of each loop to the next. Loops that all offsets walk
-    as one run are one; the outermost needs no counter.
+    as one run are one; the outermost needs no counter. With `keeps_levels` the loops stay as they are, so that their
+    counters can be asked for. The walk begins at iteration `first`.
     """
 
-    def __init__(self, builder: Builder, extents: Sequence[int], strides: Mapping[str, Sequence[int]]) -> None:
+    def __init__(
+        self,
+        builder: Builder,
+        extents: Sequence[int],
+        strides: Mapping[str, Sequence[int]],
+        *,
+        keeps_levels: bool = False,
+        first: int = 0,
+    ) -> None:
         self.builder = builder
         self.names = list(strides)
+        self.first = first
+        self.places = {at: place for place, at in enumerate(at for at, extent in enumerate(extents) if extent > 1)}
+        """Of each loop that runs more than once, its place among these."""
         levels = [
             (extent, [strides[name][at] for name in self.names]) for at, extent in enumerate(extents) if extent > 1
         ]
         self.levels: list[tuple[int, list[int]]] = []
         for extent, steps in levels:
-            if self.levels and self.levels[-1][1] == [extent * step for step in steps]:
+            if not keeps_levels and self.levels and self.levels[-1][1] == [extent * step for step in steps]:
                 self.levels[-1] = (self.levels[-1][0] * extent, steps)
             else:
                 self.levels.append((extent, steps))
@@ -46,7 +58,23 @@ class Walk:
 
     def initial(self) -> list[ir.Value]:
         """What the loop carries into its first iteration."""
-        return [self.builder.index_constant(0) for _ in range(self.num_values)]
+        digits: list[int] = []
+        rest = self.first
+        for extent, _ in reversed(self.levels[1:]):
+            digits.insert(0, rest % extent)
+            rest //= extent
+        at = [rest, *digits] if self.levels else []
+        offsets = [
+            sum(digit * steps[place] for digit, (_, steps) in zip(at, self.levels, strict=True))
+            for place in range(len(self.names))
+        ]
+        return [self.builder.index_constant(value) for value in (*digits, *offsets)]
+
+    def counter(self, carried: Sequence[ir.Value], loop: int) -> ir.Value:
+        """The present iteration of a loop other than the outermost that runs more than once."""
+        if loop not in self.places:
+            return self.builder.index_constant(0)
+        return carried[self.places[loop] - 1]
 
     def offsets(self, carried: Sequence[ir.Value]) -> dict[str, ir.Value]:
         return dict(zip(self.names, carried[self.num_counters :], strict=True))
