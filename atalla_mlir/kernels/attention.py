@@ -6,7 +6,7 @@ probabilities are streamed against values that were turned, so that their keys l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
@@ -14,6 +14,7 @@ from atalla_mlir.codegen.attention_pattern import Attention
 from atalla_mlir.codegen.attention_plan import EDGE, LAG, LANES, PADS, PHASES, AttentionPlan, Blocks
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.row_plan import SumOrder
+from atalla_mlir.kernels.attention_moves import ELEMENT_BYTES, Fetches, Flow
 from atalla_mlir.kernels.attention_softmax import ScoreMaps, SoftmaxStep
 from atalla_mlir.kernels.builder import Builder, Index
 from atalla_mlir.kernels.functions.bound import FunctionBound
@@ -22,11 +23,20 @@ from atalla_mlir.kernels.transfers import TransferNest, emit_transfers
 from atalla_mlir.kernels.walks import Walk
 from atalla_mlir.target.encoding import DmaShape
 
-ELEMENT_BYTES = 2
 AHEAD = 3
 """Iterations that the scheduler may overlap."""
+UNROLLED_ROWS = 8
+"""Rows of each pad that are filled in an iteration."""
 NEAR_ROWS = 32
 """Rows that are reached with one address: one for many of them would be in use for too long."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The same rows of all pads, from row `base` on."""
+
+    pads: list[ir.Value]
+    base: int
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,6 @@ class AttentionKernel:
     def emit(self) -> None:
         self._allocate()
         self._clear()
-        self._make_unit_rows()
         self._outer(list(self.plan.outer), {})
 
     # Pads
@@ -94,18 +103,18 @@ class AttentionKernel:
         self.outside = {id(access): self._tiles(plan.outside_rows(access)) for access in self.attention.outside}
         self.sink = self._tiles(1)
 
-    def _tiles(self, rows: int) -> list[ir.Value]:
+    def _tiles(self, rows: int) -> Tiles:
         """A tile of as many rows in each pad."""
         rows = max(1, rows)
         with ir.InsertionPoint.at_block_begin(self.block):
-            tiles = [self.builder.placed_tile(rows, pad, self.used) for pad in range(PADS)]
+            tiles = Tiles([self.builder.placed_tile(rows, pad, self.used) for pad in range(PADS)], self.used)
         self.used += rows
         return tiles
 
     def _clear(self) -> None:
         """Transfers write only lanes that exist; the array reads all 32."""
         plan = self.plan
-        cleared: list[tuple[list[ir.Value], int]] = []
+        cleared: list[tuple[Tiles, int]] = []
         if plan.depth % LANES:
             cleared.append((self.queries, plan.blocks * plan.piece_rows * plan.depth_slices))
             cleared.append((self.keys, plan.heads * plan.key_tiles * plan.key_rows))
@@ -117,19 +126,20 @@ class AttentionKernel:
         for tiles, rows in cleared:
             self._store_everywhere(tiles, rows, zero)
 
-    def _store_everywhere(self, tiles: Sequence[ir.Value], rows: int, row: ir.Value) -> None:
-        def store(index: Index) -> None:
-            for tile in tiles:
-                self.builder.tile_store(row, tile, index, LANES)
+    def _store_everywhere(self, tiles: Tiles, rows: int, row: ir.Value) -> None:
+        def store(first: Index, count: int) -> None:
+            for at in range(count):
+                for tile in tiles.pads:
+                    self.builder.tile_store(row, tile, first + at, LANES)
 
-        self.builder.repeat(rows, store)
+        whole, rest = divmod(rows, UNROLLED_ROWS)
+        self.builder.repeat(whole, lambda index: store(index.scaled(UNROLLED_ROWS), UNROLLED_ROWS))
+        store(Index(whole * UNROLLED_ROWS), rest)
 
     def _make_unit_rows(self) -> None:
         """Rows with a one in lane k: differences of rows whose first lanes are ones."""
         self.units: list[ir.Value] = []
-        if self.plan.is_turned:
-            return
-        builder, tile = self.builder, self.sink[0]
+        builder, tile = self.builder, self.sink.pads[0]
         builder.tile_store(builder.splat(1.0), tile, Index(), LANES)
         before = None
         for lane in range(LANES):
@@ -151,11 +161,14 @@ class AttentionKernel:
         self.builder.repeat(loop.extent // count, lambda i: self._group(Outer({**at, loop: i.scaled(count)})))
 
     def _group(self, outer: Outer) -> None:
-        self._fetch(outer)
+        fetches = self._fetches(outer)
+        self._fetch(outer, {flow.name for flow in fetches.flows} if fetches else frozenset())
+        if fetches is not None:
+            fetches.before()
+        self._fence()
+        self._make_scores(fetches)
         self._fence()
         self._turn_values()
-        self._make_scores()
-        self._fence()
         self._softmax()
         self._fence()
         self._make_results()
@@ -170,7 +183,7 @@ class AttentionKernel:
         tokens = [
             builder.transfer(
                 "fetch",
-                self.sink[pad],
+                self.sink.pads[pad],
                 zero,
                 builder.address(buffer),
                 builder.index_constant(DmaShape(pad, 1, 1, 1).encode()),
@@ -226,7 +239,7 @@ class AttentionKernel:
         return nests
 
     def _pieces(
-        self, outer: Outer, access: Access, tiles: Sequence[ir.Value], slices: int, width: int, kind: str
+        self, outer: Outer, access: Access, tiles: Tiles, slices: int, width: int, kind: str
     ) -> list[TransferNest]:
         """Transfers of blocks of queries or results: every fourth row goes to the same pad."""
         plan, builder = self.plan, self.builder
@@ -248,7 +261,7 @@ class AttentionKernel:
                     row = (number.scaled(slices) + part).scaled(plan.piece_rows)
                     return builder.dma(
                         kind,
-                        tiles[pad],
+                        tiles.pads[pad],
                         self.buffers[access.buffer],
                         row,
                         element + (pad * pitch + part * LANES),
@@ -260,19 +273,51 @@ class AttentionKernel:
                 nests += self._nest(outer, access, [(self.attention.queries, plan.queries)], leaf)
         return nests
 
-    def _fetch(self, outer: Outer) -> None:
+    def _fetches(self, outer: Outer) -> Fetches | None:
+        """Transfers beside the loop over scores; None where operands come before it."""
+        plan, attention = self.plan, self.attention
+        is_regular = plan.depth % LANES == 0 and plan.queries.size % PADS == 0 and plan.keys.size == LANES
+        if not is_regular or plan.heads == 1:
+            return None
+        queries, keys, piece = plan.queries.count, plan.key_tiles, LANES // PADS
+
+        def flow(name: str, access: Access, tiles: Tiles, along: int, slices: int, rows: int) -> Flow:
+            each = -(-slices // (queries if along else keys))
+            return Flow(name, access, tiles.pads, along, slices, each, rows, (self.sink.base - tiles.base) * ROW_BYTES)
+
+        flows = [
+            flow("queries", attention.query, self.queries, 0, plan.depth_slices, plan.piece_rows),
+            flow("keys", attention.key, self.keys, 1, plan.depth_slices, piece),
+        ]
+        if not plan.is_turned and plan.width % LANES == 0:
+            flows.append(flow("values", attention.value, self.values, 1, plan.width_tiles, piece))
+        buffers = {flow.name: self.buffers[flow.access.buffer] for flow in flows}
+        base = {
+            flow.name: self.builder.plus(
+                self.builder.address(buffers[flow.name]),
+                self.builder.index_value(outer.element(flow.access).scaled(ELEMENT_BYTES)),
+            )
+            for flow in flows
+        }
+        return Fetches(self.builder, attention, plan, flows, buffers, base)
+
+    def _fetch(self, outer: Outer, others: Collection[str]) -> None:
+        """Fetch operands, but for `others`, which come beside the scores."""
         attention, plan = self.attention, self.plan
-        nests = self._pieces(outer, attention.query, self.queries, plan.depth_slices, plan.depth, "dma_load")
-        nests += self._striped_nests(outer, attention.key, self.keys, plan.depth)
+        nests: list[TransferNest] = []
+        if "queries" not in others:
+            nests += self._pieces(outer, attention.query, self.queries, plan.depth_slices, plan.depth, "dma_load")
+        if "keys" not in others:
+            nests += self._striped_nests(outer, attention.key, self.keys, plan.depth)
         if plan.is_turned:
             nests += self._turned_nests(outer)
-        else:
+        elif "values" not in others:
             nests += self._striped_nests(outer, attention.value, self.values, plan.width)
         for access in attention.outside:
             nests += self._outside_nests(outer, access)
         emit_transfers(self.builder, nests)
 
-    def _striped_nests(self, outer: Outer, access: Access, tiles: Sequence[ir.Value], width: int) -> list[TransferNest]:
+    def _striped_nests(self, outer: Outer, access: Access, tiles: Tiles, width: int) -> list[TransferNest]:
         """Keys or values as they lie: every fourth key in the same pad."""
         plan, builder = self.plan, self.builder
         pitch = access.stride(self.attention.keys)
@@ -293,7 +338,7 @@ class AttentionKernel:
                 ) -> ir.Value:
                     return builder.dma(
                         "dma_load",
-                        tiles[pad],
+                        tiles.pads[pad],
                         self.buffers[access.buffer],
                         (number.scaled(parts) + part).scaled(piece),
                         element + (pad * pitch + part * LANES),
@@ -316,12 +361,10 @@ class AttentionKernel:
             for pad in range(min(PADS, width)):
                 rows = -(-(width - pad) // PADS)
 
-                def leaf(
-                    number: Index, element: Index, part: int = part, pad: int = pad, rows: int = rows
-                ) -> ir.Value:
+                def leaf(number: Index, element: Index, part: int = part, pad: int = pad, rows: int = rows) -> ir.Value:
                     return builder.dma(
                         "dma_load",
-                        self.turned[pad],
+                        self.turned.pads[pad],
                         self.buffers[access.buffer],
                         (number.scaled(plan.width_tiles) + part).scaled(piece),
                         element + (part * LANES + pad) * pitch,
@@ -343,7 +386,7 @@ class AttentionKernel:
 
             def row_leaf(number: Index, element: Index) -> ir.Value:
                 buffer = self.buffers[access.buffer]
-                return builder.dma("dma_load", tiles[0], buffer, number, element, rows=1, cols=cols, pitch=cols)
+                return builder.dma("dma_load", tiles.pads[0], buffer, number, element, rows=1, cols=cols, pitch=cols)
 
             return self._nest(outer, access, [(self.attention.keys, plan.keys)], row_leaf, is_shared=is_shared)
         nests: list[TransferNest] = []
@@ -353,7 +396,7 @@ class AttentionKernel:
             def leaf(number: Index, element: Index, pad: int = pad, rows: int = rows) -> ir.Value:
                 return builder.dma(
                     "dma_load",
-                    tiles[pad],
+                    tiles.pads[pad],
                     self.buffers[access.buffer],
                     number.scaled(plan.stored_rows),
                     element + pad * pitch,
@@ -373,8 +416,13 @@ class AttentionKernel:
 
     # Loops
 
-    def _loop(self, walks: Sequence[Walk], body: Callable[[dict[str, ir.Value]], None]) -> None:
-        """One loop for walks of the same length."""
+    def _loop(
+        self, walks: Sequence[Walk], body: Callable[[dict[str, ir.Value]], None], fetches: Fetches | None = None
+    ) -> None:
+        """One loop for walks of the same length, with transfers beside it."""
+        builder = self.builder
+        moved = fetches.walk(fetches.ahead) if fetches else None
+        num_tokens = fetches.num_tokens if fetches else 0
 
         def iteration(_: Index, carried: list[ir.Value]) -> list[ir.Value]:
             offsets: dict[str, ir.Value] = {}
@@ -383,20 +431,28 @@ class AttentionKernel:
                 own = carried[len(following) : len(following) + walk.num_values]
                 offsets.update(walk.offsets(own))
                 following += walk.next(own)
+            if fetches is not None and moved is not None:
+                own = carried[len(following) : len(following) + moved.num_values]
+                following += [*moved.next(own), *fetches.issue(moved, own, carried[-num_tokens:])]
             body(offsets)
             return following
 
         initial = [value for walk in walks for value in walk.initial()]
-        self.builder.loop(walks[0].iterations, initial, iteration, overlap=True)
+        if moved is not None:
+            initial += [*moved.initial(), *(builder.ready() for _ in range(num_tokens))]
+        done = builder.loop(walks[0].iterations, initial, iteration, overlap=True)
+        if num_tokens:
+            builder.wait(done[-num_tokens:])
 
-    def _parts(self, tiles: Sequence[ir.Value], offset: ir.Value, name: str) -> list[ir.Value]:
-        return [self.builder.tile_at(tile, offset, name) for tile in tiles]
+    def _parts(self, tiles: Tiles, offset: ir.Value, name: str) -> list[ir.Value]:
+        return [self.builder.tile_at(tile, offset, name) for tile in tiles.pads]
 
     def _turn_values(self) -> None:
         """Through the array: unit rows met by the rows of a tile give its columns."""
         plan, builder = self.plan, self.builder
         if plan.is_turned:
             return
+        self._make_unit_rows()
         source = plan.value_rows * ROW_BYTES
         piece = LANES // PADS * ROW_BYTES
         tiles, parts = plan.key_tiles, plan.width_tiles
@@ -422,7 +478,7 @@ class AttentionKernel:
 
         self._loop([walk], turn)
 
-    def _make_scores(self) -> None:
+    def _make_scores(self, fetches: Fetches | None) -> None:
         """Scores after all maps, and for each query the lane by lane highest of its chunks."""
         plan, builder = self.plan, self.builder
         block = plan.depth_slices * plan.piece_rows * ROW_BYTES
@@ -469,7 +525,7 @@ class AttentionKernel:
                     builder.tile_store(maps.evaluate(total, pad, at), parts[pad], Index(at * tiles), LANES)
             self.expansions.update(maps.expansions)
 
-        self._loop(walks, multiply)
+        self._loop(walks, multiply, fetches)
 
     def _outside_strides(self, access: Access) -> tuple[int, int, int]:
         """Bytes from head to head, block to block and tile to tile of keys."""
@@ -495,7 +551,7 @@ class AttentionKernel:
         ones = builder.splat(1.0)
 
         def work(offsets: dict[str, ir.Value]) -> None:
-            def parts(phase: int, tiles: Sequence[ir.Value], kind: str, use: str) -> list[ir.Value]:
+            def parts(phase: int, tiles: Tiles, kind: str, use: str) -> list[ir.Value]:
                 behind = (PHASES - 1 - phase) * LAG * bytes_of[kind]
                 return self._parts(tiles, builder.plus(offsets[f"{kind}{phase}"], behind), ahead(f"{use}{phase}"))
 
@@ -508,7 +564,7 @@ class AttentionKernel:
                     parts(1, self.scores, "scores", "exponentials"),
                     parts(3, self.scores, "scores", "exponentials"),
                 ),
-                sums=(parts(1, self.sums[:1], "sums", "sums")[0], parts(2, self.sums[:1], "sums", "sums")[0]),
+                sums=(parts(1, self.sums, "sums", "sums")[0], parts(2, self.sums, "sums", "sums")[0]),
                 factors=(parts(2, self.factors, "rows", "factors"), parts(3, self.factors, "rows", "factors")),
                 probabilities=parts(3, self.scores, "scores", "probabilities"),
                 ones=ones,

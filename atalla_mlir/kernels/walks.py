@@ -28,6 +28,7 @@ class Walk:
         self.builder = builder
         self.names = list(strides)
         self.first = first
+        self._counted_from = 0 if keeps_levels else 1
         self.places = {at: place for place, at in enumerate(at for at, extent in enumerate(extents) if extent > 1)}
         """Of each loop that runs more than once, its place among these."""
         levels = [
@@ -49,7 +50,7 @@ class Walk:
 
     @property
     def num_counters(self) -> int:
-        return max(0, len(self.levels) - 1)
+        return max(0, len(self.levels) - self._counted_from)
 
     @property
     def num_values(self) -> int:
@@ -58,23 +59,21 @@ class Walk:
 
     def initial(self) -> list[ir.Value]:
         """What the loop carries into its first iteration."""
-        digits: list[int] = []
+        at: list[int] = []
         rest = self.first
-        for extent, _ in reversed(self.levels[1:]):
-            digits.insert(0, rest % extent)
+        for level in range(len(self.levels) - 1, -1, -1):
+            extent = self.levels[level][0]
+            at.insert(0, rest % extent if level else rest)
             rest //= extent
-        at = [rest, *digits] if self.levels else []
         offsets = [
             sum(digit * steps[place] for digit, (_, steps) in zip(at, self.levels, strict=True))
             for place in range(len(self.names))
         ]
-        return [self.builder.index_constant(value) for value in (*digits, *offsets)]
+        return [self.builder.index_constant(value) for value in (*at[self._counted_from :], *offsets)]
 
     def counter(self, carried: Sequence[ir.Value], loop: int) -> ir.Value:
-        """The present iteration of a loop other than the outermost that runs more than once."""
-        if loop not in self.places:
-            return self.builder.index_constant(0)
-        return carried[self.places[loop] - 1]
+        """The present iteration of a loop, of a walk that keeps its levels."""
+        return carried[self.places[loop]] if loop in self.places else self.builder.index_constant(0)
 
     def offsets(self, carried: Sequence[ir.Value]) -> dict[str, ir.Value]:
         return dict(zip(self.names, carried[self.num_counters :], strict=True))
@@ -90,7 +89,7 @@ class Walk:
         carry = builder.index_constant(1)
         for level in range(len(self.levels) - 1, 0, -1):
             extent, steps = self.levels[level]
-            counter = builder.plus(counters[level - 1], carry)
+            counter = builder.plus(counters[level - self._counted_from], carry)
             wraps = builder.equal_bits(counter, extent)
             counted.insert(0, builder.both(counter, builder.differ(wraps, -1)))
             outer = self.levels[level - 1][1]
@@ -100,4 +99,6 @@ class Walk:
                 for offset, jump in zip(offsets, jumps, strict=True)
             ]
             carry = builder.both(wraps, 1)
+        if not self._counted_from:
+            counted.insert(0, builder.plus(counters[0], carry))
         return [*counted, *offsets]
