@@ -77,18 +77,26 @@ def modulo_schedule(
     recurrence = recurrence_bound(graph, max_interval + 1)
     interval = max(*bounds.values(), recurrence, min_interval)
     demands = LoopDemands(graph.insts, machine, banks)
-    attempts: list[Callable[[LoopGraph, LoopDemands, int], Placement]] = [Placement]
+    # where placing forwards finds nothing, placing next to what is placed already may
+    ways: list[list[Callable[[LoopGraph, LoopDemands, int], Placement]]] = [[Placement]]
     if _overlaps_transfers(graph):
-        attempts = [partial(ForwardPlacement, turn=turn) for turn in range(_num_orders(graph))]
-    while interval <= max_interval:
-        found = [
-            ModuloSchedule(graph, interval, tuple(cycles), bounds, recurrence, placement.banks())
-            for placement, cycles in _placements(attempts, graph, demands, interval)
-        ]
-        if found:
-            return min(found, key=lambda schedule: schedule.longest_lifetime)
-        interval += max(1, interval // FINENESS)
+        ways.insert(0, [partial(ForwardPlacement, turn=turn) for turn in range(_num_orders(graph))])
+    for attempts in ways:
+        for at in _intervals(interval, max_interval):
+            found = [
+                ModuloSchedule(graph, at, tuple(cycles), bounds, recurrence, placement.banks())
+                for placement, cycles in _placements(attempts, graph, demands, at)
+            ]
+            if found:
+                return min(found, key=lambda schedule: schedule.longest_lifetime)
     return None
+
+
+def _intervals(first: int, last: int) -> Iterator[int]:
+    """Intervals to try, in steps of a fraction of them."""
+    while first <= last:
+        yield first
+        first += max(1, first // FINENESS)
 
 
 def _placements(
