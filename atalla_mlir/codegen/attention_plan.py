@@ -20,7 +20,7 @@ PADS = 4
 SPILL_ROWS = 256
 PAD_ROWS = AX01.pad_rows - SPILL_ROWS
 """Rows of each pad for an attention; the register allocator may spill to the others."""
-MAX_BLOCK_ROWS = 112
+MAX_BLOCK_ROWS = 64
 """Queries of a block: what the registers hold between the slices of a depth of two."""
 MAX_KEY_TILES = 32
 """Tiles of keys whose results are added in sequence, and chunks of a row in the softmax."""
@@ -138,7 +138,7 @@ class AttentionPlan:
         turned = tiles * self.width_tiles * LANES // PADS
         queries = self.blocks * self.piece_rows * self.depth_slices
         scores = self.blocks * self.stored_rows * self.key_tiles
-        results = self.blocks * self.piece_rows * self.width_tiles
+        results = (self.steps + EDGE) * (self.step_rows // PADS) * self.width_tiles
         steps = self.steps + 2 * EDGE
         softmax = steps * (self.step_sums + 2 * self.step_rows // PADS) + 2 * EDGE * self.step_chunks
         outside = sum(self.outside_rows(access) for access in self.outside)

@@ -99,7 +99,7 @@ class AttentionKernel:
         self.highest = self._tiles(steps * plan.step_rows // PADS)
         self.factors = self._tiles(steps * plan.step_rows // PADS)
         self.sums = self._tiles(steps * plan.step_sums)
-        self.results = self._tiles(plan.blocks * plan.piece_rows * plan.width_tiles)
+        self.results = self._tiles((plan.steps + EDGE) * (plan.step_rows // PADS) * plan.width_tiles)
         self.outside = {id(access): self._tiles(plan.outside_rows(access)) for access in self.attention.outside}
         self.sink = self._tiles(1)
 
@@ -492,12 +492,12 @@ class AttentionKernel:
         for at, access in enumerate(self.attention.outside):
             stored[f"outside{at}"] = self._outside_strides(access)
         # what comes late in an iteration has counters of its own
-        walks = [Walk(builder, (plan.heads, count, tiles), offsets) for offsets in (strides, stored)]
+        begins = {"scores": EDGE * plan.step_chunks * ROW_BYTES}
+        walks = [Walk(builder, (plan.heads, count, tiles), offsets, begins=begins) for offsets in (strides, stored)]
 
         def multiply(offsets: dict[str, ir.Value]) -> None:
             queries = self._parts(self.queries, offsets["queries"], ahead("queries"))
             keys = self._parts(self.keys, offsets["keys"], ahead("keys"))
-            scores = builder.plus(offsets["scores"], EDGE * plan.step_chunks * ROW_BYTES)
             operands = {
                 id(access): self._parts(self.outside[id(access)], offsets[f"outside{at}"], ahead(f"outside{at}"))
                 for at, access in enumerate(self.attention.outside)
@@ -519,7 +519,7 @@ class AttentionKernel:
                 ]
                 sums = [builder.binary("add", *pair) for pair in zip(sums, terms, strict=True)] if part else terms
             for first in range(0, len(sums), NEAR_ROWS):
-                parts = self._parts(self.scores, scores, ahead(f"scores{first // NEAR_ROWS}"))
+                parts = self._parts(self.scores, offsets["scores"], ahead(f"scores{first // NEAR_ROWS}"))
                 for row, total in enumerate(sums[first : first + NEAR_ROWS], first):
                     pad, at = row % PADS, row // PADS
                     builder.tile_store(maps.evaluate(total, pad, at), parts[pad], Index(at * tiles), LANES)
@@ -544,17 +544,28 @@ class AttentionKernel:
             "rows": plan.step_rows // PADS * ROW_BYTES,
             "sums": plan.step_sums * ROW_BYTES,
         }
+        behind = [(PHASES - 1 - phase) * LAG for phase in range(PHASES)]
         walks = [
-            Walk(builder, (plan.steps + EDGE,), {f"{n}{p}": (size,) for n, size in bytes_of.items()})
-            for p in range(PHASES)
+            Walk(
+                builder,
+                (plan.steps + EDGE,),
+                {f"{kind}{phase}": (size,) for kind, size in bytes_of.items()},
+                begins={f"{kind}{phase}": steps * size for kind, size in bytes_of.items()},
+            )
+            for phase, steps in enumerate(behind)
         ]
-        ones = builder.splat(1.0)
+        # the sums of results start from zero: some of them in each step
+        cleared = plan.step_rows // PADS * plan.width_tiles
+        walks.append(Walk(builder, (plan.steps + EDGE,), {"results": (cleared * ROW_BYTES,)}))
+        ones, zero = builder.splat(1.0), builder.splat(0.0)
 
         def work(offsets: dict[str, ir.Value]) -> None:
             def parts(phase: int, tiles: Tiles, kind: str, use: str) -> list[ir.Value]:
-                behind = (PHASES - 1 - phase) * LAG * bytes_of[kind]
-                return self._parts(tiles, builder.plus(offsets[f"{kind}{phase}"], behind), ahead(f"{use}{phase}"))
+                return self._parts(tiles, offsets[f"{kind}{phase}"], ahead(f"{use}{phase}"))
 
+            for tile in self._parts(self.results, offsets["results"], ahead("cleared")):
+                for row in range(cleared):
+                    builder.tile_store(zero, tile, Index(row), LANES)
             SoftmaxStep(
                 builder,
                 plan,
@@ -575,9 +586,6 @@ class AttentionKernel:
     def _make_results(self) -> None:
         plan, builder = self.plan, self.builder
         tiles, parts, count = plan.key_tiles, plan.width_tiles, plan.queries.count
-        zero = builder.splat(0.0)
-        self._store_everywhere(self.results, plan.blocks * plan.piece_rows * parts, zero)
-        self._fence()
         rows, result = plan.stored_rows * tiles * ROW_BYTES, plan.piece_rows * ROW_BYTES
         tile = LANES // PADS * ROW_BYTES
         pair = 2 if tiles > 1 else 1
@@ -588,31 +596,35 @@ class AttentionKernel:
         }
         moved = (count * parts * result, 0, parts * result, result)
         uses = (loaded, {"results": moved}, {"stored": moved})
-        walks = [Walk(builder, (plan.heads, tiles // pair, count, parts), strides) for strides in uses]
+        begins = {"scores": EDGE * plan.step_chunks * ROW_BYTES, "turned": 0}
+        extents = (plan.heads, tiles // pair, count, parts)
+        walks = [Walk(builder, extents, strides, begins=begins) for strides in uses]
         self._loop(walks, lambda offsets: self._multiply_values(offsets, pair))
         if tiles % pair:
             self._fence()
-            begin = {"scores": (tiles - 1) * ROW_BYTES, "turned": (tiles - 1) * parts * tile}
+            begins["scores"] += (tiles - 1) * ROW_BYTES
+            begins["turned"] += (tiles - 1) * parts * tile
             walks = [
-                Walk(builder, (plan.heads, count, parts), {n: (s[0], *s[2:]) for n, s in strides.items()})
+                Walk(
+                    builder,
+                    (plan.heads, count, parts),
+                    {name: (own[0], *own[2:]) for name, own in strides.items()},
+                    begins=begins,
+                )
                 for strides in uses
             ]
-            self._loop(walks, lambda offsets: self._multiply_values(offsets, 1, begin))
+            self._loop(walks, lambda offsets: self._multiply_values(offsets, 1))
 
     def _sum_name(self, part: int) -> str:
         """Of rows of results, which are read and written again after all blocks of a head have had their turn."""
         turns = self.plan.queries.count * self.plan.width_tiles
         return ahead(f"results{part}") if turns >= AHEAD else f"results{part}"
 
-    def _multiply_values(
-        self, offsets: dict[str, ir.Value], slices: int, begin: Mapping[str, int] | None = None
-    ) -> None:
+    def _multiply_values(self, offsets: dict[str, ir.Value], slices: int) -> None:
         """Add the products of a block of probabilities with tiles of values to results."""
         plan, builder = self.plan, self.builder
-        first = begin or {"scores": 0, "turned": 0}
-        start = first["scores"] + EDGE * plan.step_chunks * ROW_BYTES
-        scores = self._parts(self.scores, builder.plus(offsets["scores"], start), ahead("probabilities"))
-        turned = self._parts(self.turned, builder.plus(offsets["turned"], first["turned"]), ahead("turned"))
+        scores = self._parts(self.scores, offsets["scores"], ahead("probabilities"))
+        turned = self._parts(self.turned, offsets["turned"], ahead("turned"))
         sums: list[ir.Value] = []
         for part in range(slices):
             for lane in reversed(range(LANES)):

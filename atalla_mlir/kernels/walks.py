@@ -13,7 +13,7 @@ class Walk:
 
     `strides` gives for each name the bytes from one iteration of each loop to the next. Loops that all offsets walk
     as one run are one; the outermost needs no counter. With `keeps_levels` the loops stay as they are, so that their
-    counters can be asked for. The walk begins at iteration `first`.
+    counters can be asked for. The walk begins at iteration `first`; `begins` are offsets at iteration 0 that are not 0.
     """
 
     def __init__(
@@ -24,10 +24,12 @@ class Walk:
         *,
         keeps_levels: bool = False,
         first: int = 0,
+        begins: Mapping[str, int] | None = None,
     ) -> None:
         self.builder = builder
         self.names = list(strides)
         self.first = first
+        self.begins = begins or {}
         self._counted_from = 0 if keeps_levels else 1
         self.places = {at: place for place, at in enumerate(at for at, extent in enumerate(extents) if extent > 1)}
         """Of each loop that runs more than once, its place among these."""
@@ -66,8 +68,9 @@ class Walk:
             at.insert(0, rest % extent if level else rest)
             rest //= extent
         offsets = [
-            sum(digit * steps[place] for digit, (_, steps) in zip(at, self.levels, strict=True))
-            for place in range(len(self.names))
+            self.begins.get(name, 0)
+            + sum(digit * steps[place] for digit, (_, steps) in zip(at, self.levels, strict=True))
+            for place, name in enumerate(self.names)
         ]
         return [self.builder.index_constant(value) for value in (*at[self._counted_from :], *offsets)]
 
