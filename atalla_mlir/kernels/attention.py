@@ -432,14 +432,19 @@ class AttentionKernel:
                 offsets.update(walk.offsets(own))
                 following += walk.next(own)
             if fetches is not None and moved is not None:
-                own = carried[len(following) : len(following) + moved.num_values]
-                following += [*moved.next(own), *fetches.issue(moved, own, carried[-num_tokens:])]
+                # the transfers of this iteration were prepared in the one before
+                rest = carried[len(following) :]
+                own, prepared = rest[: moved.num_values], rest[moved.num_values : -num_tokens]
+                later = moved.next(own)
+                tokens = fetches.issue(prepared, rest[-num_tokens:])
+                following += [*later, *fetches.prepare(moved, later), *tokens]
             body(offsets)
             return following
 
         initial = [value for walk in walks for value in walk.initial()]
-        if moved is not None:
-            initial += [*moved.initial(), *(builder.ready() for _ in range(num_tokens))]
+        if fetches is not None and moved is not None:
+            first = moved.initial()
+            initial += [*first, *fetches.prepare(moved, first), *(builder.ready() for _ in range(num_tokens))]
         done = builder.loop(walks[0].iterations, initial, iteration, overlap=True)
         if num_tokens:
             builder.wait(done[-num_tokens:])

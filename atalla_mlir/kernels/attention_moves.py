@@ -114,36 +114,47 @@ class Fetches:
             size *= extent
         return strides
 
+    @property
+    def num_prepared(self) -> int:
+        """Values that say what an iteration moves."""
+        return 3 * sum(flow.each for flow in self.flows)
+
     def before(self) -> None:
         """The transfers of the first head, and some more."""
         builder, walk = self.builder, self.walk(0)
 
         def move(_: object, carried: list[ir.Value]) -> list[ir.Value]:
             own = carried[: walk.num_values]
-            return [*walk.next(own), *self.issue(walk, own, carried[walk.num_values :])]
+            return [*walk.next(own), *self.issue(self.prepare(walk, own), carried[walk.num_values :])]
 
         tokens = [builder.ready() for _ in range(self.num_tokens)]
         done = builder.loop(self.ahead, [*walk.initial(), *tokens], move)
         builder.wait(done[walk.num_values :])
 
-    def issue(self, walk: Walk, carried: Sequence[ir.Value], before: Sequence[ir.Value]) -> list[ir.Value]:
-        """The transfers of the iteration that got `carried`; their tokens. `before` are those of the iteration before:
-        until a transfer is complete its address register must not be taken for anything else."""
+    def prepare(self, walk: Walk, carried: Sequence[ir.Value]) -> list[ir.Value]:
+        """What the iteration that gets `carried` moves: of each slice the place in the pads, the address, the shape."""
         builder, offsets = self.builder, walk.offsets(carried)
-        # 0 in iterations that exist, -1 after them
         beyond = builder.is_negative(builder.plus(builder.differ(offsets["number"], -1), self.total))
         places = [walk.counter(carried, len(self.plan.group) + at) for at in range(2)]
-        tokens: list[ir.Value] = []
+        prepared: list[ir.Value] = []
         for flow in self.flows:
-            last = self._last_block(flow, places[flow.along])
             source = builder.plus(self.base[flow.name], offsets[f"{flow.name}.source"])
-            if last is not None:
-                source = builder.plus(source, last)
+            early = self._last_block(flow, places[flow.along])
+            source = source if early is None else builder.plus(source, early)
             for at in range(flow.each):
                 off = self._is_off(flow, at, places[1 - flow.along], beyond)
-                last_tokens = before[len(tokens) : len(tokens) + PADS]
-                tokens += self._pieces(flow, at, source, offsets[f"{flow.name}.target"], off, last_tokens)
-        return tokens
+                here = builder.plus(offsets[f"{flow.name}.target"], at * flow.rows * ROW_BYTES)
+                start = builder.plus(source, at * LANES * ELEMENT_BYTES)
+                prepared += [
+                    builder.select_bits(off, builder.index_constant(flow.sink), here),
+                    builder.select_bits(off, self.base[flow.name], start),
+                    builder.differ(builder.both(off, self._shape(flow) ^ SINK), self._shape(flow)),
+                ]
+        return prepared
+
+    def _shape(self, flow: Flow) -> int:
+        pitch, rows = flow.access.stride(self.loops[flow.along]), self.blocks[flow.along].size // PADS
+        return DmaShape(0, rows, LANES, PADS * pitch if rows > 1 else LANES).encode()
 
     def _last_block(self, flow: Flow, place: ir.Value) -> ir.Value | None:
         """Bytes by which the last block begins early, as a negative number in that block."""
@@ -154,7 +165,7 @@ class Fetches:
         return self.builder.both(self.builder.equal_bits(place, blocks.count - 1), early)
 
     def _is_off(self, flow: Flow, at: int, place: ir.Value, beyond: ir.Value) -> ir.Value:
-        """-1 where slice `at` of the iteration does not exist, else 0."""
+        """-1 where slice `at` of the iteration does not exist, else 0; `beyond` is -1 after the last iteration."""
         builder, others = self.builder, self.blocks[1 - flow.along].count
         if others * flow.each <= flow.slices:
             return beyond
@@ -163,36 +174,31 @@ class Fetches:
         late = builder.is_negative(builder.plus(builder.differ(place, -1), left + 1))
         return builder.differ(late, builder.both(beyond, builder.differ(late, -1)))
 
-    def _pieces(
-        self,
-        flow: Flow,
-        at: int,
-        source: ir.Value,
-        target: ir.Value,
-        off: ir.Value,
-        before: Sequence[ir.Value],
-    ) -> list[ir.Value]:
-        builder, pitch = self.builder, flow.access.stride(self.loops[flow.along])
-        rows = self.blocks[flow.along].size // PADS
-        shape = DmaShape(0, rows, LANES, PADS * pitch if rows > 1 else LANES).encode()
-        word = builder.differ(builder.both(off, shape ^ SINK), shape)
-        here = builder.plus(target, at * flow.rows * ROW_BYTES)
-        begin = builder.select_bits(off, builder.index_constant(flow.sink), here)
-        start = builder.plus(source, at * LANES * ELEMENT_BYTES)
-        start = builder.select_bits(off, self.base[flow.name], start)
-        tokens: list[ir.Value] = []
-        for pad in range(PADS):
-            builder.wait([before[pad]], orders=False)
-            tokens.append(
-                builder.transfer(
-                    "fetch",
-                    builder.tile_at(flow.tiles[pad], builder.index_constant(0), f"{flow.name}.fetched"),
-                    begin,
-                    builder.plus(start, pad * pitch * ELEMENT_BYTES),
-                    builder.plus(word, pad << PAD_SHIFT),
-                    [self.buffers[flow.name]],
-                    rows=rows,
-                    cols=LANES,
+    def issue(self, prepared: Sequence[ir.Value], before: Sequence[ir.Value]) -> list[ir.Value]:
+        """The transfers of an iteration; their tokens. `before` are those of the iteration before: until a transfer is
+        complete its address register must not be taken for anything else."""
+        builder, tokens = self.builder, list[ir.Value]()
+        slices = [flow for flow in self.flows for _ in range(flow.each)]
+        for number, flow in enumerate(slices):
+            begin, start, word = prepared[3 * number : 3 * number + 3]
+            pitch = flow.access.stride(self.loops[flow.along]) * ELEMENT_BYTES
+            for pad in range(PADS):
+                builder.wait([before[len(tokens)]], orders=False)
+                tokens.append(
+                    builder.transfer(
+                        "fetch",
+                        builder.tile_at(flow.tiles[pad], builder.index_constant(0), f"{flow.name}.fetched"),
+                        begin,
+                        builder.plus(start, pad * pitch),
+                        builder.plus(word, pad << PAD_SHIFT),
+                        [self.buffers[flow.name]],
+                        rows=self._usual_rows(flow),
+                        cols=LANES,
+                    )
                 )
-            )
         return tokens
+
+    def _usual_rows(self, flow: Flow) -> int:
+        """Rows that a transfer moves on average, which is what the scheduler is to count on."""
+        rows, slots = self.blocks[flow.along].size // PADS, flow.each * self.blocks[1 - flow.along].count
+        return max(1, rows * flow.slices // slots)
