@@ -20,7 +20,7 @@ PADS = 4
 SPILL_ROWS = 256
 PAD_ROWS = AX01.pad_rows - SPILL_ROWS
 """Rows of each pad for an attention; the register allocator may spill to the others."""
-MAX_BLOCK_ROWS = 64
+MAX_BLOCK_ROWS = 72
 """Queries of a block: what the registers hold between the slices of a depth of two."""
 MAX_KEY_TILES = 32
 """Tiles of keys whose results are added in sequence, and chunks of a row in the softmax."""
@@ -152,7 +152,8 @@ class AttentionPlan:
 
     def outside_rows(self, access: Access) -> int:
         """Rows of each pad for an operand of the scores."""
-        count = self.heads if self.varies(access) else 1
+        # the steps of the softmax go beyond the last head
+        count = self.heads + 1 if self.varies(access) else 1
         if not access.stride(self.query_loop):
             return count * self.key_tiles
         return count * self.queries.count * self.key_tiles * self.stored_rows
@@ -178,7 +179,7 @@ def plan_attention(attention: Attention, pad_rows: int = PAD_ROWS) -> AttentionP
             keys,
             attention.depth.extent,
             attention.width.extent,
-            _step_rows(keys.count),
+            PADS if attention.outside else _step_rows(keys.count),
             is_turned,
             attention.queries,
             tuple(attention.outside),

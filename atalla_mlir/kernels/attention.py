@@ -484,7 +484,7 @@ class AttentionKernel:
         self._loop([walk], turn)
 
     def _make_scores(self, fetches: Fetches | None) -> None:
-        """Scores after all maps, and for each query the lane by lane highest of its chunks."""
+        """Scores; after the maps, unless these have operands of their own, for which the softmax has more room."""
         plan, builder = self.plan, self.builder
         block = plan.depth_slices * plan.piece_rows * ROW_BYTES
         key, tiles, count = plan.key_rows * ROW_BYTES, plan.key_tiles, plan.queries.count
@@ -494,8 +494,6 @@ class AttentionKernel:
             "keys": (tiles * key, 0, key),
         }
         stored = {"scores": (count * rows * tiles, rows * tiles, ROW_BYTES)}
-        for at, access in enumerate(self.attention.outside):
-            stored[f"outside{at}"] = self._outside_strides(access)
         # what comes late in an iteration has counters of its own
         begins = {"scores": EDGE * plan.step_chunks * ROW_BYTES}
         walks = [Walk(builder, (plan.heads, count, tiles), offsets, begins=begins) for offsets in (strides, stored)]
@@ -503,11 +501,7 @@ class AttentionKernel:
         def multiply(offsets: dict[str, ir.Value]) -> None:
             queries = self._parts(self.queries, offsets["queries"], ahead("queries"))
             keys = self._parts(self.keys, offsets["keys"], ahead("keys"))
-            operands = {
-                id(access): self._parts(self.outside[id(access)], offsets[f"outside{at}"], ahead(f"outside{at}"))
-                for at, access in enumerate(self.attention.outside)
-            }
-            maps = ScoreMaps(builder, self.attention, plan, operands)
+            maps = ScoreMaps(builder, self.attention, plan, {})
             sums: list[ir.Value] = []
             for part in range(plan.depth_slices):
                 for key in reversed(range(LANES)):
@@ -527,19 +521,19 @@ class AttentionKernel:
                 parts = self._parts(self.scores, offsets["scores"], ahead(f"scores{first // NEAR_ROWS}"))
                 for row, total in enumerate(sums[first : first + NEAR_ROWS], first):
                     pad, at = row % PADS, row // PADS
-                    builder.tile_store(maps.evaluate(total, pad, at), parts[pad], Index(at * tiles), LANES)
+                    score = total if self.attention.outside else maps.evaluate(total, pad, at, 0)
+                    builder.tile_store(score, parts[pad], Index(at * tiles), LANES)
             self.expansions.update(maps.expansions)
 
         self._loop(walks, multiply, fetches)
 
     def _outside_strides(self, access: Access) -> tuple[int, int, int]:
-        """Bytes from head to head, block to block and tile to tile of keys."""
+        """Bytes from head to head, block to block and step to step."""
         plan = self.plan
-        per_head = plan.outside_rows(access) // plan.heads * ROW_BYTES if plan.varies(access) else 0
+        per_head = plan.outside_rows(access) // (plan.heads + 1) * ROW_BYTES if plan.varies(access) else 0
         if not access.stride(self.attention.queries):
-            return per_head, 0, ROW_BYTES
-        tile = plan.stored_rows * ROW_BYTES
-        return per_head, plan.key_tiles * tile, tile
+            return per_head, 0, 0
+        return per_head, plan.key_tiles * plan.stored_rows * ROW_BYTES, plan.step_rows // PADS * ROW_BYTES
 
     def _softmax(self) -> None:
         """Steps in phases, each of which works on an earlier step than the one before."""
@@ -562,6 +556,10 @@ class AttentionKernel:
         # the sums of results start from zero: some of them in each step
         cleared = plan.step_rows // PADS * plan.width_tiles
         walks.append(Walk(builder, (plan.steps + EDGE,), {"results": (cleared * ROW_BYTES,)}))
+        outside = {f"outside{at}": self._outside_strides(access) for at, access in enumerate(self.attention.outside)}
+        if outside:
+            extents = (plan.heads + 1, plan.queries.count, plan.stored_rows // (plan.step_rows // PADS))
+            walks.append(Walk(builder, extents, outside))
         ones, zero = builder.splat(1.0), builder.splat(0.0)
 
         def work(offsets: dict[str, ir.Value]) -> None:
@@ -571,9 +569,16 @@ class AttentionKernel:
             for tile in self._parts(self.results, offsets["results"], ahead("cleared")):
                 for row in range(cleared):
                     builder.tile_store(zero, tile, Index(row), LANES)
+            operands = {
+                id(access): self._parts(self.outside[id(access)], offsets[name], ahead(name))
+                for name, access in zip(outside, self.attention.outside, strict=True)
+            }
+            maps = ScoreMaps(builder, self.attention, plan, operands) if outside else None
             SoftmaxStep(
                 builder,
                 plan,
+                maps,
+                mapped=parts(0, self.scores, "scores", "mapped"),
                 scores=(parts(0, self.scores, "scores", "scores"), parts(1, self.scores, "scores", "scores")),
                 highest=(parts(0, self.highest, "rows", "highest"), parts(1, self.highest, "rows", "highest")),
                 exponentials=(
@@ -585,6 +590,7 @@ class AttentionKernel:
                 probabilities=parts(3, self.scores, "scores", "probabilities"),
                 ones=ones,
             ).emit()
+            self.expansions.update(maps.expansions if maps else {})
 
         self._loop(walks, work)
 
