@@ -56,6 +56,7 @@ def stages(options: Options) -> tuple[Stage, ...]:
                 "cse",
                 f"atalla-assign-layouts{{permute-inputs={permute}}}",
                 "func.func(atalla-pack-constants)",
+                "atalla-turn-operands",
                 "canonicalize",
                 "cse",
             ),

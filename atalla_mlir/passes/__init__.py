@@ -18,6 +18,7 @@ PASSES: dict[str, str] = {
     "atalla-demote-floats": "atalla_mlir.passes.demote_floats:DemoteFloatsPass",
     "atalla-assign-layouts": "atalla_mlir.passes.assign_layouts:AssignLayoutsPass",
     "atalla-pack-constants": "atalla_mlir.passes.pack_constants:PackConstantsPass",
+    "atalla-turn-operands": "atalla_mlir.passes.turn_operands:TurnOperandsPass",
     "atalla-form-kernels": "atalla_mlir.passes.form_kernels:FormKernelsPass",
     "atalla-plan-memory": "atalla_mlir.passes.plan_memory:PlanMemoryPass",
     "convert-linalg-to-atalla": "atalla_mlir.passes.convert_linalg_to_atalla:ConvertLinalgToAtallaPass",
