@@ -21,8 +21,8 @@ MAX_STAGES = 5
 AHEAD = MAX_STAGES + 2
 """Steps by which data is fetched before it is used: a later transfer on the same pad has then begun."""
 MAX_STEP_CHUNKS = 32
-MIN_STEP_CHUNKS = 8
-MAX_STEP_ROWS = 8
+MIN_STEP_CHUNKS = 4
+MAX_STEP_ROWS = 4
 """Rows in a step, where reductions tell them apart by masks."""
 MANY_STREAMS = 3
 LONG_STEPS = 3
@@ -200,7 +200,9 @@ def _step_shape(stages: Sequence[Stage], lane: Loop) -> tuple[int, int, int] | N
     most = _most_chunks(stages, lane)
     chunks = -(-lane.extent // LANES)
     if chunks <= most // 2:
-        limit = MAX_STEP_ROWS if any(stage.reduced for stage in stages) else MAX_STEP_CHUNKS
+        limit = MAX_STEP_CHUNKS
+        if any(stage.reduced for stage in stages):
+            limit = 1 if lane.extent % LANES else MAX_STEP_ROWS
         return min(most // chunks, limit), chunks, 1
     if chunks <= most:
         return 1, chunks, 1

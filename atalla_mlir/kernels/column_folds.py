@@ -19,7 +19,7 @@ from atalla_mlir.kernels.builder import LANES, Builder, Index
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
 from atalla_mlir.kernels.folds import PairwiseFold, combined, fold_depth
 from atalla_mlir.kernels.functions.bound import FunctionBound
-from atalla_mlir.kernels.rings import PADS, ROW_BYTES, Pads, Ring, Stream, access_key, part_of, tile_name
+from atalla_mlir.kernels.rings import FIRST_STEPS, PADS, ROW_BYTES, Pads, Ring, Stream, access_key, part_of, tile_name
 from atalla_mlir.target.encoding import DmaShape
 
 SLOTS = 1 << (AHEAD + MAX_STAGES + 1).bit_length()
@@ -137,7 +137,8 @@ class StepLoop:
         builder = self.builder
         for step in range(AHEAD):
             for stream in self.streams.values():
-                self._fetch(stream, builder.index_constant(self._distance(stream, step)), self._slot_constant(step))
+                distance = builder.index_constant(self._distance(stream, step))
+                self._fetch(stream, distance, self._slot_constant(step), FIRST_STEPS)
         # chunk, slot that is filled, slot that is read, partial fold, and how far each stream is
         initial = [AHEAD % self.plan.chunks, self._slot(AHEAD), 0, self.first_partial * ROW_BYTES]
         initial += [self._distance(stream, AHEAD, clamped=False) for stream in self.streams.values()]
@@ -175,7 +176,7 @@ class StepLoop:
             for token in tokens[len(started) : len(started) + len(stream.ring.parts)]:
                 # until the transfer is complete its address register must not be taken for anything else
                 builder.wait([token], orders=False)
-            started += self._fetch(stream, builder.at_most(distance, last), filled)
+            started += self._fetch(stream, builder.at_most(distance, last), filled, tile_name("fetch"))
         self._fold(read, kept)
         following = builder.plus(chunk, 1)
         wraps = builder.equal_bits(following, self.plan.chunks)
@@ -191,13 +192,13 @@ class StepLoop:
         chunk = builder.both(following, builder.differ(wraps, -1))
         return [chunk, *moved, builder.plus(kept, ROW_BYTES), *further, *started]
 
-    def _fetch(self, stream: Stream, distance: ir.Value, slot: ir.Value) -> list[ir.Value]:
-        """Start the transfers of a step; their tokens."""
+    def _fetch(self, stream: Stream, distance: ir.Value, slot: ir.Value, name: str) -> list[ir.Value]:
+        """Start the transfers of a step into the rows called `name`; their tokens."""
         builder, pitch = self.builder, stream.access.stride(self.plan.terms)
         start = builder.plus(builder.address(stream.buffer), distance)
         tokens: list[ir.Value] = []
         for part in stream.ring.parts:
-            tile = builder.tile_at(part.tile, slot, tile_name("fetch"))
+            tile = builder.tile_at(part.tile, slot, name)
             shape = DmaShape(part.pad, part.count, LANES, pitch)
             tokens.append(
                 builder.transfer(

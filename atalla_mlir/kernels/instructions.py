@@ -553,7 +553,8 @@ class KernelLowering:
         info = self.tiles[tile]
         base = self._pointer(Pointer(tile, 0, frozenset()))
         part = string_value(op.attributes["part"])
-        self.tiles[op.results[0]] = _Tile(info.pad, info.base, info.rows, f"{info.name}.{part}")
+        name = ANY_OBJECT if part == ANY_OBJECT else f"{info.name}.{part}"
+        self.tiles[op.results[0]] = _Tile(info.pad, info.base, info.rows, name)
         self.values[op.results[0]] = self.b.add_s(base, self._index(op.operands[1]))
 
     def _lower_fetch(self, op: ir.Operation) -> None:

@@ -168,7 +168,8 @@ class PhaseBody:
         """A chunk that is to be folded; lanes beyond the row's end hold what changes nothing."""
         assert value.value is not None and stage.combine is not None
         row, cols = self.builder.as_row(value.value), self.kernel.cols(chunk)
-        is_zero = stage.combine is Combine.ADD and stage.body.op == "load"
+        is_loaded = stage.body.op == "load" and stage.reads[stage.body.read].buffer not in self.kernel.writers
+        is_zero = stage.combine is Combine.ADD and is_loaded
         if cols == LANES or is_zero:
             return row
         identity = self.builder.constant(IDENTITY[stage.combine])

@@ -19,7 +19,7 @@ from atalla_mlir.kernels.expression import Evaluated
 from atalla_mlir.kernels.folds import fold_depth
 from atalla_mlir.kernels.functions.bound import FunctionBound
 from atalla_mlir.kernels.phase_body import PhaseBody
-from atalla_mlir.kernels.rings import PADS, Counter, Pads, Part, Ring, Stream, access_key, tile_name
+from atalla_mlir.kernels.rings import FIRST_STEPS, PADS, Counter, Pads, Part, Ring, Stream, access_key, tile_name
 from atalla_mlir.target.encoding import DmaShape
 
 MAX_HOISTED_ROWS = 64
@@ -197,7 +197,7 @@ class PhasedRows:
                 source = min(step, self.plan.steps - 1) * stream.step_bytes
                 for part in stream.ring.parts:
                     offset = self.builder.index_constant(step % stream.ring.slots * stream.ring.slot_bytes(part))
-                    tile = self.builder.tile_at(part.tile, offset, "first")
+                    tile = self.builder.tile_at(part.tile, offset, FIRST_STEPS)
                     self._move_part("fetch", stream, part, tile, self.builder.index_constant(source))
 
     # Transfers

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Access
-from atalla_mlir.codegen.machine_ir import AHEAD_MARK
+from atalla_mlir.codegen.machine_ir import AHEAD_MARK, ANY_OBJECT
 from atalla_mlir.codegen.phase_plan import MAX_STAGES, ring_rows
 from atalla_mlir.kernels.builder import LANES, Builder
 
@@ -87,6 +87,10 @@ class Pads:
             parts.append(Part(tile, pad, first, count, cols))
             first += count
         return Ring(parts, slots)
+
+
+FIRST_STEPS = ANY_OBJECT
+"""Name of the rows that are filled before a loop begins: all that the loop does with rings comes after that."""
 
 
 def tile_name(use: str) -> str:

@@ -17,7 +17,7 @@ from atalla_mlir.codegen.phase_plan import AHEAD, MAX_STAGES
 from atalla_mlir.codegen.turn_plan import TurnPlan
 from atalla_mlir.kernels.builder import LANES
 from atalla_mlir.kernels.integer_builder import IntegerBuilder
-from atalla_mlir.kernels.rings import PADS, Pads, Part, Ring, part_of, tile_name
+from atalla_mlir.kernels.rings import FIRST_STEPS, PADS, Pads, Part, Ring, part_of, tile_name
 from atalla_mlir.target.encoding import DmaShape
 
 SLOTS = 1 << (AHEAD + MAX_STAGES + 1).bit_length()
@@ -56,7 +56,7 @@ class TurnedTiles:
         size = self.coming.slot_bytes(self.coming.parts[0])
         for step in range(AHEAD):
             counter = [builder.index_constant(value) for value in self._position(step)]
-            self._move("fetch", self.coming, counter, builder.index_constant(step % SLOTS * size))
+            self._move("fetch", self.coming, counter, builder.index_constant(step % SLOTS * size), FIRST_STEPS)
         behind = -MAX_STAGES
         slots = (AHEAD, 0, 0, behind)
         initial = [builder.index_constant(step % SLOTS * size) for step in slots]
@@ -90,12 +90,12 @@ class TurnedTiles:
             # until a transfer is complete its address register must not be taken for anything else
             builder.wait([token], orders=False)
         started = self._move("fetch", self.coming, coming, filled)
-        rows = self._rows(self.coming, read, "read")
+        rows = self._rows(self.coming, read, tile_name("read"))
         for row in reversed(rows):
             builder.push(row)
         outcome = [builder.gemm(unit) for unit in self.units]
         flaws = builder.binary("add", flaws, builder.gemm(self.zero))
-        tiles = self._tiles(self.going, written, "write")
+        tiles = self._tiles(self.going, written, tile_name("write"))
         for item, row in enumerate(outcome):
             part = part_of(self.going, item)
             builder.tile_store(row, tiles[id(part)], builder.at(item - part.first), LANES)
@@ -126,13 +126,13 @@ class TurnedTiles:
         return rows
 
     def _tiles(self, ring: Ring, slot: ir.Value, name: str) -> dict[int, ir.Value]:
-        return {id(part): self.builder.tile_at(part.tile, slot, tile_name(name)) for part in ring.parts}
+        return {id(part): self.builder.tile_at(part.tile, slot, name) for part in ring.parts}
 
-    def _move(self, kind: str, ring: Ring, position: Position, slot: ir.Value) -> list[ir.Value]:
+    def _move(self, kind: str, ring: Ring, position: Position, slot: ir.Value, name: str = "") -> list[ir.Value]:
         """Start the transfers of a tile of the source (`fetch`) or of the result (`send`); their tokens."""
         access = self.plan.source if kind == "fetch" else self.plan.result
         address, pitch = self._address(access, position), self._pitch(access)
-        tiles = self._tiles(ring, slot, kind)
+        tiles = self._tiles(ring, slot, name or tile_name(kind))
         tokens: list[ir.Value] = []
         for part in ring.parts:
             start = self.builder.plus(address, ELEMENT_BYTES * part.first * pitch)

@@ -31,6 +31,7 @@ CASES: dict[str, tuple[Callable[..., Tensor] | nn.Module, Shapes]] = {
     "sums over columns": (lambda x: (x * x).mean(0), ((1030, 70),)),
     "largest of columns": (lambda x, y: torch.exp((x + y).amax(0) * 0.1), ((300, 333), (300, 333))),
     "softmax with tails": (nn.Softmax(-1), ((66, 299),)),
+    "layer norm with tails": (nn.LayerNorm(161), ((70, 161),)),
     "layer norm in parts": (nn.LayerNorm(2048), ((33, 2048),)),
 }
 
