@@ -24,6 +24,10 @@ MAX_BLOCK_ROWS = 72
 """Queries of a block: what the registers hold between the slices of a depth of two."""
 MAX_KEY_TILES = 32
 """Tiles of keys whose results are added in sequence, and chunks of a row in the softmax."""
+MAX_WIDTH = 256
+"""Elements of a query, and of a row of values: all of their slices are straight code."""
+MAX_PITCH = 1 << 20
+"""Elements between two rows of a transfer, at most."""
 MAX_STEP_CHUNKS = 32
 MAX_STEP_ROWS = 8
 """Rows of a step of the softmax, which masks tell apart in the sums of the array."""
@@ -168,7 +172,6 @@ def plan_attention(attention: Attention, pad_rows: int = PAD_ROWS) -> AttentionP
     if keys.count > MAX_KEY_TILES:
         return f"a row of {attention.keys.extent} scores is longer than {MAX_KEY_TILES * LANES}"
     queries = Blocks(attention.queries.extent, _block_rows(attention.queries.extent))
-    is_turned = attention.value.stride(attention.keys) == 1 and attention.value.stride(attention.width) != 1
     loops = sorted(attention.heads, key=lambda loop: -attention.query.stride(loop))
 
     def plan(outer: Sequence[Loop], group: Sequence[tuple[Loop, int]]) -> AttentionPlan:
@@ -180,7 +183,7 @@ def plan_attention(attention: Attention, pad_rows: int = PAD_ROWS) -> AttentionP
             attention.depth.extent,
             attention.width.extent,
             PADS if attention.outside else _step_rows(keys.count),
-            is_turned,
+            _is_turned(attention),
             attention.queries,
             tuple(attention.outside),
         )
@@ -220,11 +223,39 @@ def _refusal(attention: Attention) -> str | None:
         return "its values are not contiguous"
     if attention.output.stride(attention.keys):
         return "its results are not those of a product"
+    if max(attention.depth.extent, attention.width.extent) > MAX_WIDTH:
+        return f"its queries or values are wider than {MAX_WIDTH}"
+    rows = (
+        (attention.query, attention.queries, attention.depth),
+        (attention.key, attention.keys, attention.depth),
+        (attention.value, *_value_rows(attention)),
+        (attention.output, attention.queries, attention.width),
+        *((access, attention.queries, attention.keys) for access in attention.outside),
+    )
+    if not all(_is_transferable(*row) for row in rows):
+        return "rows of an operand overlap, or lie too far apart for one transfer"
     for access in attention.outside:
         reason = _outside_refusal(access, attention)
         if reason is not None:
             return reason
     return None
+
+
+def _is_turned(attention: Attention) -> bool:
+    """Whether values lie with the keys along the lanes."""
+    return attention.value.stride(attention.keys) == 1 and attention.value.stride(attention.width) != 1
+
+
+def _value_rows(attention: Attention) -> tuple[Loop, Loop]:
+    """The loops over rows of values and along them."""
+    loops = (attention.keys, attention.width)
+    return (loops[1], loops[0]) if _is_turned(attention) else loops
+
+
+def _is_transferable(access: Access, rows: Loop, lanes: Loop) -> bool:
+    """Whether every fourth of some rows can be moved at once; one row for all is."""
+    pitch = access.stride(rows)
+    return pitch == 0 or min(LANES, lanes.extent) <= PADS * pitch <= MAX_PITCH
 
 
 def _outside_refusal(access: Access, attention: Attention) -> str | None:

@@ -81,7 +81,9 @@ def modulo_schedule(
     ways: list[list[Callable[[LoopGraph, LoopDemands, int], Placement]]] = [[Placement]]
     if _overlaps_transfers(graph):
         ways.insert(0, [partial(ForwardPlacement, turn=turn) for turn in range(_num_orders(graph))])
-    for attempts in ways:
+    for number, attempts in enumerate(ways):
+        if number in graph.given_up:
+            continue
         for at in _intervals(interval, max_interval):
             found = [
                 ModuloSchedule(graph, at, tuple(cycles), bounds, recurrence, placement.banks())
@@ -89,6 +91,8 @@ def modulo_schedule(
             ]
             if found:
                 return min(found, key=lambda schedule: schedule.longest_lifetime)
+        if attempts is not ways[-1]:
+            graph.given_up.add(number)
     return None
 
 

@@ -136,3 +136,24 @@ def test_chains_of_softmax_and_products(products: int, dim: int) -> None:
     operands = [0.3 * torch.randn(40, 40) for _ in range(products)]
     report = verify(Chain(), (torch.randn(8, 40), *operands), strict=True)
     assert report.ok, report.summary()
+
+
+def test_values_with_keys_innermost_are_not_turned() -> None:
+    class Turned(nn.Module):
+        def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            return torch.softmax(query @ key.transpose(-2, -1), -1) @ value.transpose(-2, -1)
+
+    torch.manual_seed(0)
+    operands = (torch.randn(2, 20, 16), torch.randn(2, 45, 16), torch.randn(2, 24, 45))
+    _assert_one_kernel(verify(Turned(), operands))
+
+
+def test_wide_operands_and_rows_without_end_stay_three_kernels() -> None:
+    class Plain(nn.Module):
+        def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            return torch.softmax(query @ key.transpose(-2, -1), -1) @ value
+
+    for keys, width in ((40, 300), (1100, 16)):
+        report = verify(Plain(), (torch.randn(1, 8, width), torch.randn(1, keys, width), torch.randn(1, keys, 16)))
+        assert report.ok, report.summary()
+        assert len(report.ops) == 3
