@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir.codegen.attention_pattern import Attention
-from atalla_mlir.codegen.iteration import Access, Loop
+from atalla_mlir.codegen.iteration import Access, Loop, split_loop
 from atalla_mlir.target.machine import AX01
 
 LANES = 32
@@ -22,6 +22,8 @@ PAD_ROWS = AX01.pad_rows - SPILL_ROWS
 """Rows of each pad for an attention; the register allocator may spill to the others."""
 MAX_BLOCK_ROWS = 72
 """Queries of a block: what the registers hold between the slices of a depth of two."""
+MIN_PANEL_ROWS = 32
+"""Queries for which the keys and values of a head may be fetched once more."""
 MAX_KEY_TILES = 32
 """Tiles of keys whose results are added in sequence, and chunks of a row in the softmax."""
 MAX_WIDTH = 256
@@ -164,21 +166,23 @@ class AttentionPlan:
 
 
 def plan_attention(attention: Attention, pad_rows: int = PAD_ROWS) -> AttentionPlan | str:
-    """A plan that fits into `pad_rows` rows of each of four pads, or why there is none."""
+    """A plan that fits into `pad_rows` rows of each of four pads, or why there is none.
+
+    Where the scores of all queries of a head do not fit, its loop over queries is split.
+    """
     reason = _refusal(attention)
     if reason is not None:
         return reason
     keys = Blocks(attention.keys.extent, min(LANES, attention.keys.extent))
     if keys.count > MAX_KEY_TILES:
         return f"a row of {attention.keys.extent} scores is longer than {MAX_KEY_TILES * LANES}"
-    queries = Blocks(attention.queries.extent, _block_rows(attention.queries.extent))
     loops = sorted(attention.heads, key=lambda loop: -attention.query.stride(loop))
 
-    def plan(outer: Sequence[Loop], group: Sequence[tuple[Loop, int]]) -> AttentionPlan:
+    def plan(outer: Sequence[Loop], group: Sequence[tuple[Loop, int]], rows: int) -> AttentionPlan:
         return AttentionPlan(
             tuple(outer),
             tuple(group),
-            queries,
+            Blocks(rows, _block_rows(rows)),
             keys,
             attention.depth.extent,
             attention.width.extent,
@@ -188,14 +192,22 @@ def plan_attention(attention: Attention, pad_rows: int = PAD_ROWS) -> AttentionP
             tuple(attention.outside),
         )
 
-    best = plan(loops, [])
+    rows = attention.queries.extent
+    best = plan(loops, [], rows)
     for outer, group in _groupings(loops):
-        candidate = plan(outer, group)
+        candidate = plan(outer, group, rows)
         if candidate.pad_rows <= pad_rows and candidate.heads > best.heads:
             best = candidate
-    if best.pad_rows > pad_rows:
+    if best.pad_rows <= pad_rows:
+        return best
+    panels = (size for size in range(rows // 2, MIN_PANEL_ROWS - 1, -1) if rows % size == 0)
+    panel = next((size for size in panels if plan(loops, [], size).pad_rows <= pad_rows), None)
+    if panel is None:
         return f"the operands and scores of a head take {best.pad_rows} rows of each pad"
-    return best
+    # panels of queries are like heads that share keys
+    outer, attention.queries = split_loop(attention.found.stages, attention.queries, panel)
+    attention.heads.append(outer)
+    return plan_attention(attention, pad_rows)
 
 
 def _groupings(loops: Sequence[Loop]) -> Iterator[tuple[list[Loop], list[tuple[Loop, int]]]]:

@@ -32,7 +32,7 @@ from atalla_mlir.codegen.modulo import modulo_schedule
 from atalla_mlir.codegen.ramping import MaskedPipeline, mask_loop
 from atalla_mlir.codegen.slots import slot_order
 from atalla_mlir.codegen.staggering import Measure, StaggeredLoop, stagger_loop
-from atalla_mlir.target.encoding import PACKET_BYTES
+from atalla_mlir.target.encoding import PACKET_BYTES, SLOTS
 from atalla_mlir.target.isa import Format, Latency, Unit
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import FILES, RegisterFile
@@ -176,6 +176,8 @@ def find_kernels(
     graph: LoopGraph, machine: Machine, banks: Mapping[Register, int], first_index: int, context: LoopContext
 ) -> Iterator[Kernel]:
     """Kernels by rising II whose values fit into the registers and code into the cache, down to one not unrolled."""
+    if -(-len(graph.insts) // SLOTS) * PACKET_BYTES > machine.icache_bytes:
+        return
     max_stages = _most_stages(graph)
     schedule = modulo_schedule(graph, machine, banks, context.cycles - 1)
     smallest_unroll: int | None = None
