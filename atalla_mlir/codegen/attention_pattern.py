@@ -107,17 +107,19 @@ def _from_scores(scores: Stage, users: Users) -> AttentionStages | None:
     output = users.only_reader(normalised)
     if output is None or output.kind is not StageKind.PRODUCT or not _is_read_once(output, normalised):
         return None
-    copies = [
-        writer
-        for product in (scores, output)
-        for read in product.reads
-        if (writer := users.writer(read.buffer)) is not None and _is_copy(writer) and users.only_reader(writer)
-    ]
+    copies: list[Stage] = []
+    for read in (*scores.reads, *output.reads):
+        chain: list[Stage] = []
+        writer = users.writer(read.buffer)
+        while writer is not None and _is_copy(writer) and users.only_reader(writer):
+            chain.insert(0, writer)
+            writer = users.writer(writer.reads[0].buffer)
+        copies += chain
     result = users.only_reader(output)
     if result is not None and not _is_copy(result):
         result = None
     return AttentionStages(
-        tuple(copies), scores, tuple(maps), maximum, shifted, exponential, total, normalised, output, result
+        tuple(dict.fromkeys(copies)), scores, tuple(maps), maximum, shifted, exponential, total, normalised, output, result
     )
 
 
@@ -164,10 +166,13 @@ class Attention:
 
 def unify(found: AttentionStages) -> Attention | str:
     """The attention over loops that all of its stages share, or why that cannot be; the stages change for it."""
-    for stage, operand in _operands_with_copies(found):
-        reason = _read_through(stage, operand, found)
-        if reason is not None:
-            return reason
+    written = {copy.write.buffer for copy in found.copies}
+    for stage in (found.scores, found.output):
+        for operand in range(len(stage.reads)):
+            while stage.reads[operand].buffer in written:
+                reason = _read_through(stage, operand, found)
+                if reason is not None:
+                    return reason
     members = [found.scores]
     for stage in (*found.maps, *found.softmax, found.output, *([found.result] if found.result else [])):
         reason = _join(members, stage)
@@ -175,16 +180,6 @@ def unify(found: AttentionStages) -> Attention | str:
             return reason
         members.append(stage)
     return _roles(found)
-
-
-def _operands_with_copies(found: AttentionStages) -> list[tuple[Stage, int]]:
-    written = {copy.write.buffer for copy in found.copies}
-    return [
-        (product, at)
-        for product in (found.scores, found.output)
-        for at, read in enumerate(product.reads)
-        if read.buffer in written
-    ]
 
 
 def _read_through(product: Stage, operand: int, found: AttentionStages) -> str | None:
