@@ -119,7 +119,16 @@ def _from_scores(scores: Stage, users: Users) -> AttentionStages | None:
     if result is not None and not _is_copy(result):
         result = None
     return AttentionStages(
-        tuple(dict.fromkeys(copies)), scores, tuple(maps), maximum, shifted, exponential, total, normalised, output, result
+        tuple(dict.fromkeys(copies)),
+        scores,
+        tuple(maps),
+        maximum,
+        shifted,
+        exponential,
+        total,
+        normalised,
+        output,
+        result,
     )
 
 
