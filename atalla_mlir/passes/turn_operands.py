@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from atalla_mlir._mlir import AffineForm, i64_array_attr, indexing_forms, ir, name_location, operations, string_value
+from atalla_mlir._mlir import (
+    AffineForm,
+    i64_array_attr,
+    indexing_forms,
+    ir,
+    location_names,
+    name_location,
+    operations,
+    string_value,
+)
 from atalla_mlir.codegen.iteration import Access, Stage, StageKind
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.linalg_stages import StageReader
@@ -93,13 +102,19 @@ def _argument_attributes(function: ir.Operation, value: ir.BlockArgument) -> ir.
 
 
 def _copy_operand(function: ir.Operation, op: ir.Operation, at: int, order: list[int]) -> None:
-    """Replaces an operand by a copy that is stored in another order; it is said to come from where the operand does."""
+    """Replaces an operand by a copy that is stored in another order.
+
+    Reports name the copy as they name the operand. A view that has no name, such as that which turns a packed parameter
+    back, is left alone.
+    """
     value = op.operands[at]
     if isinstance(value, ir.BlockArgument):
         own = _argument_attributes(function, value)
         location = name_location(string_value(own["atalla.name"])) if "atalla.name" in own else op.location
     else:
         location = value.owner.operation.location
+        if not location_names(location):
+            return
     with ir.InsertionPoint(op), location:
         copy = row_major_copy(transposed_view(value, order))
         copy.attributes[ORDER] = i64_array_attr(order)
