@@ -97,6 +97,16 @@ def find_counted_loop(block: Block, constants: Mapping[Register, int]) -> Counte
     return CountedLoop(block, body, constants[limit])
 
 
+def carried_registers(body: Sequence[Inst]) -> set[Register]:
+    """Registers that an iteration reads before it writes them: what the iteration before left there."""
+    written: set[Register] = set()
+    carried: set[Register] = set()
+    for inst in body:
+        carried.update(register for register in inst.uses if register not in written)
+        written.update(inst.defs)
+    return carried & written
+
+
 def constant_values(function: Function) -> dict[Register, int]:
     """Registers that hold one constant whenever a loop starts: written once by constants, or also by loop counters."""
     blocks: list[Packets] = [[(inst,) for inst in block.insts if not inst.op.is_branch] for block in function.blocks]

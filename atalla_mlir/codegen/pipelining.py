@@ -23,6 +23,7 @@ from atalla_mlir.codegen.loops import (
     LoopPart,
     PipelinedLoop,
     Repeat,
+    carried_registers,
     constant_values,
     find_counted_loop,
     kernel_block,
@@ -164,12 +165,7 @@ def _single_copies(loop: CountedLoop) -> frozenset[Register]:
     """Registers that should not take turns: pointers of loops that move data, which are too long to be unrolled."""
     if not any(inst.op.format is Format.SDMA for inst in loop.body):
         return frozenset()
-    written: set[Register] = set()
-    carried: set[Register] = set()
-    for inst in loop.body:
-        carried.update(register for register in inst.uses if register not in written)
-        written.update(inst.defs)
-    return frozenset(register for register in carried & written if register.file is RegisterFile.SCALAR)
+    return frozenset(register for register in carried_registers(loop.body) if register.file is RegisterFile.SCALAR)
 
 
 def find_kernels(

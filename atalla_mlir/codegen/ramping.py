@@ -14,7 +14,15 @@ from dataclasses import dataclass, field, replace
 
 from atalla_mlir.codegen.kernel import Kernel, constant, copy_value
 from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph
-from atalla_mlir.codegen.loops import CountedLoop, LoopContext, LoopPart, PipelinedLoop, Repeat, kernel_block
+from atalla_mlir.codegen.loops import (
+    CountedLoop,
+    LoopContext,
+    LoopPart,
+    PipelinedLoop,
+    Repeat,
+    carried_registers,
+    kernel_block,
+)
 from atalla_mlir.codegen.machine_ir import M0, M1, X0, Block, Inst, Register
 from atalla_mlir.target.isa import BY_MNEMONIC, Unit
 from atalla_mlir.target.machine import Machine
@@ -73,7 +81,7 @@ def mask_loop(loop: CountedLoop, context: LoopContext, first_index: int) -> Mask
     writers = _single_writers(loop.body)
     if writers is None:
         return None
-    carried = _carried(loop.body)
+    carried = carried_registers(loop.body)
     sums: dict[Register, int] = {}
     pointers: dict[Register, int] = {}
     for register, index in writers.items():
@@ -105,15 +113,6 @@ def _single_writers(body: Sequence[Inst]) -> dict[Register, int] | None:
                 return None
             writers[register] = index
     return writers
-
-
-def _carried(body: Sequence[Inst]) -> set[Register]:
-    written: set[Register] = set()
-    carried: set[Register] = set()
-    for inst in body:
-        carried.update(register for register in inst.uses if register not in written)
-        written.update(inst.defs)
-    return carried & written
 
 
 def _is_sum(body: Sequence[Inst], index: int, register: Register) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from atalla_mlir.codegen.dependence import build_graph
 from atalla_mlir.codegen.kernel import LoopReport, constant
 from atalla_mlir.codegen.loop_graph import resource_bounds
-from atalla_mlir.codegen.loops import CountedLoop, LoopContext, LoopPart, PipelinedLoop
+from atalla_mlir.codegen.loops import CountedLoop, LoopContext, LoopPart, PipelinedLoop, carried_registers
 from atalla_mlir.codegen.machine_ir import M1, SPARE_MARK, V0, X0, Block, Inst, Register
 from atalla_mlir.target.isa import BY_MNEMONIC, LANE_UNITS
 from atalla_mlir.target.machine import Machine
@@ -78,7 +78,7 @@ def stagger_loop(
     if not all(_is_harmless(inst, pointers) for inst in loop.body):
         return None
     written = {register for inst in loop.body for register in inst.defs}
-    if context.needed_after & (written - set(pointers)) or _carried(loop.body) - set(pointers):
+    if context.needed_after & (written - set(pointers)) or carried_registers(loop.body) - set(pointers):
         return None
     depths = build_graph(loop.body, machine).depths()
     found: list[StaggeredLoop] = []
@@ -104,16 +104,6 @@ def _is_harmless(inst: Inst, pointers: Mapping[Register, int]) -> bool:
         return all(SPARE_MARK in ref.object for ref in inst.memory)
     is_lane = inst.op.mnemonic == "vreg.ld" or inst.op.unit in LANE_UNITS
     return is_lane or (bool(inst.defs) and inst.defs[0] in pointers)
-
-
-def _carried(body: Sequence[Inst]) -> set[Register]:
-    """Registers that an iteration reads before it writes them, if it does."""
-    written: set[Register] = set()
-    carried: set[Register] = set()
-    for inst in body:
-        carried.update(register for register in inst.uses if register not in written)
-        written.update(inst.defs)
-    return carried & written
 
 
 def _fits(body: Sequence[Inst], parts: Sequence[int], pointers: Mapping[Register, int]) -> bool:
@@ -160,12 +150,7 @@ def _staggered(
                     body.append(_renamed(inst, names))
             elif at == part:
                 body.append(_renamed(inst, names))
-    written: set[Register] = set()
-    crossing: set[Register] = set()
-    for inst in body:
-        crossing.update(register for register in inst.uses if register not in written)
-        written.update(inst.defs)
-    crossing &= written - set(pointers) - {inst.defs[0] for inst in before}
+    crossing = carried_registers(body) - set(pointers) - {inst.defs[0] for inst in before}
     before += [_defined(register) for register in sorted(crossing, key=lambda register: register.index)]
     counter, limit = (Register(RegisterFile.SCALAR, next_index + at) for at in range(2))
     before += [*constant(counter, 1), *constant(limit, loop.trip_count + last)]

@@ -25,6 +25,7 @@ from atalla_mlir.passes.plan_memory import CONSTANT_KINDS
 from atalla_mlir.passes.views import (
     ORDER,
     PERMUTATION,
+    argument_attributes,
     inverted,
     permuted_type,
     return_permuted,
@@ -66,7 +67,7 @@ class AssignLayoutsPass(Pass):
 def _permute_inputs(function: ir.Operation) -> None:
     """Expect inputs that windows slide over with their channels innermost."""
     for argument in list(function.regions[0].blocks[0].arguments):
-        own = _attributes(function, argument)
+        own = argument_attributes(function, argument)
         kind = string_value(own["atalla.kind"]) if "atalla.kind" in own else ""
         windows = _windows_over(argument)
         if not windows or kind in CONSTANT_KINDS or PERMUTATION in own:
@@ -74,12 +75,6 @@ def _permute_inputs(function: ir.Operation) -> None:
         order = channel_last(ir.RankedTensorType(argument.type).rank, windows)
         if order != sorted(order):
             store_argument_permuted(function, argument, order)
-
-
-def _attributes(function: ir.Operation, argument: ir.BlockArgument) -> ir.DictAttr:
-    if "arg_attrs" not in function.attributes:
-        return ir.DictAttr.get({})
-    return ir.DictAttr(ir.ArrayAttr(function.attributes["arg_attrs"])[argument.arg_number])
 
 
 def _permute_results(function: ir.Operation) -> None:
@@ -260,11 +255,8 @@ class _FunctionLayout:
         """Where a copy of `value` is said to come from: it holds the same elements and has the same name."""
         if isinstance(value, ir.OpResult):
             return value.owner.operation.location
-        attributes = self.function.attributes
-        own = ir.ArrayAttr(attributes["arg_attrs"])[value.arg_number] if "arg_attrs" in attributes else None
-        if own is None or "atalla.name" not in ir.DictAttr(own):
-            return ir.Location.current
-        return name_location(string_value(ir.DictAttr(own)["atalla.name"]))
+        own = argument_attributes(self.function, value)
+        return name_location(string_value(own["atalla.name"])) if "atalla.name" in own else ir.Location.current
 
     def _read(self, value: ir.Value) -> None:
         """Let the reader see the new operations that `value` is made by; the last one gives an assigned order."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 from atalla_mlir._mlir import AffineForm, indexing_forms, ir, operations, string_value
 from atalla_mlir.kernels.linalg_stages import reassociation
 from atalla_mlir.passes.base import Pass
-from atalla_mlir.passes.views import PERMUTATION, inverted, store_argument_permuted, transposition
+from atalla_mlir.passes.views import PERMUTATION, argument_attributes, inverted, store_argument_permuted, transposition
 
 CONSTANT_KINDS = ("parameter", "constant")
 
@@ -39,9 +39,7 @@ class PackConstantsPass(Pass):
 
 
 def _kind(function: ir.Operation, argument: ir.BlockArgument) -> str:
-    if "arg_attrs" not in function.attributes:
-        return ""
-    attributes = ir.DictAttr(ir.ArrayAttr(function.attributes["arg_attrs"])[argument.arg_number])
+    attributes = argument_attributes(function, argument)
     if PERMUTATION in attributes or "atalla.kind" not in attributes:
         return ""
     return string_value(attributes["atalla.kind"])

@@ -23,7 +23,7 @@ from atalla_mlir.kernels.linalg_stages import StageReader
 from atalla_mlir.passes.assign_layouts import window_dims
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.passes.plan_memory import CONSTANT_KINDS
-from atalla_mlir.passes.views import ORDER, inverted, row_major_copy, transposed_view
+from atalla_mlir.passes.views import ORDER, argument_attributes, inverted, row_major_copy, transposed_view
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,8 @@ def _depth_last(forms: Sequence[AffineForm], result: Sequence[AffineForm]) -> li
 def _is_constant(function: ir.Operation, value: ir.Value) -> bool:
     if not isinstance(value, ir.BlockArgument):
         return False
-    kind = _argument_attributes(function, value)
+    kind = argument_attributes(function, value)
     return "atalla.kind" in kind and string_value(kind["atalla.kind"]) in CONSTANT_KINDS
-
-
-def _argument_attributes(function: ir.Operation, value: ir.BlockArgument) -> ir.DictAttr:
-    if "arg_attrs" not in function.attributes:
-        return ir.DictAttr.get({})
-    return ir.DictAttr(ir.ArrayAttr(function.attributes["arg_attrs"])[value.arg_number])
 
 
 def _copy_operand(function: ir.Operation, op: ir.Operation, at: int, order: list[int]) -> None:
@@ -109,7 +103,7 @@ def _copy_operand(function: ir.Operation, op: ir.Operation, at: int, order: list
     """
     value = op.operands[at]
     if isinstance(value, ir.BlockArgument):
-        own = _argument_attributes(function, value)
+        own = argument_attributes(function, value)
         location = name_location(string_value(own["atalla.name"])) if "atalla.name" in own else op.location
     else:
         location = value.owner.operation.location

@@ -83,6 +83,13 @@ def row_major_copy(source: ir.Value) -> ir.Operation:
     return op
 
 
+def argument_attributes(function: ir.Operation, argument: ir.BlockArgument) -> ir.DictAttr:
+    """The attributes of an argument of a function; empty where it has none."""
+    if "arg_attrs" not in function.attributes:
+        return ir.DictAttr.get({})
+    return ir.DictAttr(ir.ArrayAttr(function.attributes["arg_attrs"])[argument.arg_number])
+
+
 def store_argument_permuted(function: ir.Operation, argument: ir.BlockArgument, permutation: Sequence[int]) -> None:
     """Give an argument the transposed type, say so in its attributes, and show its readers a transposition back."""
     packed = permuted_type(ir.RankedTensorType(argument.type), permutation)
