@@ -7,19 +7,18 @@ probabilities are streamed against values that were turned, so that their keys l
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_pattern import Attention
-from atalla_mlir.codegen.attention_plan import EDGE, LAG, LANES, PADS, PHASES, AttentionPlan, Blocks
+from atalla_mlir.codegen.attention_plan import EDGE, LAG, LANES, PADS, PHASES, AttentionPlan
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.row_plan import SumOrder
 from atalla_mlir.kernels.attention_moves import ELEMENT_BYTES, Fetches, Flow
 from atalla_mlir.kernels.attention_softmax import ScoreMaps, SoftmaxStep
+from atalla_mlir.kernels.attention_transfers import GroupTransfers, Moved, Outer, Tiles
 from atalla_mlir.kernels.builder import Builder, Index
 from atalla_mlir.kernels.functions.bound import FunctionBound
 from atalla_mlir.kernels.rings import ROW_BYTES
-from atalla_mlir.kernels.transfers import TransferNest, emit_transfers
 from atalla_mlir.kernels.walks import Walk
 from atalla_mlir.target.encoding import DmaShape
 
@@ -29,28 +28,6 @@ UNROLLED_ROWS = 8
 """Rows of each pad that are filled in an iteration."""
 NEAR_ROWS = 32
 """Rows that are reached with one address: one for many of them would be in use for too long."""
-
-
-@dataclass(frozen=True)
-class Tiles:
-    """The same rows of all pads, from row `base` on."""
-
-    pads: list[ir.Value]
-    base: int
-
-
-@dataclass(frozen=True)
-class Outer:
-    """Where a group of heads begins: an index for each loop over heads."""
-
-    at: dict[Loop, Index]
-
-    def element(self, access: Access, inside: Sequence[tuple[Loop, Index]] = ()) -> Index:
-        """The element of `access` there; `inside` are positions of other loops, and within the group."""
-        element = Index(access.offset)
-        for loop, index in (*self.at.items(), *inside):
-            element += index.scaled(access.stride(loop))
-        return element
 
 
 class AttentionKernel:
@@ -66,6 +43,7 @@ class AttentionKernel:
     ) -> None:
         self.builder, self.attention, self.plan = builder, attention, plan
         self.buffers, self.block = buffers, block
+        self.transfers = GroupTransfers(builder, attention, plan, buffers)
         self.used = 0
         self.expansions: dict[Stage, FunctionBound] = {}
 
@@ -173,7 +151,7 @@ class AttentionKernel:
         self._fence()
         self._make_results()
         self._fence()
-        self._send(outer)
+        self.transfers.emit(outer, [self.transfers.results(self.results)], "dma_store")
 
     def _fence(self) -> None:
         """Nothing after this comes before anything ahead of it."""
@@ -196,82 +174,6 @@ class AttentionKernel:
         builder.wait(tokens)
 
     # Transfers
-
-    def _nest(
-        self,
-        outer: Outer,
-        access: Access,
-        moved: Sequence[tuple[Loop, Blocks]],
-        leaf: Callable[[Index, Index], ir.Value],
-        *,
-        is_shared: bool = False,
-    ) -> list[TransferNest]:
-        """Transfers for all heads of the group and all blocks of some loops.
-
-        `leaf` gets the number of the block among all of them and its first element. The last block of a loop is apart
-        where it begins early.
-        """
-        heads = [] if is_shared else list(self.plan.group)
-        choices: list[list[tuple[int, Index | None]]] = [[]]
-        for _, blocks in moved:
-            whole = blocks.count - 1 if blocks.excess else blocks.count
-            parts: list[tuple[int, Index | None]] = [(whole, None)] if whole else []
-            if blocks.excess:
-                parts.append((1, Index(blocks.count - 1)))
-            choices = [[*choice, part] for choice in choices for part in parts]
-        nests: list[TransferNest] = []
-        for choice in choices:
-
-            def emit(indices: Sequence[Index], choice: list[tuple[int, Index | None]] = choice) -> ir.Value:
-                number = Index()
-                inside: list[tuple[Loop, Index]] = []
-                for (loop, count), index in zip(heads, indices, strict=False):
-                    number = number.scaled(count) + index
-                    inside.append((loop, index))
-                for (loop, blocks), (_, fixed), index in zip(moved, choice, indices[len(heads) :], strict=True):
-                    number = number.scaled(blocks.count) + (index if fixed is None else fixed)
-                    start = index.scaled(blocks.size) if fixed is None else Index(blocks.start(blocks.count - 1))
-                    inside.append((loop, start))
-                return leaf(number, outer.element(access, inside))
-
-            extents = (*(count for _, count in heads), *(count for count, _ in choice))
-            nests.append(TransferNest(extents, emit))
-        return nests
-
-    def _pieces(
-        self, outer: Outer, access: Access, tiles: Tiles, slices: int, width: int, kind: str
-    ) -> list[TransferNest]:
-        """Transfers of blocks of queries or results: every fourth row goes to the same pad."""
-        plan, builder = self.plan, self.builder
-        nests: list[TransferNest] = []
-        pitch = access.stride(self.attention.queries)
-        for part in range(slices):
-            cols = min(LANES, width - part * LANES)
-            for pad in range(min(PADS, plan.queries.size)):
-                rows = -(-(plan.queries.size - pad) // PADS)
-
-                def leaf(
-                    number: Index,
-                    element: Index,
-                    part: int = part,
-                    pad: int = pad,
-                    rows: int = rows,
-                    cols: int = cols,
-                ) -> ir.Value:
-                    row = (number.scaled(slices) + part).scaled(plan.piece_rows)
-                    return builder.dma(
-                        kind,
-                        tiles.pads[pad],
-                        self.buffers[access.buffer],
-                        row,
-                        element + (pad * pitch + part * LANES),
-                        rows=rows,
-                        cols=cols,
-                        pitch=PADS * pitch if rows > 1 else cols,
-                    )
-
-                nests += self._nest(outer, access, [(self.attention.queries, plan.queries)], leaf)
-        return nests
 
     def _fetches(self, outer: Outer) -> Fetches | None:
         """Transfers beside the loop over scores; None where operands come before it."""
@@ -303,116 +205,18 @@ class AttentionKernel:
 
     def _fetch(self, outer: Outer, others: Collection[str]) -> None:
         """Fetch operands, but for `others`, which come beside the scores."""
-        attention, plan = self.attention, self.plan
-        nests: list[TransferNest] = []
+        transfers = self.transfers
+        moved: list[Moved] = []
         if "queries" not in others:
-            nests += self._pieces(outer, attention.query, self.queries, plan.depth_slices, plan.depth, "dma_load")
+            moved.append(transfers.queries(self.queries))
         if "keys" not in others:
-            nests += self._striped_nests(outer, attention.key, self.keys, plan.depth)
-        if plan.is_turned:
-            nests += self._turned_nests(outer)
+            moved.append(transfers.keys(self.keys))
+        if self.plan.is_turned:
+            moved.append(transfers.turned_values(self.turned))
         elif "values" not in others:
-            nests += self._striped_nests(outer, attention.value, self.values, plan.width)
-        for access in attention.outside:
-            nests += self._outside_nests(outer, access)
-        emit_transfers(self.builder, nests)
-
-    def _striped_nests(self, outer: Outer, access: Access, tiles: Tiles, width: int) -> list[TransferNest]:
-        """Keys or values as they lie: every fourth key in the same pad."""
-        plan, builder = self.plan, self.builder
-        pitch = access.stride(self.attention.keys)
-        parts, piece = -(-width // LANES), LANES // PADS
-        nests: list[TransferNest] = []
-        for part in range(parts):
-            cols = min(LANES, width - part * LANES)
-            for pad in range(min(PADS, plan.keys.size)):
-                rows = -(-(plan.keys.size - pad) // PADS)
-
-                def leaf(
-                    number: Index,
-                    element: Index,
-                    part: int = part,
-                    pad: int = pad,
-                    rows: int = rows,
-                    cols: int = cols,
-                ) -> ir.Value:
-                    return builder.dma(
-                        "dma_load",
-                        tiles.pads[pad],
-                        self.buffers[access.buffer],
-                        (number.scaled(parts) + part).scaled(piece),
-                        element + (pad * pitch + part * LANES),
-                        rows=rows,
-                        cols=cols,
-                        pitch=PADS * pitch if rows > 1 else cols,
-                    )
-
-                nests += self._nest(outer, access, [(self.attention.keys, plan.keys)], leaf)
-        return nests
-
-    def _turned_nests(self, outer: Outer) -> list[TransferNest]:
-        """Values with the keys along the lanes: every fourth of their rows in the same pad."""
-        plan, builder, access = self.plan, self.builder, self.attention.value
-        pitch = access.stride(self.attention.width)
-        piece = LANES // PADS
-        nests: list[TransferNest] = []
-        for part in range(plan.width_tiles):
-            width = min(LANES, plan.width - part * LANES)
-            for pad in range(min(PADS, width)):
-                rows = -(-(width - pad) // PADS)
-
-                def leaf(number: Index, element: Index, part: int = part, pad: int = pad, rows: int = rows) -> ir.Value:
-                    return builder.dma(
-                        "dma_load",
-                        self.turned.pads[pad],
-                        self.buffers[access.buffer],
-                        (number.scaled(plan.width_tiles) + part).scaled(piece),
-                        element + (part * LANES + pad) * pitch,
-                        rows=rows,
-                        cols=plan.keys.size,
-                        pitch=PADS * pitch if rows > 1 else plan.keys.size,
-                    )
-
-                nests += self._nest(outer, access, [(self.attention.keys, plan.keys)], leaf)
-        return nests
-
-    def _outside_nests(self, outer: Outer, access: Access) -> list[TransferNest]:
-        """What the scores meet: in blocks like theirs, or a row for all queries."""
-        plan, builder, tiles = self.plan, self.builder, self.outside[id(access)]
-        is_shared = not plan.varies(access)
-        pitch = access.stride(self.attention.queries)
-        cols = plan.keys.size
-        if not pitch:
-
-            def row_leaf(number: Index, element: Index) -> ir.Value:
-                buffer = self.buffers[access.buffer]
-                return builder.dma("dma_load", tiles.pads[0], buffer, number, element, rows=1, cols=cols, pitch=cols)
-
-            return self._nest(outer, access, [(self.attention.keys, plan.keys)], row_leaf, is_shared=is_shared)
-        nests: list[TransferNest] = []
-        for pad in range(min(PADS, plan.queries.size)):
-            rows = -(-(plan.queries.size - pad) // PADS)
-
-            def leaf(number: Index, element: Index, pad: int = pad, rows: int = rows) -> ir.Value:
-                return builder.dma(
-                    "dma_load",
-                    tiles.pads[pad],
-                    self.buffers[access.buffer],
-                    number.scaled(plan.stored_rows),
-                    element + pad * pitch,
-                    rows=rows,
-                    cols=cols,
-                    pitch=PADS * pitch if rows > 1 else cols,
-                )
-
-            moved = [(self.attention.queries, plan.queries), (self.attention.keys, plan.keys)]
-            nests += self._nest(outer, access, moved, leaf, is_shared=is_shared)
-        return nests
-
-    def _send(self, outer: Outer) -> None:
-        plan, access = self.plan, self.attention.output
-        nests = self._pieces(outer, access, self.results, plan.width_tiles, plan.width, "dma_store")
-        emit_transfers(self.builder, nests)
+            moved.append(transfers.values(self.values))
+        moved += [transfers.outside(access, self.outside[id(access)]) for access in self.attention.outside]
+        transfers.emit(outer, moved)
 
     # Loops
 
