@@ -227,8 +227,9 @@ def outside_reads(product: Stage, epilogue: Sequence[Stage]) -> list[Access]:
 
 
 def is_column_read(read: Access, plan: ProductPlan) -> bool:
-    """Whether an operand is one row that all rows of all tiles share."""
-    return set(read.strides) == {plan.lane} and read.stride(plan.lane) == 1 if plan.lane is not None else False
+    """Whether an operand is one row that all rows of the tiles of one part of the batch share."""
+    others = set(read.strides) - {plan.lane}
+    return plan.lane is not None and read.stride(plan.lane) == 1 and others <= set(plan.batch)
 
 
 def _fitting(

@@ -8,7 +8,7 @@ a staging area that is sent to DRAM under the next tile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atalla_mlir._mlir import ir
@@ -133,7 +133,7 @@ class TiledProduct:
     def emit(self) -> None:
         self._allocate()
         self._clear_tail_lanes()
-        self._load_columns()
+        self._load_columns([read for read in self.column_reads if not self._is_of_batch(read)], {})
         self._batch(list(self.plan.batch), {})
 
     # Pads
@@ -183,11 +183,19 @@ class TiledProduct:
 
             self.builder.repeat(count, clear)
 
-    def _load_columns(self) -> None:
+    def _is_of_batch(self, access: Access) -> bool:
+        """Whether each part of the batch has an operand of its own."""
+        return any(access.stride(loop) for loop in self.plan.batch)
+
+    def _load_columns(self, accesses: Sequence[Access], at: Mapping[Loop, Index]) -> None:
         """Operands that are one row for all: 32 elements a block of columns, the last ending with the operand."""
         tokens: list[ir.Value] = []
         cols = self.schedule.cols
-        for access, tile in zip(self.column_reads, self.column_tiles, strict=True):
+        for access in accesses:
+            tile = self.column_tiles[self.column_reads.index(access)]
+            begin = Index(access.offset)
+            for loop, index in at.items():
+                begin = begin + index.scaled(access.stride(loop))
             aligned = cols.num_blocks - (1 if cols.excess else 0)
             starts = [(first, min(LANES, aligned - first), first * cols.width) for first in range(0, aligned, LANES)]
             if cols.excess:
@@ -199,7 +207,7 @@ class TiledProduct:
                         tile,
                         self.buffers[access.buffer],
                         Index(first),
-                        Index(access.offset + start),
+                        begin + start,
                         rows=count,
                         cols=cols.width,
                         pitch=cols.width,
@@ -213,6 +221,7 @@ class TiledProduct:
         if loops:
             self.builder.repeat(loops[0].extent, lambda i: self._batch(loops[1:], {**at, loops[0]: i}))
             return
+        self._load_columns([read for read in self.column_reads if self._is_of_batch(read)], at)
         schedule = self.schedule
         whole, rest = divmod(schedule.inner.num_blocks, schedule.panel_blocks)
         size = schedule.panel_blocks
