@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,8 @@ from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.machine import machine as find_machine
 
 Timing = pipeline.Timing
+Decisions = Sequence[Mapping[str, Any]]
+"""Rules that fix choices about kernels."""
 
 _ALIGNMENT_BYTES = 64
 
@@ -48,16 +51,17 @@ def compile_model(
     strict: bool = False,
     fuse: bool = True,
     cache: bool = True,
+    decisions: Decisions = (),
 ) -> Loadable:
     """Compile `model` for inputs of the shapes and types of `args` and `kwargs`, or for each of `entries`.
 
     The model is taken in eval mode; its weights become part of the loadable. With `strict`, an operation that the
     device does not run is an error and not a step on the host. Without `fuse`, every operation is a kernel of its own.
     With `cache`, kernels that were compiled before are taken from disk and new ones are kept there; the result is the
-    same.
+    same. `decisions` fix what is else chosen by predicted cycles: rules as in docs/decisions.md.
     """
     plans = plan_entries(model, requested_entries(args, kwargs, entries), strict=strict)
-    return compile_plans(plans, machine=machine, fuse=fuse, cache=cache)
+    return compile_plans(plans, machine=machine, fuse=fuse, cache=cache, decisions=decisions)
 
 
 def compile_plan(
@@ -68,6 +72,7 @@ def compile_plan(
     reuse_memory: bool = True,
     permute_inputs: bool = True,
     cache: bool = True,
+    decisions: Decisions = (),
     timing: pipeline.Timing | None = None,
 ) -> Loadable:
     """What `compile_model` does with a captured and partitioned model: import, lower, link."""
@@ -79,6 +84,7 @@ def compile_plan(
         reuse_memory=reuse_memory,
         permute_inputs=permute_inputs,
         cache=cache,
+        decisions=decisions,
         timing=timing,
     )
 
@@ -91,6 +97,7 @@ def compile_plans(
     reuse_memory: bool = True,
     permute_inputs: bool = True,
     cache: bool = True,
+    decisions: Decisions = (),
     timing: pipeline.Timing | None = None,
 ) -> Loadable:
     """One loadable with an entry point for each of `plans`, which share parameters, kernels and memory.
@@ -99,7 +106,8 @@ def compile_plans(
     """
     timing = timing or pipeline.Timing()
     target = machine if isinstance(machine, Machine) else find_machine(machine)
-    options = pipeline.Options(target, fuse, reuse_memory, permute_inputs)
+    rules = json.dumps(list(decisions), separators=(",", ":")) if decisions else ""
+    options = pipeline.Options(target, fuse, reuse_memory, permute_inputs, rules)
     store = default_store() if cache else None
     kernels = KernelCache(store, options) if store is not None else None
     module = lower_plans([named.plan for named in plans], options, kernels=kernels, timing=timing)

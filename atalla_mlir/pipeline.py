@@ -28,6 +28,8 @@ class Options:
     """Let values between kernels share DRAM addresses when they are not alive at the same time."""
     permute_inputs: bool = True
     """Expect inputs in the order in which the device works on them, which the loadable states; else row-major."""
+    decisions: str = ""
+    """Rules in JSON that fix what would be chosen by predicted cycles (`atalla-fix-decisions`)."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,21 @@ def stages(options: Options) -> tuple[Stage, ...]:
                 "cse",
             ),
         ),
-        Stage("fuse", (f"atalla-form-kernels{{fuse={fuse}}}", f"atalla-plan-memory{{reuse={reuse}}}")),
+        Stage(
+            "fuse",
+            (f"atalla-form-kernels{{fuse={fuse}}}", *_fixing(options), f"atalla-plan-memory{{reuse={reuse}}}"),
+        ),
         Stage("tile", (f"convert-linalg-to-atalla{{machine={machine}}}", "cse")),
         Stage("place", (f"atalla-place-tiles{{machine={machine}}}", "canonicalize", "cse")),
         Stage("lower", (f"convert-atalla-to-ax01{{machine={machine}}}",)),
         Stage("schedule", (f"ax01.func(atalla-emit-packets{{machine={machine}}})",)),
     )
+
+
+def _fixing(options: Options) -> tuple[str, ...]:
+    """The pass that notes decisions, where there are any; a quote in one is written as JSON can."""
+    text = options.decisions.replace("'", "\\u0027")
+    return (f"atalla-fix-decisions{{rules='{text}'}}",) if text else ()
 
 
 STAGE_NAMES = ("import", *(stage.name for stage in stages(Options())))

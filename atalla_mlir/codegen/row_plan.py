@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from atalla_mlir.codegen.decision import Fields
 from atalla_mlir.codegen.grouping import outer_loops
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Stage
 from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, ROOT_COSTS, FunctionCost
@@ -23,6 +24,8 @@ ROWS_IN_A_NEST = 4
 # Rows of so many chunks are streamed one by one.
 MIN_STREAMED_CHUNKS = 16
 MAX_UNROLL_NODES = 192
+MAX_UNROLL = 32
+MAX_BLOCK_ROWS = 512
 # Terms of a window that are unrolled: loops over so few cost more than they do.
 MAX_UNROLLED_TERMS = 49
 # Iterations that the scheduler overlaps: instructions of one row whose loop may fit the instruction cache, and those
@@ -74,6 +77,26 @@ def choose_row_plan(stages: Sequence[Stage], stored: Sequence[Access]) -> RowPla
     if rows:
         return RowPlan(lane, plan.outer, _row_extent(plan), rows, overlap=True)
     return RowPlan(lane, plan.outer, _block_rows(stages, plan), _unroll(stages, plan))
+
+
+def row_fields(plan: RowPlan) -> Fields:
+    """What of a plan a user may fix."""
+    return {"block_rows": plan.block_rows, "unroll": plan.unroll, "overlapped": plan.overlap}
+
+
+def row_plans(stages: Sequence[Stage], chosen: RowPlan) -> Iterator[RowPlan]:
+    """The chosen plan and others with its loops: blocks that fit into an eighth of the pads, some rows at a time."""
+    yield chosen
+    if not chosen.outer:
+        return
+    if chosen.overlap:
+        for unroll in range(1, chosen.unroll):
+            yield replace(chosen, unroll=unroll)
+    budget = max(1, BLOCK_BUDGET_ROWS // max(1, _rows_per_iteration(stages, chosen)))
+    for block in range(1, min(_row_extent(chosen), budget, MAX_BLOCK_ROWS) + 1):
+        for power in range(MAX_UNROLL.bit_length()):
+            if 1 << power <= block:
+                yield replace(chosen, block_rows=block, unroll=1 << power, overlap=False)
 
 
 def _lane_cost(lane: Loop, stages: Sequence[Stage]) -> float:
@@ -198,7 +221,7 @@ def _block_rows(stages: Sequence[Stage], plan: RowPlan) -> int:
     budget = max(1, BLOCK_BUDGET_ROWS // max(1, _rows_per_iteration(stages, plan)))
     if budget >= 32:
         budget -= budget % 32
-    return max(1, min(extent, budget, 512))
+    return max(1, min(extent, budget, MAX_BLOCK_ROWS))
 
 
 def _unroll(stages: Sequence[Stage], plan: RowPlan) -> int:
@@ -211,7 +234,7 @@ def _unroll(stages: Sequence[Stage], plan: RowPlan) -> int:
         if chunks > MAX_REGISTER_CHUNKS:
             return ROWS_IN_A_NEST
     nodes = chunks * sum(2 + _num_operations(stage) + _root_operations(stage, plan.lane) for stage in stages)
-    most = max(1, min(32, MAX_UNROLL_NODES // max(1, nodes)))
+    most = max(1, min(MAX_UNROLL, MAX_UNROLL_NODES // max(1, nodes)))
     return 1 << (most.bit_length() - 1)  # a power of two, so that rows alternate between pads
 
 

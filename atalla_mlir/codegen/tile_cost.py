@@ -6,9 +6,11 @@ simulator. Batches and the start of the kernel are left out: they are the same f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from atalla_mlir.codegen.decision import Decision, Fields, allowed
 from atalla_mlir.codegen.iteration import Access, Node, Stage
 from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, ROOT_COSTS
 from atalla_mlir.codegen.product_plan import ProductPlan
@@ -17,6 +19,9 @@ from atalla_mlir.codegen.tile_schedule import TileSchedule, is_column_read, outs
 from atalla_mlir.target.encoding import PACKET_BYTES
 from atalla_mlir.target.machine import AX01
 
+FORM_NAME = "tiled product"
+PANEL = "panel_blocks"
+START_CYCLES = 1500
 ARRAY_SWAP_CYCLES = 63
 """From the last row of a slice to the first of the next one: 31 to drain, 32 to push (10.2)."""
 PIECE_CYCLES = 4
@@ -60,13 +65,54 @@ class Epilogue:
 
 
 def choose_tile_schedule(
-    plan: ProductPlan, product: Stage, epilogue: Sequence[Stage], stored: Sequence[Access], *, pads: int, pad_rows: int
-) -> TileSchedule | None:
-    """The walk that is predicted to take the fewest cycles; None where there is none. See `tile_schedules`."""
+    plan: ProductPlan,
+    product: Stage,
+    epilogue: Sequence[Stage],
+    stored: Sequence[Access],
+    *,
+    pads: int,
+    pad_rows: int,
+    wanted: Fields,
+) -> tuple[TileSchedule, Decision] | None:
+    """The walk that is predicted to take the fewest cycles, of those that are as `wanted`; None where there is none.
+
+    See `tile_schedules`.
+    """
     staged = [read for read in outside_reads(product, epilogue) if not is_column_read(read, plan)]
     cost = Epilogue(num_operations(epilogue), len(staged), len(stored))
-    found = tile_schedules(plan, product, epilogue, stored, pads=pads, pad_rows=pad_rows)
-    return min(found, key=lambda walk: (predicted_cycles(walk, cost), walk.inner_rows), default=None)
+    found = list(tile_schedules(plan, product, epilogue, stored, pads=pads, pad_rows=pad_rows))
+    if PANEL in wanted:
+        found = [walk for most in found for walk in _smaller_panels(most)]
+    ways = [(predicted_cycles(walk, cost), walk) for walk in allowed(FORM_NAME, found, tile_fields, wanted)]
+    if not ways:
+        return None
+    cycles, walk = min(ways, key=lambda way: (way[0], way[1].inner_rows))
+    parts = math.prod(loop.extent for loop in plan.batch)
+    facts = {
+        "tile_rows": walk.rows.rows,
+        "tiles": walk.rows.num_blocks * walk.cols.num_blocks * parts,
+        "panels": walk.num_panels * parts,
+        "steps": walk.depth.steps,
+        "epilogue": "a loop over rows" if finishes_in_loop(walk, cost) else "straight code",
+        "operand_rows": walk.operand_rows,
+    }
+    return walk, Decision(FORM_NAME, tile_fields(walk), facts, round(START_CYCLES + parts * cycles), len(ways))
+
+
+def tile_fields(walk: TileSchedule) -> Fields:
+    """What of a walk a user may fix."""
+    return {
+        "lines": walk.rows.lines,
+        "width": walk.rows.width,
+        "lines_in_a_run": walk.rows.line_pitch > 0,
+        "stays": "rows" if walk.rows_inside else "columns",
+        PANEL: walk.panel_blocks,
+    }
+
+
+def _smaller_panels(most: TileSchedule) -> Iterator[TileSchedule]:
+    for blocks in range(1, most.panel_blocks + 1):
+        yield replace(most, panel_blocks=blocks)
 
 
 def num_operations(stages: Sequence[Stage]) -> int:

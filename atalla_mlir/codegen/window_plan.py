@@ -13,11 +13,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from atalla_mlir.codegen.decision import Decision, Fields, allowed
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, ROOT_COSTS
 from atalla_mlir.codegen.phase_plan import AHEAD, MAX_PAD_ROWS, MAX_STAGES, ring_rows
 from atalla_mlir.codegen.row_plan import LANES, MAX_DMA_ROWS, SumOrder, block_size
 
+FORM_NAME = "windows"
 MAX_TAPS = 128
 MAX_GROUP = 32
 MAX_CODE_CYCLES = 330
@@ -189,8 +191,10 @@ class WindowPlan:
         )
 
 
-def plan_windows(stages: Sequence[Stage], stored: Sequence[Access]) -> WindowPlan | None:
-    """A plan, or None where the stages do not have the form."""
+def plan_windows(
+    stages: Sequence[Stage], stored: Sequence[Access], wanted: Fields | None = None
+) -> tuple[WindowPlan, Decision] | None:
+    """A plan and what it was chosen by, or None where the stages do not have the form; `wanted` fields are fixed."""
     window, *others = stages
     if window.kind is not StageKind.REDUCE or window.combine not in (Combine.ADD, Combine.MAX, Combine.MIN):
         return None
@@ -206,12 +210,22 @@ def plan_windows(stages: Sequence[Stage], stored: Sequence[Access]) -> WindowPla
         return None
     if math.prod(loop.extent for loop in window.reduced) > MAX_TAPS:
         return None
-    shapes = [(_cycles(shape, stages), -shape.group, shape) for shape in _shapes(window, image, lane, kept)]
+    possible = list(_shapes(window, image, lane, kept))
+    if wanted:
+        possible = [shape for shape in possible if _with_ring(shape) is not None]
+    found = allowed(FORM_NAME, possible, window_fields, wanted or {})
+    shapes = [(_cycles(shape, stages), -shape.group, shape) for shape in found]
     ordered = (shape for _, _, shape in sorted(shapes, key=lambda item: item[:2]))
     plan = next((plan for plan in map(_with_ring, ordered) if plan is not None), None)
     if plan is None or (not plan.moves and _counting_cycles(plan) > MAX_COUNTING * _working_cycles(plan, stages)):
         return None
-    return plan
+    facts = {"iterations": plan.iterations, "ring_lines": plan.ring_lines, "folds_columns_once": plan.is_separable}
+    return plan, Decision(FORM_NAME, window_fields(plan), facts, round(_cycles(plan, stages)[1]), len(shapes))
+
+
+def window_fields(plan: WindowPlan) -> Fields:
+    """What of a plan a user may fix."""
+    return {"lines": plan.lines.outs, "columns": plan.columns.outs, "group": plan.group, "pads": plan.pads}
 
 
 def _image(window: Stage, lane: Loop) -> Access | None:

@@ -52,6 +52,8 @@ class RowMaker:
             compulsory_bytes=kernel.get("compulsory_bytes"),
             function=kernel["function"],
             code=self._code.get(kernel["function"], {}),
+            decisions=tuple(kernel.get("decisions", ())),
+            predicted_cycles=kernel.get("predicted_cycles"),
         )
 
     def host(self, step: Mapping[str, Any], results: Mapping[str, Tensor]) -> OpReport:

@@ -33,7 +33,7 @@ def _by_kernel(ops: Sequence[OpReport], total: Timing) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("kernel", "ATen", "shape"):
         table.add_column(heading, overflow="fold")
-    for heading in ("cycles", "of all", "bound", "of bound", "fill", "DRAM bytes"):
+    for heading in ("cycles", "of all", "bound", "of bound", "predicted", "fill", "DRAM bytes"):
         table.add_column(heading, justify="right")
     table.add_column("most cycles")
     table.add_column("busiest units")
@@ -45,7 +45,7 @@ def _by_kernel(ops: Sequence[OpReport], total: Timing) -> Table:
 def _cells(op: OpReport, all_cycles: int) -> list[str]:
     names = [op.name, " ".join(dict.fromkeys(name.split(".")[1] if "." in name else name for name in op.aten))]
     if op.device == HOST:
-        return [*names, shape_text(op.shapes.outputs), "", "", "", "", "", "", HOST, op.reason or ""]
+        return [*names, shape_text(op.shapes.outputs), "", "", "", "", "", "", "", HOST, op.reason or ""]
     timing = op.timing
     cycles = timing.cycles or 0
     bound = timing.bound_cycles
@@ -56,6 +56,7 @@ def _cells(op: OpReport, all_cycles: int) -> list[str]:
         _percent(cycles, all_cycles),
         "" if bound is None else f"{bound:,} {timing.bound_by}",
         f"{cycles / bound:.2f}" if bound else "",
+        "" if op.prediction_error is None else f"{100 * op.prediction_error:+.0f} %",
         f"{100 * op.dynamic_slot_fill:.0f} %",
         f"{op.dram_bytes_loaded + op.dram_bytes_stored:,}",
         _most({cause: n / cycles for cause, n in timing.stalls.items()} if cycles else {}),

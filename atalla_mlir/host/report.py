@@ -85,6 +85,10 @@ class OpReport:
     """The function that the kernel is."""
     code: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What the compiler said about the function: packets, registers, spills, loops."""
+    decisions: tuple[Mapping[str, Any], ...] = ()
+    """What was chosen for each loop nest of it (docs/decisions.md)."""
+    predicted_cycles: int | None = None
+    """What the chosen code was predicted to take; None where there is no model of it."""
 
     @property
     def ok(self) -> bool:
@@ -103,6 +107,13 @@ class OpReport:
     @property
     def worst_ratio(self) -> float:
         return max((check.worst_ratio for check in self.stores), default=0.0)
+
+    @property
+    def prediction_error(self) -> float | None:
+        """By what part of the cycles the prediction is too large; negative where it is too small."""
+        if self.predicted_cycles is None or not self.timing.cycles:
+            return None
+        return self.predicted_cycles / self.timing.cycles - 1
 
     @property
     def arithmetic_intensity(self) -> float:
@@ -147,6 +158,9 @@ class OpReport:
             "compulsory_bytes": self.compulsory_bytes,
             "function": self.function,
             "code": dict(self.code),
+            "decisions": [dict(row) for row in self.decisions],
+            "predicted_cycles": self.predicted_cycles,
+            "prediction_error": self.prediction_error,
             **self.timing.to_json(),
         }
 

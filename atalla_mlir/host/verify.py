@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from atalla_mlir.compiler import Timing, compile_plan
+from atalla_mlir.compiler import Decisions, Timing, compile_plan
 from atalla_mlir.errors import BadInputError
 from atalla_mlir.frontend.arrays import to_numpy, to_torch
 from atalla_mlir.frontend.capture import Model
@@ -41,6 +41,7 @@ def verify(
     fuse: bool = True,
     engine: str = "auto",
     cache: bool = True,
+    decisions: Decisions = (),
 ) -> Report:
     """Compile `model`, run it on `args` and `kwargs`, and judge every kernel; the first wrong one is named.
 
@@ -49,7 +50,7 @@ def verify(
     opened = for_inputs(open_model(model), args)
     plan = plan_model(opened, args, kwargs, strict=strict)
     timing = Timing()
-    loadable = compile_plan(plan, machine=machine, fuse=fuse, cache=cache, timing=timing)
+    loadable = compile_plan(plan, machine=machine, fuse=fuse, cache=cache, decisions=decisions, timing=timing)
     program = TorchProgram(loadable, engine=engine, machine=machine if isinstance(machine, Machine) else None)
     return replace(verify_program(program, plan, opened, args, kwargs), compile_seconds=timing.seconds())
 

@@ -3,15 +3,17 @@
 What the loadable must know about them is left on the module as attributes (`dialects.module_attributes`). A launch
 also has `source`, `not_fused`, `sums` (graph node -> how its sums are formed: {kind, block, depth}) and `expansions`
 (graph node -> bound of a function that was expanded into row operations: {relative, absolute}), and what no code for
-the kernel can go below: `bound_cycles`, `bound_by`, `bounds` (resource -> cycles), `compulsory_bytes`.
+the kernel can go below: `bound_cycles`, `bound_by`, `bounds` (resource -> cycles), `compulsory_bytes`. `decisions` says
+for each of its loop nests what was chosen; their `predicted_cycles` are added where all of them have some.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from atalla_mlir._mlir import array_attr, i64_array_attr, i64_attr, ir, string_attr, string_value
+from atalla_mlir._mlir import array_attr, i64_array_attr, i64_attr, integer_value, ir, string_attr, string_value
 from atalla_mlir.dialects.ax01_builder import Builder
 from atalla_mlir.errors import InternalError
 from atalla_mlir.kernels.linalg_stages import is_integer_tensor, row_major
@@ -19,6 +21,7 @@ from atalla_mlir.target.encoding import IMM12, IMM25U
 from atalla_mlir.target.registers import ARGUMENT_BASE, RegisterFile
 
 _SCALAR = RegisterFile.SCALAR
+_PREDICTED = "predicted_cycles"
 
 
 def tensor_entry(name: str, address: int, kind: ir.Type, order: ir.Attribute | None = None) -> ir.DictAttr:
@@ -35,11 +38,29 @@ def tensor_entry(name: str, address: int, kind: ir.Type, order: ir.Attribute | N
     return ir.DictAttr.get(fields)
 
 
+@dataclass(frozen=True)
+class KernelRecord:
+    """What was noted about a kernel: for each stage how it adds and how exact its function is; nests; bounds."""
+
+    sums: Sequence[ir.Attribute] = ()
+    expansions: Sequence[ir.Attribute] = ()
+    decisions: Sequence[ir.DictAttr] = ()
+    bounds: ir.DictAttr | None = None
+    """What no code for it can go below."""
+
+    def predictions(self) -> dict[str, ir.Attribute]:
+        """What was decided, and the cycles that this was predicted to take."""
+        fields: dict[str, ir.Attribute] = {"decisions": array_attr(self.decisions)}
+        cycles = [integer_value(row[_PREDICTED]) for row in self.decisions if _PREDICTED in row]
+        if cycles and len(cycles) == len(self.decisions):
+            fields[_PREDICTED] = i64_attr(sum(cycles))
+        return fields
+
+
 class EntryLowering:
     """Lowers one entry function.
 
-    `addresses` gives the DRAM address of each argument and kernel result, `sums` for each kernel how its stages add,
-    `expansions` how exact functions are that had to be expanded, `bounds` what no code for it can go below.
+    `addresses` gives the DRAM address of each argument and kernel result, `kernels` what is recorded about each kernel.
     """
 
     def __init__(
@@ -47,14 +68,10 @@ class EntryLowering:
         function: ir.Operation,
         builder: Builder,
         addresses: Mapping[ir.Value, int],
-        sums: Mapping[str, ir.ArrayAttr],
-        expansions: Mapping[str, ir.ArrayAttr],
-        bounds: Mapping[str, ir.DictAttr],
+        kernels: Mapping[str, KernelRecord],
     ) -> None:
         self.function = function
-        self.sums = sums
-        self.expansions = expansions
-        self.bounds = bounds
+        self.kernels = kernels
         self.b = builder
         self.addresses = addresses
         self.launches: list[ir.Attribute] = []
@@ -76,6 +93,7 @@ class EntryLowering:
         for position, value in enumerate(values):
             self._load_address(zero, ARGUMENT_BASE + position, self.addresses[value])
         self.b.call(callee)
+        record = self.kernels.get(callee, KernelRecord())
         self.launches.append(
             ir.DictAttr.get(
                 {
@@ -86,9 +104,10 @@ class EntryLowering:
                     "not_fused": _names(op, "atalla.not_fused"),
                     "inputs": self._tensors(op, op.operands, "input"),
                     "outputs": self._tensors(op, op.results, "output"),
-                    "sums": self._by_node(self.sums.get(callee, ()), _names(op, "atalla.stages")),
-                    "expansions": self._by_node(self.expansions.get(callee, ()), _names(op, "atalla.stages")),
-                    **{field.name: field.attr for field in self.bounds.get(callee, ())},
+                    "sums": self._by_node(record.sums, _names(op, "atalla.stages")),
+                    "expansions": self._by_node(record.expansions, _names(op, "atalla.stages")),
+                    **record.predictions(),
+                    **{field.name: field.attr for field in record.bounds or ()},
                 }
             )
         )

@@ -155,7 +155,9 @@ def _value_text(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(str(item) for item in typing.cast("tuple[Any, ...]", value))
     text = str(value)
-    return f'"{text}"' if not text or any(character in text for character in " ,{}") else text
+    if text and not any(character in text for character in " ,{}\"'"):
+        return text
+    return f"'{text}'" if '"' in text else f'"{text}"'
 
 
 def _field_documentation(pass_class: type[Pass]) -> dict[str, str]:

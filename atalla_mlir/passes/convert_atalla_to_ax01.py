@@ -12,15 +12,17 @@ from atalla_mlir.codegen.network_bounds import Launch, network_bounds
 from atalla_mlir.dialects.ax01_builder import Builder
 from atalla_mlir.dialects.module_attributes import CONSTANTS, ENTRIES, LAUNCHES, MACHINE, OBJECT
 from atalla_mlir.errors import LimitError
-from atalla_mlir.kernels.entries import EntryLowering, tensor_entry
+from atalla_mlir.kernels.entries import EntryLowering, KernelRecord, tensor_entry
 from atalla_mlir.kernels.instructions import KernelLowering
 from atalla_mlir.kernels.state_results import state_results
 from atalla_mlir.passes.base import Pass, PassFailure
-from atalla_mlir.passes.convert_linalg_to_atalla import BOUNDS, EXPANSIONS, SUMS, bound_fields
+from atalla_mlir.passes.convert_linalg_to_atalla import BOUNDS, DECISIONS, EXPANSIONS, SUMS, bound_fields
 from atalla_mlir.passes.finished_kernels import define
 from atalla_mlir.passes.plan_memory import ADDRESS, ADDRESSES, CONSTANT_KINDS, VIEWS, buffer_of, size_bytes
 from atalla_mlir.passes.views import PERMUTATION
 from atalla_mlir.target.machine import Machine, machine
+
+_LISTS = (SUMS, EXPANSIONS, DECISIONS)
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,7 @@ class ConvertAtallaToAx01Pass(Pass):
             kernel.erase()
         tables = _Tables()
         for function in operations(op, "func.func"):
-            for key, table in ((SUMS, tables.sums), (EXPANSIONS, tables.expansions)):
-                if key in function.attributes:
-                    table[string_value(function.attributes["sym_name"])] = ir.ArrayAttr(function.attributes[key])
-            if BOUNDS in function.attributes:
-                tables.bounds[string_value(function.attributes["sym_name"])] = ir.DictAttr(function.attributes[BOUNDS])
+            tables.kernels[string_value(function.attributes["sym_name"])] = _record(function)
         for function in operations(op, "func.func"):
             if function.regions[0].blocks:
                 _lower_entry(function, tables, target)
@@ -69,9 +67,18 @@ class _Tables:
         self.entries: list[ir.Attribute] = []
         self.constants: dict[int, ir.Attribute] = {}
         self.launches: list[ir.Attribute] = []
-        self.sums: dict[str, ir.ArrayAttr] = {}
-        self.expansions: dict[str, ir.ArrayAttr] = {}
-        self.bounds: dict[str, ir.DictAttr] = {}
+        self.kernels: dict[str, KernelRecord] = {}
+
+
+def _record(function: ir.Operation) -> KernelRecord:
+    """What the declaration of a kernel says about it."""
+    lists = {key: ir.ArrayAttr(function.attributes[key]) for key in _LISTS if key in function.attributes}
+    return KernelRecord(
+        sums=tuple(lists.get(SUMS, ())),
+        expansions=tuple(lists.get(EXPANSIONS, ())),
+        decisions=tuple(ir.DictAttr(row) for row in lists.get(DECISIONS, ())),
+        bounds=ir.DictAttr(function.attributes[BOUNDS]) if BOUNDS in function.attributes else None,
+    )
 
 
 def _lower_entry(function: ir.Operation, tables: _Tables, target: Machine) -> None:
@@ -103,7 +110,7 @@ def _lower_entry(function: ir.Operation, tables: _Tables, target: Machine) -> No
     for op in operations(function, *VIEWS):
         addresses[op.results[0]] = addresses[buffer_of(op.results[0])]
     builder = Builder(function.location, ir.InsertionPoint(function))
-    lowering = EntryLowering(function, builder, addresses, tables.sums, tables.expansions, tables.bounds)
+    lowering = EntryLowering(function, builder, addresses, tables.kernels)
     lowering.lower()
     tables.launches.extend(lowering.launches)
     tables.entries.append(
@@ -125,12 +132,13 @@ def _entry_bounds(function: ir.Operation, tables: _Tables, target: Machine) -> B
         callee = string_value(op.attributes["callee"])
         reads: dict[Hashable, int] = {}
         cycles: dict[str, int] = {}
-        if callee in tables.bounds:
-            sizes = ir.DenseI64ArrayAttr(tables.bounds[callee]["input_bytes"])
+        bounds = tables.kernels[callee].bounds if callee in tables.kernels else None
+        if bounds is not None:
+            sizes = ir.DenseI64ArrayAttr(bounds["input_bytes"])
             for operand, size in zip(op.operands, sizes, strict=True):
                 value = buffer_of(operand)
                 reads[value] = max(reads.get(value, 0), size)
-            rows = ir.DictAttr(tables.bounds[callee]["bounds"])
+            rows = ir.DictAttr(bounds["bounds"])
             cycles = {item.name: integer_value(item.attr) for item in rows}
         launches.append(Launch(reads, tuple(op.results), cycles))
     block = function.regions[0].blocks[0]

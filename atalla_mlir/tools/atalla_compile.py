@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from atalla_mlir.errors import BadInputError
 from atalla_mlir.target.encoding import PACKET_BYTES
@@ -79,6 +79,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="seed of weights and example inputs (default 0)")
     parser.add_argument("--strict", action="store_true", help="fail when an operation would run on the host")
     parser.add_argument("--no-fuse", action="store_true", help="make every operation a kernel of its own")
+    parser.add_argument("--decisions", action="store_true", help="print what was chosen for each kernel")
+    parser.add_argument("--fix-decisions", metavar="FILE.json", help="rules that fix choices; see docs/decisions.md")
     parser.add_argument("--no-cache", action="store_true", help="neither use nor keep compiled kernels on disk")
     parser.add_argument("--machine", metavar="SET", help="machine parameter set (default ax01)")
     parser.add_argument("--debug", action="store_true", help="show Python tracebacks of errors")
@@ -101,6 +103,8 @@ def _main(argv: Sequence[str] | None) -> int:
         raise command_line.UsageError("a model is missing")
     if options.output == "-" and options.json == "-":
         raise command_line.UsageError("-o - and --json - both want stdout")
+    if options.decisions and options.stop_after is not None:
+        raise command_line.UsageError("--decisions is about a loadable, which --stop-after does not make")
     if options.stop_after is not None and options.stop_after not in _STAGE_NAMES:
         stages = ", ".join(_STAGE_NAMES)
         raise command_line.UsageError(f"no stage '{options.stop_after}'; the stages are {stages}")
@@ -130,7 +134,12 @@ def _compile(options: argparse.Namespace) -> int:
             say(f"compiling {loaded.name}")
             passes = compiler.Timing()
             loadable = compiler.compile_plans(
-                plans, machine=target, fuse=not options.no_fuse, cache=not options.no_cache, timing=passes
+                plans,
+                machine=target,
+                fuse=not options.no_fuse,
+                cache=not options.no_cache,
+                decisions=fixed_decisions(options),
+                timing=passes,
             )
     if options.stop_after is not None:
         write_text(options.output or "-", _stage(plans, target, options))
@@ -153,9 +162,9 @@ def _stage(plans: Sequence[NamedPlan], target: Any, options: argparse.Namespace)
     from atalla_mlir.frontend.lower import import_plans
 
     module = import_plans([named.plan for named in plans])
-    pipeline.lower_module(
-        module, pipeline.Options(machine=target, fuse=not options.no_fuse), stop_after=options.stop_after
-    )
+    rules = json.dumps(fixed_decisions(options)) if options.fix_decisions is not None else ""
+    chosen = pipeline.Options(machine=target, fuse=not options.no_fuse, decisions=rules)
+    pipeline.lower_module(module, chosen, stop_after=options.stop_after)
     return module.operation.get_asm(enable_debug_info=options.mlir_print_debuginfo)
 
 
@@ -198,6 +207,8 @@ def _finish(options: argparse.Namespace, name: str, loadable: Loadable, seconds:
     if options.json is not None:
         described = {**_summary(loadable, data), "compile_seconds": dict(seconds), "coverage": coverage.to_json()}
         write_text(options.json, json.dumps(described, indent=2))
+    if options.decisions and output != "-" and options.json != "-":
+        print_decisions(loadable)
     if output != "-" and options.json != "-":
         print(_report(output, loadable, data, str(coverage) if options.coverage else coverage.summary()))
     return command_line.SUCCESS
@@ -226,6 +237,29 @@ def _report(output: str, loadable: Loadable, data: bytes, coverage: str) -> str:
         f"{len(numbers['entries'])} entry points, {numbers['packets']} packets, "
         f"{numbers['constant_bytes']} bytes of constants"
     )
+
+
+def fixed_decisions(options: argparse.Namespace) -> list[Any]:
+    """The rules of `--fix-decisions`."""
+    if options.fix_decisions is None:
+        return []
+    try:
+        rules = json.loads(Path(options.fix_decisions).read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise BadInputError(f"cannot read {options.fix_decisions}: {reason}") from error
+    except ValueError as error:
+        raise BadInputError(f"{options.fix_decisions} is no JSON: {error}") from error
+    if not isinstance(rules, list):
+        raise BadInputError(f"{options.fix_decisions}: decisions are a list of rules, not a {type(rules).__name__}")
+    return cast("list[Any]", rules)
+
+
+def print_decisions(loadable: Loadable) -> None:
+    """What was chosen for each kernel launch, a paragraph for each."""
+    from atalla_mlir.runtime.decisions import decisions_text
+
+    print(decisions_text(loadable))
 
 
 def write_text(path: str, text: str) -> None:

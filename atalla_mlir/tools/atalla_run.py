@@ -94,6 +94,7 @@ def _main(argv: Sequence[str] | None, stdin: TextIO) -> int:
         or options.strict
         or options.no_fuse
         or options.no_cache
+        or options.fix_decisions is not None
         or options.seed is not None
     ):
         raise command_line.UsageError("a loadable has no model to verify or to compile; name the model instead")
@@ -122,9 +123,9 @@ def _run_loadable(options: argparse.Namespace, stdin: TextIO) -> int:
         say("loading")
         loadable = entry_run.read(options.model, stdin)
         if not entry_run.describes_model(loadable):
-            if options.profile or options.trace is not None or options.memory is not None:
+            if options.profile or options.decisions or options.trace is not None or options.memory is not None:
                 raise command_line.UsageError(
-                    "--profile, --trace and --memory are about kernels, of which this program has none"
+                    "--profile, --decisions, --trace and --memory are about kernels, of which this program has none"
                 )
             return _run_entry(options, loadable, target)
         program = TorchProgram(loadable, engine=options.engine, machine=target)
@@ -200,7 +201,12 @@ def _run_model(options: argparse.Namespace) -> int:
         plan = plan_model(loaded.model, point.args, point.kwargs, strict=options.strict, method=point.method)
         passes = Timing()
         loadable = compile_plan(
-            plan, machine=target, fuse=not options.no_fuse, cache=not options.no_cache, timing=passes
+            plan,
+            machine=target,
+            fuse=not options.no_fuse,
+            cache=not options.no_cache,
+            decisions=atalla_compile.fixed_decisions(options),
+            timing=passes,
         )
         program = TorchProgram(loadable, engine=options.engine, machine=target)
         args, kwargs = point.args, dict(point.kwargs)
@@ -232,6 +238,8 @@ def _show(
     """Print or write what was asked for; the exit status."""
     if options.memory is not None:
         _write_memory(options, program)
+    if options.decisions and options.json != "-":
+        atalla_compile.print_decisions(program.loadable)
     if options.json != "-" or options.output is not None:
         _show_outputs(options, outputs)
     if report is not None:

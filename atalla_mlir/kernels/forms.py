@@ -1,0 +1,334 @@
+"""The forms that a loop nest can have: which code is emitted for it, and by which plan.
+
+Forms are tried in order; the first one that the nest has is taken, unless a user has fixed another one. Each states its
+decision before anything is emitted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.attention_pattern import unify
+from atalla_mlir.codegen.attention_plan import AttentionPlan, plan_attention
+from atalla_mlir.codegen.column_plan import plan_columns
+from atalla_mlir.codegen.decision import FORM, Decision, DecisionError, Fields, allowed, check_names
+from atalla_mlir.codegen.grouping import Group
+from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Stage, StageKind, coalesce_loops
+from atalla_mlir.codegen.phase_plan import plan_phases
+from atalla_mlir.codegen.product_plan import choose_product_plan
+from atalla_mlir.codegen.row_plan import LANES, RowPlan, SumOrder, choose_row_plan, row_fields, row_plans
+from atalla_mlir.codegen.tile_cost import choose_tile_schedule
+from atalla_mlir.codegen.turn_plan import plan_turn
+from atalla_mlir.codegen.vector_product_plan import choose_vector_product
+from atalla_mlir.codegen.window_plan import plan_windows
+from atalla_mlir.errors import InternalError, UnsupportedError
+from atalla_mlir.kernels.arg_extremes import ArgExtremeKernel
+from atalla_mlir.kernels.attention import AttentionKernel
+from atalla_mlir.kernels.builder import Builder
+from atalla_mlir.kernels.column_folds import ColumnFolds
+from atalla_mlir.kernels.functions.bound import FunctionBound
+from atalla_mlir.kernels.gathers import GatherKernel
+from atalla_mlir.kernels.integer_builder import IntegerBuilder
+from atalla_mlir.kernels.integers import IntegerKernel
+from atalla_mlir.kernels.phased_rows import PhasedRows
+from atalla_mlir.kernels.products import ProductKernel
+from atalla_mlir.kernels.rows import RowKernel
+from atalla_mlir.kernels.tiled_product import TiledProduct
+from atalla_mlir.kernels.turned_tiles import TurnedTiles
+from atalla_mlir.kernels.vector_products import VectorProduct
+from atalla_mlir.kernels.windows import WindowKernel
+from atalla_mlir.target.machine import Machine
+
+SPILL_ROWS = 256
+"""Rows of a pad that the register allocator may spill to."""
+
+
+@dataclass
+class Numerics:
+    """What error bounds must know about stages: the order of their sums, and functions that were expanded."""
+
+    sums: dict[Stage, SumOrder] = field(default_factory=dict[Stage, SumOrder])
+    expansions: dict[Stage, FunctionBound] = field(default_factory=dict[Stage, FunctionBound])
+
+
+@dataclass
+class Nest:
+    """A loop nest to emit: `values` are the kernel's DRAM arguments by buffer, `block` is the kernel's body."""
+
+    group: Group
+    values: dict[Buffer, ir.Value]
+    block: ir.Block
+    numerics: Numerics
+    target: Machine
+
+    @property
+    def stages(self) -> list[Stage]:
+        return self.group.stages
+
+    def stored(self) -> list[Access]:
+        """Writes that leave the kernel."""
+        stored = [stage.write for stage in self.stages if stage.write.buffer in self.values]
+        if not stored:
+            raise UnsupportedError("a kernel without results")
+        for access in stored:
+            if math.prod(loop.extent for loop in access.strides) > access.buffer.num_elements:
+                raise UnsupportedError("a result that is written more than once")
+        return stored
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A form that a nest has: what was chosen, and what emits it."""
+
+    decision: Decision
+    emit: Callable[[], None]
+
+
+Planner = Callable[[Nest, Fields], Planned | None]
+
+
+def emit_nest(nest: Nest, fixed: Fields) -> Decision:
+    """Emit a nest at the insertion point, with the choices that are `fixed`; what was chosen.
+
+    DecisionError when it has no such way to be laid out.
+    """
+    wanted = {name: value for name, value in fixed.items() if name != FORM}
+    form = fixed.get(FORM)
+    for name, planner in _forms(nest):
+        if form in (None, name):
+            planned = planner(nest, wanted)
+            if planned is not None:
+                planned.emit()
+                return planned.decision
+    if form is None:
+        raise InternalError("a loop nest without any form")
+    others = [name for name, planner in _forms(nest) if name != form and planner(nest, {}) is not None]
+    raise DecisionError(f"it cannot have the form '{form}'; it can be {' or '.join(others)}")
+
+
+def _forms(nest: Nest) -> Iterator[tuple[str, Planner]]:
+    if nest.group.attention is not None:
+        yield "attention", _attention
+        return
+    yield "windows", _windows
+    coalesce_loops(nest.stages)
+    if nest.stages[0].is_scalar:
+        yield "elements", _elements
+    elif nest.stages[0].kind is StageKind.PRODUCT:
+        yield "row times matrix", _row_times_matrix
+        yield "tiled product", _tiled_product
+        yield "plain product", _plain_product
+    else:
+        yield "turned tiles", _turned_tiles
+        yield "column folds", _column_folds
+        yield "steps of rows", _steps_of_rows
+        yield "blocks of rows", _blocks_of_rows
+
+
+# Products
+
+
+def _row_times_matrix(nest: Nest, wanted: Fields) -> Planned | None:
+    product, *epilogue = nest.stages
+    plan = choose_vector_product(choose_product_plan(product, nest.stored()), product, epilogue, pads=nest.target.pads)
+    if plan is None:
+        return None
+    check_names("row times matrix", wanted, ())
+    facts = {"columns": plan.columns, "column_blocks": plan.blocks, "slices": plan.slices}
+
+    def emit() -> None:
+        kernel = VectorProduct(Builder(), product, epilogue, plan, nest.values, nest.block)
+        nest.numerics.sums[product] = kernel.sum_order()
+        kernel.emit()
+        if kernel.rows_kernel is not None:
+            nest.numerics.expansions.update(kernel.rows_kernel.expansions)
+
+    return Planned(Decision("row times matrix", {}, facts), emit)
+
+
+def _tiled_product(nest: Nest, wanted: Fields) -> Planned | None:
+    product, *epilogue = nest.stages
+    stored = nest.stored()
+    plan = choose_product_plan(product, stored)
+    chosen = choose_tile_schedule(
+        plan,
+        product,
+        epilogue,
+        stored,
+        pads=nest.target.pads,
+        pad_rows=nest.target.pad_rows - SPILL_ROWS,
+        wanted=wanted,
+    )
+    if chosen is None:
+        return None
+    schedule, decision = chosen
+
+    def emit() -> None:
+        kernel = TiledProduct(Builder(), product, epilogue, plan, schedule, nest.values, nest.block)
+        nest.numerics.sums.update(kernel.sum_orders())
+        kernel.emit()
+        nest.numerics.expansions.update(kernel.rows_kernel.expansions)
+
+    return Planned(decision, emit)
+
+
+def _plain_product(nest: Nest, wanted: Fields) -> Planned | None:
+    product, *epilogue = nest.stages
+    plan = choose_product_plan(product, nest.stored())
+    check_names("plain product", wanted, ())
+    facts = {"block_rows": plan.block_rows, "slices": plan.slices}
+
+    def emit() -> None:
+        kernel = ProductKernel(Builder(), product, epilogue, plan, nest.values, nest.block)
+        nest.numerics.sums[product] = kernel.sum_order()
+        kernel.emit()
+        nest.numerics.expansions.update(kernel.rows_kernel.expansions)
+
+    return Planned(Decision("plain product", {}, facts), emit)
+
+
+def _attention(nest: Nest, wanted: Fields) -> Planned | None:
+    if nest.group.attention is None:
+        return None
+    attention = unify(nest.group.attention)
+    plan = attention if isinstance(attention, str) else plan_attention(attention)
+    if isinstance(attention, str) or isinstance(plan, str):
+        raise InternalError(f"attention was fused, but {plan}")
+    check_names("attention", wanted, ())
+
+    def emit() -> None:
+        kernel = AttentionKernel(Builder(), attention, plan, nest.values, nest.block)
+        kernel.emit()
+        nest.numerics.sums.update(kernel.sum_orders())
+        nest.numerics.expansions.update(kernel.expansions)
+
+    return Planned(Decision("attention", {}, _attention_facts(plan)), emit)
+
+
+def _attention_facts(plan: AttentionPlan) -> Fields:
+    return {
+        "heads": plan.heads,
+        "query_rows": plan.queries.size,
+        "key_tiles": plan.key_tiles,
+        "softmax_rows": plan.step_rows,
+        "values": "turned in DRAM" if plan.is_turned else "turned by the array",
+        "pad_rows": plan.pad_rows,
+    }
+
+
+# Windows and rows
+
+
+def _windows(nest: Nest, wanted: Fields) -> Planned | None:
+    stages, stored = nest.stages, nest.stored()
+    chosen = plan_windows(stages, stored, wanted)
+    if chosen is None:
+        return None
+    plan, decision = chosen
+
+    def emit() -> None:
+        kernel = WindowKernel(Builder(), stages, plan, nest.values, nest.block)
+        kernel.emit()
+        nest.numerics.sums.update(kernel.sum_orders())
+        nest.numerics.expansions.update(kernel.expansions)
+
+    return Planned(decision, emit)
+
+
+def _elements(nest: Nest, wanted: Fields) -> Planned | None:
+    check_names("kernel of elements", wanted, ())
+    return Planned(Decision("elements"), lambda: _scalar_kernel(nest.stages[0], nest.values, nest.block).emit())
+
+
+def _scalar_kernel(
+    stage: Stage, values: dict[Buffer, ir.Value], block: ir.Block
+) -> IntegerKernel | GatherKernel | ArgExtremeKernel:
+    builder = IntegerBuilder()
+    if stage.combine in (Combine.ARGMAX, Combine.ARGMIN):
+        return ArgExtremeKernel(builder, stage, values)
+    if (stage.is_gather or stage.write.indirect) and not stage.write.buffer.is_integer:
+        return GatherKernel(builder, stage, values, block)
+    return IntegerKernel(builder, stage, values)
+
+
+def _turned_tiles(nest: Nest, wanted: Fields) -> Planned | None:
+    plan = plan_turn(nest.stages)
+    if plan is None:
+        return None
+    check_names("kernel of turned tiles", wanted, ())
+    emit = TurnedTiles(IntegerBuilder(), plan, nest.values, nest.block).emit
+    return Planned(Decision("turned tiles", {}, {"tiles": plan.tiles}), emit)
+
+
+def _column_folds(nest: Nest, wanted: Fields) -> Planned | None:
+    """Not where columns beyond the full chunks need other lanes."""
+    stages, stored = nest.stages, nest.stored()
+    plan = plan_columns(stages, stored)
+    if plan is None:
+        return None
+    rows = choose_row_plan(stages, stored)
+    if plan.lane.extent % LANES and not (rows.lane is plan.lane and rows.lane_is_outer):
+        return None
+    check_names("fold of columns", wanted, ())
+
+    def emit() -> None:
+        kernel = ColumnFolds(Builder(), plan, nest.values, nest.block)
+        kernel.emit()
+        nest.numerics.sums.update(kernel.sum_orders())
+        nest.numerics.expansions.update(kernel.expansions)
+        if plan.lane.extent % LANES:
+            _emit_rows(nest, rows, lambda kernel: kernel.emit_rest(plan.lane, plan.chunks * LANES))
+
+    facts = {"step_terms": plan.parts[0].size, "partial_folds": plan.partials, "chunks": plan.chunks}
+    return Planned(Decision("column folds", {}, facts), emit)
+
+
+def _steps_of_rows(nest: Nest, wanted: Fields) -> Planned | None:
+    """A loop of steps, and the rows that are left over."""
+    stages, stored = nest.stages, nest.stored()
+    plan = plan_phases(stages, stored)
+    if plan is None:
+        return None
+    check_names("kernel of steps of rows", wanted, ())
+
+    def emit() -> None:
+        kernel = PhasedRows(Builder(), stages, plan, nest.values, nest.block)
+        kernel.emit()
+        nest.numerics.sums.update(kernel.sum_orders())
+        nest.numerics.expansions.update(kernel.expansions)
+        if plan.done_rows < plan.row.extent:
+            rows = choose_row_plan(stages, stored)
+            _emit_rows(nest, rows, lambda kernel: kernel.emit_rest(plan.row, plan.done_rows))
+
+    facts = {
+        "phases": len(plan.phases),
+        "step_rows": plan.rows,
+        "step_chunks": plan.chunks,
+        "steps_of_a_row": plan.groups,
+        "steps": plan.steps,
+    }
+    return Planned(Decision("steps of rows", {}, facts), emit)
+
+
+def _blocks_of_rows(nest: Nest, wanted: Fields) -> Planned | None:
+    stages, stored = nest.stages, nest.stored()
+    plan = choose_row_plan(stages, stored)
+    if wanted:
+        plan = allowed("kernel of blocks of rows", row_plans(stages, plan), row_fields, wanted)[0]
+
+    def emit() -> None:
+        kernel = _emit_rows(nest, plan, RowKernel.emit)
+        orders = {s: order for s, order in zip(stages, kernel.sum_orders(), strict=True) if order is not None}
+        nest.numerics.sums.update(orders)
+
+    return Planned(Decision("blocks of rows", row_fields(plan)), emit)
+
+
+def _emit_rows(nest: Nest, plan: RowPlan, emit: Callable[[RowKernel], None]) -> RowKernel:
+    kernel = RowKernel(Builder(), nest.stages, plan, nest.values, nest.block)
+    emit(kernel)
+    nest.numerics.expansions.update(kernel.expansions)
+    return kernel
