@@ -36,10 +36,19 @@ class Measurement:
     compile_seconds: float
     packets: int
     run_seconds: float
+    kernel_cycles: int
+    """Of the kernels alone."""
+    predicted_cycles: int | None
+    """What the compiler predicted for them; None where it has no model of one."""
 
     @property
     def of_bound(self) -> float:
         return self.cycles / self.bound_cycles
+
+    @property
+    def prediction_error(self) -> float | None:
+        """By what part of the kernels' cycles the prediction is too large; negative where it is too small."""
+        return None if self.predicted_cycles is None else self.predicted_cycles / self.kernel_cycles - 1
 
     @property
     def of_bound_without_startup(self) -> float:
@@ -61,7 +70,8 @@ def measure(case: Case, engine: str) -> Measurement:
     values = program.initial_values(case.inputs(), {})
     startup = startup_cycles(program, values)
     start = time.perf_counter()
-    totals = profile_program(program, values, name=case.name).report.totals
+    report = profile_program(program, values, name=case.name).report
+    totals, predicted = report.totals, [op.predicted_cycles for op in report.ops]
     run_seconds = time.perf_counter() - start
     timing = totals.timing
     if timing.cycles is None or timing.bound_cycles is None or timing.bound_by is None:
@@ -78,6 +88,8 @@ def measure(case: Case, engine: str) -> Measurement:
         compile_seconds=compile_seconds,
         packets=totals.packets_executed,
         run_seconds=run_seconds,
+        kernel_cycles=sum(op.timing.cycles or 0 for op in report.ops),
+        predicted_cycles=None if None in predicted else sum(cycles or 0 for cycles in predicted),
     )
 
 

@@ -31,6 +31,7 @@ from bench.suite import Case, suite
 OUTPUT = Path("build/bench.json")
 _COUNTED_BOUND = 20_000
 """Rows with a smaller bound are left out of the mean: start-up dominates them."""
+_WORST_SHOWN = 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,7 +103,17 @@ def _table(measured: Sequence[Measurement]) -> Table:
     for heading in ("cycles", "startup", "bound"):
         table.add_column(heading, justify="right")
     table.add_column("by")
-    for heading in ("of bound", "without startup", "fill", "DRAM bytes", "of least", "packets", "compile s", "run s"):
+    for heading in (
+        "of bound",
+        "without startup",
+        "predicted",
+        "fill",
+        "DRAM bytes",
+        "of least",
+        "packets",
+        "compile s",
+        "run s",
+    ):
         table.add_column(heading, justify="right")
     for row in measured:
         table.add_row(
@@ -113,6 +124,7 @@ def _table(measured: Sequence[Measurement]) -> Table:
             row.bound_by,
             f"{row.of_bound:.2f}",
             f"{row.of_bound_without_startup:.2f}",
+            "" if row.prediction_error is None else f"{100 * row.prediction_error:+.0f} %",
             f"{100 * row.slot_fill:.0f} %",
             f"{row.dram_bytes:,}",
             f"{row.dram_bytes / row.compulsory_bytes:.2f}",
@@ -137,7 +149,22 @@ def _summary(measured: Sequence[Measurement]) -> Iterable[str]:
         mean = _geometric_mean([row.of_bound for row in small])
         without = _geometric_mean([row.of_bound_without_startup for row in small])
         yield f"{len(small)} smaller rows: geometric mean {mean:.2f} of the bound, {without:.2f} without start-up"
+    yield from _predictions(measured)
     yield f"compiled in {sum(row.compile_seconds for row in measured):.1f} s"
+
+
+def _predictions(measured: Sequence[Measurement]) -> Iterable[str]:
+    """How far predictions are from what the simulator counts: factors, whichever of the two is larger."""
+    errors = {row.name: 1 + row.prediction_error for row in measured if row.prediction_error is not None}
+    if not errors:
+        return
+    factors = {name: max(share, 1 / share) for name, share in errors.items()}
+    worst = sorted(factors, key=lambda name: -factors[name])[:_WORST_SHOWN]
+    listed = ", ".join(f"{name} {100 * (errors[name] - 1):+.0f} %" for name in worst)
+    yield (
+        f"{len(factors)} rows with a prediction: geometric mean of the factor between predicted and simulated cycles "
+        f"{_geometric_mean(list(factors.values())):.2f}; worst: {listed}"
+    )
 
 
 def _geometric_mean(ratios: Sequence[float]) -> float:

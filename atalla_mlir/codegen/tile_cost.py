@@ -21,7 +21,8 @@ from atalla_mlir.target.machine import AX01
 
 FORM_NAME = "tiled product"
 PANEL = "panel_blocks"
-START_CYCLES = 1500
+START_CYCLES = 700
+"""Of a kernel: the firmware's pages, addresses, the last results on their way."""
 ARRAY_SWAP_CYCLES = 63
 """From the last row of a slice to the first of the next one: 31 to drain, 32 to push (10.2)."""
 PIECE_CYCLES = 4
@@ -46,6 +47,8 @@ MAX_UNROLLED_OPERATIONS = 256
 """Operations of a tile's epilogue that may be straight code."""
 LOOP_ENTRY_CYCLES = 60
 LOOP_PACKETS = 60
+TOTAL_PACKETS = 1.16
+"""For each row whose sums are added to totals in the pads."""
 LOOP_ROW_CYCLES = 3.6
 """Of a row in a loop over rows of the epilogue, at least."""
 LOOP_OPERATION_CYCLES = 1.3
@@ -88,6 +91,7 @@ def choose_tile_schedule(
         return None
     cycles, walk = min(ways, key=lambda way: (way[0], way[1].inner_rows))
     parts = math.prod(loop.extent for loop in plan.batch)
+    start = START_CYCLES + COLD_CYCLES * _tile_packets(walk, cost, in_loop=finishes_in_loop(walk, cost))
     facts = {
         "tile_rows": walk.rows.rows,
         "tiles": walk.rows.num_blocks * walk.cols.num_blocks * parts,
@@ -96,7 +100,7 @@ def choose_tile_schedule(
         "epilogue": "a loop over rows" if finishes_in_loop(walk, cost) else "straight code",
         "operand_rows": walk.operand_rows,
     }
-    return walk, Decision(FORM_NAME, tile_fields(walk), facts, round(START_CYCLES + parts * cycles), len(ways))
+    return walk, Decision(FORM_NAME, tile_fields(walk), facts, round(start + parts * cycles), len(ways))
 
 
 def tile_fields(walk: TileSchedule) -> Fields:
@@ -150,8 +154,9 @@ def predicted_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
     moving = inner_moves * (step_cycles(schedule, schedule.inner) - still)
     moving += outer_moves * (step_cycles(schedule, schedule.outer) - still)
     fill = panels * _transfer_cycles([schedule.rows, schedule.cols])
+    begin = panels * COLD_CYCLES * _step_packets(schedule)
     between = _between_cycles(schedule, epilogue, in_loop=finishes_in_loop(schedule, epilogue))
-    return steps * (tiles * still + moving + fill) + tiles * between
+    return steps * (tiles * still + moving + fill) + tiles * between + begin
 
 
 def step_cycles(schedule: TileSchedule, moving: Blocks | None) -> float:
@@ -190,18 +195,29 @@ def _transfer_cycles(moved: Sequence[Blocks]) -> float:
 def _between_cycles(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool) -> float:
     """What ends a tile: the last sums become results, addresses are computed, evicted code is fetched again."""
     rows, depth = schedule.rows.rows, schedule.depth
-    # a row of sums is cleared or started from the bias, and stored where a loop takes it from there
-    straight = 2 if in_loop else 1 + epilogue.instructions
-    packets = BETWEEN_PACKETS + ROW_PACKETS * rows * straight
-    cycles = packets
+    cycles = _between_packets(schedule, epilogue, in_loop=in_loop)
     if in_loop:
-        packets += LOOP_PACKETS
         per_row = max(LOOP_ROW_CYCLES, LOOP_OPERATION_CYCLES * epilogue.operations + 1)
         cycles += LOOP_ENTRY_CYCLES + rows * per_row
     if depth.has_two_levels:
         blocks = -(-depth.steps // depth.steps_in_sequence)
-        packets += 1.16 * rows
         cycles += blocks * (3 * rows + 15)
-    packets += STEP_PACKETS[0] + STEP_PACKETS[1] * rows
+    packets = _tile_packets(schedule, epilogue, in_loop=in_loop)
     excess = max(0.0, packets - CACHE_PACKETS)
     return cycles + min(MISS_CYCLES * excess, COLD_CYCLES * packets)
+
+
+def _step_packets(schedule: TileSchedule) -> float:
+    return STEP_PACKETS[0] + STEP_PACKETS[1] * schedule.rows.rows
+
+
+def _tile_packets(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool) -> float:
+    """Of the code that runs for each tile."""
+    packets = _between_packets(schedule, epilogue, in_loop=in_loop) + _step_packets(schedule)
+    return packets + LOOP_PACKETS * in_loop + TOTAL_PACKETS * schedule.rows.rows * schedule.depth.has_two_levels
+
+
+def _between_packets(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool) -> float:
+    # a row of sums is cleared or started from the bias, and stored where a loop takes it from there
+    straight = 2 if in_loop else 1 + epilogue.instructions
+    return BETWEEN_PACKETS + ROW_PACKETS * schedule.rows.rows * straight

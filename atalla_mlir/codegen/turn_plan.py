@@ -13,6 +13,10 @@ from atalla_mlir.codegen.phase_plan import LANES
 MAX_PITCH = 1 << 20
 MAX_LOOPS = 4
 MIN_TILES = 8
+TILE_CYCLES = 135
+"""The channel takes 128 of them for 32 rows of 32 elements, in and out."""
+START_CYCLES = 6000
+"""The first and the last tiles, whose transfers nothing hides, and a long loop's code that runs cold."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,10 @@ class TurnPlan:
     @property
     def tiles(self) -> int:
         return math.prod(self.count(loop) for loop in self.loops)
+
+    @property
+    def predicted_cycles(self) -> int:
+        return START_CYCLES + TILE_CYCLES * self.tiles
 
 
 def plan_turn(stages: Sequence[Stage]) -> TurnPlan | None:

@@ -22,6 +22,13 @@ MIN_COLUMNS = 64
 MIN_SLICES = 8
 """Products with fewer take hardly longer in tiles."""
 MAX_PITCH = 1 << 20
+BURST_CYCLES = 64 / LANES
+"""The channel's time for a slice of 32 elements of one row of the matrix."""
+SLICE_CYCLES = 15
+"""To begin the transfers of the next slice."""
+BLOCK_CYCLES = 700
+"""Of a block beside its slices: weights change, lanes are added, code is fetched again."""
+START_CYCLES = 1500
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,12 @@ class VectorProductPlan:
     def piece_rows(self) -> int:
         """Rows of a slice of a block in each pad."""
         return self.block_columns // self.pads
+
+    @property
+    def predicted_cycles(self) -> int:
+        """By rates of `ax01`; what they leave out was measured on the simulator."""
+        slices = self.slices * (self.columns * BURST_CYCLES + self.blocks * SLICE_CYCLES)
+        return round(START_CYCLES + self.blocks * BLOCK_CYCLES + slices)
 
     def rows_in_pad(self, pad: int, columns: int) -> int:
         """Column c of a block lies in pad c mod `pads`."""

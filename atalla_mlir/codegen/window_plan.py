@@ -44,6 +44,8 @@ MAX_COUNTING = 1.5
 """By how much counting may take longer than working where windows do not move: sums over rows are simple without."""
 PACKING_CYCLES = 10
 """Of an iteration in which the busiest unit is idle, roughly."""
+START_CYCLES = 3000
+"""The first lines, which nothing hides, and code that runs cold."""
 UNIT_SHARE = 0.8
 """Of its time that a transfer engine can be kept busy."""
 PAD_COUNTS = (1, 2, 4)
@@ -220,7 +222,9 @@ def plan_windows(
     if plan is None or (not plan.moves and _counting_cycles(plan) > MAX_COUNTING * _working_cycles(plan, stages)):
         return None
     facts = {"iterations": plan.iterations, "ring_lines": plan.ring_lines, "folds_columns_once": plan.is_separable}
-    return plan, Decision(FORM_NAME, window_fields(plan), facts, round(_cycles(plan, stages)[1]), len(shapes))
+    return plan, Decision(
+        FORM_NAME, window_fields(plan), facts, START_CYCLES + round(_cycles(plan, stages)[1]), len(shapes)
+    )
 
 
 def window_fields(plan: WindowPlan) -> Fields:

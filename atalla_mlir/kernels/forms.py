@@ -146,7 +146,7 @@ def _row_times_matrix(nest: Nest, wanted: Fields) -> Planned | None:
         if kernel.rows_kernel is not None:
             nest.numerics.expansions.update(kernel.rows_kernel.expansions)
 
-    return Planned(Decision("row times matrix", {}, facts), emit)
+    return Planned(Decision("row times matrix", {}, facts, plan.predicted_cycles), emit)
 
 
 def _tiled_product(nest: Nest, wanted: Fields) -> Planned | None:
@@ -260,7 +260,7 @@ def _turned_tiles(nest: Nest, wanted: Fields) -> Planned | None:
         return None
     check_names("kernel of turned tiles", wanted, ())
     emit = TurnedTiles(IntegerBuilder(), plan, nest.values, nest.block).emit
-    return Planned(Decision("turned tiles", {}, {"tiles": plan.tiles}), emit)
+    return Planned(Decision("turned tiles", {}, {"tiles": plan.tiles}, plan.predicted_cycles), emit)
 
 
 def _column_folds(nest: Nest, wanted: Fields) -> Planned | None:

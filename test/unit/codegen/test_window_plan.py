@@ -44,9 +44,9 @@ def _depthwise(
 
 
 def _plan(*sizes: int, **options: int) -> WindowPlan:
-    plan = plan_windows(*_depthwise(*sizes, **options))
-    assert plan is not None
-    return plan
+    found = plan_windows(*_depthwise(*sizes, **options))
+    assert found is not None
+    return found[0]
 
 
 def test_lines_and_columns() -> None:
@@ -98,3 +98,12 @@ def test_the_ring_holds_what_is_looked_at(sizes: tuple[int, int, int], step: int
         assert there >= (first_line(plan, iteration) + window) * plan.pieces
         in_use = first_line(plan, max(0, iteration - MAX_STAGES))
         assert begun[-1] // plan.pieces - in_use < plan.ring_lines
+
+
+def test_fixed_fields_leave_their_ways() -> None:
+    stages, stored = _depthwise(14, 28, 72)
+    found = plan_windows(stages, stored, {"group": 4, "pads": 2})
+    assert found is not None
+    plan, decision = found
+    assert (plan.group, plan.pads) == (4, 2)
+    assert decision.fields == {"lines": 14, "columns": 28, "group": 4, "pads": 2}
