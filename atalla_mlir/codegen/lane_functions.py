@@ -20,7 +20,7 @@ FUNCTION_COSTS: Mapping[str, FunctionCost] = MappingProxyType(
         "sigmoid": FunctionCost(13, 1),
         "tanh": FunctionCost(23, 1),
         "erf": FunctionCost(30, 1),
-        "gelu": FunctionCost(15, 2),
+        "gelu": FunctionCost(14, 2),
         "gelu_tanh": FunctionCost(22, 2),
         "expm1": FunctionCost(12, 1),
         "log": FunctionCost(47),

@@ -432,6 +432,15 @@ class MaskedMulOp(Atalla.Operation, name="masked_mul", traits=[ext.Pure]):
     row: Result[RowType]
 
 
+class MaskedRsubOp(Atalla.Operation, name="masked_rsub", traits=[ext.Pure]):
+    """bf(rhs - lhs) in the lanes of the mask; other lanes are lhs."""
+
+    mask: Operand[MaskType]
+    lhs: Operand[RowType]
+    rhs: Operand[RowType]
+    row: Result[RowType]
+
+
 class ExpOp(Atalla.Operation, name="exp", traits=[ext.Pure]):
     """bf(e^x) in every lane."""
 

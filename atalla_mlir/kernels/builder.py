@@ -443,6 +443,10 @@ class Builder:
         """lhs * rhs in the lanes of the mask, lhs in the others."""
         return self._row("masked_mul", [mask, lhs, rhs])
 
+    def masked_rsub(self, mask: ir.Value, lhs: ir.Value, rhs: ir.Value) -> ir.Value:
+        """rhs - lhs in the lanes of the mask, lhs in the others."""
+        return self._row("masked_rsub", [mask, lhs, rhs])
+
     def scalar_op(self, kind: str, *operands: ir.Value) -> ir.Value:
         return create_op(f"atalla.{kind}", [self.scalar_type], list(operands)).results[0]
 

@@ -692,6 +692,10 @@ class KernelLowering:
     def _lower_masked_mul(self, op: ir.Operation) -> None:
         self._masked(op, "mul")
 
+    def _lower_masked_rsub(self, op: ir.Operation) -> None:
+        mask, left, right = (self.values[value] for value in op.operands)
+        self.values[op.results[0]] = self.b.sub_vv(right, left, mask, old=left)
+
     def _lower_exp(self, op: ir.Operation) -> None:
         self.values[op.results[0]] = self.b.expi_vi(self.values[op.operands[0]], 0, self.m1)
 

@@ -32,11 +32,13 @@ _ERF_SERIES = (0.12834303, -0.37433605, 0.09935916)
 _EXPM1_SERIES = (0.0, 0.50007128, 0.16839463, 0.04155017)
 # log(Phi(x) / Phi(-x)) / x in powers of x^2, Phi the normal distribution; the error for x < 4 is 0.002
 _NORMAL_LOGIT = (1.59678686, 0.0738422515, -0.000737369397)
-# log Phi(x) - 2 x for x in [-5.5, 0]: fitted to the error of GELU as it is rounded
+# log Phi(x) - 2 x for x < 0: fitted to the error of GELU as it is rounded
 _NORMAL_TAIL = (-0.69140625, -1.21875, -0.35546875, 0.01373291015625)
 # log(y / (1 - y)) / x of GELU with approximate="tanh", y its factor of x: 2 sqrt(2 / pi) (1 + 0.044715 x^2)
 _TANH_LOGIT = (1.5957691216, 0.0713548163)
 _LOGIT_END = 5.5
+# from here on x E is less than any error that matters
+_TAIL_END = 8.0
 
 
 def sigmoid(builder: Builder, row: ir.Value) -> ir.Value:
@@ -69,31 +71,39 @@ def error_function(builder: Builder, row: ir.Value) -> ir.Value:
 
 
 def gelu(builder: Builder, row: ir.Value) -> ir.Value:
-    """max(x, 0) - |x| Phi(-|x|), Phi the normal distribution: both signs alike. 7 ALU, 8 MUL and two EXP operations.
+    """x Phi(x), Phi the normal distribution: x E for x < 0, x - x E above, E = Phi(-|x|). 7 ALU, 7 MUL and two EXP.
 
-    log Phi(-t) is a cubic, of which 2 t is taken away: e^-2t has an exact operand, and the rest is small where it
-    matters, so that little of the operands' rounding is seen, which the exponential would multiply by them.
+    log E is a cubic, of which 2 |x| is taken away: e^-2|x| has an exact operand, and the rest is small where it
+    matters, so that little of the operands' rounding is seen, which the exponential would multiply by them. x is
+    loaded again where that keeps registers from being written over, or from being needed for long.
     """
-    b = builder
-    minus = _minus_magnitude(b, row)
-    # beside the cubic, whose product with |x| comes last: the order with the smallest error
+    b, zero = builder, builder.constant(0.0)
+    late = b.again(row)
+    minus = b.masked_mul(b.compare("gt", row, zero), b.again(row), b.constant(-1.0))
     twice = b.exp(b.binary("mul", minus, b.constant(2.0)))
     rest = b.exp(polynomial(b, minus, _NORMAL_TAIL))
-    return _plus_positive(b, row, b.binary("mul", b.binary("mul", minus, rest), twice))
+    # an infinite x is kept from meeting E = 0 where the result is not NaN
+    part = b.masked_mul(b.compare("lt", late, b.constant(_TAIL_END)), rest, late)
+    # multiplied last, e^-2|x| gives the smallest error
+    return b.masked_rsub(b.compare("gt", late, zero), b.binary("mul", part, twice), late)
 
 
 def gelu_tanh(builder: Builder, row: ir.Value) -> ir.Value:
-    """x / (1 + e^-z) with a cubic z, as max(x, 0) - |x| e / (1 + e), e = e^-|z|. 13 ALU, 13 MUL and two EXP operations.
+    """x / (1 + e^-z) with a cubic z, as max(x, 0) - |x| e / (1 + e), e = e^-|z|. 13 ALU, 13 MUL and two EXP.
 
     e is taken as e^-2|x| times e^(2|x| - |z|): see `gelu`.
     """
-    b = builder
-    minus = _minus_magnitude(b, row)
+    b, zero, limit = builder, builder.constant(0.0), builder.constant(-_LOGIT_END)
+    negated = b.masked_mul(b.compare("gt", row, zero), b.again(row), b.constant(-1.0))
+    minus = b.select(b.compare("lt", negated, limit), limit, negated)
     constant, *slopes = _TANH_LOGIT
     rest = polynomial(b, b.binary("mul", minus, minus), (constant - 2, *slopes))
     twice = b.exp(b.binary("mul", minus, b.constant(2.0)))
     power = b.binary("mul", twice, b.exp(b.binary("mul", minus, rest)))
-    return _plus_positive(b, row, _share(b, b.binary("mul", minus, power), power))
+    below = _share(b, b.binary("mul", minus, power), power)
+    # compared again: a mask that is kept from the beginning would last longer than an iteration of a pipeline
+    row = b.again(row)
+    return b.masked_add(b.compare("gt", row, zero), below, row)
 
 
 def expm1(builder: Builder, row: ir.Value) -> ir.Value:
@@ -103,20 +113,6 @@ def expm1(builder: Builder, row: ir.Value) -> ir.Value:
     near = b.binary("add", row, b.binary("mul", row, polynomial(b, row, _EXPM1_SERIES)))
     above = b.select(b.compare("gt", row, b.constant(-0.5)), near, far)
     return b.select(b.compare("gt", row, b.constant(0.5)), far, above)
-
-
-def _minus_magnitude(b: Builder, row: ir.Value) -> ir.Value:
-    """-|x|, not below -_LOGIT_END. The copies of x leave its register to the masked operations."""
-    limit = b.constant(-_LOGIT_END)
-    negated = b.masked_mul(b.compare("gt", row, b.constant(0.0)), b.again(row), b.constant(-1.0))
-    return b.select(b.compare("lt", negated, limit), limit, negated)
-
-
-def _plus_positive(b: Builder, row: ir.Value, below: ir.Value) -> ir.Value:
-    """below + max(x, 0)."""
-    # compared again: a mask that is kept from the beginning would last longer than an iteration of a pipeline
-    row = b.again(row)
-    return b.masked_add(b.compare("gt", row, b.constant(0.0)), below, row)
 
 
 def _at_most(b: Builder, row: ir.Value, limit: float) -> ir.Value:
