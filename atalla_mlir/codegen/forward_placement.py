@@ -175,7 +175,7 @@ class ForwardPlacement(Placement):
         if not is_ahead(self._graph):
             return self._place_part(others, feeders, {})
         heights = self._graph.heights
-        parts = sorted(_parts(self._graph, others), key=lambda part: -max(heights[index] for index in part))
+        parts = sorted(independent_parts(self._graph, others), key=lambda part: -max(heights[index] for index in part))
         if self._turn % 2:
             parts.reverse()
         return all(self._place_part(part, feeders, self._releases(part)) for part in parts)
@@ -378,7 +378,7 @@ def is_ahead(graph: LoopGraph) -> bool:
     return any(AHEAD_MARK in ref.object for inst in graph.insts for ref in inst.memory_refs())
 
 
-def _parts(graph: LoopGraph, nodes: Sequence[int]) -> list[list[int]]:
+def independent_parts(graph: LoopGraph, nodes: Sequence[int]) -> list[list[int]]:
     """`nodes` in parts that no dependence inside an iteration connects, each in program order."""
     wanted, seen = set(nodes), set[int]()
     parts: list[list[int]] = []

@@ -100,8 +100,9 @@ class Kernel:
         """Most values in flight in a cycle of the kernel, per file, of registers that the body writes."""
         interval = self.schedule.interval
         live = {file: [0] * interval for file in RegisterFile}
+        carried = {register for (_, register), distance in self._reads.items() if distance}
         for register, (start, end) in self._lifetimes.items():
-            if register in self._graph.in_place:
+            if register in carried & self._graph.in_place:
                 start, end = 0, interval - 1
             whole, rest = divmod(end - start + 1, interval)
             row = live[register.file]

@@ -88,6 +88,20 @@ class LoopGraph:
         return heights
 
     @cached_property
+    def depths(self) -> list[int]:
+        """Cycles to each node from the beginning of the longest chain to it inside an iteration."""
+        depths = [0] * self.num_nodes
+        pending = list(range(self.num_nodes))
+        while pending:
+            index = pending.pop()
+            for edge in self.outgoing[index]:
+                depth = depths[index] + edge.latency
+                if not edge.distance and depth > depths[edge.second]:
+                    depths[edge.second] = depth
+                    pending.append(edge.second)
+        return depths
+
+    @cached_property
     def circles(self) -> list[set[int]]:
         """Sets of nodes that depend on each other in a circle, over iterations."""
         return _find_circles(self)

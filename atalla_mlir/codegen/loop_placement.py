@@ -48,10 +48,10 @@ class Placement:
 
     def run(self) -> list[int] | None:
         """Cycles of the instructions, from 0 on; None when the budget runs out."""
-        heights = longest_paths(self._graph, self._interval)
-        if heights is None:
+        order = self.order()
+        if order is None:
             return None
-        priorities = {index: place for place, index in enumerate(placement_order(self._graph, heights))}
+        priorities = {index: place for place, index in enumerate(order)}
         pending = [(place, index) for index, place in priorities.items()]
         heapify(pending)
         budget = ATTEMPTS_PER_NODE * self._graph.num_nodes
@@ -68,6 +68,11 @@ class Placement:
             if not self._sink():
                 break
         return self._from_zero()
+
+    def order(self) -> list[int] | None:
+        """All nodes in the order of placement; None when chains of dependences never end."""
+        heights = longest_paths(self._graph, self._interval)
+        return None if heights is None else placement_order(self._graph, heights)
 
     def banks(self) -> dict[Register, int]:
         """The banks of vector registers that the placement counts on."""

@@ -11,12 +11,19 @@ from atalla_mlir.codegen.spill import Packets, constant_definitions
 from atalla_mlir.target.encoding import PACKET_BYTES
 from atalla_mlir.target.isa import BY_MNEMONIC
 from atalla_mlir.target.machine import Machine
-from atalla_mlir.target.registers import RegisterFile
+from atalla_mlir.target.registers import FILES, RegisterFile
 
 COLD_PACKET_CYCLES = 4
 """What a packet counts for in scheduling when it runs once, because the instruction cache fills at this rate (5.6)."""
 FETCH_CYCLES = 4
 """What fetching a packet adds to the time that it takes anyway."""
+
+REGISTER_LIMITS: Mapping[RegisterFile, int] = {
+    RegisterFile.SCALAR: FILES[RegisterFile.SCALAR].count - 16,
+    RegisterFile.VECTOR: FILES[RegisterFile.VECTOR].count - 6,
+    RegisterFile.MASK: FILES[RegisterFile.MASK].count - 3,
+}
+"""Values in flight beyond which a kernel is not accepted."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,10 @@ class LoopContext:
     live_through: Mapping[RegisterFile, int]
     needed_after: frozenset[Register]
     pushes_weights_first: bool
+
+    def has_room(self, live: Mapping[RegisterFile, int]) -> bool:
+        """Whether registers are left for the values of a kernel."""
+        return all(live[file] + self.live_through[file] <= limit for file, limit in REGISTER_LIMITS.items())
 
     def fetched_packets(self, num_packets: int, machine: Machine) -> int:
         """Packets fetched each time a loop of `num_packets` is entered, its own and those around it.

@@ -84,7 +84,7 @@ def modulo_schedule(
     for number, attempts in enumerate(ways):
         if number in graph.given_up:
             continue
-        for at in _intervals(interval, max_interval):
+        for at in intervals(interval, max_interval):
             found = [
                 ModuloSchedule(graph, at, tuple(cycles), bounds, recurrence, placement.banks())
                 for placement, cycles in _placements(attempts, graph, demands, at)
@@ -96,7 +96,7 @@ def modulo_schedule(
     return None
 
 
-def _intervals(first: int, last: int) -> Iterator[int]:
+def intervals(first: int, last: int) -> Iterator[int]:
     """Intervals to try, in steps of a fraction of them."""
     while first <= last:
         yield first

@@ -32,18 +32,12 @@ from atalla_mlir.codegen.machine_ir import AHEAD_MARK, Block, Function, Inst, Re
 from atalla_mlir.codegen.modulo import modulo_schedule
 from atalla_mlir.codegen.ramping import MaskedPipeline, mask_loop
 from atalla_mlir.codegen.slots import slot_order
-from atalla_mlir.codegen.staggering import Measure, StaggeredLoop, stagger_loop
+from atalla_mlir.codegen.staggering import StaggeredLoop, stagger_loop
 from atalla_mlir.target.encoding import PACKET_BYTES, SLOTS
 from atalla_mlir.target.isa import Format, Latency, Unit
 from atalla_mlir.target.machine import Machine
-from atalla_mlir.target.registers import FILES, RegisterFile
+from atalla_mlir.target.registers import RegisterFile
 
-REGISTER_LIMITS: Mapping[RegisterFile, int] = {
-    RegisterFile.SCALAR: FILES[RegisterFile.SCALAR].count - 16,
-    RegisterFile.VECTOR: FILES[RegisterFile.VECTOR].count - 6,
-    RegisterFile.MASK: FILES[RegisterFile.MASK].count - 3,
-}
-"""Values in flight beyond which a kernel is not accepted."""
 MAX_INTERVAL_GROWTH = 1.15
 """By how much II may exceed its bound, or the first that was found, before the search for a smaller kernel ends."""
 LUMPED_TRANSFERS = 1.3
@@ -59,11 +53,10 @@ def pipeline_loops(
     machine: Machine,
     banks: dict[Register, int],
     costs: Sequence[tuple[int, int]],
-    measure: Measure,
 ) -> tuple[Function, tuple[LoopReport, ...]]:
     """The function with loops pipelined where that pays, and their reports; adds the banks of new registers to `banks`.
 
-    `costs` are cycles and packets of each block as it stands, `measure` gives those of another loop.
+    `costs` are cycles and packets of each block as it stands.
     """
     constants = constant_values(function)
     liveness = block_liveness([[(inst,) for inst in block.insts] for block in function.blocks], function.successors())
@@ -80,7 +73,7 @@ def pipeline_loops(
             through = _count_live_through(loop, liveness[index])
             needed_after = _needed_after(liveness, function.successors()[index], index)
             context = LoopContext(*costs[index], surrounding, through, needed_after, pushes_first)
-            pipelined = pipeline_loop(loop, machine, banks, next_index, context, measure)
+            pipelined = pipeline_loop(loop, machine, banks, next_index, context)
         if pipelined is None:
             blocks.append(block)
             continue
@@ -134,7 +127,6 @@ def pipeline_loop(
     banks: Mapping[Register, int],
     first_index: int,
     context: LoopContext,
-    measure: Measure,
 ) -> PipelinedLoop | None:
     """The loop as a software pipeline, or None when that is not possible or not faster.
 
@@ -152,7 +144,7 @@ def pipeline_loop(
     if masked is not None:
         for kernel in find_kernels(masked.graph(machine), machine, banks, masked.next_index, context):
             candidates.append(MaskedPipeline(masked, kernel))
-    staggered = stagger_loop(loop, machine, first_index, context, measure)
+    staggered = stagger_loop(loop, machine, banks, first_index, context)
     if staggered is not None:
         candidates.append(staggered)
     as_is = LoopPart(context.packets, context.cycles, loop.trip_count)
@@ -180,9 +172,7 @@ def find_kernels(
     most: int | None = None
     while schedule is not None:
         kernel = Kernel(schedule, banks, first_index)
-        live = kernel.max_live()
-        fits = all(live[file] + context.live_through[file] <= limit for file, limit in REGISTER_LIMITS.items())
-        fits = fits and kernel.num_packets * PACKET_BYTES <= machine.icache_bytes
+        fits = context.has_room(kernel.max_live()) and kernel.num_packets * PACKET_BYTES <= machine.icache_bytes
         fits = fits and schedule.num_stages <= max_stages
         if fits and (smallest_unroll is None or kernel.unroll < smallest_unroll):
             smallest_unroll = kernel.unroll

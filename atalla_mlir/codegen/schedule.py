@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from atalla_mlir.codegen.banks import bank_graphs, prefer_banks
 from atalla_mlir.codegen.blocks import merge_blocks
@@ -87,7 +86,7 @@ def schedule(function: Function, machine: Machine, *, pipeline: bool = True) -> 
     reports: tuple[LoopReport, ...] = ()
     if pipeline:
         costs = [(block.cycles, len(block.packets)) for block in blocks]
-        function, reports = pipeline_loops(function, machine, banks, costs, partial(_measure, machine=machine))
+        function, reports = pipeline_loops(function, machine, banks, costs)
     if reports:
         function = merge_blocks(function)
         tasks = _tasks(function, machine)
@@ -100,13 +99,6 @@ def schedule(function: Function, machine: Machine, *, pipeline: bool = True) -> 
                 if function.blocks[index].loop_depth == depth:
                     blocks[index] = tasks[index].schedule_densely(banks, blocks[index])
     return ScheduledFunction(function.name, tuple(blocks), function, banks, reports)
-
-
-def _measure(block: Block, machine: Machine) -> tuple[int, int]:
-    """Cycles and packets of a block that repeats itself."""
-    touched = frozenset(register for inst in block.insts for register in inst.registers)
-    scheduled = _BlockTask(block, BlockLiveness(touched, touched), machine).schedule(None)
-    return scheduled.cycles, len(scheduled.packets)
 
 
 def loop_nests(function: Function) -> list[tuple[int, range]]:

@@ -1,92 +1,155 @@
-"""Loops whose iterations are long chains, in parts: later parts of one iteration beside earlier ones of the next.
+"""Loops whose iterations are long chains: several iterations side by side, without filling and draining the pipeline.
 
-A software pipeline without prologue and epilogue: with n parts the loop runs n - 1 times more than it has iterations.
-In the first passes the later parts work on whatever their registers hold, in the last passes the earlier parts on rows
-after the last one. That is harmless where all that is written is rows with spare ones around them (`SPARE_MARK`). The
-parts are list-scheduled as one block; registers have one copy, so the code is hardly longer than that of the loop.
+With n stages the loop runs n - 1 times more than it has iterations. In the first passes the later stages work on
+whatever their registers hold, in the last passes the earlier stages on rows after the last one. That is harmless where
+all that is written is rows with spare ones around them (`SPARE_MARK`). Registers have one copy, so that no value may
+be needed for longer than a pass, and the code is hardly longer than that of the loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from atalla_mlir.codegen.dependence import build_graph
-from atalla_mlir.codegen.kernel import LoopReport, constant
-from atalla_mlir.codegen.loop_graph import resource_bounds
-from atalla_mlir.codegen.loops import CountedLoop, LoopContext, LoopPart, PipelinedLoop, carried_registers
+from atalla_mlir.codegen.compact_placement import CompactPlacement
+from atalla_mlir.codegen.kernel import Kernel
+from atalla_mlir.codegen.loop_graph import build_loop_graph, recurrence_bound, resource_bounds
+from atalla_mlir.codegen.loops import (
+    CountedLoop,
+    LoopContext,
+    LoopPart,
+    PipelinedLoop,
+    Repeat,
+    carried_registers,
+    kernel_block,
+)
 from atalla_mlir.codegen.machine_ir import M1, SPARE_MARK, V0, X0, Block, Inst, Register
+from atalla_mlir.codegen.modulo import ModuloSchedule, intervals
+from atalla_mlir.codegen.reservations import LoopDemands
 from atalla_mlir.target.isa import BY_MNEMONIC, LANE_UNITS
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import RegisterFile
 
-CUTS = ((0.4,), (0.5,), (0.6,), (0.3, 0.6), (0.33, 0.67), (0.4, 0.7))
-"""Where along the longest chain parts are tried to meet; rows have spare ones for two more passes."""
-
-Measure = Callable[[Block], tuple[int, int]]
-"""Cycles from one run to the next, and packets, of a block that repeats itself."""
+MAX_STAGES = 3
+"""Rows have spare ones for so many passes and one less."""
 
 
 @dataclass(frozen=True)
-class StaggeredLoop:
-    """The body with its parts side by side, and what precedes and follows the loop."""
+class SplitLoop:
+    """A loop in which each access to memory has a pointer of its own, which may move at another time.
+
+    `pointers` maps these to the original one; `steps` are the distances that they move, in bytes.
+    """
 
     loop: CountedLoop
-    num_parts: int
     body: tuple[Inst, ...]
-    before: tuple[Inst, ...]
-    after: tuple[Inst, ...]
+    pointers: Mapping[Register, Register]
+    steps: Mapping[Register, int]
     next_index: int
-    period: int
-    num_packets: int
-    bounds: Mapping[str, int]
+
+
+class StaggeredLoop:
+    """The kernel of a loop that runs some passes more than the loop has iterations, and the code around it."""
+
+    def __init__(self, split: SplitLoop, kernel: Kernel, banks: Mapping[Register, int], context: LoopContext) -> None:
+        self._split, self._kernel, self._banks = split, kernel, banks
+        self._num_stages = kernel.schedule.num_stages
+        repeat = Repeat(kernel, f"{split.loop.block.label}.staggered", split.loop.trip_count + self._num_stages - 1)
+        self._packets = kernel.packets(repeat.branch)
+        self._before = [*self._first_addresses(), *self._any_values(), *repeat.start]
+        self._after = self._last_addresses(context)
 
     def cycles(self, context: LoopContext, machine: Machine) -> float:
         """Time from entering the loop to leaving it, with the time to fetch its code."""
+        passes = self._split.loop.trip_count + self._num_stages - 1
         parts = [
-            LoopPart(len(self.before), len(self.before), 1),
-            LoopPart(self.num_packets, self.period, self.loop.trip_count + self.num_parts - 1),
+            LoopPart(len(self._before), len(self._before), 1),
+            LoopPart(len(self._packets), self._kernel.schedule.interval, passes),
         ]
         return context.entered_cycles(parts, machine)
 
     def build(self) -> PipelinedLoop:
-        label, depth = self.loop.block.label, max(0, self.loop.block.loop_depth - 1)
+        block, kernel = self._split.loop.block, self._kernel
+        label, depth = block.label, max(0, block.loop_depth - 1)
         blocks = (
-            Block(label, list(self.before), depth),
-            Block(f"{label}.staggered", list(self.body), self.loop.block.loop_depth),
-            Block(f"{label}.epilogue", list(self.after), depth),
+            Block(label, self._before, depth),
+            kernel_block(f"{label}.staggered", self._packets, block.loop_depth),
+            Block(f"{label}.epilogue", self._after, depth),
         )
-        report = LoopReport(
-            label=f"{label}.staggered",
-            interval=self.period,
-            resource_bounds=self.bounds,
-            recurrence_bound=0,
-            num_stages=self.num_parts,
-            unroll=1,
-            num_packets=self.num_packets,
-            slots_filled=len(self.body),
-            max_live={},
+        banks = {pointer: self._banks[pointer] for pointer in self._split.pointers if pointer in self._banks}
+        return PipelinedLoop(
+            blocks, {**kernel.banks, **banks}, kernel.report(f"{label}.staggered", self._packets), kernel.next_index
         )
-        return PipelinedLoop(blocks, {}, report, self.next_index)
+
+    def _stage(self, pointer: Register) -> int:
+        """The stage in which a pointer moves."""
+        schedule = self._kernel.schedule
+        index = next(at for at, inst in enumerate(schedule.graph.insts) if pointer in inst.defs)
+        return schedule.cycles[index] // schedule.interval
+
+    def _first_addresses(self) -> Iterator[Inst]:
+        """Pointers begin as many rows before the first as stages precede theirs."""
+        for pointer, original in self._split.pointers.items():
+            distance = -self._stage(pointer) * self._split.steps[original]
+            yield Inst(BY_MNEMONIC["addi.s"], (pointer, original, distance))
+
+    def _last_addresses(self, context: LoopContext) -> list[Inst]:
+        """Pointers that are needed later went too far."""
+        addresses = {original: pointer for pointer, original in self._split.pointers.items()}
+        found: list[Inst] = []
+        for original in sorted(context.needed_after & addresses.keys(), key=lambda register: register.index):
+            pointer = addresses[original]
+            passes = self._stage(pointer) - self._num_stages + 1
+            found.append(Inst(BY_MNEMONIC["addi.s"], (original, pointer, passes * self._split.steps[original])))
+        return found
+
+    def _any_values(self) -> list[Inst]:
+        """Gives a value to what the first pass reads before it is written."""
+        body = [inst for packet in self._packets for inst in packet if not inst.op.is_control]
+        crossing = carried_registers(body) - self._split.pointers.keys()
+        return [_defined(register) for register in sorted(crossing, key=lambda register: register.index)]
 
 
 def stagger_loop(
-    loop: CountedLoop, machine: Machine, first_index: int, context: LoopContext, measure: Measure
+    loop: CountedLoop, machine: Machine, banks: Mapping[Register, int], first_index: int, context: LoopContext
 ) -> StaggeredLoop | None:
-    """The loop in parts; None where it is no chain of lane operations between rows that allow it."""
+    """The loop as overlapping passes; None where it is no chain of lane operations between rows that allow it."""
     pointers = _pointers(loop.body)
     if not all(_is_harmless(inst, pointers) for inst in loop.body):
         return None
     written = {register for inst in loop.body for register in inst.defs}
     if context.needed_after & (written - set(pointers)) or carried_registers(loop.body) - set(pointers):
         return None
-    depths = build_graph(loop.body, machine).depths()
-    found: list[StaggeredLoop] = []
-    for cuts in CUTS:
-        parts = [sum(depth >= cut * max(depths) for cut in cuts) for depth in depths]
-        if _fits(loop.body, parts, pointers):
-            found.append(_staggered(loop, parts, pointers, first_index, context, machine, measure))
+    split = _split(loop, pointers, context, first_index)
+    # a pointer and its step then never share a packet
+    banks = {**banks, **{copy: banks[pointer] for copy, pointer in split.pointers.items() if pointer in banks}}
+    found = [StaggeredLoop(split, kernel, banks, context) for kernel in _kernels(split, machine, banks, context)]
     return min(found, key=lambda staggered: staggered.cycles(context, machine), default=None)
+
+
+def _kernels(
+    split: SplitLoop, machine: Machine, banks: Mapping[Register, int], context: LoopContext
+) -> Iterator[Kernel]:
+    """Kernels of few stages that are not unrolled, the shortest first; longer ones as long as they may be faster."""
+    written = frozenset(register for inst in split.body for register in inst.defs)
+    graph = build_loop_graph(split.body, machine, written)
+    bounds = resource_bounds(split.body, machine)
+    recurrence = recurrence_bound(graph, context.cycles)
+    demands = LoopDemands(split.body, machine, banks)
+    trips = split.loop.trip_count
+    most = context.cycles - 1
+    for interval in intervals(max(*bounds.values(), recurrence), most):
+        if interval > most:
+            return
+        placement = CompactPlacement(graph, demands, interval)
+        cycles = placement.run()
+        if cycles is not None:
+            schedule = ModuloSchedule(graph, interval, tuple(cycles), bounds, recurrence, placement.banks())
+            kernel = Kernel(schedule, banks, split.next_index)
+            if schedule.num_stages <= MAX_STAGES and context.has_room(kernel.max_live()):
+                yield kernel
+                # one with a stage less takes as long at this interval
+                most = min(most, interval * (trips + schedule.num_stages - 1) // trips)
 
 
 def _pointers(body: Sequence[Inst]) -> dict[Register, int]:
@@ -106,76 +169,28 @@ def _is_harmless(inst: Inst, pointers: Mapping[Register, int]) -> bool:
     return is_lane or (bool(inst.defs) and inst.defs[0] in pointers)
 
 
-def _fits(body: Sequence[Inst], parts: Sequence[int], pointers: Mapping[Register, int]) -> bool:
-    """Whether stores are in the last part, and no value is needed two parts after the one that made it."""
-    last = max(parts)
-    made: dict[Register, int] = {}
-    for inst, part in zip(body, parts, strict=True):
-        if inst.op.mnemonic == "vreg.st" and part < last:
-            return False
-        if any(part > made.get(register, part) + 1 for register in inst.uses if register not in pointers):
-            return False
-        for register in inst.defs:
-            made[register] = min(part, made.get(register, part))
-    return last > 0
-
-
-def _staggered(
-    loop: CountedLoop,
-    parts: Sequence[int],
-    pointers: Mapping[Register, int],
-    next_index: int,
-    context: LoopContext,
-    machine: Machine,
-    measure: Measure,
-) -> StaggeredLoop:
-    addition, last = BY_MNEMONIC["addi.s"], max(parts)
-    before: list[Inst] = []
+def _split(loop: CountedLoop, pointers: Mapping[Register, int], context: LoopContext, next_index: int) -> SplitLoop:
+    """Gives each access a pointer of its own, and one to a pointer that nothing but later code reads."""
+    own: dict[Register, Register] = {}
     body: list[Inst] = []
-    for part in range(last, -1, -1):
-        # each part walks over the rows by itself, behind those before it
-        insts = [inst for inst, at in zip(loop.body, parts, strict=True) if at == part]
-        own = {pointer for pointer in pointers if any(_reads(inst, pointer) for inst in insts)}
-        names: dict[Register, Register] = {}
-        if part:
-            for pointer in sorted(own, key=lambda register: register.index):
-                names[pointer] = Register(pointer.file, next_index)
-                next_index += 1
-                before.append(Inst(addition, (names[pointer], pointer, -part * pointers[pointer])))
-        else:
-            own |= set(pointers) & context.needed_after
-        for inst, at in zip(loop.body, parts, strict=True):
-            if inst.defs and inst.defs[0] in pointers:
-                if inst.defs[0] in own:
-                    body.append(_renamed(inst, names))
-            elif at == part:
-                body.append(_renamed(inst, names))
-    crossing = carried_registers(body) - set(pointers) - {inst.defs[0] for inst in before}
-    before += [_defined(register) for register in sorted(crossing, key=lambda register: register.index)]
-    counter, limit = (Register(RegisterFile.SCALAR, next_index + at) for at in range(2))
-    before += [*constant(counter, 1), *constant(limit, loop.trip_count + last)]
-    label = f"{loop.block.label}.staggered"
-    body.append(Inst(BY_MNEMONIC["blt.s"], (counter, limit, label, 1)))
-    needed = ((pointer, step) for pointer, step in pointers.items() if pointer in context.needed_after)
-    after = [Inst(addition, (pointer, pointer, -last * step)) for pointer, step in needed]
-    period, num_packets = measure(Block(label, [replace(inst) for inst in body], loop.block.loop_depth))
-    bounds = resource_bounds(body[:-1], machine)
-    return StaggeredLoop(
-        loop, last + 1, tuple(body), tuple(before), tuple(after), next_index + 2, period, num_packets, bounds
-    )
 
+    def copy_of(pointer: Register) -> Register:
+        copy = Register(pointer.file, next_index + len(own))
+        own[copy] = pointer
+        return copy
 
-def _reads(inst: Inst, pointer: Register) -> bool:
-    """Whether an instruction uses a pointer for more than to move it."""
-    return pointer in inst.uses and pointer not in inst.defs
-
-
-def _renamed(inst: Inst, names: dict[Register, Register]) -> Inst:
-    """A copy with other registers, and without memory ranges, which belong to one iteration."""
-    memory = tuple(replace(ref, low=None, high=None) for ref in inst.memory)
-    copy = replace(inst, memory=memory)
-    copy.replace_registers(names)
-    return copy
+    for inst in loop.body:
+        if inst.defs and inst.defs[0] in pointers:
+            continue
+        # ranges belong to one iteration
+        copy = replace(inst, memory=tuple(replace(ref, low=None, high=None) for ref in inst.memory))
+        copy.replace_registers({used: copy_of(used) for used in dict.fromkeys(inst.uses) if used in pointers})
+        body.append(copy)
+    unread = (context.needed_after & pointers.keys()) - set(own.values())
+    for pointer in sorted(unread, key=lambda register: register.index):
+        copy_of(pointer)
+    steps = [Inst(BY_MNEMONIC["addi.s"], (copy, copy, pointers[pointer])) for copy, pointer in own.items()]
+    return SplitLoop(loop, (*body, *steps), own, pointers, next_index + len(own))
 
 
 def _defined(register: Register) -> Inst:
