@@ -12,15 +12,16 @@ from atalla_mlir.codegen.loop_placement import Placement
 from atalla_mlir.codegen.reservations import LoopDemands
 from atalla_mlir.target.isa import Unit
 
-MAX_SLACK = 8
-"""By how much shorter chains may be that count as longest, in cycles."""
+SLACKS = (0, 8)
+"""By how much shorter chains may be that count as longest, in cycles: values worth trying."""
 
 
 class CompactPlacement(Placement):
     """Places nodes in an order that keeps the chains of an iteration together."""
 
-    def __init__(self, graph: LoopGraph, demands: LoopDemands, interval: int) -> None:
+    def __init__(self, graph: LoopGraph, demands: LoopDemands, interval: int, slack: int) -> None:
         super().__init__(graph, demands, interval)
+        self._slack = slack
         self._steps = {
             index
             for index, inst in enumerate(graph.insts)
@@ -40,7 +41,7 @@ class CompactPlacement(Placement):
         order: list[int] = []
         for part in sorted(parts, key=lambda part: -max(heights[node] for node in part)):
             longest = max(depths[node] + heights[node] for node in part)
-            late = [node for node in part if depths[node] + heights[node] < longest - MAX_SLACK]
+            late = [node for node in part if depths[node] + heights[node] < longest - self._slack]
             self._late.update(late)
             order += sorted(set(part) - set(late), key=lambda node: (depths[node], node))
             order += sorted(late, key=lambda node: (heights[node], -node))

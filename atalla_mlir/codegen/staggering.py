@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from atalla_mlir.codegen.compact_placement import CompactPlacement
+from atalla_mlir.codegen.compact_placement import SLACKS, CompactPlacement
 from atalla_mlir.codegen.kernel import Kernel
 from atalla_mlir.codegen.loop_graph import build_loop_graph, recurrence_bound, resource_bounds
 from atalla_mlir.codegen.loops import (
@@ -53,15 +53,15 @@ class StaggeredLoop:
 
     def __init__(self, split: SplitLoop, kernel: Kernel, banks: Mapping[Register, int], context: LoopContext) -> None:
         self._split, self._kernel, self._banks = split, kernel, banks
-        self._num_stages = kernel.schedule.num_stages
-        repeat = Repeat(kernel, f"{split.loop.block.label}.staggered", split.loop.trip_count + self._num_stages - 1)
+        self.num_stages = kernel.schedule.num_stages
+        repeat = Repeat(kernel, f"{split.loop.block.label}.staggered", split.loop.trip_count + self.num_stages - 1)
         self._packets = kernel.packets(repeat.branch)
         self._before = [*self._first_addresses(), *self._any_values(), *repeat.start]
         self._after = self._last_addresses(context)
 
     def cycles(self, context: LoopContext, machine: Machine) -> float:
         """Time from entering the loop to leaving it, with the time to fetch its code."""
-        passes = self._split.loop.trip_count + self._num_stages - 1
+        passes = self._split.loop.trip_count + self.num_stages - 1
         parts = [
             LoopPart(len(self._before), len(self._before), 1),
             LoopPart(len(self._packets), self._kernel.schedule.interval, passes),
@@ -99,7 +99,7 @@ class StaggeredLoop:
         found: list[Inst] = []
         for original in sorted(context.needed_after & addresses.keys(), key=lambda register: register.index):
             pointer = addresses[original]
-            passes = self._stage(pointer) - self._num_stages + 1
+            passes = self._stage(pointer) - self.num_stages + 1
             found.append(Inst(BY_MNEMONIC["addi.s"], (original, pointer, passes * self._split.steps[original])))
         return found
 
@@ -141,14 +141,16 @@ def _kernels(
     for interval in intervals(max(*bounds.values(), recurrence), most):
         if interval > most:
             return
-        placement = CompactPlacement(graph, demands, interval)
-        cycles = placement.run()
-        if cycles is not None:
+        for slack in SLACKS:
+            placement = CompactPlacement(graph, demands, interval, slack)
+            cycles = placement.run()
+            if cycles is None:
+                continue
             schedule = ModuloSchedule(graph, interval, tuple(cycles), bounds, recurrence, placement.banks())
             kernel = Kernel(schedule, banks, split.next_index)
             if schedule.num_stages <= MAX_STAGES and context.has_room(kernel.max_live()):
                 yield kernel
-                # one with a stage less takes as long at this interval
+                # one of a single stage takes as long at this interval
                 most = min(most, interval * (trips + schedule.num_stages - 1) // trips)
 
 
