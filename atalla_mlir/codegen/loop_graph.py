@@ -107,11 +107,6 @@ class LoopGraph:
         return _find_circles(self)
 
     @cached_property
-    def given_up(self) -> set[int]:
-        """Ways of placing that found no schedule at any interval."""
-        return set()
-
-    @cached_property
     def recurrence(self) -> int:
         """The least II at which no chain of dependences catches up with itself."""
         own = (-(-edge.latency // edge.distance) for edge in self.edges if edge.first == edge.second)

@@ -1,7 +1,8 @@
 """Iterative modulo scheduling: one iteration of a loop body laid out so that a new one can start every II cycles.
 
-II starts at the larger of the resource and the recurrence bound; at each II the instructions are placed next to what
-they depend on (`loop_placement`) or, where the body moves data, cycle by cycle (`forward_placement`).
+II starts at the largest of its bounds: those of resources, of recurrences and of both together; at each II the
+instructions are placed next to what they depend on (`loop_placement`) or, where the body moves data, cycle by cycle
+(`forward_placement`).
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from atalla_mlir.codegen.contention import contention_bound
 from atalla_mlir.codegen.forward_placement import LOADING_SHARES, ForwardPlacement, is_ahead
-from atalla_mlir.codegen.loop_graph import LoopGraph, recurrence_bound, resource_bounds
+from atalla_mlir.codegen.loop_graph import LoopGraph, resource_bounds
+from atalla_mlir.codegen.loop_memo import Found, LoopMemo
 from atalla_mlir.codegen.loop_placement import Placement
 from atalla_mlir.codegen.machine_ir import Register
 from atalla_mlir.codegen.reservations import LoopDemands
@@ -49,18 +52,6 @@ class ModuloSchedule:
     def num_stages(self) -> int:
         return max(self.cycles, default=0) // self.interval + 1
 
-    @property
-    def longest_lifetime(self) -> int:
-        """Cycles for which some value is kept at most."""
-        return max(
-            (
-                self.cycles[edge.second] + edge.distance * self.interval - self.cycles[edge.first]
-                for edge in self.graph.edges
-                if edge.is_result
-            ),
-            default=0,
-        )
-
     def rows(self) -> list[list[int]]:
         """The instructions of each cycle modulo II."""
         rows: list[list[int]] = [[] for _ in range(self.interval)]
@@ -69,31 +60,76 @@ class ModuloSchedule:
         return rows
 
 
-def modulo_schedule(
-    graph: LoopGraph, machine: Machine, banks: Mapping[Register, int], max_interval: int, min_interval: int = 1
-) -> ModuloSchedule | None:
-    """A schedule with the smallest II found in the given range, or None when there is none."""
-    bounds = resource_bounds(graph.insts, machine)
-    recurrence = recurrence_bound(graph, max_interval + 1)
-    interval = max(*bounds.values(), recurrence, min_interval)
-    demands = LoopDemands(graph.insts, machine, banks)
-    # where placing forwards finds nothing, placing next to what is placed already may
-    ways: list[list[Callable[[LoopGraph, LoopDemands, int], Placement]]] = [[Placement]]
-    if _overlaps_transfers(graph):
-        ways.insert(0, [partial(ForwardPlacement, turn=turn) for turn in range(_num_orders(graph))])
-    for number, attempts in enumerate(ways):
-        if number in graph.given_up:
-            continue
-        for at in intervals(interval, max_interval):
-            found = [
-                ModuloSchedule(graph, at, tuple(cycles), bounds, recurrence, placement.banks())
-                for placement, cycles in _placements(attempts, graph, demands, at)
-            ]
-            if found:
-                return min(found, key=lambda schedule: schedule.longest_lifetime)
-        if attempts is not ways[-1]:
-            graph.given_up.add(number)
-    return None
+class ModuloScheduler:
+    """Searches schedules of one loop; what was found for an equal loop is not searched again."""
+
+    def __init__(self, graph: LoopGraph, machine: Machine, banks: Mapping[Register, int]) -> None:
+        self._graph = graph
+        self._demands = LoopDemands(graph.insts, machine, banks)
+        self._bounds = resource_bounds(graph.insts, machine)
+        self._bound = max(*self._bounds.values(), graph.recurrence)
+        self._contention = contention_bound(graph, self._demands)
+        self._memo = LoopMemo(graph, machine, banks)
+        self._ways: list[list[Callable[[LoopGraph, LoopDemands, int], Placement]]] = [[Placement]]
+        """Where placing forwards finds nothing, placing next to what is placed already may."""
+        if _overlaps_transfers(graph):
+            forwards = [partial(ForwardPlacement, turn=turn) for turn in range(_num_orders(graph))]
+            self._ways.insert(0, [*forwards])
+
+    def schedule(self, max_interval: int, min_interval: int = 1) -> ModuloSchedule | None:
+        """A schedule with the smallest II found in the given range, or None when there is none.
+
+        A way of placing that once found nothing at any II is not tried again.
+        """
+        tried = self._intervals(max(self._bound, min_interval), max_interval)
+        if not tried:
+            return None
+        asked = (*tried, len(self._ways))
+        if asked not in self._memo:
+            self._memo[asked] = self._search(tried)
+        found, num_ways = self._memo[asked]
+        del self._ways[: len(self._ways) - num_ways]
+        if found is None:
+            return None
+        recurrence = min(max_interval + 1, self._graph.recurrence)
+        return ModuloSchedule(self._graph, found.interval, found.cycles, self._bounds, recurrence, found.banks)
+
+    def _intervals(self, first: int, last: int) -> list[int]:
+        """Intervals to try: those that contention allows, and the least of these."""
+        least = {self._contention} if first < self._contention <= last else set[int]()
+        return sorted(least.union(at for at in intervals(first, last) if at >= self._contention))
+
+    def _search(self, tried: Sequence[int]) -> tuple[Found | None, int]:
+        """The best of the first way that finds something, and how many ways are left."""
+        for number, attempts in enumerate(self._ways):
+            for at in tried:
+                found = [
+                    Found(at, tuple(cycles), placement.banks()) for placement, cycles in self._placements(attempts, at)
+                ]
+                if found:
+                    return min(found, key=self._longest_lifetime), len(self._ways) - number
+        return None, 1
+
+    def _placements(
+        self, attempts: Sequence[Callable[[LoopGraph, LoopDemands, int], Placement]], interval: int
+    ) -> Iterator[tuple[Placement, list[int]]]:
+        """The attempts that place everything, with the cycles: one where transfers are waited for, else all."""
+        for attempt in attempts:
+            placement = attempt(self._graph, self._demands, interval)
+            cycles = placement.run()
+            if cycles is not None:
+                yield placement, cycles
+                if not is_ahead(self._graph):
+                    return
+
+    def _longest_lifetime(self, found: Found) -> int:
+        """Cycles for which some value is kept at most."""
+        lifetimes = (
+            found.cycles[edge.second] + edge.distance * found.interval - found.cycles[edge.first]
+            for edge in self._graph.edges
+            if edge.is_result
+        )
+        return max(lifetimes, default=0)
 
 
 def intervals(first: int, last: int) -> Iterator[int]:
@@ -101,22 +137,6 @@ def intervals(first: int, last: int) -> Iterator[int]:
     while first <= last:
         yield first
         first += max(1, first // FINENESS)
-
-
-def _placements(
-    attempts: Sequence[Callable[[LoopGraph, LoopDemands, int], Placement]],
-    graph: LoopGraph,
-    demands: LoopDemands,
-    interval: int,
-) -> Iterator[tuple[Placement, list[int]]]:
-    """The attempts that find a place for everything, with the cycles; one where transfers are waited for, else all."""
-    for attempt in attempts:
-        placement = attempt(graph, demands, interval)
-        cycles = placement.run()
-        if cycles is not None:
-            yield placement, cycles
-            if not is_ahead(graph):
-                return
 
 
 def _num_orders(graph: LoopGraph) -> int:

@@ -29,7 +29,7 @@ from atalla_mlir.codegen.loops import (
     kernel_block,
 )
 from atalla_mlir.codegen.machine_ir import AHEAD_MARK, Block, Function, Inst, Register
-from atalla_mlir.codegen.modulo import modulo_schedule
+from atalla_mlir.codegen.modulo import ModuloScheduler
 from atalla_mlir.codegen.ramping import MaskedPipeline, mask_loop
 from atalla_mlir.codegen.slots import slot_order
 from atalla_mlir.codegen.staggering import StaggeredLoop, stagger_loop
@@ -167,7 +167,8 @@ def find_kernels(
     if -(-len(graph.insts) // SLOTS) * PACKET_BYTES > machine.icache_bytes:
         return
     max_stages = _most_stages(graph)
-    schedule = modulo_schedule(graph, machine, banks, context.cycles - 1)
+    scheduler = ModuloScheduler(graph, machine, banks)
+    schedule = scheduler.schedule(context.cycles - 1)
     smallest_unroll: int | None = None
     most: int | None = None
     while schedule is not None:
@@ -183,7 +184,7 @@ def find_kernels(
         if smallest_unroll is not None:
             most = most or int(max(schedule.bound, schedule.interval) * MAX_INTERVAL_GROWTH)
         limit = min(context.cycles - 1, most or context.cycles)
-        schedule = modulo_schedule(graph, machine, banks, limit, schedule.interval + step)
+        schedule = scheduler.schedule(limit, schedule.interval + step)
 
 
 def _most_stages(graph: LoopGraph) -> float:

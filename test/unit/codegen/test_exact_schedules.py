@@ -9,10 +9,11 @@ from functools import cache
 import pytest
 from ortools.sat.python import cp_model
 
+from atalla_mlir.codegen.contention import contention_bound
 from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph, recurrence_bound, resource_bounds, unit_name
 from atalla_mlir.codegen.machine_ir import M0, V0, X0, Inst, Register, parse_memory
-from atalla_mlir.codegen.modulo import modulo_schedule
-from atalla_mlir.codegen.reservations import BRANCH, MAX_QUEUED_CYCLES
+from atalla_mlir.codegen.modulo import ModuloScheduler
+from atalla_mlir.codegen.reservations import BRANCH, MAX_QUEUED_CYCLES, LoopDemands
 from atalla_mlir.codegen.resources import demand_of, unit_interval
 from atalla_mlir.target.encoding import SLOTS
 from atalla_mlir.target.isa import BY_MNEMONIC, LANE_OPS_PER_PACKET, Unit
@@ -149,7 +150,7 @@ def random_body(seed: int) -> list[Inst]:
 def intervals(seed: int) -> tuple[int, int]:
     """II found for a body, and the smallest that the machine allows."""
     graph = build_loop_graph(random_body(seed), AX01)
-    found = modulo_schedule(graph, AX01, {}, 200)
+    found = ModuloScheduler(graph, AX01, {}).schedule(200)
     assert found is not None
     return found.interval, exact_interval(graph, found.interval)
 
@@ -158,6 +159,12 @@ def intervals(seed: int) -> tuple[int, int]:
 def test_schedules_are_possible_and_near_the_best(seed: int) -> None:
     found, best = intervals(seed)
     assert best <= found <= best + 2
+
+
+@pytest.mark.parametrize("seed", BODIES)
+def test_no_schedule_is_below_the_bounds(seed: int) -> None:
+    graph = build_loop_graph(random_body(seed), AX01)
+    assert contention_bound(graph, LoopDemands(graph.insts, AX01, {})) <= intervals(seed)[1]
 
 
 def test_most_schedules_are_the_best() -> None:

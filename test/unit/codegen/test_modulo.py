@@ -15,7 +15,7 @@ from atalla_mlir.codegen.layout import Item, Label, Packet
 from atalla_mlir.codegen.loop_graph import build_loop_graph, recurrence_bound, resource_bounds
 from atalla_mlir.codegen.loops import LoopContext, constant_values, find_counted_loop
 from atalla_mlir.codegen.machine_ir import M0, V0, X0, Block, Function, Inst, Register, parse_memory
-from atalla_mlir.codegen.modulo import ModuloSchedule, modulo_schedule
+from atalla_mlir.codegen.modulo import ModuloSchedule, ModuloScheduler
 from atalla_mlir.codegen.pipelining import Pipeline, find_kernels
 from atalla_mlir.codegen.ramping import MaskedPipeline, mask_loop
 from atalla_mlir.codegen.resources import Room, demand_of
@@ -61,7 +61,7 @@ def addition(rows: int) -> list[Inst]:
 
 
 def modulo(insts: list[Inst], limit: int = 1000) -> ModuloSchedule:
-    found = modulo_schedule(build_loop_graph(insts, AX01), AX01, {}, limit)
+    found = ModuloScheduler(build_loop_graph(insts, AX01), AX01, {}).schedule(limit)
     assert found is not None
     return found
 
@@ -170,7 +170,7 @@ def accumulation(rows: int, depth: int) -> Function:
 def test_a_matrix_product_reaches_the_machines_bound(rows: int, interval: int):
     function = accumulation(rows, 20)
     banks = schedule(function, AX01, pipeline=False).banks
-    found = modulo_schedule(build_loop_graph(function.blocks[1].insts[:-1], AX01), AX01, banks, 1000)
+    found = ModuloScheduler(build_loop_graph(function.blocks[1].insts[:-1], AX01), AX01, banks).schedule(1000)
     assert found is not None
     assert found.resource_bound == interval
     assert found.interval <= interval * 1.03

@@ -1,0 +1,105 @@
+"""Schedules of loops that were found in this process, for loops that differ only in what no schedule depends on.
+
+Kernels of one network hold the same loops over and over: on other registers, other objects in memory, other constants.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from atalla_mlir.codegen.forward_placement import is_ahead
+from atalla_mlir.codegen.loop_graph import LoopGraph
+from atalla_mlir.codegen.machine_ir import Inst, Register
+from atalla_mlir.target.isa import Unit
+from atalla_mlir.target.machine import Machine
+from atalla_mlir.target.registers import RegisterFile
+
+MAX_SCHEDULES = 4096
+"""Schedules kept at most, each of some kilobytes; the one not asked for longest goes first."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A schedule: the cycle of each instruction, and the banks of vector registers that it counts on."""
+
+    interval: int
+    cycles: tuple[int, ...]
+    banks: Mapping[Register, int]
+
+
+Asked = tuple[int, ...]
+"""The intervals to try, and how many ways of placing are left."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """`Found` on numbered registers, and how many ways of placing are left."""
+
+    interval: int
+    cycles: tuple[int, ...]
+    banks: Mapping[int, int]
+    num_ways: int
+
+
+_ENTRIES: OrderedDict[tuple[bytes, Asked], _Entry | int] = OrderedDict()
+
+
+class LoopMemo:
+    """What was found for loops equal to this one: a schedule or None, and how many ways of placing are left."""
+
+    def __init__(self, graph: LoopGraph, machine: Machine, banks: Mapping[Register, int]) -> None:
+        self._numbers = {register: at for at, register in enumerate(_registers(graph))}
+        self._digest = self._describe(graph, machine, banks)
+
+    def _describe(self, graph: LoopGraph, machine: Machine, banks: Mapping[Register, int]) -> bytes:
+        """A digest of all that decides which schedules are found."""
+        registers = [(r.file.value, r.pinned, _bank(r, banks), r in graph.in_place) for r in self._numbers]
+        insts = [self._instruction(inst) for inst in graph.insts]
+        edges = [(e.first, e.second, e.latency, e.distance, e.is_result) for e in graph.edges]
+        described = repr((machine.digest(), registers, insts, graph.num_nodes, edges, is_ahead(graph)))
+        return hashlib.sha256(described.encode()).digest()
+
+    def _instruction(self, inst: Inst) -> tuple[object, ...]:
+        """An instruction without the constants of integer operations, and of its memory only what edges do not say."""
+        is_integer = inst.op.unit in (Unit.EX1, Unit.EX4) and not inst.op.is_memory
+        operands = [
+            f"%{self._numbers[value]}" if isinstance(value, Register) else "" if is_integer else value
+            for value in inst.operands
+        ]
+        return inst.op.mnemonic, operands, inst.merges, inst.dma_shape, inst.pad, bool(inst.memory_refs())
+
+    def __contains__(self, asked: Asked) -> bool:
+        return (self._digest, asked) in _ENTRIES
+
+    def __getitem__(self, asked: Asked) -> tuple[Found | None, int]:
+        key = self._digest, asked
+        _ENTRIES.move_to_end(key)
+        entry = _ENTRIES[key]
+        if isinstance(entry, int):
+            return None, entry
+        banks = {register: entry.banks[at] for register, at in self._numbers.items() if at in entry.banks}
+        return Found(entry.interval, entry.cycles, banks), entry.num_ways
+
+    def __setitem__(self, asked: Asked, value: tuple[Found | None, int]) -> None:
+        found, num_ways = value
+        if found is None:
+            _ENTRIES[self._digest, asked] = num_ways
+        else:
+            banks = {self._numbers[register]: bank for register, bank in found.banks.items()}
+            _ENTRIES[self._digest, asked] = _Entry(found.interval, found.cycles, banks, num_ways)
+        while len(_ENTRIES) > MAX_SCHEDULES:
+            _ENTRIES.popitem(last=False)
+
+
+def _registers(graph: LoopGraph) -> list[Register]:
+    """The registers of a loop in the order in which they occur."""
+    return list(dict.fromkeys(register for inst in graph.insts for register in inst.registers))
+
+
+def _bank(register: Register, banks: Mapping[Register, int]) -> int | None:
+    """What counts of a register's bank: of a vector, whether it has one, because schedules choose it anew."""
+    bank = banks.get(register)
+    return 0 if bank is not None and register.file is RegisterFile.VECTOR else bank
