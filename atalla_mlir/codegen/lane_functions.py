@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from atalla_mlir.codegen.iteration import Stage
+
 
 @dataclass(frozen=True)
 class FunctionCost:
@@ -38,3 +40,17 @@ ROOT_COSTS: Mapping[str, FunctionCost] = MappingProxyType(
     {"div": FunctionCost(38), "sqrt": FunctionCost(38), "rsqrt": FunctionCost(38)}
 )
 """Of those that the scalar units have too, when their operand varies over the lanes."""
+
+
+def lane_operations(stage: Stage) -> tuple[int, int]:
+    """Of the body of a stage, on the ALU and on the multiplier."""
+    alu = mul = 0
+    for node in stage.body.walk():
+        if node.op == "mul":
+            mul += 1
+        elif node.op in ("max", "min", "select"):
+            alu, mul = alu + 1, mul + 1
+        elif node.op not in ("load", "constant"):
+            cost = FUNCTION_COSTS.get(node.op) or ROOT_COSTS.get(node.op)
+            alu, mul = (alu + cost.others // 2, mul + cost.others // 2) if cost else (alu + 1, mul)
+    return alu, mul

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from atalla_mlir.codegen.decision import Decision, Fields, allowed
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Stage, StageKind, coalesce_loops
-from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, ROOT_COSTS
+from atalla_mlir.codegen.lane_functions import lane_operations
 from atalla_mlir.codegen.phase_plan import AHEAD, MAX_PAD_ROWS, MAX_STAGES, ring_rows
 from atalla_mlir.codegen.row_plan import LANES, MAX_DMA_ROWS, SumOrder, block_size
 
@@ -320,22 +320,8 @@ def _lane_counts(plan: WindowPlan, stages: Sequence[Stage]) -> tuple[int, int]:
     alu, mul = folds, folds * (window.combine is not Combine.ADD)
     for stage in stages:
         times = terms if stage is window else plan.group
-        more_alu, more_mul = _lane_operations(stage)
+        more_alu, more_mul = lane_operations(stage)
         alu, mul = alu + times * more_alu, mul + times * more_mul
-    return alu, mul
-
-
-def _lane_operations(stage: Stage) -> tuple[int, int]:
-    """Of the body of a stage, on the ALU and on the multiplier."""
-    alu = mul = 0
-    for node in stage.body.walk():
-        if node.op == "mul":
-            mul += 1
-        elif node.op in ("max", "min", "select"):
-            alu, mul = alu + 1, mul + 1
-        elif node.op not in ("load", "constant"):
-            cost = FUNCTION_COSTS.get(node.op) or ROOT_COSTS.get(node.op)
-            alu, mul = (alu + cost.others // 2, mul + cost.others // 2) if cost else (alu + 1, mul)
     return alu, mul
 
 

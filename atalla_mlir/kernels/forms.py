@@ -20,6 +20,7 @@ from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Stage, StageK
 from atalla_mlir.codegen.phase_plan import plan_phases
 from atalla_mlir.codegen.product_plan import choose_product_plan
 from atalla_mlir.codegen.row_plan import LANES, RowPlan, SumOrder, choose_row_plan, row_fields, row_plans
+from atalla_mlir.codegen.stream_plan import choose_stream_plan
 from atalla_mlir.codegen.tile_cost import choose_tile_schedule
 from atalla_mlir.codegen.turn_plan import plan_turn
 from atalla_mlir.codegen.vector_product_plan import choose_vector_product
@@ -36,6 +37,7 @@ from atalla_mlir.kernels.integers import IntegerKernel
 from atalla_mlir.kernels.phased_rows import PhasedRows
 from atalla_mlir.kernels.products import ProductKernel
 from atalla_mlir.kernels.rows import RowKernel
+from atalla_mlir.kernels.streamed_product import StreamedProduct
 from atalla_mlir.kernels.tiled_product import TiledProduct
 from atalla_mlir.kernels.turned_tiles import TurnedTiles
 from atalla_mlir.kernels.vector_products import VectorProduct
@@ -119,6 +121,7 @@ def _forms(nest: Nest) -> Iterator[tuple[str, Planner]]:
         yield "elements", _elements
     elif nest.stages[0].kind is StageKind.PRODUCT:
         yield "row times matrix", _row_times_matrix
+        yield "streamed product", _streamed_product
         yield "tiled product", _tiled_product
         yield "plain product", _plain_product
     else:
@@ -147,6 +150,25 @@ def _row_times_matrix(nest: Nest, wanted: Fields) -> Planned | None:
             nest.numerics.expansions.update(kernel.rows_kernel.expansions)
 
     return Planned(Decision("row times matrix", {}, facts, plan.predicted_cycles), emit)
+
+
+def _streamed_product(nest: Nest, wanted: Fields) -> Planned | None:
+    product, *epilogue = nest.stages
+    stored = nest.stored()
+    plan = choose_product_plan(product, stored)
+    room = nest.target.pad_rows - SPILL_ROWS
+    chosen = choose_stream_plan(plan, product, epilogue, stored, pads=nest.target.pads, pad_rows=room, wanted=wanted)
+    if chosen is None:
+        return None
+    stream, decision = chosen
+
+    def emit() -> None:
+        kernel = StreamedProduct(Builder(), product, epilogue, stream, nest.values, nest.block)
+        nest.numerics.sums[product] = kernel.sum_order()
+        kernel.emit()
+        nest.numerics.expansions.update(kernel.expansions)
+
+    return Planned(decision, emit)
 
 
 def _tiled_product(nest: Nest, wanted: Fields) -> Planned | None:

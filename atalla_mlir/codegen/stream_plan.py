@@ -1,0 +1,237 @@
+"""Plan products whose depth is one slice: the weights of 32 columns stay in the array while all rows stream through it.
+
+In tiles (`codegen.tile_schedule`) the array changes its weights for each tile, which pays when a tile adds many slices.
+Where there is only one, a flat loop over groups of rows does better: an iteration sends a group through the array, runs
+the epilogue on the results of it, fetches rows for iterations to come and sends results of earlier ones. The rows of a
+panel stay in the pads for all columns, so DRAM is read once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from atalla_mlir.codegen.decision import Decision, Fields, allowed
+from atalla_mlir.codegen.iteration import Access, Loop, Stage
+from atalla_mlir.codegen.lane_functions import lane_operations
+from atalla_mlir.codegen.placement import MAX_DMA_ROWS
+from atalla_mlir.codegen.product_plan import LANES, ProductPlan
+from atalla_mlir.codegen.row_blocks import Blocks
+from atalla_mlir.codegen.tile_schedule import is_column_read, outside_reads
+
+FORM_NAME = "streamed product"
+STAGES = 3
+"""Iterations that the scheduler may overlap: results of an iteration leave so many iterations later."""
+AHEAD = STAGES + 2
+"""Iterations by which rows are fetched before they are used: a later transfer on the same pad has then begun."""
+RESULT_SLOTS = 8
+"""Iterations whose results may be on their way: a power of two."""
+MIN_ITERATIONS = 8
+"""Of one panel: filling and draining the loop takes as long as two or three."""
+MAX_CODE_CYCLES = 200
+"""Cycles of an iteration: longer ones are hard to schedule without gaps."""
+MAX_INSTRUCTIONS = 330
+"""Of an iteration, for the same reason."""
+COUNTING_CYCLES = 30
+TRANSFER_CYCLES = 5
+"""What the scalar unit needs in an iteration, and for each transfer of it; roughly."""
+PACKING, PACKING_CYCLES = 1.08, 8
+"""What an iteration takes beyond its busiest unit, roughly."""
+SLOTS_FILLED = 3
+PASS_CYCLES = 900
+"""To change the weights, to fill and drain the loop, with code that runs cold."""
+START_CYCLES = 1500
+LANE_INTERVAL = 2
+PAD_INTERVAL = 3
+BURST_ELEMENTS = 16
+ROW_LATENCY = 5
+"""Of a row that a transfer brings into a pad, besides its bursts (machine reference 6.4)."""
+TRANSFER_START_CYCLES = 12
+MAX_PITCH = 1 << 20
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """The rows of a panel: `lines` (outermost loop first, whole but for the first one) of `width` rows each.
+
+    An iteration takes `group` rows of a line; the last one of a line ends with it and so may overlap the one before.
+    `outside` are loops around all panels. Row r of a group lies in pad r mod `pads`.
+    """
+
+    streamed: Access
+    pushed: Access
+    outside: tuple[Loop, ...]
+    lines: tuple[Loop, ...]
+    loop: Loop | None
+    lanes: int
+    cols: Blocks
+    pads: int
+    group: int
+    panel: int
+    """Iterations of the outermost loop inside that a panel has; the last panel may overlap the one before."""
+
+    @property
+    def split(self) -> Loop | None:
+        """The loop that panels are cut from."""
+        return self.lines[0] if self.lines else self.loop
+
+    @property
+    def panels(self) -> int:
+        return -(-self.split.extent // self.panel) if self.split is not None else 1
+
+    @property
+    def width(self) -> int:
+        """Rows of a line of a panel."""
+        if not self.lines:
+            return self.panel
+        return self.loop.extent if self.loop is not None else 1
+
+    @property
+    def line_extents(self) -> tuple[int, ...]:
+        """Iterations of `lines` in a panel."""
+        return (self.panel, *(loop.extent for loop in self.lines[1:])) if self.lines else ()
+
+    @property
+    def groups(self) -> int:
+        """Of a line."""
+        return -(-self.width // self.group)
+
+    @property
+    def iterations(self) -> int:
+        """Of a panel."""
+        return math.prod(self.line_extents) * self.groups
+
+    @property
+    def pieces(self) -> int:
+        """Transfers that a group takes, each of another pad."""
+        return min(self.pads, self.group)
+
+    def rows_of_piece(self, piece: int) -> int:
+        return len(range(piece, self.group, self.pieces))
+
+    @property
+    def slot_rows(self) -> int:
+        """Rows that a group takes of each pad."""
+        return self.rows_of_piece(0)
+
+    @property
+    def operand_rows(self) -> int:
+        """Rows of a pad that hold a panel; where fetching has ended, one element goes to a row behind it."""
+        return self.iterations * self.slot_rows + 1
+
+
+def choose_stream_plan(
+    plan: ProductPlan,
+    product: Stage,
+    epilogue: Sequence[Stage],
+    stored: Sequence[Access],
+    *,
+    pads: int,
+    pad_rows: int,
+    wanted: Fields,
+) -> tuple[StreamPlan, Decision] | None:
+    """The plan that is predicted to take the fewest cycles, of those that are as `wanted`.
+
+    None where the product does not have the form, or is too small. `pad_rows` are the rows of each pad that it may use.
+    """
+    streamed, pushed, depth = product.reads[plan.streamed], product.reads[plan.pushed], plan.depth_lane
+    if depth is None or plan.lane is None or plan.depth or depth.extent > LANES or len(plan.cols) != 1:
+        return None
+    if streamed.stride(depth) != 1 or pushed.stride(depth) != 1 or not plan.rows:
+        return None
+    if not _is_plain(plan, product, epilogue):
+        return None
+    cols = Blocks(None, plan.lane, 1, min(LANES, plan.lane.extent), pads)
+    if not cols.can_move(pushed, depth.extent):
+        return None
+    found: list[StreamPlan] = []
+    for at in range(len(plan.rows)):
+        outside, (*lines, loop) = (*plan.batch, *plan.rows[:at]), plan.rows[at:]
+        whole = StreamPlan(streamed, pushed, outside, tuple(lines), loop, depth.extent, cols, pads, 1, 1)
+        fixed = cols.num_blocks * (cols.rows_per_pad + len(outside_reads(product, epilogue)))
+        found += _shapes(whole, stored, pad_rows - fixed)
+    possible = [shape for shape in found if _is_short(shape, epilogue, stored)]
+    ways = [(_cycles(way, epilogue, stored), way) for way in allowed(FORM_NAME, possible, stream_fields, wanted)]
+    if not ways:
+        return None
+    cycles, best = min(ways, key=lambda way: way[0])
+    facts = {"iterations": best.iterations, "panels": best.panels, "column_blocks": cols.num_blocks}
+    return best, Decision(FORM_NAME, stream_fields(best), facts, round(cycles), len(ways))
+
+
+def stream_fields(plan: StreamPlan) -> Fields:
+    """What of a plan a user may fix."""
+    return {"group": plan.group, "lines": math.prod(plan.line_extents)}
+
+
+def _is_plain(plan: ProductPlan, product: Stage, epilogue: Sequence[Stage]) -> bool:
+    """Whether the epilogue works on the rows of results, and what it reads besides is one row for all of them."""
+    allowed = {*plan.batch, *plan.rows, *plan.cols}
+    if any(stage.reduced or not set(stage.loops) <= allowed for stage in epilogue):
+        return False
+    return all(is_column_read(read, plan) for read in outside_reads(product, epilogue))
+
+
+def _shapes(whole: StreamPlan, stored: Sequence[Access], pad_rows: int) -> Iterator[StreamPlan]:
+    """All sizes of groups, with panels as large as fit."""
+    assert whole.loop is not None and whole.split is not None
+    for count in range(1, whole.loop.extent + 1):
+        group = -(-whole.loop.extent // count)
+        if group < whole.pads and count > 1:
+            return
+        for panels in range(1, whole.split.extent + 1):
+            panel = -(-whole.split.extent // panels)
+            shape = replace(whole, group=min(group, panel) if not whole.lines else group, panel=panel)
+            used = shape.operand_rows + len(stored) * RESULT_SLOTS * _ring_rows(shape.slot_rows)
+            if shape.iterations < MIN_ITERATIONS:
+                break
+            if used <= pad_rows:
+                if _can_move(shape, stored):
+                    yield shape
+                break
+
+
+def _can_move(plan: StreamPlan, stored: Sequence[Access]) -> bool:
+    """Whether one transfer can take a piece: few enough rows, which neither overlap nor lie too far apart."""
+    if plan.slot_rows > MAX_DMA_ROWS or plan.loop is None:
+        return False
+    if plan.slot_rows == 1:
+        return True
+    accesses = [(plan.streamed, plan.lanes), *((access, plan.cols.width) for access in stored)]
+    return all(lanes <= access.stride(plan.loop) * plan.pieces <= MAX_PITCH for access, lanes in accesses)
+
+
+def _ring_rows(count: int) -> int:
+    return 1 << (count - 1).bit_length()
+
+
+def _counts(epilogue: Sequence[Stage]) -> tuple[int, int]:
+    """Operations on a row of results on the ALU and on the multiplier."""
+    counts = [lane_operations(stage) for stage in epilogue]
+    return sum(alu for alu, _ in counts), sum(mul for _, mul in counts)
+
+
+def _num_instructions(plan: StreamPlan, epilogue: Sequence[Stage], stored: Sequence[Access]) -> int:
+    """Of an iteration, roughly."""
+    return plan.group * (2 + sum(_counts(epilogue)) + len(stored)) + COUNTING_CYCLES
+
+
+def _is_short(plan: StreamPlan, epilogue: Sequence[Stage], stored: Sequence[Access]) -> bool:
+    """Whether the code of an iteration can be scheduled without gaps."""
+    lanes = LANE_INTERVAL * plan.group * max(_counts(epilogue))
+    return lanes <= MAX_CODE_CYCLES and _num_instructions(plan, epilogue, stored) <= MAX_INSTRUCTIONS
+
+
+def _cycles(plan: StreamPlan, epilogue: Sequence[Stage], stored: Sequence[Access]) -> float:
+    """Of all iterations and of starting, roughly."""
+    group, results, passes = plan.group, len(stored), plan.cols.num_blocks
+    bursts, sent = -(-plan.lanes // BURST_ELEMENTS), results * -(-plan.cols.width // BURST_ELEMENTS)
+    starts = TRANSFER_START_CYCLES * (1 + results)
+    pad = starts + plan.slot_rows * (bursts + ROW_LATENCY + PAD_INTERVAL * results)
+    lanes, channel = LANE_INTERVAL * group * max(_counts(epilogue)), group * (bursts + sent)
+    counting = COUNTING_CYCLES + TRANSFER_CYCLES * plan.pieces * (1 + results)
+    issue = _num_instructions(plan, epilogue, stored) / SLOTS_FILLED
+    busy = PACKING * max(lanes, pad, channel, counting, issue) + PACKING_CYCLES
+    parts = plan.panels * math.prod(loop.extent for loop in plan.outside)
+    return START_CYCLES + parts * (passes * (plan.iterations * busy + PASS_CYCLES) + AHEAD * pad)
