@@ -39,8 +39,8 @@ TRANSFER_CYCLES = 5
 PACKING, PACKING_CYCLES = 1.08, 8
 """What an iteration takes beyond its busiest unit, roughly."""
 SLOTS_FILLED = 3
-PASS_CYCLES = 900
-"""To change the weights, to fill and drain the loop, with code that runs cold."""
+PASS_CYCLES, DRAIN = 400, 5
+"""To change the weights, and iterations as which filling and draining the loop, with code that runs cold, counts."""
 START_CYCLES = 1500
 LANE_INTERVAL = 2
 PAD_INTERVAL = 3
@@ -176,10 +176,9 @@ def _is_plain(plan: ProductPlan, product: Stage, epilogue: Sequence[Stage]) -> b
 def _shapes(whole: StreamPlan, stored: Sequence[Access], pad_rows: int) -> Iterator[StreamPlan]:
     """All sizes of groups, with panels as large as fit."""
     assert whole.loop is not None and whole.split is not None
-    for count in range(1, whole.loop.extent + 1):
-        group = -(-whole.loop.extent // count)
-        if group < whole.pads and count > 1:
-            return
+    most = min(whole.loop.extent, whole.pads * MAX_DMA_ROWS)
+    sizes = {-(-whole.loop.extent // -(-whole.loop.extent // size)) for size in range(min(whole.pads, most), most + 1)}
+    for group in sorted(sizes):
         for panels in range(1, whole.split.extent + 1):
             panel = -(-whole.split.extent // panels)
             shape = replace(whole, group=min(group, panel) if not whole.lines else group, panel=panel)
@@ -234,4 +233,4 @@ def _cycles(plan: StreamPlan, epilogue: Sequence[Stage], stored: Sequence[Access
     issue = _num_instructions(plan, epilogue, stored) / SLOTS_FILLED
     busy = PACKING * max(lanes, pad, channel, counting, issue) + PACKING_CYCLES
     parts = plan.panels * math.prod(loop.extent for loop in plan.outside)
-    return START_CYCLES + parts * (passes * (plan.iterations * busy + PASS_CYCLES) + AHEAD * pad)
+    return START_CYCLES + parts * (passes * ((plan.iterations + DRAIN) * busy + PASS_CYCLES) + AHEAD * pad)
