@@ -188,6 +188,8 @@ def _overlapped_rows(stages: Sequence[Stage], plan: RowPlan) -> int:
     rows = min(max(1, GOOD_OVERLAPPED_INSTRUCTIONS // nodes), MAX_MOVED_ROWS // _moved_rows(stages, plan, chunks))
     if rows > MAX_DMA_ROWS:
         rows -= rows % MAX_DMA_ROWS
+        if _row_extent(plan) // rows < MIN_OVERLAPPED:
+            rows = MAX_DMA_ROWS
     return rows if rows and _row_extent(plan) // rows >= MIN_OVERLAPPED else 0
 
 

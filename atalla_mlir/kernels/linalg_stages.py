@@ -462,7 +462,10 @@ class StageReader:
         if reduced:
             self.check_initial(outputs[0], combine)
         stage = Stage(StageKind.REDUCE if reduced else StageKind.MAP, loops, reads, write, body, reduced, combine)
-        if _is_product(stage):
+        if _is_product(stage) and all(loop.extent == 1 for loop in reduced):
+            # an outer product has nothing to add up
+            stage.kind, stage.reduced, stage.combine = StageKind.MAP, [], None
+        elif _is_product(stage):
             stage.kind = StageKind.PRODUCT
         stage.changes_state = IN_PLACE in op.attributes
         self.add_stage(stage, op)

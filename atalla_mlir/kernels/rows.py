@@ -169,6 +169,30 @@ class RowKernel:
         )
         return Evaluated(row, False) if stride else Evaluated(self.builder.extract(row), True)
 
+    def load_side_by_side(self, access: Access, first: Place, count: int) -> ir.Value | None:
+        """Elements for `count` places, up to 32, in the lanes of a row; None where DRAM does not hold them in a row.
+
+        Each place needs one for all of its lanes: extracting it costs less than loading it.
+        """
+        if count == 1 or not self.plan.outer or self.plan.outer[-1] is self.plan.lane:
+            return None
+        row, lane = self.plan.outer[-1], self.plan.lane
+        if access.stride(row) != 1 or (lane is not None and access.stride(lane)):
+            return None
+        at = first.positions[row]
+        if at.constant % LANES or any(coefficient % LANES for _, coefficient in at.terms):
+            return None
+        dims, row_dim = joined_dims(access, row)
+        return self.builder.load(
+            self.buffers[access.buffer],
+            [position_along(dim, first.positions) for dim in dims],
+            [dim.stride for dim in dims],
+            offset=access.offset,
+            lane_dim=row_dim,
+            lane_stride=1,
+            cols=count,
+        )
+
     def store(self, access: Access, place: Place, value: ir.Value) -> None:
         lane = self.plan.lane
         stride = access.stride(lane) if lane is not None else 0
@@ -204,6 +228,11 @@ class RowKernel:
 
     def _tile_extent(self, loop: Loop) -> int:
         return -(-loop.extent // LANES) if loop is self.plan.lane else loop.extent
+
+
+def access_key(access: Access) -> object:
+    """The same for accesses to the same places."""
+    return access.buffer, access.offset, frozenset(access.strides.items())
 
 
 def position_along(dim: Dim, positions: Mapping[Loop, Index]) -> Index:
@@ -254,6 +283,8 @@ class RowBody:
         """For each place its results without inner loops."""
         self.chunks: list[dict[Buffer, dict[int, Evaluated]]] = [{} for _ in places]
         """For each place its results along the lanes that stay in registers, by chunk."""
+        self.side_by_side: dict[tuple[object, int, ir.Block], ir.Value | None] = {}
+        """Rows with an element for each place of some, by what is read, number and where code stands."""
         self.segments = self._segments()
 
     def emit(self) -> None:
@@ -331,7 +362,7 @@ class RowBody:
             access = stage.reads[read]
             if access.buffer in local:
                 return local[access.buffer]
-            key = (access.buffer, access.offset, frozenset(access.strides.items()))
+            key = access_key(access)
             if key not in loaded:
                 loaded[key] = self._fetch(access, which, place, chunk)
             return loaded[key]
@@ -353,7 +384,18 @@ class RowBody:
             if lane is None or lane not in access.strides:
                 return Evaluated(self.builder.tile_load(tile, row, LANES), True)
             return Evaluated(self.builder.tile_load(tile, row, place.cols), False)
-        return self.kernel.load(access, place)
+        return self._element(access, which, place) or self.kernel.load(access, place)
+
+    def _element(self, access: Access, which: int, place: Place) -> Evaluated | None:
+        """What all lanes of a place read, out of a row that several places share, if there is such a row."""
+        number, lane = divmod(which, LANES)
+        key = (access_key(access), number, ir.InsertionPoint.current.block)
+        if key not in self.side_by_side:
+            others = self.places[number * LANES : (number + 1) * LANES]
+            first = Place({**place.positions, **others[0].positions}, place.cols)
+            self.side_by_side[key] = self.kernel.load_side_by_side(access, first, len(others))
+        row = self.side_by_side[key]
+        return None if row is None else Evaluated(self.builder.extract(row, lane), True)
 
     def _computed(self) -> set[Buffer]:
         return {stage.write.buffer for stage in self.kernel.stages}

@@ -80,7 +80,9 @@ def _merged(item: FoundGroup) -> FoundGroup:
     if lane < 0 or group.lane_stride != 1:
         return item
     for dim, stride in enumerate(group.strides):
-        if dim == lane or stride % LANES or stride != _reach(group.accesses, lane, home):
+        # rows that an iteration only begins do not follow each other there
+        reaches = {_reach(group.accesses, lane, loops) for loops in ([], home.ancestors())}
+        if dim == lane or stride % LANES or reaches != {stride}:
             continue
         strides = tuple(1 if at == lane else s for at, s in enumerate(group.strides) if at != dim)
         new_lane = lane - (dim < lane)
@@ -107,9 +109,8 @@ def _without(items: Sequence[T], dim: int, lane: int, merged: T) -> tuple[T, ...
     return tuple(merged if at == lane else item for at, item in enumerate(items) if at != dim)
 
 
-def _reach(accesses: Sequence[TileAccess], lane: int, home: LoopRegion) -> int:
-    """Elements from the first to the last of all accesses along the lanes, wherever the loops around `home` are."""
-    loops = home.ancestors()
+def _reach(accesses: Sequence[TileAccess], lane: int, loops: Sequence[LoopRegion]) -> int:
+    """Elements from the first to the last of all accesses along the lanes, wherever `loops` are."""
     spans = [access.positions[lane].span(loops) for access in accesses]
     return max(span[1] + a.cols for span, a in zip(spans, accesses, strict=True)) - min(span[0] for span in spans)
 
