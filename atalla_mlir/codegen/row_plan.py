@@ -35,6 +35,11 @@ GOOD_OVERLAPPED_INSTRUCTIONS = 400
 MAX_MOVED_ROWS = 256
 MAX_DMA_ROWS = 32
 MIN_OVERLAPPED = 24
+# Rows of a transfer, and cycles that a row takes of its pad and of the channel, which all pads share.
+MAX_PIECE_ROWS = 16
+NUM_PADS = 4
+PAD_ROW_CYCLES = 7
+CHANNEL_ROW_CYCLES = 2
 # Instructions of an operation beyond one.
 EXTRA_INSTRUCTIONS = {"load": -1, "constant": -1, "select": 2, "max": 1, "min": 1, "abs": 2}
 # Terms that are added in sequence before a second level of sums starts (machine reference 4.7).
@@ -186,11 +191,27 @@ def _overlapped_rows(stages: Sequence[Stage], plan: RowPlan) -> int:
     if nodes > MAX_OVERLAPPED_INSTRUCTIONS:
         return 0
     rows = min(max(1, GOOD_OVERLAPPED_INSTRUCTIONS // nodes), MAX_MOVED_ROWS // _moved_rows(stages, plan, chunks))
+    if rows and chunks > 1:
+        rows = _spread_rows(rows, chunks, MAX_OVERLAPPED_INSTRUCTIONS // nodes)
     if rows > MAX_DMA_ROWS:
         rows -= rows % MAX_DMA_ROWS
         if _row_extent(plan) // rows < MIN_OVERLAPPED:
             rows = MAX_DMA_ROWS
     return rows if rows and _row_extent(plan) // rows >= MIN_OVERLAPPED else 0
+
+
+def _spread_rows(rows: int, chunks: int, most: int) -> int:
+    """About as many rows of `chunks`, such that pads are filled in a time as even as can be."""
+
+    def excess(count: int) -> float:
+        """By how much the busiest pad takes longer than the channel."""
+        moved = count * chunks
+        pieces = -(-moved // MAX_PIECE_ROWS)
+        busiest = -(-pieces // NUM_PADS) * -(-moved // pieces) * PAD_ROW_CYCLES
+        return max(1.0, busiest / (moved * CHANNEL_ROW_CYCLES))
+
+    candidates = range(max(1, rows // 2), min(2 * rows, most) + 1)
+    return min(candidates, key=lambda count: (excess(count), abs(count - rows), -count))
 
 
 def _moved_rows(stages: Sequence[Stage], plan: RowPlan, chunks: int) -> int:

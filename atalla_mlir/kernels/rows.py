@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Dim, Loop, Stage, joined_dims
@@ -25,6 +26,7 @@ from atalla_mlir.codegen.row_plan import (
 )
 from atalla_mlir.kernels.builder import Builder, Index
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
+from atalla_mlir.kernels.folds import PairwiseFold, combined
 from atalla_mlir.kernels.functions.bound import FunctionBound
 
 IDENTITY = {Combine.ADD: 0.0, Combine.MAX: -math.inf, Combine.MIN: math.inf}
@@ -509,12 +511,7 @@ class RowBody:
         self, segment: Segment, lane: Loop, places: Sequence[Place], accumulators: Totals | None
     ) -> Totals:
         if self._lanes_in_registers():
-            totals = accumulators
-            for start, count, cols in lane_segments(lane.extent):
-                for chunk in range(start, start + count):
-                    at = at_all(places, lane, Index(chunk * LANES), cols)
-                    totals = self._straight(segment.stages, at, totals or {}, chunk)
-            return totals or {}
+            return self._sum_over_registers(segment, lane, places, accumulators or {})
         totals = None
         for start, count, cols in lane_segments(lane.extent):
 
@@ -527,6 +524,23 @@ class RowBody:
             else:
                 totals = self._combine_all(totals, self._levels(segment, count, term))
         return self._combine_all(accumulators, totals or {})
+
+    def _sum_over_registers(self, segment: Segment, lane: Loop, places: Sequence[Place], totals: Totals) -> Totals:
+        """Sums in sequence; maxima and minima, whose order does not matter, two by two, so that no chain is long."""
+        folds: dict[tuple[Stage, int], PairwiseFold] = {}
+        for start, count, cols in lane_segments(lane.extent):
+            for chunk in range(start, start + count):
+                at = at_all(places, lane, Index(chunk * LANES), cols)
+                for (stage, which), term in self._straight(segment.stages, at, totals, chunk).items():
+                    if stage.combine is Combine.ADD:
+                        totals = {**totals, (stage, which): term}
+                    else:
+                        fold = folds.setdefault((stage, which), PairwiseFold(self._combiner(stage.combine)))
+                        fold.add(term)
+        return {**totals, **{key: fold.total() for key, fold in folds.items()}}
+
+    def _combiner(self, combine: Combine | None) -> Callable[[ir.Value, ir.Value], ir.Value]:
+        return partial(combined, self.builder, combine)
 
     def _levels(
         self,
@@ -596,9 +610,7 @@ class RowBody:
             return self._first_term(combine, operand, cols)
         if combine is Combine.ADD:
             return self.builder.binary("add", total, operand, cols)
-        row = self._fill_tail(combine, self.builder.as_row(operand), cols)
-        predicate = "lt" if combine is Combine.MAX else "gt"
-        return self.builder.select(self.builder.compare(predicate, total, row), row, total)
+        return combined(self.builder, combine, total, self._fill_tail(combine, self.builder.as_row(operand), cols))
 
     def _first_term(self, combine: Combine, operand: ir.Value, cols: int) -> ir.Value:
         """The accumulator after one term; lanes beyond a tail hold the identity unless the final fold masks them."""

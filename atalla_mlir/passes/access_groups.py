@@ -16,14 +16,13 @@ from atalla_mlir.codegen.placement import (
     box_at,
     choose_layout,
 )
+from atalla_mlir.codegen.row_plan import MAX_PIECE_ROWS
 
 T = TypeVar("T")
 
 STRIPES = 2
 # Fewer accesses than this are not worth two tiles.
 MIN_STRIPED_ACCESSES = 4
-# Rows of one transfer of an overlapping loop: pads share the work evenly when they get several each.
-MAX_PIECE_ROWS = 16
 
 
 @dataclass

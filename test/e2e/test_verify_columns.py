@@ -43,4 +43,4 @@ def test_an_outer_product_does_not_use_the_array() -> None:
     inputs = (torch.randn(64, 1), torch.randn(1, 96))
     program = atalla.compile(Function(torch.matmul), inputs, strict=True)
     program(*inputs)
-    assert program.counters.gemm_rows == 0
+    assert program.device.engine.counters.gemm_rows == 0
