@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from heapq import heappop, heappush, nsmallest
+from heapq import heappop, heappush
 
 from atalla_mlir.codegen.banks import bank_bits
 from atalla_mlir.codegen.dependence import DependenceGraph
+from atalla_mlir.codegen.liveness import BlockLiveness
 from atalla_mlir.codegen.machine_ir import Register
-from atalla_mlir.codegen.pressure import PressureTracker
-from atalla_mlir.codegen.resources import Demand, Room, UnitClock, UnitKey, demand_of, unit_interval
+from atalla_mlir.codegen.pressure import BlockRegisters, PressureTracker
+from atalla_mlir.codegen.resources import (
+    EMPTY_PACKET,
+    OVER,
+    UnitClock,
+    UnitKey,
+    UnitTimes,
+    counts,
+    demand_of,
+    unit_interval,
+)
+from atalla_mlir.target.encoding import SLOTS
 from atalla_mlir.target.machine import Machine
+from atalla_mlir.target.registers import RegisterFile
 
 UNPLACED = -1
 CANDIDATES = 8
@@ -54,42 +67,69 @@ def release_cycles(graph: DependenceGraph, issue_cycles: Sequence[int], machine:
     return releases
 
 
+class BlockDemands:
+    """What the instructions of a block take and in which order they are preferred, however often it is scheduled."""
+
+    def __init__(
+        self, graph: DependenceGraph, priorities: Sequence[int], liveness: BlockLiveness, machine: Machine
+    ) -> None:
+        self.graph = graph
+        demands = [demand_of(inst) for inst in graph.insts]
+        numbers: dict[UnitKey, int] = {}
+        self.units = [numbers.setdefault(demand.unit, len(numbers)) for demand in demands]
+        self.num_units = len(numbers)
+        self.counts = [counts(demand) for demand in demands]
+        self.times = UnitTimes(graph.insts, machine)
+        self.registers = BlockRegisters(graph.insts, liveness)
+        self.order = sorted(range(len(graph.insts)), key=lambda index: -priorities[index])
+        """The instructions, the most urgent first."""
+        self.ranks = [0] * len(self.order)
+        for rank, index in enumerate(self.order):
+            self.ranks[index] = rank
+
+
 class BlockScheduler:
-    """The state of scheduling one block: instructions by unit in order of priority, and a cycle counter."""
+    """The state of scheduling one block: instructions by unit in order of priority, and a cycle counter.
+
+    This is the innermost work of most kernels, so units, registers and what is left of a packet are plain numbers.
+    """
 
     def __init__(
         self,
-        graph: DependenceGraph,
-        priorities: Sequence[int],
-        pressure: PressureTracker,
-        machine: Machine,
+        demands: BlockDemands,
+        limits: Mapping[RegisterFile, int],
         packet_cycles: int,
         releases: Sequence[int] = (),
         banks: Mapping[Register, int] | None = None,
     ) -> None:
-        self._graph = graph
-        self._insts = graph.insts
-        self._priorities = priorities
-        self.pressure = pressure
+        insts = demands.graph.insts
+        self._size = len(insts)
+        self._demands = demands
+        self._order, self._counts = demands.order, demands.counts
+        self.pressure = PressureTracker(demands.registers, limits)
         self._packet_cycles = packet_cycles
-        self._clock = UnitClock(machine)
-        self._demands: list[Demand] = [demand_of(inst) for inst in graph.insts]
-        self._waiting_for = [len(earlier) for earlier in graph.predecessors]
-        self._earliest = list(releases) or [0] * len(graph.insts)
-        self._issue_cycles = [UNPLACED] * len(graph.insts)
+        self._clock = UnitClock(demands.times)
+        self._waiting_for = [len(earlier) for earlier in demands.graph.predecessors]
+        self._earliest = list(releases) or [0] * self._size
+        self._issue_cycles = [UNPLACED] * self._size
         self._oldest = 0
-        self._ready: dict[UnitKey, list[tuple[int, int]]] = {}
-        self._pending: list[tuple[int, int]] = []
-        self._bank_bits = [bank_bits(inst, banks) if banks else 0 for inst in graph.insts]
+        self._ready: list[list[int]] = [[] for _ in range(demands.num_units)]
+        """For each unit the ranks of instructions whose operands are there."""
+        self._pending: list[int] = []
+        """Instructions whose operands are on their way, with the cycle of their arrival in front: a heap."""
+        self._bank_bits = [bank_bits(inst, banks) if banks else 0 for inst in insts]
         self._packet_banks = 0
+        self._packet_counts = EMPTY_PACKET
+        self._closed = 0
+        """Units that the packet uses or that have nothing for it."""
 
     def run(self) -> BlockSchedule:
         packets: list[list[int]] = []
         cycle = 0
         for index, waiting in enumerate(self._waiting_for):
             if not waiting:
-                heappush(self._pending, (self._earliest[index], index))
-        while self._oldest < len(self._insts):
+                self._await(index)
+        while self._oldest < self._size:
             packet = self._form_packet(cycle)
             if packet:
                 packets.append(packet)
@@ -98,95 +138,93 @@ class BlockScheduler:
                 cycle = self._next_event(cycle)
         return BlockSchedule(packets, self._issue_cycles)
 
+    def _await(self, index: int) -> None:
+        heappush(self._pending, self._earliest[index] * self._size + index)
+
     def _form_packet(self, cycle: int) -> list[int]:
-        room = Room()
-        self._packet_banks = 0
+        self._packet_banks, self._packet_counts, self._closed = 0, EMPTY_PACKET, 0
         packet: list[int] = []
-        blocked: set[UnitKey] = set()
-        while room.slots:
+        while len(packet) < SLOTS:
             self._release(cycle)
-            index = self._choose(room, cycle, blocked)
+            index = self._choose(cycle)
             if index is None:
                 break
-            self._place(index, room, cycle)
+            self._place(index, cycle)
             packet.append(index)
         return packet
 
     def _release(self, cycle: int) -> None:
         """Moves instructions whose operands are there to the ready lists."""
-        while self._pending and self._pending[0][0] <= cycle:
-            _, index = heappop(self._pending)
-            heappush(self._ready.setdefault(self._demands[index].unit, []), (-self._priorities[index], index))
+        end = (cycle + 1) * self._size
+        while self._pending and self._pending[0] < end:
+            index = heappop(self._pending) % self._size
+            insort(self._ready[self._demands.units[index]], self._demands.ranks[index])
 
-    def _choose(self, room: Room, cycle: int, blocked: set[UnitKey]) -> int | None:
+    def _choose(self, cycle: int) -> int | None:
         """The best instruction that fits; it is taken off its ready list."""
-        best: tuple[int, int] | None = None
-        best_unit: UnitKey | None = None
-        for unit, ready in self._ready.items():
-            if not ready or unit in room.units or unit in blocked:
+        best, best_unit = self._size, 0
+        is_tight = self.pressure.is_tight
+        for unit, ready in enumerate(self._ready):
+            if not ready or self._closed >> unit & 1:
                 continue
-            candidate = self._candidate(ready, room, cycle)
-            if candidate is None:
-                blocked.add(unit)
-            elif best is None or candidate < best:
-                best, best_unit = candidate, unit
-        if best is None or best_unit is None:
+            rank = self._candidate_under_pressure(ready, cycle) if is_tight else self._candidate(ready, cycle)
+            if rank is None:
+                self._closed |= 1 << unit
+            elif rank < best:
+                best, best_unit = rank, unit
+        if best == self._size:
             return None
-        ready = self._ready[best_unit]
-        if ready[0] == best:
-            heappop(ready)
-        else:
-            ready.remove(best)
-            ready.sort()
-        return best[1]
+        self._ready[best_unit].remove(best)
+        return self._order[best]
 
-    def _candidate(self, ready: list[tuple[int, int]], room: Room, cycle: int) -> tuple[int, int] | None:
-        """The unit's most urgent instruction that can issue now; under pressure one that adds none, or its oldest."""
-        if self.pressure.is_tight:
-            entries = nsmallest(CANDIDATES, ready)
-            oldest = min(ready, key=lambda entry: entry[1])
-            if oldest not in entries:
-                entries.append(oldest)
-            return next((entry for entry in entries if self._may_add(entry[1], room, cycle)), None)
-        if self._may_issue(ready[0][1], room, cycle):
+    def _candidate(self, ready: list[int], cycle: int) -> int | None:
+        """The rank of a unit's most urgent instruction, if it can issue now; if its banks are taken, of another."""
+        first = self._order[ready[0]]
+        if self._may_issue(first, cycle):
             return ready[0]
-        if not self._packet_banks & self._bank_bits[ready[0][1]]:
+        if not self._packet_banks & self._bank_bits[first]:
             return None
-        # one that reads other banks
-        others = nsmallest(CANDIDATES, ready)[1:]
-        return next((entry for entry in others if self._may_issue(entry[1], room, cycle)), None)
+        return next((rank for rank in ready[1:CANDIDATES] if self._may_issue(self._order[rank], cycle)), None)
 
-    def _may_add(self, index: int, room: Room, cycle: int) -> bool:
+    def _candidate_under_pressure(self, ready: list[int], cycle: int) -> int | None:
+        """One of the most urgent instructions of a unit that needs no register, or its oldest."""
+        entries = ready[:CANDIDATES]
+        oldest = self._demands.ranks[min(map(self._order.__getitem__, ready))]
+        if oldest not in entries:
+            entries.append(oldest)
+        return next((rank for rank in entries if self._may_add(self._order[rank], cycle)), None)
+
+    def _may_add(self, index: int, cycle: int) -> bool:
         """Whether an instruction can issue although registers are short: the oldest one always may."""
-        if index != self._oldest and not self.pressure.allows(self._insts[index]):
+        if index != self._oldest and not self.pressure.allows(index):
             return False
-        return self._may_issue(index, room, cycle)
+        return self._may_issue(index, cycle)
 
-    def _may_issue(self, index: int, room: Room, cycle: int) -> bool:
-        demand = self._demands[index]
-        if self._packet_banks & self._bank_bits[index] or not room.fits(demand):
+    def _may_issue(self, index: int, cycle: int) -> bool:
+        if self._packet_banks & self._bank_bits[index] or self._packet_counts + self._counts[index] & OVER:
             return False
-        return self._clock.earliest(self._insts[index], demand) <= cycle
+        return self._clock.earliest(index) <= cycle
 
-    def _place(self, index: int, room: Room, cycle: int) -> None:
-        inst, demand = self._insts[index], self._demands[index]
-        room.take(demand)
+    def _place(self, index: int, cycle: int) -> None:
+        self._closed |= 1 << self._demands.units[index]
+        self._packet_counts += self._counts[index]
         self._packet_banks |= self._bank_bits[index]
-        delay = self._clock.issue(inst, demand, cycle)
-        self.pressure.place(inst)
+        delay = self._clock.issue(index, cycle)
+        self.pressure.place(index)
         self._issue_cycles[index] = cycle
-        while self._oldest < len(self._insts) and self._issue_cycles[self._oldest] != UNPLACED:
+        while self._oldest < self._size and self._issue_cycles[self._oldest] != UNPLACED:
             self._oldest += 1
-        for following, latency in self._graph.successors[index].items():
-            arrival = cycle + latency + (delay if latency else 0)
-            self._earliest[following] = max(self._earliest[following], arrival)
-            self._waiting_for[following] -= 1
-            if not self._waiting_for[following]:
-                heappush(self._pending, (self._earliest[following], following))
+        earliest, waiting_for = self._earliest, self._waiting_for
+        for following, latency in self._demands.graph.successors[index].items():
+            arrival = cycle + latency + delay if latency else cycle
+            if arrival > earliest[following]:
+                earliest[following] = arrival
+            waiting_for[following] -= 1
+            if not waiting_for[following]:
+                self._await(following)
 
     def _next_event(self, cycle: int) -> int:
         """The next cycle in which something may change: an operand arrives or a unit is ready."""
-        times = [self._pending[0][0]] if self._pending else []
-        for ready in self._ready.values():
-            times.extend(self._clock.earliest(self._insts[index], self._demands[index]) for _, index in ready[:1])
+        times = [self._pending[0] // self._size] if self._pending else []
+        times.extend(self._clock.earliest(self._order[ready[0]]) for ready in self._ready if ready)
         return min((time for time in times if time > cycle), default=cycle + 1)

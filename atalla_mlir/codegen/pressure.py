@@ -19,6 +19,32 @@ PRESSURE_LIMITS: Mapping[RegisterFile, int] = {
 NO_LIMITS: Mapping[RegisterFile, int] = dict.fromkeys(RegisterFile, 1 << 30)
 
 
+_FILES = tuple(RegisterFile)
+_NEEDED_AFTER = 1 << 30
+"""Reads left of a register that is read after the block."""
+
+
+class BlockRegisters:
+    """The registers of a block in numbers: what each instruction reads and writes."""
+
+    def __init__(self, insts: Sequence[Inst], liveness: BlockLiveness) -> None:
+        numbers: dict[Register, int] = {}
+        for inst in insts:
+            for register in (*inst.uses, *inst.defs):
+                numbers.setdefault(register, len(numbers))
+        self.uses = [[(numbers[register], times) for register, times in Counter(inst.uses).items()] for inst in insts]
+        """The registers that an instruction reads, with how often."""
+        self.defs = [[numbers[register] for register in inst.defs] for inst in insts]
+        self.files = [_FILES.index(register.file) for register in numbers]
+        self.reads = [_NEEDED_AFTER if register in liveness.live_out else 0 for register in numbers]
+        for uses in self.uses:
+            for register, times in uses:
+                self.reads[register] += times
+        self.is_live = [register in liveness.live_in for register in numbers]
+        self.num_live = [sum(register.file is file for register in liveness.live_in) for file in _FILES]
+        """Values that are live at the start, by file, those that the block does not touch included."""
+
+
 class PressureTracker:
     """Counts live values as instructions are placed.
 
@@ -26,60 +52,49 @@ class PressureTracker:
     that is written several times is therefore taken to be live throughout.
     """
 
-    def __init__(
-        self,
-        insts: Sequence[Inst],
-        liveness: BlockLiveness,
-        limits: Mapping[RegisterFile, int],
-    ) -> None:
-        self._limits = limits
-        self._live_out = liveness.live_out
-        self._reads_left = Counter(register for inst in insts for register in inst.uses)
-        self._live = set(liveness.live_in)
-        self.counts = {file: sum(register.file is file for register in self._live) for file in RegisterFile}
-        self.peaks = dict(self.counts)
+    def __init__(self, registers: BlockRegisters, limits: Mapping[RegisterFile, int]) -> None:
+        self._uses, self._defs, self._files = registers.uses, registers.defs, registers.files
+        self._limits = [limits[file] for file in _FILES]
+        self._reads_left = list(registers.reads)
+        self._is_live = list(registers.is_live)
+        self._counts = list(registers.num_live)
+        self._peaks = list(self._counts)
+        self.is_tight = self._is_tight()
+        """Whether some file holds as many values as it may."""
 
     def exceeds(self, limits: Mapping[RegisterFile, int]) -> bool:
         """Whether at some point more values were live than `limits` says."""
-        return any(self.peaks[file] > limit for file, limit in limits.items())
+        return any(peak > limits[file] for file, peak in zip(_FILES, self._peaks, strict=True))
 
-    @property
-    def is_tight(self) -> bool:
-        return any(self.counts[file] >= limit for file, limit in self._limits.items())
+    def _is_tight(self) -> bool:
+        return any(count >= limit for count, limit in zip(self._counts, self._limits, strict=True))
 
-    def allows(self, inst: Inst) -> bool:
-        """Whether `inst` leaves every file within its limit, or at least does not make a full one fuller."""
-        change = dict.fromkeys(RegisterFile, 0)
-        for register in set(inst.uses):
-            if self._dies(register, inst):
-                change[register.file] -= 1
-        for register in inst.defs:
-            if register not in self._live and self._is_needed(register):
-                change[register.file] += 1
+    def allows(self, index: int) -> bool:
+        """Whether an instruction leaves every file within its limit, or at least does not make a full one fuller."""
+        reads_left, is_live, files = self._reads_left, self._is_live, self._files
+        change = [0] * len(_FILES)
+        for register, times in self._uses[index]:
+            if is_live[register] and reads_left[register] == times:
+                change[files[register]] -= 1
+        for register in self._defs[index]:
+            if reads_left[register] and not is_live[register]:
+                change[files[register]] += 1
         return all(
-            change[file] <= 0 or self.counts[file] + change[file] <= limit for file, limit in self._limits.items()
+            added <= 0 or count + added <= limit
+            for added, count, limit in zip(change, self._counts, self._limits, strict=True)
         )
 
-    def place(self, inst: Inst) -> None:
-        uses = inst.uses
-        for register in uses:
-            self._reads_left[register] -= 1
-        for register in set(uses):
-            if register in self._live and not self._is_needed(register):
-                self._live.discard(register)
-                self.counts[register.file] -= 1
-        for register in inst.defs:
-            if register not in self._live and self._is_needed(register):
-                self._live.add(register)
-                self.counts[register.file] += 1
-                self.peaks[register.file] = max(self.peaks[register.file], self.counts[register.file])
-
-    def _is_needed(self, register: Register) -> bool:
-        return self._reads_left[register] > 0 or register in self._live_out
-
-    def _dies(self, register: Register, inst: Inst) -> bool:
-        return (
-            register in self._live
-            and register not in self._live_out
-            and self._reads_left[register] == inst.uses.count(register)
-        )
+    def place(self, index: int) -> None:
+        reads_left, is_live, counts = self._reads_left, self._is_live, self._counts
+        for register, times in self._uses[index]:
+            reads_left[register] -= times
+            if not reads_left[register] and is_live[register]:
+                is_live[register] = False
+                counts[self._files[register]] -= 1
+        for register in self._defs[index]:
+            if reads_left[register] and not is_live[register]:
+                is_live[register] = True
+                file = self._files[register]
+                counts[file] += 1
+                self._peaks[file] = max(self._peaks[file], counts[file])
+        self.is_tight = self._is_tight()

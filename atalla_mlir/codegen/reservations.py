@@ -20,9 +20,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from atalla_mlir.codegen.banks import bank_bit, bank_bits
 from atalla_mlir.codegen.loop_graph import unit_name
 from atalla_mlir.codegen.machine_ir import Inst, Register
-from atalla_mlir.codegen.resources import Demand, UnitKey, demand_of, unit_interval
-from atalla_mlir.target.encoding import SLOTS
-from atalla_mlir.target.isa import LANE_OPS_PER_PACKET, Unit
+from atalla_mlir.codegen.resources import EMPTY_PACKET, OVER, Demand, UnitKey, counts, demand_of, unit_interval
+from atalla_mlir.target.isa import Unit
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import FILES, RegisterFile
 
@@ -33,19 +32,9 @@ MAX_QUEUED_CYCLES = 6
 """By how much an access may issue before its pad serves it."""
 BRANCH = Demand((Unit.EX1, None), 2, 0, 0, is_lane=False)
 
-_LIMITS = (SLOTS, *(FILES[file].read_ports for file in RegisterFile), LANE_OPS_PER_PACKET)
-_FIELD_BITS = 8
-_OVER = sum(0x80 << _FIELD_BITS * at for at in range(len(_LIMITS)))
-_NOTHING = sum((0x7F - limit) << _FIELD_BITS * at for at, limit in enumerate(_LIMITS))
 _BANK_BITS = 64
 """Bits of a cycle that stand for banks; those of units follow."""
 _VECTOR_BANKS = tuple(bank_bit(RegisterFile.VECTOR, bank) for bank in range(FILES[RegisterFile.VECTOR].banks))
-
-
-def _counts(demand: Demand) -> int:
-    """What a demand adds to the countable resources of a cycle."""
-    numbers = (1, demand.scalar_ports, demand.vector_ports, demand.mask_ports, int(demand.is_lane))
-    return sum(number << _FIELD_BITS * at for at, number in enumerate(numbers))
 
 
 class LoopDemands:
@@ -67,10 +56,10 @@ class LoopDemands:
         bits: dict[UnitKey, int] = {BRANCH.unit: 1 << _BANK_BITS}
         for demand in demands:
             bits.setdefault(demand.unit, 1 << _BANK_BITS + len(bits))
-        self.branch_bits, self.branch_counts = bits[BRANCH.unit], _counts(BRANCH)
+        self.branch_bits, self.branch_counts = bits[BRANCH.unit], counts(BRANCH)
         settled = {register: bank for register, bank in banks.items() if register.file is not RegisterFile.VECTOR}
         self.bits = [bank_bits(inst, settled) | bits[demand.unit] for inst, demand in zip(insts, demands, strict=True)]
-        self.counts = [_counts(demand) for demand in demands]
+        self.counts = [counts(demand) for demand in demands]
         # what decides whether an instruction finds room, but for the banks of what it reads
         self.kinds: list[Hashable] = [
             (self.bits[at], self.counts[at], self.names[at], at if inst.op.unit is Unit.SDMA else -1)
@@ -115,7 +104,7 @@ class ReservationTable:
         self._bank_loads: Counter[int] = Counter()
         self._branch_bits, self._branch_counts = demands.branch_bits, demands.branch_counts
         self._row_bits = [0] * interval
-        self._row_counts = [_NOTHING] * interval
+        self._row_counts = [EMPTY_PACKET] * interval
         self._row_bits[-1] |= self._branch_bits
         self._row_counts[-1] += self._branch_counts
         self._owners: list[set[int]] = [set() for _ in range(interval)]
@@ -149,7 +138,7 @@ class ReservationTable:
         """Whether the branch of the loop fits into `row`."""
         if row == self._interval - 1:
             return True
-        return not (self._row_bits[row] & self._branch_bits or self._row_counts[row] + self._branch_counts & _OVER)
+        return not (self._row_bits[row] & self._branch_bits or self._row_counts[row] + self._branch_counts & OVER)
 
     def first_fit(self, index: int, cycles: range) -> tuple[int, int] | None:
         """The first of `cycles` in which an instruction can issue, and for how long its unit then keeps it waiting."""
@@ -157,7 +146,7 @@ class ReservationTable:
         bits, counts, open_reads = self._bits[index], self._counts[index], self._open_reads[index]
         for cycle in cycles:
             row = cycle % interval
-            if row_bits[row] & bits or row_counts[row] + counts & _OVER:
+            if row_bits[row] & bits or row_counts[row] + counts & OVER:
                 continue
             if open_reads and self._open_banks(index, row) is None:
                 continue
@@ -169,7 +158,7 @@ class ReservationTable:
     def refuses_kind(self, index: int, cycle: int) -> bool:
         """Whether no instruction of this kind finds room in `cycle`, whatever it reads."""
         row = cycle % self._interval
-        if self._row_bits[row] & self._bits[index] or self._row_counts[row] + self._counts[index] & _OVER:
+        if self._row_bits[row] & self._bits[index] or self._row_counts[row] + self._counts[index] & OVER:
             return True
         return self._wait(index, row) is None
 
@@ -292,7 +281,7 @@ class ReservationTable:
     def _fits_alone(self, index: int, row: int) -> bool:
         """Whether a packet takes the instruction, with the branch of the loop in the last row."""
         bits, counts = (self._branch_bits, self._branch_counts) if row == self._interval - 1 else (0, 0)
-        return not (bits & self._bits[index] or _NOTHING + counts + self._counts[index] & _OVER)
+        return not (bits & self._bits[index] or EMPTY_PACKET + counts + self._counts[index] & OVER)
 
     def _starts_block(self, index: int, row: int) -> bool:
         length = self._lengths[index]

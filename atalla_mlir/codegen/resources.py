@@ -7,6 +7,7 @@ used by the list scheduler; the modulo scheduler folds the same demands over its
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -91,41 +92,68 @@ class Room:
         self.units.discard(demand.unit)
 
 
+LIMITS = (SLOTS, *(FILES[file].read_ports for file in RegisterFile), LANE_OPS_PER_PACKET)
+"""How much of each countable resource a packet has: slots, read ports of each file, lane operations."""
+_FIELD_BITS = 8
+OVER = sum(0x80 << _FIELD_BITS * at for at in range(len(LIMITS)))
+"""The bits that a sum of `counts` and `EMPTY_PACKET` has when it is over some limit."""
+EMPTY_PACKET = sum((0x7F - limit) << _FIELD_BITS * at for at, limit in enumerate(LIMITS))
+
+
+def counts(demand: Demand) -> int:
+    """What a demand adds to the countable resources of a packet: an integer with a field for each."""
+    numbers = (1, demand.scalar_ports, demand.vector_ports, demand.mask_ports, int(demand.is_lane))
+    return sum(number << _FIELD_BITS * at for at, number in enumerate(numbers))
+
+
+class UnitTimes:
+    """For each instruction of a block which unit it keeps busy and for how long."""
+
+    def __init__(self, insts: Sequence[Inst], machine: Machine) -> None:
+        self.reductions_in_flight = max(1, machine.reductions_in_flight)
+        self.books = [0] * len(insts)
+        """The unit: reads and writes of a pad are two, its transfers a third."""
+        self.busy = [unit_interval(inst, machine) for inst in insts]
+        self.early = [0] * len(insts)
+        """By how much an instruction may issue before its unit is free."""
+        self.queues = [inst.op.unit is Unit.VLSU for inst in insts]
+        self.flights = [machine.distance(inst.op) if inst.op.unit is Unit.REDUCTION else 0 for inst in insts]
+        """Cycles in which a reduction is in the tree, 0 for all others."""
+        numbers: dict[object, int] = {}
+        for at, inst in enumerate(insts):
+            book: object = demand_of(inst).unit
+            if self.queues[at]:
+                book = inst.pad, bool(inst.op.writes)
+                self.early[at] = machine.pad_queue * machine.pad_row_interval
+                self.busy[at] = machine.pad_row_interval
+            elif inst.op.unit is Unit.SDMA:
+                book = inst.pad
+            self.books[at] = numbers.setdefault(book, len(numbers))
+        self.num_books = len(numbers)
+
+
 class UnitClock:
     """When each unit can take its next instruction, and how late a pad's queue serves one (6.3)."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-        self._ready: dict[UnitKey, int] = {}
-        self._transfer_end: dict[int | None, int] = {}
-        self._pad_ready: dict[tuple[int | None, bool], int] = {}
-        self._reductions: deque[int] = deque(maxlen=max(1, machine.reductions_in_flight))
+    def __init__(self, times: UnitTimes) -> None:
+        self._times = times
+        self._ready = [0] * times.num_books
+        self._reductions: deque[int] = deque(maxlen=times.reductions_in_flight)
 
-    def earliest(self, inst: Inst, demand: Demand) -> int:
-        """First cycle in which the units would let `inst` issue."""
-        unit = inst.op.unit
-        if unit is Unit.VLSU:
-            queued = self._pad_ready.get((inst.pad, bool(inst.op.writes)), 0)
-            return queued - self._machine.pad_queue * self._machine.pad_row_interval
-        if unit is Unit.SDMA:
-            return self._transfer_end.get(inst.pad, 0)
-        ready = self._ready.get(demand.unit, 0)
-        if unit is Unit.REDUCTION and len(self._reductions) == self._reductions.maxlen:
+    def earliest(self, index: int) -> int:
+        """First cycle in which the units would let instruction `index` issue."""
+        times = self._times
+        ready = self._ready[times.books[index]] - times.early[index]
+        if times.flights[index] and len(self._reductions) == times.reductions_in_flight:
             return max(ready, self._reductions[0])
         return ready
 
-    def issue(self, inst: Inst, demand: Demand, cycle: int) -> int:
-        """Records the issue of `inst`; returns the cycles by which its result is later than the uncontended latency."""
-        unit, machine = inst.op.unit, self._machine
-        if unit is Unit.VLSU:
-            key = (inst.pad, bool(inst.op.writes))
-            served = max(cycle, self._pad_ready.get(key, 0))
-            self._pad_ready[key] = served + machine.pad_row_interval
-            return served - cycle
-        if unit is Unit.SDMA:
-            self._transfer_end[inst.pad] = cycle + dma_cycles(inst, machine)
-            return 0
-        if unit is Unit.REDUCTION:
-            self._reductions.append(cycle + machine.distance(inst.op))
-        self._ready[demand.unit] = cycle + machine.interval(inst.op)
-        return 0
+    def issue(self, index: int, cycle: int) -> int:
+        """Records the issue of an instruction; the cycles by which its result is later than the uncontended latency."""
+        times = self._times
+        book = times.books[index]
+        served = max(cycle, self._ready[book]) if times.queues[index] else cycle
+        self._ready[book] = served + times.busy[index]
+        if times.flights[index]:
+            self._reductions.append(cycle + times.flights[index])
+        return served - cycle

@@ -16,13 +16,13 @@ from atalla_mlir.codegen.banks import bank_graphs, prefer_banks
 from atalla_mlir.codegen.blocks import merge_blocks
 from atalla_mlir.codegen.dependence import DependenceGraph, build_graph, result_latency
 from atalla_mlir.codegen.kernel import LoopReport
-from atalla_mlir.codegen.list_scheduler import BlockSchedule, BlockScheduler, release_cycles
+from atalla_mlir.codegen.list_scheduler import BlockDemands, BlockSchedule, BlockScheduler, release_cycles
 from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness, live_ranges
 from atalla_mlir.codegen.loop_graph import build_loop_graph, unit_name
 from atalla_mlir.codegen.loops import COLD_PACKET_CYCLES
 from atalla_mlir.codegen.machine_ir import Block, Function, Inst, Register
 from atalla_mlir.codegen.pipelining import pipeline_loops
-from atalla_mlir.codegen.pressure import NO_LIMITS, PRESSURE_LIMITS, PressureTracker
+from atalla_mlir.codegen.pressure import NO_LIMITS, PRESSURE_LIMITS
 from atalla_mlir.codegen.resources import demand_of, unit_interval
 from atalla_mlir.codegen.slots import slot_order
 from atalla_mlir.target.encoding import PACKET_BYTES, SLOTS
@@ -89,9 +89,8 @@ def schedule(function: Function, machine: Machine, *, pipeline: bool = True) -> 
         function, reports = pipeline_loops(function, machine, banks, costs)
     if reports:
         function = merge_blocks(function)
-        tasks = _tasks(function, machine)
-        blocks = [task.schedule(None) for task in tasks]
-    blocks = [task.schedule(banks) if task.is_hot else block for task, block in zip(tasks, blocks, strict=True)]
+        tasks = _tasks(function, machine, tasks)
+    blocks = [task.schedule(banks if task.is_hot else None) for task in tasks]
     for depth, nest in loop_nests(function):
         if sum(len(blocks[index].packets) for index in nest) * PACKET_BYTES > machine.icache_bytes:
             for index in nest:
@@ -117,9 +116,16 @@ def loop_nests(function: Function) -> list[tuple[int, range]]:
     return nests
 
 
-def _tasks(function: Function, machine: Machine) -> list[_BlockTask]:
+def _tasks(function: Function, machine: Machine, known: Sequence[_BlockTask] = ()) -> list[_BlockTask]:
+    """A task for each block, one of `known` where that has the same block and liveness."""
     liveness = block_liveness([[(inst,) for inst in block.insts] for block in function.blocks], function.successors())
-    return [_BlockTask(block, sets, machine) for block, sets in zip(function.blocks, liveness, strict=True)]
+    by_label = {task.block.label: task for task in known}
+    tasks: list[_BlockTask] = []
+    for block, sets in zip(function.blocks, liveness, strict=True):
+        task = by_label.get(block.label)
+        is_same = task is not None and task.block is block and task.liveness == sets
+        tasks.append(task if task is not None and is_same else _BlockTask(block, sets, machine))
+    return tasks
 
 
 def _choose_banks(function: Function, blocks: Sequence[ScheduledBlock]) -> dict[Register, int]:
@@ -139,22 +145,24 @@ class _BlockTask:
     """A block with what is needed to schedule it, once or more."""
 
     def __init__(self, block: Block, liveness: BlockLiveness, machine: Machine) -> None:
-        self._block = block
-        self._liveness = liveness
+        self.block = block
+        self.liveness = liveness
         self._machine = machine
         self._packet_cycles = _packet_cycles(block, machine)
+        self._unbanked: ScheduledBlock | None = None
         if block.packets is not None:
             return
         self._graph = build_graph(block.insts, machine)
         carried = liveness.live_in & liveness.live_out if self._repeats else frozenset[Register]()
         leaving = liveness.live_out if block.loop_depth else frozenset[Register]()
-        self._priorities = _priorities(self._graph, machine, carried, leaving)
+        priorities = _priorities(self._graph, machine, carried, leaving)
+        self._demands = BlockDemands(self._graph, priorities, liveness, machine)
         self._carried_edges = _edges_to_next(block, machine) if self._repeats else []
 
     @property
     def _repeats(self) -> bool:
         """Whether the block is a loop of its own."""
-        return self._block.control is not None and self._block.control.target == self._block.label
+        return self.block.control is not None and self.block.control.target == self.block.label
 
     @property
     def is_hot(self) -> bool:
@@ -162,7 +170,15 @@ class _BlockTask:
         return self._packet_cycles == 1
 
     def schedule(self, banks: Mapping[Register, int] | None) -> ScheduledBlock:
-        block = self._block
+        """The packets, for registers in given banks."""
+        if banks is not None:
+            return self._schedule(banks)
+        if self._unbanked is None:
+            self._unbanked = self._schedule(None)
+        return self._unbanked
+
+    def _schedule(self, banks: Mapping[Register, int] | None) -> ScheduledBlock:
+        block = self.block
         if block.packets is not None:
             return ScheduledBlock(block.label, block.packets, block.loop_depth, len(block.packets))
         free = self._scheduler(NO_LIMITS, (), banks)
@@ -194,7 +210,7 @@ class _BlockTask:
         period = found.cycles
         for _ in range(STEADY_ROUNDS):
             # what was sent before the loop may still keep a pad busy
-            releases = [period // 2 if inst.op.unit is Unit.SDMA else 0 for inst in self._block.insts]
+            releases = [period // 2 if inst.op.unit is Unit.SDMA else 0 for inst in self.block.insts]
             for first, second, latency in self._carried_edges:
                 releases[second] = max(releases[second], found.issue_cycles[first] + latency - period)
             found = self._scheduler(limits, releases, banks).run()
@@ -207,7 +223,7 @@ class _BlockTask:
 
         A block that repeats itself is fetched once in a while only, so it gives up less.
         """
-        if self._block.packets is not None:
+        if self.block.packets is not None:
             return sparse
         self._packet_cycles = DENSE_PACKET_CYCLES
         dense = self.schedule(banks)
@@ -216,10 +232,7 @@ class _BlockTask:
     def _scheduler(
         self, limits: Mapping[RegisterFile, int], releases: Sequence[int], banks: Mapping[Register, int] | None
     ) -> BlockScheduler:
-        pressure = PressureTracker(self._block.insts, self._liveness, limits)
-        return BlockScheduler(
-            self._graph, self._priorities, pressure, self._machine, self._packet_cycles, releases, banks
-        )
+        return BlockScheduler(self._demands, limits, self._packet_cycles, releases, banks)
 
 
 def _edges_to_next(block: Block, machine: Machine) -> list[tuple[int, int, int]]:

@@ -66,6 +66,8 @@ class Unit(Enum):
     SDMA = auto()
     TRANSPOSE = auto()
 
+    __hash__ = object.__hash__  # Enum's own is a function in Python, and members are keys in inner loops
+
 
 LANE_UNITS = frozenset({Unit.LANE_ALU, Unit.LANE_MUL, Unit.LANE_EXP, Unit.REDUCTION})
 

@@ -13,6 +13,8 @@ class RegisterFile(Enum):
     VECTOR = "v"
     MASK = "m"
 
+    __hash__ = object.__hash__  # Enum's own is a function in Python, and members are keys in inner loops
+
 
 @dataclass(frozen=True)
 class FileShape:
