@@ -46,6 +46,8 @@ from atalla_mlir.target.machine import Machine
 
 SPILL_ROWS = 256
 """Rows of a pad that the register allocator may spill to."""
+STREAM_MARGIN = 1.12
+"""Times what tiles are predicted to take, up to which a stream is preferred."""
 
 
 @dataclass
@@ -121,8 +123,8 @@ def _forms(nest: Nest) -> Iterator[tuple[str, Planner]]:
         yield "elements", _elements
     elif nest.stages[0].kind is StageKind.PRODUCT:
         yield "row times matrix", _row_times_matrix
-        yield "streamed product", _streamed_product
-        yield "tiled product", _tiled_product
+        products = (("streamed product", _streamed_product), ("tiled product", _tiled_product))
+        yield from products if _prefers_stream(nest) else reversed(products)
         yield "plain product", _plain_product
     else:
         yield "turned tiles", _turned_tiles
@@ -150,6 +152,16 @@ def _row_times_matrix(nest: Nest, wanted: Fields) -> Planned | None:
             nest.numerics.expansions.update(kernel.rows_kernel.expansions)
 
     return Planned(Decision("row times matrix", {}, facts, plan.predicted_cycles), emit)
+
+
+def _prefers_stream(nest: Nest) -> bool:
+    """Whether a stream is predicted to be about as fast as tiles: those of one step are slower than predicted."""
+    stream = _streamed_product(nest, {})
+    tiles = _tiled_product(nest, {}) if stream is not None else None
+    if stream is None or tiles is None:
+        return True
+    cycles, others = stream.decision.predicted_cycles, tiles.decision.predicted_cycles
+    return cycles is None or others is None or cycles <= STREAM_MARGIN * others
 
 
 def _streamed_product(nest: Nest, wanted: Fields) -> Planned | None:

@@ -15,7 +15,7 @@ from atalla_mlir.codegen.machine_ir import AHEAD_MARK
 from atalla_mlir.codegen.phase_plan import ring_rows
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.codegen.row_plan import SumOrder
-from atalla_mlir.codegen.stream_plan import AHEAD, RESULT_SLOTS, STAGES, StreamPlan
+from atalla_mlir.codegen.stream_plan import AHEAD, RESULT_SLOTS, STAGES, Deal, StreamPlan
 from atalla_mlir.codegen.tile_schedule import outside_reads
 from atalla_mlir.kernels.builder import Builder, Index
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
@@ -25,6 +25,8 @@ from atalla_mlir.kernels.rings import FIRST_STEPS, ROW_BYTES
 from atalla_mlir.kernels.tile_walk import ELEMENT_BYTES
 from atalla_mlir.target.encoding import DmaShape
 
+ROUNDINGS = 2
+"""Of a term: that of the array's sum, and the little that its own additions lose."""
 Starts = Mapping[int, ir.Value]
 """DRAM addresses of the first element of a panel, by the identity of an access."""
 
@@ -80,12 +82,13 @@ class StreamedProduct:
         self.column_reads = {(read.buffer, read.offset): read for read in outside_reads(self.product, self.epilogue)}
         self.fetches = self._odometer([plan.streamed])
         self.sends = self._odometer(self.stored)
-        self.slot_bytes = plan.slot_rows * ROW_BYTES
-        self.result_bytes = ring_rows(plan.slot_rows) * ROW_BYTES
+        self.slot_bytes = plan.operands.rows_per_pad * ROW_BYTES
+        self.result_bytes = ring_rows(plan.results.rows_per_pad) * ROW_BYTES
+        self.num_fetches = plan.operands.pieces * len(plan.runs)
 
     def sum_order(self) -> SumOrder:
-        """The array adds everything."""
-        return SumOrder("slices", 1)
+        """The array adds everything, term by term where they lie in order."""
+        return SumOrder("slices", 1) if len(self.plan.runs) == 1 else SumOrder("any", 1, ROUNDINGS)
 
     def emit(self) -> None:
         self._allocate()
@@ -118,7 +121,7 @@ class StreamedProduct:
 
         with ir.InsertionPoint.at_block_begin(self.block):
             self.rows = tiles(plan.operand_rows)
-            self.results = [tiles(RESULT_SLOTS * ring_rows(plan.slot_rows)) for _ in self.stored]
+            self.results = [tiles(RESULT_SLOTS * ring_rows(plan.results.rows_per_pad)) for _ in self.stored]
             self.weights = tiles(cols.num_blocks * cols.rows_per_pad)
             self.columns = {key: tiles(cols.num_blocks)[0] for key in self.column_reads}
 
@@ -206,51 +209,65 @@ class StreamedProduct:
         first = min(AHEAD, plan.iterations)
         zero = builder.index_constant(0)
         state = _Fetches(self.fetches.first(), zero, builder.index_constant(plan.iterations - 1))
-        idle = [builder.ready() for _ in range(plan.pieces)]
+        idle, count = [builder.ready() for _ in range(self.num_fetches)], self.num_fetches
 
         def fetch(_: Index, carried: list[ir.Value]) -> list[ir.Value]:
-            builder.wait(carried[: plan.pieces])
-            tokens, after = self._fetch(starts, self._unpack_fetches(carried[plan.pieces :]), FIRST_STEPS)
+            builder.wait(carried[:count])
+            tokens, after = self._fetch(starts, self._unpack_fetches(carried[count:]), FIRST_STEPS)
             return [*tokens, *after.pack()]
 
         carried = builder.loop(first, [*idle, *state.pack()], fetch)
-        builder.wait(carried[: plan.pieces])
-        return carried[plan.pieces :]
+        builder.wait(carried[:count])
+        return carried[count:]
 
     def _fetch(self, starts: Starts, state: _Fetches, name: str) -> tuple[list[ir.Value], _Fetches]:
-        """Fetch a group; when all are there, one element to a row that nobody reads."""
+        """Fetch a group; when all are there, one element or a group that nobody reads."""
         builder, plan = self.builder, self.plan
-        is_idle = builder.is_negative(state.rest)
+        deal = plan.operands
+        is_idle = builder.is_negative(state.rest) if plan.ends else None
         source = self._element(plan.streamed, starts, state.at, 0)
+        tiles = [builder.tile_at(tile, state.slot, name) for tile in self.rows[: min(plan.pads, deal.pieces)]]
         tokens: list[ir.Value] = []
-        for piece in range(plan.pieces):
-            shape = self._shape(plan.streamed, piece, plan.lanes)
-            tokens.append(
-                builder.transfer(
-                    "fetch",
-                    builder.tile_at(self.rows[piece], state.slot, name),
-                    builder.index_constant(0),
-                    builder.plus(source, piece * self._row_bytes(plan.streamed)),
-                    builder.select_bits(is_idle, self._word(DmaShape(piece, 1, 1, 1)), shape),
-                    [self.buffers[plan.streamed.buffer]],
-                    rows=plan.rows_of_piece(piece),
-                    cols=plan.lanes,
+        shapes: dict[object, ir.Value] = {}
+        for run in reversed(plan.runs):
+            for piece in range(deal.pieces):
+                pad = piece % plan.pads
+                offset = piece * self._row_bytes(plan.streamed) + ELEMENT_BYTES * (run.element - run.first)
+                key = (run, pad, deal.rows_of_piece(piece))
+                if key not in shapes:
+                    shapes[key] = self._unless(is_idle, pad, self._shape(deal, plan.streamed, piece, run.cols))
+                tokens.append(
+                    builder.transfer(
+                        "fetch",
+                        tiles[pad],
+                        builder.index_constant(deal.target(piece) * ROW_BYTES),
+                        builder.plus(source, offset),
+                        shapes[key],
+                        [self.buffers[plan.streamed.buffer]],
+                        rows=deal.rows_of_piece(piece),
+                        cols=run.cols,
+                    )
                 )
-            )
-        moves = builder.differ(is_idle, -1)
+        moves = builder.index_constant(-1) if is_idle is None else builder.differ(is_idle, -1)
         at = self.fetches.after(state.at, moves)
         slot = builder.plus(state.slot, builder.both(moves, self.slot_bytes))
-        return tokens, _Fetches(at, slot, builder.plus(state.rest, moves))
+        return tokens, _Fetches(at, slot, state.rest if is_idle is None else builder.plus(state.rest, moves))
+
+    def _unless(self, is_idle: ir.Value | None, pad: int, shape: ir.Value) -> ir.Value:
+        """The metadata of a transfer, or of one element where it is switched off."""
+        if is_idle is None:
+            return shape
+        return self.builder.select_bits(is_idle, self._word(DmaShape(pad, 1, 1, 1)), shape)
 
     def _row_bytes(self, access: Access) -> int:
         """From one row of a group to the next."""
         loop = self.plan.loop
         return ELEMENT_BYTES * (access.stride(loop) if loop is not None else 0)
 
-    def _shape(self, access: Access, piece: int, cols: int) -> ir.Value:
-        rows = self.plan.rows_of_piece(piece)
-        pitch = self._row_bytes(access) // ELEMENT_BYTES * self.plan.pieces if rows > 1 else cols
-        return self._word(DmaShape(piece, rows, cols, pitch))
+    def _shape(self, deal: Deal, access: Access, piece: int, cols: int) -> ir.Value:
+        rows = deal.rows_of_piece(piece)
+        pitch = self._row_bytes(access) // ELEMENT_BYTES * deal.pieces if rows > 1 else cols
+        return self._word(DmaShape(piece % deal.pads, rows, cols, pitch))
 
     def _word(self, shape: DmaShape) -> ir.Value:
         word = shape.encode()
@@ -296,7 +313,7 @@ class StreamedProduct:
         builder = self.builder
         zero = builder.index_constant(0)
         behind = builder.index_constant(-STAGES * self.result_bytes & self._result_mask)
-        tokens = [builder.ready() for _ in range(self.plan.pieces * (1 + len(self.stored)))]
+        tokens = [builder.ready() for _ in range(self.num_fetches + self.plan.results.pieces * len(self.stored))]
         waiting = builder.index_constant(-STAGES)
         return _State(fetches, zero, self.sends.first(), waiting, zero, behind, tokens)
 
@@ -317,13 +334,14 @@ class StreamedProduct:
         return RESULT_SLOTS * self.result_bytes - 1
 
     def _iteration(self, starts: Starts, sends: Starts, state: _State) -> _State:
-        builder, plan = self.builder, self.plan
+        builder = self.builder
         # until a transfer is complete its address register must not be taken for anything else
-        builder.wait(state.tokens[: plan.pieces], orders=False)
+        builder.wait(state.tokens[: self.num_fetches], orders=False)
         fetched, fetches = self._fetch(starts, state.fetches, _name("fetch"))
         self._compute(state.read, state.written)
         is_waiting = builder.is_negative(state.waiting)
-        tokens = self._send(sends, state.send, state.sent, state.tokens[plan.pieces :], is_waiting, _name("send"))
+        earlier = state.tokens[self.num_fetches :]
+        tokens = self._send(sends, state.send, state.sent, earlier, is_waiting, _name("send"))
         return _State(
             fetches,
             builder.plus(state.read, self.slot_bytes),
@@ -337,16 +355,15 @@ class StreamedProduct:
     def _compute(self, read: ir.Value, written: ir.Value) -> None:
         """Send a group of rows through the array and the epilogue."""
         builder, plan = self.builder, self.plan
-        rows = [builder.tile_at(tile, read, _name("read")) for tile in self.rows[: plan.pieces]]
-        results = [
-            [builder.tile_at(tile, written, _name("write")) for tile in tiles[: plan.pieces]] for tiles in self.results
-        ]
+        rows = [builder.tile_at(tile, read, _name("read")) for tile in self.rows]
+        results = [[builder.tile_at(tile, written, _name("write")) for tile in tiles] for tiles in self.results]
         for row in range(plan.group):
-            at, pad = divmod(row, plan.pieces)
+            pad, at = plan.operands.place(row)
             values = {self.product.write.buffer: builder.gemm(builder.tile_load(rows[pad], Index(at), plan.lanes))}
             for stage in self.epilogue:
                 values[stage.write.buffer] = self._evaluate(stage, values)
             for access, tiles in zip(self.stored, results, strict=True):
+                pad, at = plan.results.place(row)
                 builder.tile_store(values[access.buffer], tiles[pad], Index(at), LANES)
 
     def _evaluate(self, stage: Stage, values: Mapping[Buffer, ir.Value]) -> ir.Value:
@@ -369,7 +386,7 @@ class StreamedProduct:
         at: Reading,
         sent: ir.Value,
         earlier: Sequence[ir.Value],
-        is_waiting: ir.Value,
+        is_waiting: ir.Value | None,
         name: str,
     ) -> list[ir.Value]:
         """Send the group that lies `sent` bytes from the begin of the rings; `earlier` are the last tokens."""
@@ -377,18 +394,18 @@ class StreamedProduct:
         tokens: list[ir.Value] = []
         for number, (access, tiles) in enumerate(zip(self.stored, self.results, strict=True)):
             target = self._element(access, starts, at, number)
-            for piece in range(plan.pieces):
+            for piece in range(plan.results.pieces):
                 builder.wait([earlier[len(tokens)]], orders=False)
-                shape = self._shape(access, piece, plan.cols.width)
+                shape = self._shape(plan.results, access, piece, plan.cols.width)
                 tokens.append(
                     builder.transfer(
                         "send",
                         builder.tile_at(tiles[piece], sent, name),
                         builder.index_constant(0),
                         builder.plus(target, piece * self._row_bytes(access)),
-                        builder.select_bits(is_waiting, self._word(DmaShape(piece, 1, 1, 1)), shape),
+                        self._unless(is_waiting, piece, shape),
                         [self.buffers[access.buffer]],
-                        rows=plan.rows_of_piece(piece),
+                        rows=plan.results.rows_of_piece(piece),
                         cols=plan.cols.width,
                     )
                 )
@@ -396,16 +413,15 @@ class StreamedProduct:
 
     def _send_rest(self, starts: Starts, state: _State) -> None:
         """Send the results of the last iterations, and wait for all that is on its way."""
-        builder, pieces = self.builder, self.plan.pieces
-        never = builder.index_constant(0)
+        builder, count = self.builder, self.num_fetches
         size = self.sends.size
 
         def send(_: Index, carried: list[ir.Value]) -> list[ir.Value]:
             at, sent, earlier = self.sends.unpack(carried[:size]), carried[size], carried[size + 1 :]
-            tokens = self._send(starts, at, sent, earlier, never, FIRST_STEPS)
+            tokens = self._send(starts, at, sent, earlier, None, FIRST_STEPS)
             following = builder.both(builder.plus(sent, self.result_bytes), self._result_mask)
             return [*self.sends.after(at, builder.index_constant(-1)).pack(), following, *tokens]
 
-        builder.wait(state.tokens[:pieces])
-        carried = builder.loop(STAGES, [*state.send.pack(), state.sent, *state.tokens[pieces:]], send)
+        builder.wait(state.tokens[:count])
+        carried = builder.loop(STAGES, [*state.send.pack(), state.sent, *state.tokens[count:]], send)
         builder.wait(carried[size + 1 :])

@@ -38,6 +38,8 @@ CASES = {
     "images": (nn.Sequential(nn.Conv2d(8, 12, 1), nn.ZeroPad2d((0, 1, 2, 0))), [(3, 8, 9, 11)]),
     "groups": (nn.Conv2d(64, 96, 1, groups=2), [(1, 64, 12, 12)]),
     "batch": (Turned(), [(3, 130, 20), (3, 50, 20)]),
+    "windows of few channels": (nn.Sequential(nn.Conv2d(3, 40, 3, 2), nn.ReLU6()), [(1, 3, 39, 41)]),
+    "windows of one channel": (nn.Conv2d(1, 8, 5), [(1, 1, 22, 20)]),
     "two results": (Both(), [(300, 20)]),
     "panels": (nn.Linear(4, 40), [(33_000, 4)]),
 }

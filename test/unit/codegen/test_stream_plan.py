@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Node, Stage, StageKind
-from atalla_mlir.codegen.product_plan import choose_product_plan
-from atalla_mlir.codegen.stream_plan import MIN_ITERATIONS, RESULT_SLOTS, StreamPlan, choose_stream_plan
+from atalla_mlir.codegen.product_plan import ProductPlan, choose_product_plan
+from atalla_mlir.codegen.stream_plan import MIN_ITERATIONS, RESULT_SLOTS, Deal, StreamPlan, choose_stream_plan
 
 PAD_ROWS = 8192
 
@@ -51,7 +51,10 @@ def test_rows_are_covered_and_fit(rows: tuple[int, ...], depth: int) -> None:
     assert plan.groups * plan.group >= plan.width > (plan.groups - 1) * plan.group
     assert plan.split is not None
     assert plan.panels * plan.panel >= plan.split.extent > (plan.panels - 1) * plan.panel
-    assert plan.operand_rows + RESULT_SLOTS * plan.slot_rows + plan.cols.num_blocks * plan.cols.rows_per_pad <= PAD_ROWS
+    assert (
+        plan.operand_rows + RESULT_SLOTS * plan.results.rows_per_pad + plan.cols.num_blocks * plan.cols.rows_per_pad
+        <= PAD_ROWS
+    )
     inside = [loop for loop in (*plan.lines, plan.loop) if loop is not None]
     assert [loop.extent for loop in (*plan.outside, *inside)] == [extent for extent in rows if extent > 1]
 
@@ -65,3 +68,31 @@ def test_large_images_are_cut_into_panels() -> None:
     plan = plan_of((300, 300), 32, 64)
     assert plan is not None
     assert plan.panels > 1
+
+
+@pytest.mark.parametrize(("rows", "pieces", "pads"), [(56, 4, 4), (30, 8, 4), (6, 6, 4), (5, 5, 4), (9, 12, 4)])
+def test_rows_of_a_group_have_places_of_their_own(rows: int, pieces: int, pads: int) -> None:
+    deal = Deal(rows, min(rows, pieces), pads)
+    places = [deal.place(row) for row in range(rows)]
+    assert len(set(places)) == rows
+    assert all(at < deal.rows_per_pad for _, at in places)
+    for piece in range(deal.pieces):
+        first = deal.target(piece)
+        held = [(piece % pads, first + at) for at in range(deal.rows_of_piece(piece))]
+        assert held == places[piece :: deal.pieces]
+
+
+def test_lines_of_a_window_become_runs_that_end_where_their_lanes_do() -> None:
+    """3x3 on 3 channels with stride 2: rows of a transfer lie 6 elements apart, so 5 or more pieces keep them apart."""
+    row, lane, line, deep = Loop(40), Loop(16), Loop(3), Loop(9)
+    read = Access(Buffer("x", 1 << 16), 0, {row: 6, line: 243, deep: 1})
+    weights = Access(Buffer("w", 1 << 16), 0, {lane: 27, line: 9, deep: 1})
+    roles = ProductPlan(0, 1, (), (row,), (lane,), lane, (line,), deep, 0)
+    product = Stage(StageKind.PRODUCT, [row, lane, line, deep], [read, weights], read, Node("constant"))
+    write = Access(Buffer("y", 1 << 16), 0, {lane: 1, row: 16})
+    chosen = choose_stream_plan(roles, product, [], [write], pads=4, pad_rows=PAD_ROWS, wanted={"group": 5})
+    assert chosen is not None
+    plan, _ = chosen
+    assert [(run.first, run.lanes, run.element) for run in plan.runs] == [(0, 9, 0), (9, 9, 243), (18, 9, 486)]
+    assert [run.cols for run in plan.runs] == [9, 18, 27]
+    assert plan.operands.pieces == 5
