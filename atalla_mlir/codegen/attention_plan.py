@@ -33,6 +33,8 @@ MAX_PITCH = 1 << 20
 MAX_STEP_CHUNKS = 32
 MAX_STEP_ROWS = 8
 """Rows of a step of the softmax, which masks tell apart in the sums of the array."""
+RESULT_ROWS = 210
+"""Rows that the array takes in an iteration that makes results: a packet has one, and sums need registers."""
 LAG = 3
 """Steps of the softmax between two of its phases, each of which works on another step in an iteration."""
 PHASES = 4
@@ -58,6 +60,15 @@ class Blocks:
     def excess(self) -> int:
         """Elements by which the last block begins earlier than in a row of blocks without overlap."""
         return self.count * self.size - self.extent
+
+
+@dataclass(frozen=True)
+class KeyRange:
+    """`rounds` times `tiles` tiles of keys, from tile `first` on."""
+
+    first: int
+    tiles: int
+    rounds: int
 
 
 @dataclass(frozen=True)
@@ -138,6 +149,34 @@ class AttentionPlan:
         return 0 if self.is_turned else LANES // PADS * self.width_tiles
 
     @property
+    def value_pieces(self) -> int:
+        """Tiles of values of a group, each of 32 keys and 32 of the width."""
+        return self.heads * self.width_tiles * self.key_tiles
+
+    @property
+    def turned_together(self) -> int:
+        """Tiles of values that are turned in one iteration."""
+        return 2 if self.value_pieces % 2 == 0 else 1
+
+    @property
+    def result_loops(self) -> list[KeyRange]:
+        """The tiles of keys that each loop over results takes: one loop where their code fits into the cache, else the
+        first tiles, then those that are added in rounds, then the last ones."""
+        most = max(1, RESULT_ROWS // (LANES + self.queries.size))
+        count = -(-self.key_tiles // most)
+        each = self.key_tiles // count
+        if self.key_tiles - each * (count - 1) > most:
+            each = -(-self.key_tiles // count)
+        rounds = [1, count - 2, 1] if count > 2 else [1] * count
+        found: list[KeyRange] = []
+        first = 0
+        for number, times in enumerate(rounds, 1):
+            tiles = self.key_tiles - first if number == len(rounds) else each
+            found.append(KeyRange(first, tiles, times))
+            first += tiles * times
+        return found
+
+    @property
     def pad_rows(self) -> int:
         """Rows of each pad for a group."""
         tiles = self.heads * self.key_tiles
@@ -158,11 +197,10 @@ class AttentionPlan:
 
     def outside_rows(self, access: Access) -> int:
         """Rows of each pad for an operand of the scores."""
-        # the steps of the softmax go beyond the last head
-        count = self.heads + 1 if self.varies(access) else 1
+        count = self.heads if self.varies(access) else 1
         if not access.stride(self.query_loop):
             return count * self.key_tiles
-        return count * self.queries.count * self.key_tiles * self.stored_rows
+        return count * self.queries.count * self.key_tiles * self.piece_rows
 
 
 def plan_attention(attention: Attention, pad_rows: int = PAD_ROWS) -> AttentionPlan | str:
@@ -186,7 +224,7 @@ def plan_attention(attention: Attention, pad_rows: int = PAD_ROWS) -> AttentionP
             keys,
             attention.depth.extent,
             attention.width.extent,
-            PADS if attention.outside else _step_rows(keys.count),
+            _step_rows(keys.count),
             _is_turned(attention),
             attention.queries,
             tuple(attention.outside),

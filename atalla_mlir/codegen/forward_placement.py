@@ -61,26 +61,9 @@ class ForwardPlacement(Placement):
         for _ in range(SINK_SWEEPS):
             if not self._sink():
                 break
-        if is_ahead(self._graph):
-            self._shorten(feeders)
+        self._shorten()
         self._compact()
         return self._from_zero()
-
-    def _shorten(self, feeders: set[int]) -> None:
-        """Moves up what keeps a register for longer than the interval: the kernel need not be unrolled for it."""
-        for index in sorted(feeders):
-            at = self._cycles[index]
-            made = [
-                self._cycles[edge.first] or 0
-                for edge in self._graph.incoming[index]
-                if edge.is_result and not edge.distance and edge.first in feeders
-            ]
-            if at is None or index in self._fixed or not made or at - min(made) < self._interval:
-                continue
-            earliest = self._earliest(index)
-            self._remove(index)
-            if not self._settle_in_time(index, range(earliest or 0, at + 1)):
-                raise InternalError(f"loop instruction '{self._graph.insts[index]}' lost its place")
 
     def _compact(self) -> None:
         """Moves instructions that have little company in their cycle to some nearby: fewer packets need less cache."""

@@ -15,6 +15,7 @@ from atalla_mlir.codegen.loop_graph import LoopEdge, LoopGraph, longest_paths
 from atalla_mlir.codegen.machine_ir import Register
 from atalla_mlir.codegen.reservations import MAX_QUEUED_CYCLES, LoopDemands, ReservationTable
 from atalla_mlir.errors import InternalError
+from atalla_mlir.target.isa import Unit
 from atalla_mlir.target.registers import RegisterFile
 
 ATTEMPTS_PER_NODE = 8
@@ -67,6 +68,7 @@ class Placement:
         for _ in range(SINK_SWEEPS):
             if not self._sink():
                 break
+        self._shorten()
         return self._from_zero()
 
     def order(self) -> list[int] | None:
@@ -205,6 +207,38 @@ class Placement:
             return False
         file = inst.defs[0].file
         return file is not RegisterFile.VECTOR or not any(register.file is file for register in inst.uses)
+
+    def _shorten(self) -> None:
+        """Moves up scalar operations that would keep a register for longer than the interval, if there is room: the
+        kernel need not be unrolled for them. What they make lives longer instead, up to the same limit.
+        """
+        for index in range(self._num_insts):
+            at, limit = self._cycles[index], self._last_read(index)
+            if at is None or limit is None or at <= limit or index in self._fixed or not self._is_scalar(index):
+                continue
+            earliest = self._earliest(index)
+            self._remove(index)
+            if self._settle_in_time(index, range(limit, (limit if earliest is None else earliest) - 1, -1)):
+                continue
+            if not self._settle(index, at):
+                raise InternalError(f"loop instruction '{self._graph.insts[index]}' lost its place")
+
+    def _last_read(self, index: int) -> int | None:
+        """Last cycle at which what an instruction reads has been there for less than the interval."""
+        insts, in_place = self._graph.insts, self._graph.in_place
+        limits: list[int] = []
+        for edge in self._graph.incoming[index]:
+            at = self._cycles[edge.first]
+            if at is None or not edge.is_result:
+                continue
+            if set(insts[edge.first].defs) & set(insts[index].uses) - in_place:
+                limits.append(at + (1 - edge.distance) * self._interval - 1)
+        return min(limits, default=None)
+
+    def _is_scalar(self, index: int) -> bool:
+        """Whether an instruction makes an integer from integers."""
+        inst = self._graph.insts[index]
+        return inst.op.unit in (Unit.EX1, Unit.EX4) and not inst.memory_refs()
 
     def _from_zero(self) -> list[int]:
         """The cycles of the instructions, moved to take the fewest stages and leave the branch room in the last row."""

@@ -23,6 +23,8 @@ from atalla_mlir.target.machine import Machine
 
 FINENESS = 64
 """The search raises II by a fraction of this."""
+NEAR_BOUND = 1.15
+"""How close to the bound an interval is with which no other way of placing is tried."""
 PHASE_ORDERS = 6
 """Orders of the pads in which the phases of their transfers are tried."""
 
@@ -71,7 +73,7 @@ class ModuloScheduler:
         self._contention = contention_bound(graph, self._demands)
         self._memo = LoopMemo(graph, machine, banks)
         self._ways: list[list[Callable[[LoopGraph, LoopDemands, int], Placement]]] = [[Placement]]
-        """Where placing forwards finds nothing, placing next to what is placed already may."""
+        """Where placing forwards finds nothing, or a slow kernel, placing next to what is there may do better."""
         if _overlaps_transfers(graph):
             forwards = [partial(ForwardPlacement, turn=turn) for turn in range(_num_orders(graph))]
             self._ways.insert(0, [*forwards])
@@ -100,15 +102,25 @@ class ModuloScheduler:
         return sorted(least.union(at for at in intervals(first, last) if at >= self._contention))
 
     def _search(self, tried: Sequence[int]) -> tuple[Found | None, int]:
-        """The best of the first way that finds something, and how many ways are left."""
+        """What is found at the least II, and how many ways are left: those before the first that found something are
+        not. A way that comes near the bound is the last one tried.
+        """
+        best: Found | None = None
+        left = 1
         for number, attempts in enumerate(self._ways):
+            if best is not None and best.interval <= tried[0] * NEAR_BOUND:
+                break
             for at in tried:
+                if best is not None and at >= best.interval:
+                    break
                 found = [
                     Found(at, tuple(cycles), placement.banks()) for placement, cycles in self._placements(attempts, at)
                 ]
                 if found:
-                    return min(found, key=self._longest_lifetime), len(self._ways) - number
-        return None, 1
+                    left = len(self._ways) - number if best is None else left
+                    best = min(found, key=self._longest_lifetime)
+                    break
+        return best, left
 
     def _placements(
         self, attempts: Sequence[Callable[[LoopGraph, LoopDemands, int], Placement]], interval: int

@@ -53,10 +53,12 @@ def pipeline_loops(
     machine: Machine,
     banks: dict[Register, int],
     costs: Sequence[tuple[int, int]],
+    spare: Mapping[RegisterFile, int],
 ) -> tuple[Function, tuple[LoopReport, ...]]:
     """The function with loops pipelined where that pays, and their reports; adds the banks of new registers to `banks`.
 
-    `costs` are cycles and packets of each block as it stands.
+    `costs` are cycles and packets of each block as it stands. `spare` are registers that overlapping iterations leave
+    alone.
     """
     constants = constant_values(function)
     liveness = block_liveness([[(inst,) for inst in block.insts] for block in function.blocks], function.successors())
@@ -71,6 +73,7 @@ def pipeline_loops(
         if loop is not None:
             surrounding = _surrounding_packets(function.blocks, packets, index)
             through = _count_live_through(loop, liveness[index])
+            through = {file: count + spare.get(file, 0) for file, count in through.items()}
             needed_after = _needed_after(liveness, function.successors()[index], index)
             context = LoopContext(*costs[index], surrounding, through, needed_after, pushes_first)
             pipelined = pipeline_loop(loop, machine, banks, next_index, context)

@@ -16,6 +16,12 @@ PRESSURE_LIMITS: Mapping[RegisterFile, int] = {
     RegisterFile.VECTOR: FILES[RegisterFile.VECTOR].count - 24,
     RegisterFile.MASK: FILES[RegisterFile.MASK].count - 6,
 }
+CAPACITIES: Mapping[RegisterFile, int] = {
+    RegisterFile.SCALAR: FILES[RegisterFile.SCALAR].count - 8,
+    RegisterFile.VECTOR: FILES[RegisterFile.VECTOR].count - 8,
+    RegisterFile.MASK: FILES[RegisterFile.MASK].count - 2,
+}
+"""Values for which the allocator finds registers."""
 NO_LIMITS: Mapping[RegisterFile, int] = dict.fromkeys(RegisterFile, 1 << 30)
 
 
@@ -25,32 +31,46 @@ _NEEDED_AFTER = 1 << 30
 
 
 class BlockRegisters:
-    """The registers of a block in numbers: what each instruction reads and writes."""
+    """The values of a block in numbers: what each instruction reads and writes.
+
+    A register that is written several times holds one value after the other; dependences keep what reads one from
+    coming after the next write.
+    """
 
     def __init__(self, insts: Sequence[Inst], liveness: BlockLiveness) -> None:
-        numbers: dict[Register, int] = {}
-        for inst in insts:
-            for register in (*inst.uses, *inst.defs):
-                numbers.setdefault(register, len(numbers))
-        self.uses = [[(numbers[register], times) for register, times in Counter(inst.uses).items()] for inst in insts]
-        """The registers that an instruction reads, with how often."""
-        self.defs = [[numbers[register] for register in inst.defs] for inst in insts]
-        self.files = [_FILES.index(register.file) for register in numbers]
-        self.reads = [_NEEDED_AFTER if register in liveness.live_out else 0 for register in numbers]
-        for uses in self.uses:
-            for register, times in uses:
-                self.reads[register] += times
-        self.is_live = [register in liveness.live_in for register in numbers]
+        self.uses: list[list[tuple[int, int]]] = []
+        """The values that an instruction reads, with how often."""
+        self.defs: list[list[int]] = []
+        self.files: list[int] = []
+        self.reads: list[int] = []
+        self.is_live: list[bool] = []
         self.num_live = [sum(register.file is file for register in liveness.live_in) for file in _FILES]
         """Values that are live at the start, by file, those that the block does not touch included."""
+        present: dict[Register, int] = {}
+        for inst in insts:
+            for register in inst.uses:
+                if register not in present:
+                    present[register] = self._add(register, is_live=register in liveness.live_in)
+            uses = [(present[register], times) for register, times in Counter(inst.uses).items()]
+            for value, times in uses:
+                self.reads[value] += times
+            self.uses.append(uses)
+            for register in inst.defs:
+                present[register] = self._add(register, is_live=False)
+            self.defs.append([present[register] for register in inst.defs])
+        for register, value in present.items():
+            if register in liveness.live_out:
+                self.reads[value] += _NEEDED_AFTER
+
+    def _add(self, register: Register, *, is_live: bool) -> int:
+        self.files.append(_FILES.index(register.file))
+        self.reads.append(0)
+        self.is_live.append(is_live)
+        return len(self.files) - 1
 
 
 class PressureTracker:
-    """Counts live values as instructions are placed.
-
-    A register counts as live from its first write (or the block's start) to its last read in the block; a register
-    that is written several times is therefore taken to be live throughout.
-    """
+    """Counts live values as instructions are placed: from the write (or the block's start) to the last read."""
 
     def __init__(self, registers: BlockRegisters, limits: Mapping[RegisterFile, int]) -> None:
         self._uses, self._defs, self._files = registers.uses, registers.defs, registers.files
@@ -65,6 +85,10 @@ class PressureTracker:
     def exceeds(self, limits: Mapping[RegisterFile, int]) -> bool:
         """Whether at some point more values were live than `limits` says."""
         return any(peak > limits[file] for file, peak in zip(_FILES, self._peaks, strict=True))
+
+    def excess(self) -> dict[RegisterFile, int]:
+        """By how many values each file was too small."""
+        return {file: max(0, peak - CAPACITIES[file]) for file, peak in zip(_FILES, self._peaks, strict=True)}
 
     def _is_tight(self) -> bool:
         return any(count >= limit for count, limit in zip(self._counts, self._limits, strict=True))

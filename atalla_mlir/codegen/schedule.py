@@ -24,6 +24,7 @@ from atalla_mlir.codegen.machine_ir import Block, Function, Inst, Register
 from atalla_mlir.codegen.pipelining import pipeline_loops
 from atalla_mlir.codegen.pressure import NO_LIMITS, PRESSURE_LIMITS
 from atalla_mlir.codegen.resources import demand_of, unit_interval
+from atalla_mlir.codegen.sinking import sink_constants
 from atalla_mlir.codegen.slots import slot_order
 from atalla_mlir.target.encoding import PACKET_BYTES, SLOTS
 from atalla_mlir.target.isa import Unit
@@ -32,6 +33,8 @@ from atalla_mlir.target.registers import RegisterFile
 
 STEADY_ROUNDS = 3
 """Attempts to fit an iteration of a loop to what the one before leaves behind."""
+PRESSURE_ROUNDS = 3
+"""Attempts to schedule a block such that its values fit into the registers."""
 DENSE_PACKET_CYCLES = 2
 """What a packet counts for in a loop whose code should stay small."""
 
@@ -70,14 +73,17 @@ class ScheduledFunction:
         return sum(len(block.packets) for block in self.blocks)
 
 
-def schedule(function: Function, machine: Machine, *, pipeline: bool = True) -> ScheduledFunction:
+def schedule(
+    function: Function, machine: Machine, *, pipeline: bool = True, spare: Mapping[RegisterFile, int] | None = None
+) -> ScheduledFunction:
     """Packs the instructions of each block into legal packets, with `pipeline` also across iterations of loops.
 
+    Overlapping iterations leave `spare` registers of each file more than usual.
     Blocks that repeat are scheduled twice: the first round shows which registers are read together and so decides
     their banks, the second takes the banks as given and keeps conflicts out of the packets.
     """
     function.verify()
-    function = merge_blocks(function)
+    function = sink_constants(merge_blocks(function))
     tasks = _tasks(function, machine)
     blocks = [task.schedule(None) for task in tasks]
     if not any(task.is_hot for task in tasks):
@@ -86,7 +92,7 @@ def schedule(function: Function, machine: Machine, *, pipeline: bool = True) -> 
     reports: tuple[LoopReport, ...] = ()
     if pipeline:
         costs = [(block.cycles, len(block.packets)) for block in blocks]
-        function, reports = pipeline_loops(function, machine, banks, costs)
+        function, reports = pipeline_loops(function, machine, banks, costs, spare or {})
     if reports:
         function = merge_blocks(function)
         tasks = _tasks(function, machine, tasks)
@@ -187,7 +193,14 @@ class _BlockTask:
         if free.pressure.exceeds(PRESSURE_LIMITS):
             limits = PRESSURE_LIMITS
             releases = release_cycles(self._graph, best.issue_cycles, self._machine)
-            best = self._scheduler(limits, releases, banks).run()
+            for _ in range(PRESSURE_ROUNDS):
+                scheduler = self._scheduler(limits, releases, banks)
+                best = scheduler.run()
+                # what was begun early stays while the oldest goes on
+                excess = scheduler.pressure.excess()
+                if not any(excess.values()):
+                    break
+                limits = {file: limit - 2 * excess[file] for file, limit in limits.items()}
         if self._repeats:
             best = self._steady(best, limits, banks)
         packets = tuple(slot_order([block.insts[index] for index in packet]) for packet in best.packets)

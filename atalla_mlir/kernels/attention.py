@@ -6,16 +6,17 @@ probabilities are streamed against values that were turned, so that their keys l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_pattern import Attention
-from atalla_mlir.codegen.attention_plan import EDGE, LAG, LANES, PADS, PHASES, AttentionPlan
+from atalla_mlir.codegen.attention_plan import EDGE, LAG, LANES, PADS, PHASES, AttentionPlan, KeyRange
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.row_plan import SumOrder
-from atalla_mlir.kernels.attention_moves import ELEMENT_BYTES, Fetches, Flow
+from atalla_mlir.kernels.attention_flows import GroupFlows
+from atalla_mlir.kernels.attention_moves import Flow, FlowLoop
 from atalla_mlir.kernels.attention_softmax import ScoreMaps, SoftmaxStep
-from atalla_mlir.kernels.attention_transfers import GroupTransfers, Moved, Outer, Tiles
+from atalla_mlir.kernels.attention_transfers import GroupTransfers, Outer, Tiles
 from atalla_mlir.kernels.builder import Builder, Index
 from atalla_mlir.kernels.functions.bound import FunctionBound
 from atalla_mlir.kernels.rings import ROW_BYTES
@@ -139,19 +140,23 @@ class AttentionKernel:
         self.builder.repeat(loop.extent // count, lambda i: self._group(Outer({**at, loop: i.scaled(count)})))
 
     def _group(self, outer: Outer) -> None:
-        fetches = self._fetches(outer)
-        self._fetch(outer, {flow.name for flow in fetches.flows} if fetches else frozenset())
-        if fetches is not None:
-            fetches.before()
+        flows = GroupFlows(self.builder, self.attention, self.plan, self.buffers, outer, self.sink)
+        queries, keys = flows.queries(self.queries), flows.keys(self.keys)
+        values, results = flows.values(self.values), flows.results(self.results)
+        self._fetch(outer, [queries, keys, values])
+        for flow in (queries, keys, values):
+            if flow is not None:
+                FlowLoop(self.builder, flow).before()
         self._fence()
-        self._make_scores(fetches)
+        self._make_scores([flow for flow in (queries, keys) if flow is not None])
         self._fence()
-        self._turn_values()
+        self._turn_values([] if values is None else [values])
         self._softmax()
         self._fence()
-        self._make_results()
-        self._fence()
-        self.transfers.emit(outer, [self.transfers.results(self.results)], "dma_store")
+        self._make_results(results)
+        if results is None:
+            self._fence()
+            self.transfers.emit(outer, [self.transfers.results(self.results)], "dma_store")
 
     def _fence(self) -> None:
         """Nothing after this comes before anything ahead of it."""
@@ -175,58 +180,24 @@ class AttentionKernel:
 
     # Transfers
 
-    def _fetches(self, outer: Outer) -> Fetches | None:
-        """Transfers beside the loop over scores; None where operands come before it."""
-        plan, attention = self.plan, self.attention
-        is_regular = plan.depth % LANES == 0 and plan.queries.size % PADS == 0 and plan.keys.size == LANES
-        if not is_regular or plan.heads == 1:
-            return None
-        queries, keys, piece = plan.queries.count, plan.key_tiles, LANES // PADS
-
-        def flow(name: str, access: Access, tiles: Tiles, along: int, slices: int, rows: int) -> Flow:
-            each = -(-slices // (queries if along else keys))
-            return Flow(name, access, tiles.pads, along, slices, each, rows, (self.sink.base - tiles.base) * ROW_BYTES)
-
-        flows = [
-            flow("queries", attention.query, self.queries, 0, plan.depth_slices, plan.piece_rows),
-            flow("keys", attention.key, self.keys, 1, plan.depth_slices, piece),
-        ]
-        if not plan.is_turned and plan.width % LANES == 0:
-            flows.append(flow("values", attention.value, self.values, 1, plan.width_tiles, piece))
-        buffers = {flow.name: self.buffers[flow.access.buffer] for flow in flows}
-        base = {
-            flow.name: self.builder.plus(
-                self.builder.address(buffers[flow.name]),
-                self.builder.index_value(outer.element(flow.access).scaled(ELEMENT_BYTES)),
-            )
-            for flow in flows
-        }
-        return Fetches(self.builder, attention, plan, flows, buffers, base)
-
-    def _fetch(self, outer: Outer, others: Collection[str]) -> None:
-        """Fetch operands, but for `others`, which come beside the scores."""
+    def _fetch(self, outer: Outer, flows: Sequence[Flow | None]) -> None:
+        """Fetch queries, keys and values that do not come beside the loops, and what the scores meet."""
         transfers = self.transfers
-        moved: list[Moved] = []
-        if "queries" not in others:
-            moved.append(transfers.queries(self.queries))
-        if "keys" not in others:
-            moved.append(transfers.keys(self.keys))
-        if self.plan.is_turned:
-            moved.append(transfers.turned_values(self.turned))
-        elif "values" not in others:
-            moved.append(transfers.values(self.values))
+        values = transfers.turned_values(self.turned) if self.plan.is_turned else transfers.values(self.values)
+        moved = [transfers.queries(self.queries), transfers.keys(self.keys), values]
+        moved = [operand for operand, flow in zip(moved, flows, strict=True) if flow is None]
         moved += [transfers.outside(access, self.outside[id(access)]) for access in self.attention.outside]
         transfers.emit(outer, moved)
 
     # Loops
 
     def _loop(
-        self, walks: Sequence[Walk], body: Callable[[dict[str, ir.Value]], None], fetches: Fetches | None = None
+        self, walks: Sequence[Walk], body: Callable[[dict[str, ir.Value]], None], flows: Sequence[Flow] = ()
     ) -> None:
         """One loop for walks of the same length, with transfers beside it."""
         builder = self.builder
-        moved = fetches.walk(fetches.ahead) if fetches else None
-        num_tokens = fetches.num_tokens if fetches else 0
+        moves = [FlowLoop(builder, flow) for flow in flows]
+        begins = [move.initial() for move in moves]
 
         def iteration(_: Index, carried: list[ir.Value]) -> list[ir.Value]:
             offsets: dict[str, ir.Value] = {}
@@ -235,109 +206,103 @@ class AttentionKernel:
                 own = carried[len(following) : len(following) + walk.num_values]
                 offsets.update(walk.offsets(own))
                 following += walk.next(own)
-            if fetches is not None and moved is not None:
-                # the transfers of this iteration were prepared in the one before
-                rest = carried[len(following) :]
-                own, prepared = rest[: moved.num_values], rest[moved.num_values : -num_tokens]
-                later = moved.next(own)
-                tokens = fetches.issue(prepared, rest[-num_tokens:])
-                following += [*later, *fetches.prepare(moved, later), *tokens]
+            for move, begin in zip(moves, begins, strict=True):
+                following += move.iteration(carried[len(following) : len(following) + len(begin)])
             body(offsets)
             return following
 
         initial = [value for walk in walks for value in walk.initial()]
-        if fetches is not None and moved is not None:
-            first = moved.initial()
-            initial += [*first, *fetches.prepare(moved, first), *(builder.ready() for _ in range(num_tokens))]
+        for begin in begins:
+            initial += begin
         done = builder.loop(walks[0].iterations, initial, iteration, overlap=True)
-        if num_tokens:
-            builder.wait(done[-num_tokens:])
+        first = len(initial) - sum(len(begin) for begin in begins)
+        for flow, begin in zip(flows, begins, strict=True):
+            first += len(begin)
+            builder.wait(done[first - flow.num_tokens : first])
 
     def _parts(self, tiles: Tiles, offset: ir.Value, name: str) -> list[ir.Value]:
         return [self.builder.tile_at(tile, offset, name) for tile in tiles.pads]
 
-    def _turn_values(self) -> None:
+    def _turn_values(self, flows: Sequence[Flow]) -> None:
         """Through the array: unit rows met by the rows of a tile give its columns."""
         plan, builder = self.plan, self.builder
         if plan.is_turned:
             return
         self._make_unit_rows()
-        source = plan.value_rows * ROW_BYTES
-        piece = LANES // PADS * ROW_BYTES
-        tiles, parts = plan.key_tiles, plan.width_tiles
-        walk = Walk(
-            builder,
-            (plan.heads, tiles),
-            {"values": (tiles * source, source), "turned": (tiles * parts * piece, parts * piece)},
-        )
+        together = plan.turned_together
+        step = together * LANES // PADS * ROW_BYTES
+        walk = Walk(builder, (plan.value_pieces // together,), {"values": (step,), "turned": (step,)})
 
         def turn(offsets: dict[str, ir.Value]) -> None:
             values = self._parts(self.values, offsets["values"], ahead("values"))
             turned = self._parts(self.turned, offsets["turned"], ahead("turned"))
+            for piece in range(together):
+                for key in reversed(range(LANES)):
+                    if key >= plan.keys.size:
+                        builder.push(builder.splat(0.0))
+                        continue
+                    row = Index(piece * (LANES // PADS) + key // PADS)
+                    builder.push(builder.tile_load(values[key % PADS], row, LANES))
+                for lane in range(LANES):
+                    row = piece * (LANES // PADS) + lane // PADS
+                    builder.tile_store(builder.gemm(self.units[lane]), turned[lane % PADS], Index(row), LANES)
+
+        self._loop([walk], turn, flows)
+
+    def _make_scores(self, flows: Sequence[Flow]) -> None:
+        """Scores after the maps: the lanes have more room beside the array than in the softmax."""
+        plan, builder = self.plan, self.builder
+        parts, tiles, count = plan.depth_slices, plan.key_tiles, plan.queries.count
+        block, key, rows = (size * ROW_BYTES for size in (plan.piece_rows, LANES // PADS, plan.stored_rows))
+        strides: dict[str, Sequence[int]] = {
+            "queries": (parts * count * block, block, 0),
+            "keys": (parts * tiles * key, 0, key),
+        }
+        stored = {"scores": (count * rows * tiles, rows * tiles, ROW_BYTES)}
+        outside = {f"outside{at}": self._outside_strides(access) for at, access in enumerate(self.attention.outside)}
+        # what comes late in an iteration has counters of its own
+        begins = {"scores": EDGE * plan.step_chunks * ROW_BYTES}
+        uses = [strides, stored, outside] if outside else [strides, stored]
+        walks = [Walk(builder, (plan.heads, count, tiles), offsets, begins=begins) for offsets in uses]
+
+        def multiply(offsets: dict[str, ir.Value]) -> None:
+            queries = self._parts(self.queries, offsets["queries"], ahead("queries"))
+            keys = self._parts(self.keys, offsets["keys"], ahead("keys"))
+            sums: list[ir.Value] = []
             for part in range(parts):
                 for key in reversed(range(LANES)):
                     if key >= plan.keys.size:
                         builder.push(builder.splat(0.0))
                         continue
-                    row = Index(part * (LANES // PADS) + key // PADS)
-                    builder.push(builder.tile_load(values[key % PADS], row, LANES))
-                for lane in range(LANES):
-                    row = part * (LANES // PADS) + lane // PADS
-                    builder.tile_store(builder.gemm(self.units[lane]), turned[lane % PADS], Index(row), LANES)
-
-        self._loop([walk], turn)
-
-    def _make_scores(self, fetches: Fetches | None) -> None:
-        """Scores; after the maps, unless these have operands of their own, for which the softmax has more room."""
-        plan, builder = self.plan, self.builder
-        block = plan.depth_slices * plan.piece_rows * ROW_BYTES
-        key, tiles, count = plan.key_rows * ROW_BYTES, plan.key_tiles, plan.queries.count
-        rows = plan.stored_rows * ROW_BYTES
-        strides: dict[str, Sequence[int]] = {
-            "queries": (count * block, block, 0),
-            "keys": (tiles * key, 0, key),
-        }
-        stored = {"scores": (count * rows * tiles, rows * tiles, ROW_BYTES)}
-        # what comes late in an iteration has counters of its own
-        begins = {"scores": EDGE * plan.step_chunks * ROW_BYTES}
-        walks = [Walk(builder, (plan.heads, count, tiles), offsets, begins=begins) for offsets in (strides, stored)]
-
-        def multiply(offsets: dict[str, ir.Value]) -> None:
-            queries = self._parts(self.queries, offsets["queries"], ahead("queries"))
-            keys = self._parts(self.keys, offsets["keys"], ahead("keys"))
-            maps = ScoreMaps(builder, self.attention, plan, {})
-            sums: list[ir.Value] = []
-            for part in range(plan.depth_slices):
-                for key in reversed(range(LANES)):
-                    if key >= plan.keys.size:
-                        builder.push(builder.splat(0.0))
-                        continue
-                    row = Index(part * (LANES // PADS) + key // PADS)
+                    row = Index(part * tiles * (LANES // PADS) + key // PADS)
                     builder.push(builder.tile_load(keys[key % PADS], row, LANES))
+                first = part * count * plan.piece_rows
                 terms = [
-                    builder.gemm(
-                        builder.tile_load(queries[row % PADS], Index(part * plan.piece_rows + row // PADS), LANES)
-                    )
+                    builder.gemm(builder.tile_load(queries[row % PADS], Index(first + row // PADS), LANES))
                     for row in range(plan.queries.size)
                 ]
                 sums = [builder.binary("add", *pair) for pair in zip(sums, terms, strict=True)] if part else terms
             for first in range(0, len(sums), NEAR_ROWS):
-                parts = self._parts(self.scores, offsets["scores"], ahead(f"scores{first // NEAR_ROWS}"))
+                operands = {
+                    id(access): self._parts(self.outside[id(access)], offsets[name], ahead(f"{name}.{first}"))
+                    for name, access in zip(outside, self.attention.outside, strict=True)
+                }
+                maps = ScoreMaps(builder, self.attention, plan, operands)
+                scores = self._parts(self.scores, offsets["scores"], ahead(f"scores{first // NEAR_ROWS}"))
                 for row, total in enumerate(sums[first : first + NEAR_ROWS], first):
                     pad, at = row % PADS, row // PADS
-                    score = total if self.attention.outside else maps.evaluate(total, pad, at, 0)
-                    builder.tile_store(score, parts[pad], Index(at * tiles), LANES)
-            self.expansions.update(maps.expansions)
+                    builder.tile_store(maps.evaluate(total, pad, at), scores[pad], Index(at * tiles), LANES)
+                self.expansions.update(maps.expansions)
 
-        self._loop(walks, multiply, fetches)
+        self._loop(walks, multiply, flows)
 
     def _outside_strides(self, access: Access) -> tuple[int, int, int]:
-        """Bytes from head to head, block to block and step to step."""
+        """Bytes from head to head, block to block and tile to tile."""
         plan = self.plan
-        per_head = plan.outside_rows(access) // (plan.heads + 1) * ROW_BYTES if plan.varies(access) else 0
+        per_head = plan.outside_rows(access) // plan.heads * ROW_BYTES if plan.varies(access) else 0
         if not access.stride(self.attention.queries):
-            return per_head, 0, 0
-        return per_head, plan.key_tiles * plan.stored_rows * ROW_BYTES, plan.step_rows // PADS * ROW_BYTES
+            return per_head, 0, ROW_BYTES
+        return per_head, plan.key_tiles * plan.piece_rows * ROW_BYTES, plan.piece_rows * ROW_BYTES
 
     def _softmax(self) -> None:
         """Steps in phases, each of which works on an earlier step than the one before."""
@@ -357,32 +322,15 @@ class AttentionKernel:
             )
             for phase, steps in enumerate(behind)
         ]
-        # the sums of results start from zero: some of them in each step
-        cleared = plan.step_rows // PADS * plan.width_tiles
-        walks.append(Walk(builder, (plan.steps + EDGE,), {"results": (cleared * ROW_BYTES,)}))
-        outside = {f"outside{at}": self._outside_strides(access) for at, access in enumerate(self.attention.outside)}
-        if outside:
-            extents = (plan.heads + 1, plan.queries.count, plan.stored_rows // (plan.step_rows // PADS))
-            walks.append(Walk(builder, extents, outside))
-        ones, zero = builder.splat(1.0), builder.splat(0.0)
+        ones = builder.splat(1.0)
 
         def work(offsets: dict[str, ir.Value]) -> None:
             def parts(phase: int, tiles: Tiles, kind: str, use: str) -> list[ir.Value]:
                 return self._parts(tiles, offsets[f"{kind}{phase}"], ahead(f"{use}{phase}"))
 
-            for tile in self._parts(self.results, offsets["results"], ahead("cleared")):
-                for row in range(cleared):
-                    builder.tile_store(zero, tile, Index(row), LANES)
-            operands = {
-                id(access): self._parts(self.outside[id(access)], offsets[name], ahead(name))
-                for name, access in zip(outside, self.attention.outside, strict=True)
-            }
-            maps = ScoreMaps(builder, self.attention, plan, operands) if outside else None
             SoftmaxStep(
                 builder,
                 plan,
-                maps,
-                mapped=parts(0, self.scores, "scores", "mapped"),
                 scores=(parts(0, self.scores, "scores", "scores"), parts(1, self.scores, "scores", "scores")),
                 highest=(parts(0, self.highest, "rows", "highest"), parts(1, self.highest, "rows", "highest")),
                 exponentials=(
@@ -394,63 +342,60 @@ class AttentionKernel:
                 probabilities=parts(3, self.scores, "scores", "probabilities"),
                 ones=ones,
             ).emit()
-            self.expansions.update(maps.expansions if maps else {})
 
         self._loop(walks, work)
 
-    def _make_results(self) -> None:
+    def _make_results(self, flow: Flow | None) -> None:
+        """The first tiles of keys make results, others are added to these; the last loop may send them as well."""
         plan, builder = self.plan, self.builder
         tiles, parts, count = plan.key_tiles, plan.width_tiles, plan.queries.count
         rows, result = plan.stored_rows * tiles * ROW_BYTES, plan.piece_rows * ROW_BYTES
         tile = LANES // PADS * ROW_BYTES
-        pair = 2 if tiles > 1 else 1
-        # turned values lie tile of keys by tile of keys, each with all of its width
-        loaded = {
-            "scores": (count * rows, pair * ROW_BYTES, rows, 0),
-            "turned": (tiles * parts * tile, pair * parts * tile, 0, tile),
-        }
-        moved = (count * parts * result, 0, parts * result, result)
-        uses = (loaded, {"results": moved}, {"stored": moved})
-        begins = {"scores": EDGE * plan.step_chunks * ROW_BYTES, "turned": 0}
-        extents = (plan.heads, tiles // pair, count, parts)
-        walks = [Walk(builder, extents, strides, begins=begins) for strides in uses]
-        self._loop(walks, lambda offsets: self._multiply_values(offsets, pair))
-        if tiles % pair:
-            self._fence()
-            begins["scores"] += (tiles - 1) * ROW_BYTES
-            begins["turned"] += (tiles - 1) * parts * tile
-            walks = [
-                Walk(
-                    builder,
-                    (plan.heads, count, parts),
-                    {name: (own[0], *own[2:]) for name, own in strides.items()},
-                    begins=begins,
-                )
-                for strides in uses
-            ]
-            self._loop(walks, lambda offsets: self._multiply_values(offsets, 1))
+        moved = (count * parts * result, 0, count * result, result)
+        loops = plan.result_loops
+        for loop in loops:
+            loaded = {
+                "scores": (count * rows, loop.tiles * ROW_BYTES, 0, rows),
+                "turned": (tiles * parts * tile, loop.tiles * tile, tiles * tile, 0),
+            }
+            begins = {
+                "scores": (EDGE * plan.step_chunks + loop.first) * ROW_BYTES,
+                "turned": loop.first * tile,
+            }
+            extents = (plan.heads, loop.rounds, parts, count)
+            uses = (loaded, {"results": moved}, {"stored": moved}) if loop.first else (loaded, {"stored": moved})
+            walks = [Walk(builder, extents, strides, begins=begins) for strides in uses]
+            if loop.first:
+                self._fence()
+            is_last = loop is loops[-1]
+            flows = [flow] if flow is not None and is_last else []
+            self._loop(walks, lambda offsets, loop=loop: self._multiply_values(offsets, loop), flows)
+            if flow is not None and is_last:
+                FlowLoop(builder, flow).after(walks[0].iterations)
 
     def _sum_name(self, part: int) -> str:
         """Of rows of results, which are read and written again after all blocks of a head have had their turn."""
         turns = self.plan.queries.count * self.plan.width_tiles
         return ahead(f"results{part}") if turns >= AHEAD else f"results{part}"
 
-    def _multiply_values(self, offsets: dict[str, ir.Value], slices: int) -> None:
-        """Add the products of a block of probabilities with tiles of values to results."""
+    def _multiply_values(self, offsets: dict[str, ir.Value], loop: KeyRange) -> None:
+        """Sum the products of a block of probabilities with tiles of values, and what is there of earlier tiles."""
         plan, builder = self.plan, self.builder
         scores = self._parts(self.scores, offsets["scores"], ahead("probabilities"))
         turned = self._parts(self.turned, offsets["turned"], ahead("turned"))
         sums: list[ir.Value] = []
-        for part in range(slices):
+        for part in range(loop.tiles):
             for lane in reversed(range(LANES)):
-                row = part * plan.width_tiles * (LANES // PADS) + lane // PADS
+                row = part * (LANES // PADS) + lane // PADS
                 builder.push(builder.tile_load(turned[lane % PADS], Index(row), LANES))
-            if not part:
+            if loop.first and not part:
                 sums = self._move_results(offsets, "load")
+            terms: list[ir.Value] = []
             for row in range(plan.queries.size):
                 place = Index(row // PADS * plan.key_tiles + part)
                 term = builder.gemm(builder.tile_load(scores[row % PADS], place, LANES))
-                sums[row] = builder.binary("add", sums[row], term)
+                terms.append(builder.binary("add", sums[row], term) if sums else term)
+            sums = terms
         self._move_results(offsets, "store", sums)
 
     def _move_results(

@@ -25,11 +25,11 @@ class ScoreMaps:
         self, builder: Builder, attention: Attention, plan: AttentionPlan, operands: Mapping[int, Sequence[ir.Value]]
     ) -> None:
         self.builder, self.attention, self.plan, self.operands = builder, attention, plan, operands
-        self.shared: dict[tuple[int, int], ir.Value] = {}
+        self.shared: dict[int, ir.Value] = {}
         self.expansions: dict[Stage, FunctionBound] = {}
 
-    def evaluate(self, score: ir.Value, pad: int, at: int, chunk: int) -> ir.Value:
-        """What becomes of a chunk of the scores of row `at` in a pad; lanes without a key give -inf."""
+    def evaluate(self, score: ir.Value, pad: int, at: int) -> ir.Value:
+        """What becomes of a row of scores, row `at` in a pad; lanes without a key give -inf."""
         builder, found = self.builder, self.attention.found
         value = Evaluated(score, False)
         values: dict[Buffer, Evaluated] = {found.scores.write.buffer: value}
@@ -39,7 +39,7 @@ class ScoreMaps:
                 access = stage.reads[read]
                 if access.buffer in values:
                     return values[access.buffer]
-                return Evaluated(self._operand(access, pad, at, chunk), False)
+                return Evaluated(self._operand(access, pad, at), False)
 
             evaluator = Evaluator(builder, load)
             value = Evaluated(evaluator.row(evaluator.evaluate(_overwriting(stage.body))), False)
@@ -52,14 +52,13 @@ class ScoreMaps:
         mask = builder.lane_mask(self.plan.keys.size, LANES - 1)
         return builder.select(mask, builder.constant(-math.inf), value.value)
 
-    def _operand(self, access: Access, pad: int, at: int, chunk: int) -> ir.Value:
+    def _operand(self, access: Access, pad: int, at: int) -> ir.Value:
         tiles = self.operands[id(access)]
         if access.stride(self.attention.queries):
-            return self.builder.tile_load(tiles[pad], Index(chunk * self.plan.stored_rows + at), LANES)
-        key = (id(access), chunk)
-        if key not in self.shared:
-            self.shared[key] = self.builder.tile_load(tiles[0], Index(chunk), LANES)
-        return self.shared[key]
+            return self.builder.tile_load(tiles[pad], Index(at), LANES)
+        if id(access) not in self.shared:
+            self.shared[id(access)] = self.builder.tile_load(tiles[0], Index(), LANES)
+        return self.shared[id(access)]
 
 
 def _overwriting(node: Node) -> Node:
@@ -95,9 +94,6 @@ class SoftmaxStep:
 
     builder: Builder
     plan: AttentionPlan
-    maps: ScoreMaps | None
-    """What is left to be done to scores."""
-    mapped: Tiles
     scores: tuple[Tiles, Tiles]
     highest: tuple[Tiles, Tiles]
     exponentials: tuple[Tiles, Tiles]
@@ -127,10 +123,6 @@ class SoftmaxStep:
         """In a tree; a NaN may get lost, as it comes back with the difference."""
         builder, (pad, at) = self.builder, row
         rows = [builder.tile_load(self.scores[0][pad], place, LANES) for place in self._places(row)]
-        if self.maps is not None:
-            rows = [self.maps.evaluate(score, pad, at, chunk) for chunk, score in enumerate(rows)]
-            for place, score in zip(self._places(row), rows, strict=True):
-                builder.tile_store(score, self.mapped[pad], place, LANES)
         while len(rows) > 1:
             pairs = list(zip(rows[::2], rows[1::2], strict=False))
             rest = rows[-1:] if len(rows) % 2 else []

@@ -5,6 +5,7 @@ Neighbouring rows lie in different pads, so that the pads work side by side: eve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -51,7 +52,7 @@ class Slice:
 class Moved:
     """An operand or the result: blocks of the loops `blocks`, each in `slices`, whose rows are `pitch` elements apart.
 
-    A slice takes `piece` rows of each pad of `tiles`.
+    A block takes `piece` rows of each pad of `tiles` for a slice; all blocks of a head have one slice after the other.
     """
 
     access: Access
@@ -118,7 +119,7 @@ class GroupTransfers:
         if not pitch:
             return Moved(access, tiles, [keys], [Slice(0, 1, cols)], cols, 1, is_shared)
         blocks = [(self.attention.queries, plan.queries), keys]
-        return Moved(access, tiles, blocks, [Slice(0, plan.queries.size, cols)], pitch, plan.stored_rows, is_shared)
+        return Moved(access, tiles, blocks, [Slice(0, plan.queries.size, cols)], pitch, plan.piece_rows, is_shared)
 
     def emit(self, outer: Outer, moved: Sequence[Moved], kind: str = "dma_load") -> None:
         """Emit transfers, those of one shape side by side, and wait for them."""
@@ -127,18 +128,21 @@ class GroupTransfers:
     def _nests(self, outer: Outer, moved: Moved, kind: str) -> list[TransferNest]:
         """Transfers for all heads of the group and all blocks, of every fourth row of a slice each."""
         nests: list[TransferNest] = []
-        buffer, count = self.buffers[moved.access.buffer], len(moved.slices)
+        buffer, parts = self.buffers[moved.access.buffer], len(moved.slices)
+        blocks = math.prod(each.count for _, each in moved.blocks)
         for part, piece in enumerate(moved.slices):
             for pad in range(min(PADS, piece.rows)):
                 rows = -(-(piece.rows - pad) // PADS)
 
-                def leaf(number: Index, element: Index, part: int = part, pad: int = pad, rows: int = rows) -> ir.Value:
+                def leaf(
+                    head: Index, block: Index, element: Index, part: int = part, pad: int = pad, rows: int = rows
+                ) -> ir.Value:
                     piece = moved.slices[part]
                     return self.builder.dma(
                         kind,
                         moved.tiles.pads[pad],
                         buffer,
-                        (number.scaled(count) + part).scaled(moved.piece),
+                        ((head.scaled(parts) + part).scaled(blocks) + block).scaled(moved.piece),
                         element + (pad * moved.pitch + piece.element),
                         rows=rows,
                         cols=piece.cols,
@@ -148,11 +152,13 @@ class GroupTransfers:
                 nests += self._blocks(outer, moved, leaf)
         return nests
 
-    def _blocks(self, outer: Outer, moved: Moved, leaf: Callable[[Index, Index], ir.Value]) -> list[TransferNest]:
+    def _blocks(
+        self, outer: Outer, moved: Moved, leaf: Callable[[Index, Index, Index], ir.Value]
+    ) -> list[TransferNest]:
         """Transfers for all heads of the group and all blocks.
 
-        `leaf` gets the number of the block among all of them and its first element. The last block of a loop is apart
-        where it begins early.
+        `leaf` gets the numbers of head and block, and the first element. The last block of a loop is apart where it
+        begins early.
         """
         heads = [] if moved.is_shared else list(self.plan.group)
         choices: list[list[tuple[int, Index | None]]] = [[]]
@@ -166,16 +172,16 @@ class GroupTransfers:
         for choice in choices:
 
             def emit(indices: Sequence[Index], choice: list[tuple[int, Index | None]] = choice) -> ir.Value:
-                number = Index()
+                head, block = Index(), Index()
                 inside: list[tuple[Loop, Index]] = []
                 for (loop, count), index in zip(heads, indices, strict=False):
-                    number = number.scaled(count) + index
+                    head = head.scaled(count) + index
                     inside.append((loop, index))
                 for (loop, blocks), (_, fixed), index in zip(moved.blocks, choice, indices[len(heads) :], strict=True):
-                    number = number.scaled(blocks.count) + (index if fixed is None else fixed)
+                    block = block.scaled(blocks.count) + (index if fixed is None else fixed)
                     start = index.scaled(blocks.size) if fixed is None else Index(blocks.start(blocks.count - 1))
                     inside.append((loop, start))
-                return leaf(number, outer.element(moved.access, inside))
+                return leaf(head, block, outer.element(moved.access, inside))
 
             extents = (*(count for _, count in heads), *(count for count, _ in choice))
             nests.append(TransferNest(extents, emit))

@@ -25,6 +25,9 @@ from atalla_mlir.passes.machine_functions import FunctionReader
 from atalla_mlir.target.machine import Machine, machine
 from atalla_mlir.target.registers import RegisterFile
 
+SPARE_REGISTERS = 48
+"""Vector registers that overlapping iterations leave free when their values spill."""
+
 
 @dataclass(frozen=True)
 class EmitPacketsPass(Pass):
@@ -56,17 +59,22 @@ class EmitPacketsPass(Pass):
 
 
 def _emit(function: Function, target: Machine, *, pipeline: bool) -> tuple[ScheduledFunction, AllocatedFunction]:
-    """Schedule and registers; loops stay as they are when overlapping them would spill."""
-    scheduled = schedule(function, target, pipeline=pipeline)
-    if not scheduled.loops:
-        return scheduled, allocate(scheduled, target)
-    try:
-        allocated = allocate(scheduled, target)
-    except LimitError:
-        return _emit(function, target, pipeline=False)
-    if allocated.statistics.spills.num_registers:
-        return _emit(function, target, pipeline=False)
-    return scheduled, allocated
+    """Schedule and registers; loops overlap less, or stay as they are, when their values would spill."""
+    for spare in (0, SPARE_REGISTERS) if pipeline else ():
+        scheduled = schedule(function, target, spare={RegisterFile.VECTOR: spare})
+        try:
+            allocated = allocate(scheduled, target)
+        except LimitError:
+            if not scheduled.loops:
+                raise
+            continue
+        spills = allocated.statistics.spills
+        if not scheduled.loops or not spills.num_registers:
+            return scheduled, allocated
+        if not spills.vectors_to_pad:
+            break
+    scheduled = schedule(function, target, pipeline=False)
+    return scheduled, allocate(scheduled, target)
 
 
 def _has_packets(op: ir.Operation) -> bool:

@@ -1,0 +1,82 @@
+"""Constants move to where they are needed first: masks, of which there are few, and scalars where there are many.
+
+A register that is set at the top of a function is taken in all loops before the one that reads it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+
+from atalla_mlir.codegen.machine_ir import Block, Function, Inst, Register
+from atalla_mlir.target.registers import RegisterFile
+
+CROWDED = {RegisterFile.MASK: 0, RegisterFile.SCALAR: 96}
+"""Constants of a file beyond which they are moved."""
+
+
+def sink_constants(function: Function) -> Function:
+    """The function with constants that are made once behind the last loop before their first reader."""
+    writes = Counter(register for inst in function.instructions() for register in inst.defs)
+    blocks = [replace(block, insts=list(block.insts)) for block in function.blocks]
+    fixed = [_fixed(block, writes) for block in blocks]
+    counts = Counter(inst.defs[0].file for insts in fixed for inst in insts)
+    crowded = {file for file, limit in CROWDED.items() if counts[file] > limit}
+    if not crowded:
+        return function
+    dominators = _dominators(function)
+    for index, insts in enumerate(fixed):
+        # what a constant is made from follows it
+        for inst in reversed(insts):
+            target = _target(blocks, dominators, index, inst.defs[0]) if inst.defs[0].file in crowded else None
+            if target is not None:
+                blocks[index].insts[:] = [other for other in blocks[index].insts if other is not inst]
+                blocks[target].insts.insert(0, inst)
+    return replace(function, blocks=blocks)
+
+
+def _fixed(block: Block, writes: Mapping[Register, int]) -> list[Inst]:
+    """The instructions of a block outside of loops that make a constant, which nothing else writes, from constants."""
+    if block.loop_depth or block.packets is not None:
+        return []
+    made: set[Register] = set()
+    found: list[Inst] = []
+    for inst in block.insts:
+        if len(inst.defs) != 1 or inst.merges or inst.memory_refs() or inst.op.is_control or inst.clobbers:
+            continue
+        (register,) = inst.defs
+        is_known = all(source.is_hard_wired or source in made for source in inst.uses)
+        if register.file in CROWDED and register.pinned is None and writes[register] == 1 and is_known:
+            made.add(register)
+            found.append(inst)
+    return found
+
+
+def _target(blocks: list[Block], dominators: list[set[int]], index: int, constant: Register) -> int | None:
+    """The last block outside of loops that all readers of a constant come after; None where that is `index` itself."""
+    readers = [at for at, block in enumerate(blocks) if any(constant in inst.uses for inst in block.insts)]
+    if not readers or index in readers:
+        return None
+    shared = set[int].intersection(*(dominators[reader] for reader in readers)) - set(readers)
+    outside = [at for at in shared if not blocks[at].loop_depth and blocks[at].packets is None and at > index]
+    return max((at for at in outside if index in dominators[at]), default=None)
+
+
+def _dominators(function: Function) -> list[set[int]]:
+    """Of each block those through which every way to it from the first one leads."""
+    size = len(function.blocks)
+    predecessors: list[list[int]] = [[] for _ in range(size)]
+    for index, following in enumerate(function.successors()):
+        for other in following:
+            predecessors[other].append(index)
+    found = [{0}, *(set(range(size)) for _ in range(size - 1))]
+    changed = True
+    while changed:
+        changed = False
+        for index in range(1, size):
+            before = [found[other] for other in predecessors[index]]
+            reached = (set[int].intersection(*before) if before else set[int]()) | {index}
+            if reached != found[index]:
+                found[index], changed = reached, True
+    return found
