@@ -23,7 +23,7 @@ from atalla_mlir.target.machine import Machine
 
 FINENESS = 64
 """The search raises II by a fraction of this."""
-NEAR_BOUND = 1.15
+NEAR_BOUND = 1.08
 """How close to the bound an interval is with which no other way of placing is tried."""
 PHASE_ORDERS = 6
 """Orders of the pads in which the phases of their transfers are tried."""
