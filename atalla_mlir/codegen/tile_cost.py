@@ -148,12 +148,12 @@ def predicted_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
     """
     steps, panels = schedule.depth.steps, schedule.num_panels
     tiles = schedule.inner.num_blocks * schedule.outer.num_blocks
-    inner_moves = schedule.inner.num_blocks - panels
+    inner_moves = 0 if schedule.is_resident(schedule.inner) else schedule.inner.num_blocks - panels
     outer_moves = panels * (schedule.outer.num_blocks - 1)
     still = step_cycles(schedule, None)
     moving = inner_moves * (step_cycles(schedule, schedule.inner) - still)
     moving += outer_moves * (step_cycles(schedule, schedule.outer) - still)
-    fill = panels * _transfer_cycles([schedule.rows, schedule.cols])
+    fill = panels * _transfer_cycles([b for b in (schedule.rows, schedule.cols) if not schedule.is_resident(b)])
     begin = panels * COLD_CYCLES * _step_packets(schedule)
     between = _between_cycles(schedule, epilogue, in_loop=finishes_in_loop(schedule, epilogue))
     return steps * (tiles * still + moving + fill) + tiles * between + begin
@@ -178,7 +178,8 @@ def step_cycles(schedule: TileSchedule, moving: Blocks | None) -> float:
 
 def _num_moving_pieces(schedule: TileSchedule) -> int:
     counts = {schedule.inner: schedule.panel_blocks, schedule.outer: schedule.outer.num_blocks}
-    return max((blocks.num_pieces for blocks, count in counts.items() if count > 1), default=0)
+    moving = (blocks for blocks, count in counts.items() if count > 1 and not schedule.is_resident(blocks))
+    return max((blocks.num_pieces for blocks in moving), default=0)
 
 
 def _transfer_cycles(moved: Sequence[Blocks]) -> float:

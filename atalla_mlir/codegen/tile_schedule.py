@@ -95,6 +95,8 @@ class TileSchedule:
     rows_inside: bool
     """Whether blocks of rows are the inner ones, which stay in the pads."""
     panel_blocks: int
+    resident_step: int = 0
+    """Rows of each pad from step to step of blocks of rows that lie in the pads already; 0 where they are fetched."""
 
     @property
     def inner(self) -> Blocks:
@@ -120,9 +122,17 @@ class TileSchedule:
         """Elements from the begin of a row to its first step: a tail lies at the end."""
         return (self.depth.steps - 1) * LANES if self.depth.has_tail else 0
 
+    def is_resident(self, blocks: Blocks) -> bool:
+        """Whether blocks are in the pads before the walk begins."""
+        return self.resident_step > 0 and blocks is self.rows
+
+    def step_rows(self, blocks: Blocks) -> int:
+        """Rows of one pad from a step of a block to the next one."""
+        return self.resident_step if self.is_resident(blocks) else blocks.rows_per_pad
+
     def block_rows(self, blocks: Blocks) -> int:
         """Rows of one pad that a block takes."""
-        return self.depth.steps * blocks.rows_per_pad
+        return self.depth.steps * self.step_rows(blocks)
 
     @property
     def operand_rows(self) -> int:
@@ -131,7 +141,7 @@ class TileSchedule:
 
     @property
     def outer_base(self) -> int:
-        return self.panel_blocks * self.block_rows(self.inner)
+        return 0 if self.is_resident(self.inner) else self.panel_blocks * self.block_rows(self.inner)
 
     @property
     def sink_row(self) -> int:

@@ -22,6 +22,8 @@ PAD_SHIFT = 30
 """Of the pad's number in a transfer's metadata."""
 SINK = DmaShape(0, 1, 1, 1).encode()
 """One element: what a transfer moves that is switched off."""
+KEPT_PART = "kept"
+"""Of rows that one product leaves in the pads for the next one: the part that both look at."""
 
 
 @dataclass
@@ -120,7 +122,9 @@ class TileWalk:
         first: Index,
         count: int,
         results: Sequence[Access],
+        resident: Sequence[ir.Value] = (),
     ) -> None:
+        self.resident = resident
         self.builder, self.schedule, self.buffers, self.operands = builder, schedule, buffers, operands
         self.count = count
         self.pads = schedule.rows.pads
@@ -128,13 +132,18 @@ class TileWalk:
         self.moving = [
             blocks
             for blocks, many in ((schedule.inner, count), (schedule.outer, schedule.outer.num_blocks))
-            if many > 1
+            if many > 1 and not schedule.is_resident(blocks)
         ]
         """Operands of which other blocks than the first are fetched."""
         self.num_pieces = max((blocks.num_pieces for blocks in self.moving), default=0)
-        accesses = (schedule.streamed, schedule.pushed, *results)
+        operands_read = [
+            (blocks, access)
+            for blocks, access in ((schedule.rows, schedule.streamed), (schedule.cols, schedule.pushed))
+            if not schedule.is_resident(blocks)
+        ]
+        accesses = (*(access for _, access in operands_read), *results)
         self.begins = {id(access): self._begin(access, batch) for access in accesses}
-        self.first_addresses = {blocks: self._first_address(blocks) for blocks in (schedule.rows, schedule.cols)}
+        self.first_addresses = {blocks: self._first_address(blocks) for blocks, _ in operands_read}
 
     # Places of tiles
 
@@ -175,6 +184,8 @@ class TileWalk:
         return rows, cols
 
     def _part(self, pad: int, offset: ir.Value, name: str) -> ir.Value:
+        if name == "rows" and self.resident:
+            return self.builder.tile_at(self.resident[pad], offset, KEPT_PART)
         return self.builder.tile_at(self.operands[pad], offset, name)
 
     # Addresses in DRAM
@@ -259,6 +270,8 @@ class TileWalk:
         """What is filled: place among (rows, cols), blocks, and the first row of each pad that a first block takes."""
         schedule = self.schedule
         for at, blocks in enumerate((schedule.rows, schedule.cols)):
+            if schedule.is_resident(blocks):
+                continue
             yield at, blocks, (0 if blocks is schedule.inner else schedule.outer_base)
 
     def _idle_fill(self) -> list[ir.Value]:
@@ -301,18 +314,23 @@ class TileWalk:
         """What to fetch under a tile: the next inner block, the next outer one, or nothing."""
         schedule, builder = self.schedule, self.builder
         last_inner, is_last_outer = self._is_last_inner(at), self._has_outer(at, schedule.outer.num_blocks - 1)
-        for_inner = builder.both(self._has_outer(at, 0), builder.differ(last_inner, -1))
+        stays = schedule.is_resident(schedule.inner)
+        for_inner = builder.index_constant(0)
+        if not stays:
+            for_inner = builder.both(self._has_outer(at, 0), builder.differ(last_inner, -1))
         for_outer = builder.both(last_inner, builder.differ(is_last_outer, -1))
         next_inner, next_outer = builder.plus(at.inner, 1), builder.plus(at.outer, 1)
         other = builder.differ(at.buffer, self._buffer_bytes())
         inner, outer = schedule.inner, schedule.outer
         number = builder.plus(next_inner, self.first_block)
-        address = self.first_addresses[inner]
+        address = self.first_addresses[outer if stays else inner]
         target = builder.index_constant(schedule.sink_row * ROW_BYTES)
         for bits, blocks, block, begin in (
             (for_inner, inner, number, builder.times(next_inner, schedule.block_rows(inner) * ROW_BYTES)),
             (for_outer, outer, next_outer, builder.plus(other, schedule.outer_base * ROW_BYTES)),
         ):
+            if schedule.is_resident(blocks):
+                continue
             address = builder.select_bits(bits, self._block_address(blocks, block), address)
             target = builder.select_bits(bits, begin, target)
 
@@ -398,8 +416,8 @@ class TileWalk:
         if is_only:
             rows, cols = self.starts(state.following)
         else:
-            rows = builder.plus(rows, schedule.rows.rows_per_pad * ROW_BYTES)
-            cols = builder.plus(cols, schedule.cols.rows_per_pad * ROW_BYTES)
+            rows = builder.plus(rows, schedule.step_rows(schedule.rows) * ROW_BYTES)
+            cols = builder.plus(cols, schedule.step_rows(schedule.cols) * ROW_BYTES)
         target, moved = state.moves.target, builder.index_constant(0)
         if not is_only:
             target = builder.plus(target, state.moves.target_step)
@@ -430,7 +448,7 @@ class TileWalk:
         will_not = builder.differ(will_be_last, -1)
         following = self.starts(state.following)
         rows, cols = (
-            builder.select_bits(will_be_last, start, builder.plus(at, blocks.rows_per_pad * ROW_BYTES))
+            builder.select_bits(will_be_last, start, builder.plus(at, schedule.step_rows(blocks) * ROW_BYTES))
             for start, at, blocks in zip(
                 following, (steps.rows, steps.cols), (schedule.rows, schedule.cols), strict=True
             )
