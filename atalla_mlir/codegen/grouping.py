@@ -21,10 +21,12 @@ from atalla_mlir.codegen.iteration import (
     Loop,
     Stage,
     StageKind,
+    coalesce_loops,
     covers_buffer,
     match_loops,
     rename_loops,
 )
+from atalla_mlir.codegen.product_chain import chained_buffer, plan_chain
 
 # Rows of intermediate values that one kernel may keep in pads: a quarter of one pad of the default machine.
 MAX_TEMPORARY_ROWS = 2048
@@ -41,6 +43,8 @@ class Group:
     refusals: list[str] = field(default_factory=list)
     attention: AttentionStages | None = None
     """The attention that the stages are, which has a kernel of its own."""
+    chain: tuple[list[Stage], list[Stage]] | None = None
+    """Two products with their maps that the stages are, of which the second one finds its operand in the pads."""
 
     @property
     def all_stages(self) -> list[Stage]:
@@ -183,10 +187,13 @@ def _loop_shape(stages: Sequence[Stage]) -> list[list[int]]:
     return [[loop.extent for loop in stage.loops] for stage in stages]
 
 
-def form_groups(stages: Sequence[Stage], parts: Sequence[int], results: Collection[Buffer] = ()) -> list[Group]:
+def form_groups(
+    stages: Sequence[Stage], parts: Sequence[int], results: Collection[Buffer] = (), *, chains: bool = True
+) -> list[Group]:
     """Group stages in program order; stages with equal entries in `parts` belong to one operation and stay together.
 
-    What an attention computes between its products must not be among `results`, which others look at.
+    What an attention or, with `chains`, two products compute in between must not be among `results`, which others look
+    at.
     """
     groups: list[Group] = []
     home: dict[Buffer, Group] = {}
@@ -203,7 +210,48 @@ def form_groups(stages: Sequence[Stage], parts: Sequence[int], results: Collecti
             group = Group(list(attention.stages), attention=attention)
             groups.append(group)
             home[operation[0].write.buffer] = group
-    return groups
+    return _chained(groups, results) if chains else groups
+
+
+def _chained(groups: Sequence[Group], results: Collection[Buffer]) -> list[Group]:
+    """Neighbours whose products are better one kernel are one group; pairs from the front, which do not overlap."""
+    chained: list[Group] = []
+    for group in groups:
+        pair = _chain(chained[-1], group, groups, results) if chained else None
+        if pair is not None:
+            chained[-1] = pair
+        else:
+            chained.append(group)
+    return chained
+
+
+def _chain(first: Group, second: Group, groups: Sequence[Group], results: Collection[Buffer]) -> Group | None:
+    if any(group.attention or group.chain or group.loose or group.is_sealed for group in (first, second)):
+        return None
+    others = [
+        stage
+        for group in groups
+        if group is not second and group.stages[0] is not first.stages[0]
+        for stage in group.all_stages
+    ]
+    kept = chained_buffer(first.stages, second.stages, others)
+    if kept is None or kept in results or any(stage.write.buffer in results for stage in first.stages):
+        return None
+    read = {access.buffer for stage in others for access in stage.reads}
+    leaving = {stage.write.buffer for stage in second.stages} & (read | set(results))
+    # planning changes loops, which must not happen to stages that stay apart
+    copies = copy.deepcopy((first.stages, second.stages, kept, leaving))
+    for stages in copies[:2]:
+        coalesce_loops(stages)
+    if plan_chain(*copies) is None:
+        return None
+    names = [", ".join(second.stages[0].nodes) or second.stages[0].write.buffer.name]
+    refusals = [text for text in first.refusals if text.partition(": ")[0] not in names]
+    return Group(
+        [*first.stages, *second.stages],
+        refusals=[*refusals, *second.refusals],
+        chain=(first.stages, second.stages),
+    )
 
 
 def _attentions(

@@ -91,7 +91,6 @@ def choose_tile_schedule(
         return None
     cycles, walk = min(ways, key=lambda way: (way[0], way[1].inner_rows))
     parts = math.prod(loop.extent for loop in plan.batch)
-    start = START_CYCLES + COLD_CYCLES * _tile_packets(walk, cost, in_loop=finishes_in_loop(walk, cost))
     facts = {
         "tile_rows": walk.rows.rows,
         "tiles": walk.rows.num_blocks * walk.cols.num_blocks * parts,
@@ -100,7 +99,9 @@ def choose_tile_schedule(
         "epilogue": "a loop over rows" if finishes_in_loop(walk, cost) else "straight code",
         "operand_rows": walk.operand_rows,
     }
-    return walk, Decision(FORM_NAME, tile_fields(walk), facts, round(start + parts * cycles), len(ways))
+    return walk, Decision(
+        FORM_NAME, tile_fields(walk), facts, round(start_cycles(walk, cost) + parts * cycles), len(ways)
+    )
 
 
 def tile_fields(walk: TileSchedule) -> Fields:
@@ -138,6 +139,11 @@ def finishes_in_loop(schedule: TileSchedule, epilogue: Epilogue) -> bool:
     if schedule.depth.has_two_levels or epilogue.operations * schedule.rows.rows > MAX_UNROLLED_OPERATIONS:
         return True
     return _between_cycles(schedule, epilogue, in_loop=True) < _between_cycles(schedule, epilogue, in_loop=False)
+
+
+def start_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
+    """Of a kernel, before its first tile; code runs cold once."""
+    return START_CYCLES + COLD_CYCLES * _tile_packets(schedule, epilogue, in_loop=finishes_in_loop(schedule, epilogue))
 
 
 def predicted_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:

@@ -189,6 +189,28 @@ def tile_schedules(
             yield from _fitting(streamed, pushed, rows, cols, results, depth, free)
 
 
+def resident_schedules(
+    plan: ProductPlan, product: Stage, epilogue: Sequence[Stage], stored: Sequence[Access], rows: Blocks, step_rows: int
+) -> Iterator[TileSchedule]:
+    """Walks for a product whose streamed operand lies in the pads as `rows`, step by step; none where it cannot."""
+    if len(plan.cols) != 1 or plan.lane is None or plan.batch:
+        return
+    streamed, pushed = product.reads[plan.streamed], product.reads[plan.pushed]
+    depth = _depth(plan, streamed, pushed)
+    cols = Blocks(None, plan.lane, 1, min(LANES, plan.lane.extent), rows.pads)
+    if depth is None or len(depth.levels) != 1 or depth.lanes != LANES or depth.has_tail:
+        return
+    if not cols.can_move(pushed, depth.lanes) or not _is_plain(epilogue, plan):
+        return
+    moved = [*stored, *(read for read in outside_reads(product, epilogue) if not is_column_read(read, plan))]
+    if any(access.stride(plan.lane) != 1 for access in moved):
+        return
+    results = _result_blocks(rows, moved)
+    if results is None or not all(results.can_move(access, cols.width) for access in moved):
+        return
+    yield TileSchedule(streamed, pushed, rows, cols, results, depth, True, rows.num_blocks, step_rows)
+
+
 def _result_blocks(grid: Blocks, moved: Sequence[Access]) -> Blocks | None:
     """How a block of results, and of operands of the epilogue, is cut: in one run only when nothing lies between."""
     runs = {grid.in_a_run(access) for access in moved}

@@ -18,6 +18,7 @@ from atalla_mlir.codegen.decision import FORM, Decision, DecisionError, Fields, 
 from atalla_mlir.codegen.grouping import Group
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.phase_plan import plan_phases
+from atalla_mlir.codegen.product_chain import chained_buffer, plan_chain
 from atalla_mlir.codegen.product_plan import choose_product_plan
 from atalla_mlir.codegen.row_plan import LANES, RowPlan, SumOrder, choose_row_plan, row_fields, row_plans
 from atalla_mlir.codegen.stream_plan import choose_stream_plan
@@ -38,7 +39,7 @@ from atalla_mlir.kernels.phased_rows import PhasedRows
 from atalla_mlir.kernels.products import ProductKernel
 from atalla_mlir.kernels.rows import RowKernel
 from atalla_mlir.kernels.streamed_product import StreamedProduct
-from atalla_mlir.kernels.tiled_product import TiledProduct
+from atalla_mlir.kernels.tiled_product import KeptRows, TiledProduct
 from atalla_mlir.kernels.turned_tiles import TurnedTiles
 from atalla_mlir.kernels.vector_products import VectorProduct
 from atalla_mlir.kernels.windows import WindowKernel
@@ -116,6 +117,9 @@ def emit_nest(nest: Nest, fixed: Fields) -> Decision:
 def _forms(nest: Nest) -> Iterator[tuple[str, Planner]]:
     if nest.group.attention is not None:
         yield "attention", _attention
+        return
+    if nest.group.chain is not None:
+        yield "chain of products", _chain_of_products
         return
     yield "windows", _windows
     coalesce_loops(nest.stages)
@@ -205,6 +209,44 @@ def _tiled_product(nest: Nest, wanted: Fields) -> Planned | None:
         nest.numerics.sums.update(kernel.sum_orders())
         kernel.emit()
         nest.numerics.expansions.update(kernel.rows_kernel.expansions)
+
+    return Planned(decision, emit)
+
+
+def _chain_of_products(nest: Nest, wanted: Fields) -> Planned | None:
+    if nest.group.chain is None:
+        return None
+    first, second = nest.group.chain
+    for stages in (first, second):
+        coalesce_loops(stages)
+    kept = chained_buffer(first, second, ())
+    chosen = None if kept is None else plan_chain(first, second, kept, nest.values, wanted)
+    if chosen is None:
+        raise InternalError("two products were fused, but there is no plan for that")
+    plan, decision = chosen
+
+    def emit() -> None:
+        builder = Builder()
+        with ir.InsertionPoint.at_block_begin(nest.block):
+            rows = plan.kept_rows - 2 * plan.spare
+            tiles = [builder.placed_tile(rows, pad, 0, spare=plan.spare) for pad in range(nest.target.pads)]
+        rows = KeptRows(plan.kept, tiles, plan.walks[1].depth.steps, plan.step_rows)
+        for at, stages in enumerate((first, second)):
+            kernel = TiledProduct(
+                builder,
+                stages[0],
+                stages[1:],
+                plan.plans[at],
+                plan.walks[at],
+                nest.values,
+                nest.block,
+                base=plan.bases[at],
+                kept=rows if at == 0 else None,
+                resident=() if at == 0 else tiles,
+            )
+            nest.numerics.sums.update(kernel.sum_orders())
+            kernel.emit()
+            nest.numerics.expansions.update(kernel.rows_kernel.expansions)
 
     return Planned(decision, emit)
 

@@ -204,6 +204,9 @@ class TileWalk:
             return at.outer
         return self.builder.plus(at.inner, self.first_block)
 
+    def row_block(self, at: Position) -> ir.Value:
+        return self._number(self.schedule.rows, at)
+
     def column_block(self, at: Position) -> ir.Value:
         return self._number(self.schedule.cols, at)
 

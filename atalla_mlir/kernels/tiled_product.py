@@ -12,25 +12,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atalla_mlir._mlir import ir
-from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, StageKind
+from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
 from atalla_mlir.codegen.row_plan import RowPlan, SumOrder
-from atalla_mlir.codegen.tile_cost import Epilogue, finishes_in_loop, num_operations
-from atalla_mlir.codegen.tile_schedule import (
-    MAX_ROWS_TOGETHER,
-    SPARE_ITERATIONS,
-    TileSchedule,
-    is_column_read,
-    outside_reads,
-)
+from atalla_mlir.codegen.tile_epilogue import tile_epilogue
+from atalla_mlir.codegen.tile_schedule import TileSchedule
 from atalla_mlir.kernels.builder import Builder, Index
 from atalla_mlir.kernels.expression import Evaluated
 from atalla_mlir.kernels.rows import Place, RowBody, RowKernel
-from atalla_mlir.kernels.tile_walk import ELEMENT_BYTES, ROW_BYTES, Position, State, TileWalk
+from atalla_mlir.kernels.tile_walk import ELEMENT_BYTES, KEPT_PART, ROW_BYTES, Position, State, TileWalk
 
-LOOP_OPERATIONS = 64
-"""Of one iteration of a loop over rows, about: enough to cover the time that one row takes."""
 Rows = list[ir.Value]
+
+
+@dataclass(frozen=True)
+class KeptRows:
+    """A result that stays in the pads: tile s of block b of rows begins at row (b * steps + s) * `step_rows`."""
+
+    access: Access
+    tiles: Sequence[ir.Value]
+    """One for each pad."""
+    steps: int
+    step_rows: int
 
 
 @dataclass
@@ -58,7 +61,11 @@ class StagedRows(RowKernel):
 
 
 class TiledProduct:
-    """Emits one product with its epilogue. `buffers` are the kernel's DRAM arguments by buffer."""
+    """Emits one product with its epilogue. `buffers` are the kernel's DRAM arguments by buffer.
+
+    Its own rows of the pads begin at `base`. What is `kept` stays in the pads; `resident` are the tiles, one for each
+    pad, in which a product before has left the streamed operand.
+    """
 
     def __init__(
         self,
@@ -69,53 +76,23 @@ class TiledProduct:
         schedule: TileSchedule,
         buffers: dict[Buffer, ir.Value],
         block: ir.Block,
+        *,
+        base: int = 0,
+        kept: KeptRows | None = None,
+        resident: Sequence[ir.Value] = (),
     ) -> None:
-        self.builder, self.product, self.epilogue = builder, product, list(epilogue)
-        self.plan, self.schedule, self.buffers, self.block = plan, schedule, buffers, block
+        self.builder, self.product, self.schedule = builder, product, schedule
+        self.plan, self.buffers, self.block, self.base = plan, buffers, block, base
+        self.kept, self.resident = kept, resident
         self.pads = schedule.rows.pads
-        reads = outside_reads(product, epilogue)
-        self.column_reads = [read for read in reads if is_column_read(read, plan)]
-        self.staged_reads = [read for read in reads if not is_column_read(read, plan)]
-        self.stored = [stage.write for stage in (product, *epilogue) if stage.write.buffer in buffers]
-        self.initial = self._initial_row()
-        self.finished = product if self.initial is None else self.epilogue[0]
+        self.epilogue = tile_epilogue(plan, product, epilogue, buffers, kept.access.buffer if kept else None)
+        self.initial = self.epilogue.initial
+        self.finished = product if self.initial is None else epilogue[0]
         """The stage that the accumulators are the result of."""
         outer = (*plan.batch, *plan.rows, *plan.cols)
-        stages = self.epilogue if self.initial is None else self.epilogue[1:]
-        self.rows_kernel = StagedRows(builder, stages, RowPlan(plan.lane, outer, 1, 1), buffers, block)
-
-    @property
-    def epilogue_operations(self) -> int:
-        """Of one row."""
-        return num_operations(self.rows_kernel.stages)
-
-    @property
-    def finishes_in_loop(self) -> bool:
-        """Whether the epilogue is a loop over rows in the pads."""
-        return finishes_in_loop(
-            self.schedule, Epilogue(self.epilogue_operations, len(self.staged_reads), len(self.stored))
-        )
-
-    @property
-    def rows_together(self) -> int:
-        """Rows of each pad that an iteration of a loop over rows of the epilogue finishes: short ones would wait."""
-        return max(1, min(MAX_ROWS_TOGETHER, LOOP_OPERATIONS // max(1, self.pads * self.epilogue_operations)))
-
-    def _initial_row(self) -> Access | None:
-        """What the sums start from: a row that the first stage of the epilogue adds to a result nobody else needs."""
-        result = self.product.write.buffer
-        if not self.epilogue or result in self.buffers:
-            return None
-        first, *others = self.epilogue
-        if any(read.buffer is result for stage in others for read in stage.reads):
-            return None
-        loads = [node.read for node in first.body.args if node.op == "load"]
-        if first.kind is not StageKind.MAP or first.body.op != "add" or len(loads) != 2:
-            return None
-        reads = [first.reads[load] for load in loads]
-        rows = [read for read in reads if read in self.column_reads]
-        is_product_read = any(read.buffer is result for read in reads)
-        return rows[0] if len(rows) == 1 and is_product_read else None
+        leaving = {**buffers, kept.access.buffer: kept.tiles[0]} if kept else buffers
+        stages, rows = self.epilogue.stages, RowPlan(plan.lane, outer, 1, 1)
+        self.rows_kernel = StagedRows(builder, stages, rows, leaving, block)
 
     def sum_orders(self) -> dict[Stage, SumOrder]:
         """Steps in blocks; in detail only when they are slices of one row in ascending order."""
@@ -133,31 +110,27 @@ class TiledProduct:
     def emit(self) -> None:
         self._allocate()
         self._clear_tail_lanes()
-        self._load_columns([read for read in self.column_reads if not self._is_of_batch(read)], {})
+        self._load_columns([read for read in self.epilogue.column_reads if not self._is_of_batch(read)], {})
         self._batch(list(self.plan.batch), {})
 
     # Pads
 
     def _allocate(self) -> None:
-        rows = self.schedule.results.rows_per_pad
-        spare = 0
-        if self.finishes_in_loop:
-            rows += -rows % self.rows_together
-            spare = SPARE_ITERATIONS * self.rows_together
-        base = 0
+        rows, spare = self.epilogue.area(self.schedule)
+        base = self.base
         with ir.InsertionPoint.at_block_begin(self.block):
             self.operands = self._tiles(base, self.schedule.operand_rows)
             base += self.schedule.operand_rows
-            for access in [*self.stored, *self.staged_reads]:
+            for access in (*self.epilogue.stored, *self.epilogue.staged_reads):
                 self.rows_kernel.staging[access.buffer, access.offset] = self._tiles(base, rows, spare)
                 base += rows + 2 * spare
             self.totals: list[ir.Value] = []
             """Sums of a tile, where they do not stay in registers."""
-            if self.finishes_in_loop:
+            if self.epilogue.in_loop(self.schedule):
                 self.totals = self._tiles(base, rows, spare)
                 base += rows + 2 * spare
             self.column_tiles: list[ir.Value] = []
-            for at, _ in enumerate(self.column_reads):
+            for at, _ in enumerate(self.epilogue.column_reads):
                 pad = at % self.pads
                 self.column_tiles.append(self.builder.placed_tile(self.schedule.cols.num_blocks, pad, base))
                 base += self.schedule.cols.num_blocks
@@ -192,7 +165,7 @@ class TiledProduct:
         tokens: list[ir.Value] = []
         cols = self.schedule.cols
         for access in accesses:
-            tile = self.column_tiles[self.column_reads.index(access)]
+            tile = self.column_tiles[self.epilogue.column_reads.index(access)]
             begin = Index(access.offset)
             for loop, index in at.items():
                 begin = begin + index.scaled(access.stride(loop))
@@ -221,7 +194,7 @@ class TiledProduct:
         if loops:
             self.builder.repeat(loops[0].extent, lambda i: self._batch(loops[1:], {**at, loops[0]: i}))
             return
-        self._load_columns([read for read in self.column_reads if self._is_of_batch(read)], at)
+        self._load_columns([read for read in self.epilogue.column_reads if self._is_of_batch(read)], at)
         schedule = self.schedule
         whole, rest = divmod(schedule.inner.num_blocks, schedule.panel_blocks)
         size = schedule.panel_blocks
@@ -236,8 +209,10 @@ class _Panel:
     def __init__(self, kernel: TiledProduct, batch: dict[Loop, Index], first: Index, count: int) -> None:
         self.kernel, self.count = kernel, count
         self.builder, self.schedule, self.pads = kernel.builder, kernel.schedule, kernel.pads
-        results = [*kernel.stored, *kernel.staged_reads]
-        self.walk = TileWalk(self.builder, self.schedule, kernel.buffers, kernel.operands, batch, first, count, results)
+        results = [*kernel.epilogue.stored, *kernel.epilogue.staged_reads]
+        self.walk = TileWalk(
+            self.builder, self.schedule, kernel.buffers, kernel.operands, batch, first, count, results, kernel.resident
+        )
         self.num_tiles = self.schedule.outer.num_blocks * count
 
     def emit(self) -> None:
@@ -356,7 +331,7 @@ class _Panel:
 
     def _column(self, access: Access, at: Position) -> ir.Value:
         """The row of a tile's columns."""
-        tile = self.kernel.column_tiles[self.kernel.column_reads.index(access)]
+        tile = self.kernel.column_tiles[self.kernel.epilogue.column_reads.index(access)]
         offset = self.builder.times(self.walk.column_block(at), ROW_BYTES)
         part = self.builder.tile_at(tile, offset, "block")
         return self.builder.tile_load(part, Index(), self.schedule.cols.width)
@@ -365,7 +340,11 @@ class _Panel:
 
     def _sends(self) -> list[tuple[Access, int]]:
         """A transfer for each result and each piece of a block of rows."""
-        return [(access, piece) for access in self.kernel.stored for piece in range(self.schedule.results.num_pieces)]
+        return [
+            (access, piece)
+            for access in self.kernel.epilogue.stored
+            for piece in range(self.schedule.results.num_pieces)
+        ]
 
     def _move_staged(self, kind: str, access: Access, piece: int, address: ir.Value) -> ir.Value:
         rows, builder = self.schedule.results, self.builder
@@ -385,7 +364,7 @@ class _Panel:
     def _fetch_staged(self, at: Position) -> list[ir.Value]:
         """Operands of the epilogue that differ from row to row."""
         tokens: list[ir.Value] = []
-        for access in self.kernel.staged_reads:
+        for access in self.kernel.epilogue.staged_reads:
             address = self.walk.tile_address(access, at)
             pieces = range(self.schedule.results.num_pieces)
             tokens.extend(self._move_staged("fetch", access, piece, address) for piece in pieces)
@@ -395,10 +374,13 @@ class _Panel:
         """Run the epilogue on the rows of a tile and send the results."""
         schedule, kernel = self.schedule, self.kernel
         rows_kernel = kernel.rows_kernel
-        for access in kernel.column_reads:
+        for access in kernel.epilogue.column_reads:
             if access is not kernel.initial:
                 rows_kernel.columns[access.buffer, access.offset] = self._column(access, at)
-        if kernel.finishes_in_loop:
+        if kernel.kept is not None:
+            kept = kernel.kept.access
+            rows_kernel.staging[kept.buffer, kept.offset] = self._kept_tiles(kernel.kept, at)
+        if kernel.epilogue.in_loop(schedule):
             for row, value in enumerate(total):
                 pad, number = schedule.results.place(row)
                 self.builder.tile_store(value, kernel.totals[pad], Index(number), LANES)
@@ -407,14 +389,21 @@ class _Panel:
             for row, value in enumerate(total):
                 pad, number = schedule.results.place(row)
                 self._finish_row((pad, Index(number)), value)
-        addresses = {id(access): self.walk.tile_address(access, at) for access in kernel.stored}
+        addresses = {id(access): self.walk.tile_address(access, at) for access in kernel.epilogue.stored}
         return [self._move_staged("send", access, piece, addresses[id(access)]) for access, piece in self._sends()]
+
+    def _kept_tiles(self, kept: KeptRows, at: Position) -> list[ir.Value]:
+        """Where the rows of a tile stay, in each pad."""
+        builder, number = self.builder, self.walk.row_block(at)
+        step = builder.plus(builder.times(number, kept.steps), self.walk.column_block(at))
+        offset = builder.times(step, kept.step_rows * ROW_BYTES)
+        return [builder.tile_at(tile, offset, KEPT_PART) for tile in kept.tiles]
 
     def _finish_row(self, at: tuple[int, Index], value: ir.Value) -> None:
         kernel, rows_kernel = self.kernel, self.kernel.rows_kernel
         finished, place = kernel.finished.write, Place({}, LANES)
         rows_kernel.at = at
-        if finished.buffer in kernel.buffers:
+        if finished.buffer in rows_kernel.buffers:
             rows_kernel.store(finished, place, value)
         body = RowBody(rows_kernel, [place])
         body.values[0][finished.buffer] = Evaluated(value, False)
@@ -425,7 +414,7 @@ class _Panel:
 
         Rows that a block does not have are computed too, from whatever lies there.
         """
-        rows, builder, together = self.schedule.results, self.builder, self.kernel.rows_together
+        rows, builder, together = self.schedule.results, self.builder, self.kernel.epilogue.rows_together(self.schedule)
 
         def finish(index: Index) -> None:
             for row in range(together):

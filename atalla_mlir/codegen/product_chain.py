@@ -1,0 +1,175 @@
+"""Two products of which the second one streams what the first one computes: as one kernel, that stays in the pads.
+
+The first product stores a tile of its results, 32 columns of a block of rows, where the second one expects a step of
+that block: as it is. So both cut rows in the same way, and the second one fetches nothing but its columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from atalla_mlir.codegen.decision import Decision, Fields, allowed
+from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind
+from atalla_mlir.codegen.product_plan import ProductPlan, choose_product_plan
+from atalla_mlir.codegen.tile_cost import predicted_cycles, start_cycles
+from atalla_mlir.codegen.tile_epilogue import TileEpilogue, tile_epilogue
+from atalla_mlir.codegen.tile_schedule import LANES, TileSchedule, resident_schedules, tile_schedules
+from atalla_mlir.codegen.vector_product_plan import choose_vector_product
+from atalla_mlir.target.machine import AX01
+
+FORM_NAME = "chain of products"
+SPILL_ROWS = 256
+PAD_ROWS = AX01.pad_rows - SPILL_ROWS
+"""Rows of each pad for the products; the register allocator may spill to the others."""
+LAUNCH_CYCLES = 400
+"""Of a kernel by itself: its call, pages of the pads, the drain at its end."""
+
+
+@dataclass(frozen=True)
+class ChainPlan:
+    """Both walks. What is `kept` takes the first rows of each pad, then come those of the first and second product."""
+
+    kept: Access
+    plans: tuple[ProductPlan, ProductPlan]
+    walks: tuple[TileSchedule, TileSchedule]
+    epilogues: tuple[TileEpilogue, TileEpilogue]
+    step_rows: int
+    spare: int
+    """Rows before and after those of each tile that belong to nobody."""
+
+    @property
+    def kept_rows(self) -> int:
+        return self.walks[1].rows.num_blocks * self.walks[1].depth.steps * self.step_rows
+
+    @property
+    def bases(self) -> tuple[int, int]:
+        """The first rows of both products."""
+        return self.kept_rows, self.kept_rows + self.epilogues[0].pad_rows(self.walks[0])
+
+    @property
+    def pad_rows(self) -> int:
+        return self.bases[1] + self.epilogues[1].pad_rows(self.walks[1])
+
+    @property
+    def predicted_cycles(self) -> float:
+        return sum(predicted_cycles(walk, own.cost) for walk, own in zip(self.walks, self.epilogues, strict=True))
+
+    @property
+    def start_cycles(self) -> float:
+        return max(start_cycles(walk, own.cost) for walk, own in zip(self.walks, self.epilogues, strict=True))
+
+    def fields(self) -> Fields:
+        """What a user may fix."""
+        first = self.walks[0]
+        return {
+            "lines": first.rows.lines,
+            "width": first.rows.width,
+            "first_stays": "rows" if first.rows_inside else "columns",
+            "first_panel_blocks": first.panel_blocks,
+        }
+
+
+def chained_buffer(first: Sequence[Stage], second: Sequence[Stage], others: Collection[Stage]) -> Buffer | None:
+    """What the second product streams or pushes and nobody else looks at; None where there is no such value.
+
+    `others` are all stages beside those two groups.
+    """
+    written = {stage.write.buffer for stage in first}
+    read = {access.buffer for stage in second for access in stage.reads} & written
+    outside = {access.buffer for stage in others for access in stage.reads}
+    if first[0].kind is not StageKind.PRODUCT or second[0].kind is not StageKind.PRODUCT or len(read) != 1:
+        return None
+    (kept,) = read
+    is_read_once = sum(access.buffer is kept for stage in second for access in stage.reads) == 1
+    is_of_product = any(access.buffer is kept for access in second[0].reads)
+    return kept if is_read_once and is_of_product and not outside & written else None
+
+
+def plan_chain(
+    first: Sequence[Stage],
+    second: Sequence[Stage],
+    kept: Buffer,
+    results: Collection[Buffer],
+    wanted: Fields | None = None,
+) -> tuple[ChainPlan, Decision] | None:
+    """The plan that is predicted to take the fewest cycles; None where there is none, or two kernels take fewer.
+
+    `results` are the buffers of the second product that outlive the kernel.
+    """
+    ways = [] if _differ(first, second, kept) else list(_plans(first, second, kept, results))
+    found = [(plan.predicted_cycles, plan) for plan in allowed(FORM_NAME, ways, ChainPlan.fields, wanted or {})]
+    if not found:
+        return None
+    cycles, plan = min(found, key=lambda item: item[0])
+    if not wanted and cycles >= _apart(first, {kept}) + _apart(second, results) + LAUNCH_CYCLES:
+        return None
+    facts = {
+        "tile_rows": plan.walks[0].rows.rows,
+        "kept_rows": plan.kept_rows,
+        "pad_rows": plan.pad_rows,
+        "steps": f"{plan.walks[0].depth.steps} and {plan.walks[1].depth.steps}",
+    }
+    return plan, Decision(FORM_NAME, plan.fields(), facts, round(plan.start_cycles + cycles), len(ways))
+
+
+def _differ(first: Sequence[Stage], second: Sequence[Stage], kept: Buffer) -> bool:
+    """Whether what is read is anything else than what is written."""
+    write = next(stage.write for stage in first if stage.write.buffer is kept)
+    read = next(access for access in second[0].reads if access.buffer is kept)
+    return bool(write.offset or read.offset or write.indirect or read.indirect)
+
+
+def _plans(
+    first: Sequence[Stage], second: Sequence[Stage], kept: Buffer, results: Collection[Buffer]
+) -> Iterator[ChainPlan]:
+    access = next(stage.write for stage in first if stage.write.buffer is kept)
+    stored = [stage.write for stage in second if stage.write.buffer in results]
+    plans = choose_product_plan(first[0], [access]), choose_product_plan(second[0], stored)
+    streamed = second[0].reads[plans[1].streamed]
+    if streamed.buffer is not kept or not _is_same_matrix(access, streamed, plans):
+        return
+    if any(choose_vector_product(p, s[0], s[1:], pads=AX01.pads) for p, s in zip(plans, (first, second), strict=True)):
+        return
+    epilogues = (
+        tile_epilogue(plans[0], first[0], first[1:], (), kept),
+        tile_epilogue(plans[1], second[0], second[1:], results),
+    )
+    loops = plans[1].rows
+    for walk in tile_schedules(plans[0], first[0], first[1:], [], pads=AX01.pads, pad_rows=PAD_ROWS):
+        if walk.results != walk.rows and (walk.results.lines, walk.results.width) != (walk.rows.lines, walk.rows.width):
+            continue
+        area, spare = epilogues[0].area(walk)
+        rows = replace(walk.results, line_loop=loops[0] if len(loops) == 2 else None, loop=loops[-1] if loops else None)
+        for other in resident_schedules(plans[1], second[0], second[1:], stored, rows, area + 2 * spare):
+            if other.cols.num_pieces < min(rows.pads, rows.num_pieces):
+                continue  # the first transfers are what orders the second product behind the first one
+            plan = ChainPlan(access, plans, (walk, other), epilogues, area + 2 * spare, spare)
+            excess = plan.pad_rows - PAD_ROWS
+            if excess > 0:
+                fewer = -(-excess // walk.block_rows(walk.inner))
+                if fewer >= walk.panel_blocks:
+                    continue
+                plan = replace(plan, walks=(replace(walk, panel_blocks=walk.panel_blocks - fewer), other))
+            yield plan
+
+
+def _is_same_matrix(written: Access, read: Access, plans: tuple[ProductPlan, ProductPlan]) -> bool:
+    """Whether columns of the one are the depth of the other, and rows are the same rows."""
+    producer, consumer = plans
+    lane, depth = producer.lane, consumer.depth_lane
+    if producer.batch or consumer.batch or consumer.depth or lane is None or depth is None:
+        return False
+    if lane.extent != depth.extent or lane.extent % LANES or written.stride(lane) != 1 or read.stride(depth) != 1:
+        return False
+    own = [(loop.extent, written.stride(loop)) for loop in producer.rows]
+    return own == [(loop.extent, read.stride(loop)) for loop in consumer.rows] and len(producer.cols) == 1
+
+
+def _apart(stages: Sequence[Stage], results: Collection[Buffer]) -> float:
+    """Cycles of the best walk of one product as a kernel of its own."""
+    stored = [stage.write for stage in stages if stage.write.buffer in results]
+    plan = choose_product_plan(stages[0], stored)
+    cost = tile_epilogue(plan, stages[0], stages[1:], results).cost
+    walks = tile_schedules(plan, stages[0], stages[1:], stored, pads=AX01.pads, pad_rows=PAD_ROWS)
+    return min((predicted_cycles(walk, cost) for walk in walks), default=float("inf"))

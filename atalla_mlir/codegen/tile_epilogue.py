@@ -1,0 +1,104 @@
+"""What becomes of the sums of a tile: operands that are met, whether it is straight code or a loop, rows it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind
+from atalla_mlir.codegen.product_plan import ProductPlan
+from atalla_mlir.codegen.tile_cost import Epilogue, finishes_in_loop, num_operations
+from atalla_mlir.codegen.tile_schedule import (
+    MAX_ROWS_TOGETHER,
+    SPARE_ITERATIONS,
+    TileSchedule,
+    is_column_read,
+    outside_reads,
+)
+
+LOOP_OPERATIONS = 64
+"""Of one iteration of a loop over rows, about: enough to cover the time that one row takes."""
+
+
+@dataclass(frozen=True)
+class TileEpilogue:
+    """The maps behind a product. `initial` is what its sums start from, a row that the first map adds."""
+
+    stages: tuple[Stage, ...]
+    """Those that are left when sums start from a row."""
+    initial: Access | None
+    column_reads: tuple[Access, ...]
+    """Operands that are one row for all rows of a tile."""
+    staged_reads: tuple[Access, ...]
+    """Those that differ from row to row."""
+    stored: tuple[Access, ...]
+    """Results that go to DRAM."""
+    num_kept: int
+    """Results that stay in the pads."""
+
+    @property
+    def operations(self) -> int:
+        """Of one row."""
+        return num_operations(self.stages)
+
+    @property
+    def cost(self) -> Epilogue:
+        return Epilogue(self.operations, len(self.staged_reads), len(self.stored) + self.num_kept)
+
+    def in_loop(self, schedule: TileSchedule) -> bool:
+        """Whether it is a loop over rows in the pads."""
+        return finishes_in_loop(schedule, self.cost)
+
+    def rows_together(self, schedule: TileSchedule) -> int:
+        """Rows of each pad that an iteration of such a loop finishes: short ones would wait."""
+        return max(1, min(MAX_ROWS_TOGETHER, LOOP_OPERATIONS // max(1, schedule.rows.pads * self.operations)))
+
+    def area(self, schedule: TileSchedule) -> tuple[int, int]:
+        """Rows of each pad for the rows of a tile, and those before and after them that belong to nobody."""
+        rows = schedule.results.rows_per_pad
+        if not self.in_loop(schedule):
+            return rows, 0
+        together = self.rows_together(schedule)
+        return rows + -rows % together, SPARE_ITERATIONS * together
+
+    def pad_rows(self, schedule: TileSchedule) -> int:
+        """Rows of each pad that a product with this epilogue takes."""
+        rows, spare = self.area(schedule)
+        areas = len(self.stored) + len(self.staged_reads) + self.in_loop(schedule)
+        return schedule.operand_rows + areas * (rows + 2 * spare) + len(self.column_reads) * schedule.cols.num_blocks
+
+
+def tile_epilogue(
+    plan: ProductPlan, product: Stage, maps: Sequence[Stage], in_dram: Collection[Buffer], kept: Buffer | None = None
+) -> TileEpilogue:
+    """`in_dram` are buffers that outlive the kernel; `kept` stays in the pads for the next product."""
+    reads = outside_reads(product, maps)
+    columns = [read for read in reads if is_column_read(read, plan)]
+    initial = _initial_row(product, maps, columns, {*in_dram, kept})
+    return TileEpilogue(
+        stages=tuple(maps if initial is None else maps[1:]),
+        initial=initial,
+        column_reads=tuple(columns),
+        staged_reads=tuple(read for read in reads if not is_column_read(read, plan)),
+        stored=tuple(stage.write for stage in (product, *maps) if stage.write.buffer in in_dram),
+        num_kept=0 if kept is None else 1,
+    )
+
+
+def _initial_row(
+    product: Stage, maps: Sequence[Stage], columns: Sequence[Access], leaving: Collection[Buffer | None]
+) -> Access | None:
+    """What the sums start from: a row that the first map adds to a result nobody else needs."""
+    result = product.write.buffer
+    if not maps or result in leaving:
+        return None
+    first, *others = maps
+    if any(read.buffer is result for stage in others for read in stage.reads):
+        return None
+    loads = [node.read for node in first.body.args if node.op == "load"]
+    if first.kind is not StageKind.MAP or first.body.op != "add" or len(loads) != 2:
+        return None
+    reads = [first.reads[load] for load in loads]
+    rows = [read for read in reads if read in columns]
+    is_product_read = any(read.buffer is result for read in reads)
+    return rows[0] if len(rows) == 1 and is_product_read else None
