@@ -50,18 +50,19 @@ def compile_model(
     machine: str | Machine = "ax01",
     strict: bool = False,
     fuse: bool = True,
+    chains: bool = True,
     cache: bool = True,
     decisions: Decisions = (),
 ) -> Loadable:
     """Compile `model` for inputs of the shapes and types of `args` and `kwargs`, or for each of `entries`.
 
     The model is taken in eval mode; its weights become part of the loadable. With `strict`, an operation that the
-    device does not run is an error and not a step on the host. Without `fuse`, every operation is a kernel of its own.
-    With `cache`, kernels that were compiled before are taken from disk and new ones are kept there; the result is the
-    same. `decisions` fix what is else chosen by predicted cycles: rules as in docs/decisions.md.
+    device does not run is an error and not a step on the host. Without `fuse`, every operation is a kernel of its own;
+    without `chains`, every product begins one. With `cache`, kernels that were compiled before are taken from disk and
+    new ones are kept there; the result is the same. `decisions` fix what is else chosen by predicted cycles: rules as in docs/decisions.md.
     """
     plans = plan_entries(model, requested_entries(args, kwargs, entries), strict=strict)
-    return compile_plans(plans, machine=machine, fuse=fuse, cache=cache, decisions=decisions)
+    return compile_plans(plans, machine=machine, fuse=fuse, chains=chains, cache=cache, decisions=decisions)
 
 
 def compile_plan(
@@ -69,6 +70,7 @@ def compile_plan(
     *,
     machine: str | Machine = "ax01",
     fuse: bool = True,
+    chains: bool = True,
     reuse_memory: bool = True,
     permute_inputs: bool = True,
     cache: bool = True,
@@ -81,6 +83,7 @@ def compile_plan(
         (named,),
         machine=machine,
         fuse=fuse,
+        chains=chains,
         reuse_memory=reuse_memory,
         permute_inputs=permute_inputs,
         cache=cache,
@@ -94,6 +97,7 @@ def compile_plans(
     *,
     machine: str | Machine = "ax01",
     fuse: bool = True,
+    chains: bool = True,
     reuse_memory: bool = True,
     permute_inputs: bool = True,
     cache: bool = True,
@@ -107,7 +111,14 @@ def compile_plans(
     timing = timing or pipeline.Timing()
     target = machine if isinstance(machine, Machine) else find_machine(machine)
     rules = json.dumps(list(decisions), separators=(",", ":")) if decisions else ""
-    options = pipeline.Options(target, fuse, reuse_memory, permute_inputs, rules)
+    options = pipeline.Options(
+        machine=target,
+        fuse=fuse,
+        chains=chains,
+        reuse_memory=reuse_memory,
+        permute_inputs=permute_inputs,
+        decisions=rules,
+    )
     store = default_store() if cache else None
     kernels = KernelCache(store, options) if store is not None else None
     module = lower_plans([named.plan for named in plans], options, kernels=kernels, timing=timing)

@@ -24,6 +24,8 @@ class Options:
     machine: Machine = AX01
     fuse: bool = True
     """Fuse operations into kernels; without it every operation is a kernel of its own."""
+    chains: bool = True
+    """Make two products one kernel where what lies between fits into the pads."""
     reuse_memory: bool = True
     """Let values between kernels share DRAM addresses when they are not alive at the same time."""
     permute_inputs: bool = True
@@ -47,6 +49,7 @@ def stages(options: Options) -> tuple[Stage, ...]:
     """The stages after import, in order."""
     machine = options.machine.name.split("+")[0]
     fuse, reuse = str(options.fuse).lower(), str(options.reuse_memory).lower()
+    chains = str(options.chains).lower()
     permute = str(options.permute_inputs).lower()
     return (
         Stage(
@@ -65,7 +68,11 @@ def stages(options: Options) -> tuple[Stage, ...]:
         ),
         Stage(
             "fuse",
-            (f"atalla-form-kernels{{fuse={fuse}}}", *_fixing(options), f"atalla-plan-memory{{reuse={reuse}}}"),
+            (
+                f"atalla-form-kernels{{fuse={fuse} chains={chains}}}",
+                *_fixing(options),
+                f"atalla-plan-memory{{reuse={reuse}}}",
+            ),
         ),
         Stage("tile", (f"convert-linalg-to-atalla{{machine={machine}}}", "cse")),
         Stage("place", (f"atalla-place-tiles{{machine={machine}}}", "canonicalize", "cse")),

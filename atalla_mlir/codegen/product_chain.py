@@ -19,6 +19,8 @@ from atalla_mlir.codegen.vector_product_plan import choose_vector_product
 from atalla_mlir.target.machine import AX01
 
 FORM_NAME = "chain of products"
+KEPT_BYTES = "kept_bytes"
+"""Of a value that stays in the pads."""
 SPILL_ROWS = 256
 PAD_ROWS = AX01.pad_rows - SPILL_ROWS
 """Rows of each pad for the products; the register allocator may spill to the others."""
@@ -66,7 +68,6 @@ class ChainPlan:
             "lines": first.rows.lines,
             "width": first.rows.width,
             "first_stays": "rows" if first.rows_inside else "columns",
-            "first_panel_blocks": first.panel_blocks,
         }
 
 
@@ -106,6 +107,8 @@ def plan_chain(
         return None
     facts = {
         "tile_rows": plan.walks[0].rows.rows,
+        "first_panel_blocks": plan.walks[0].panel_blocks,
+        KEPT_BYTES: plan.kept.buffer.num_elements * 2,
         "kept_rows": plan.kept_rows,
         "pad_rows": plan.pad_rows,
         "steps": f"{plan.walks[0].depth.steps} and {plan.walks[1].depth.steps}",

@@ -39,18 +39,22 @@ def verify(
     machine: str | Machine = "ax01",
     strict: bool = False,
     fuse: bool = True,
+    chains: bool = True,
     engine: str = "auto",
     cache: bool = True,
     decisions: Decisions = (),
 ) -> Report:
     """Compile `model`, run it on `args` and `kwargs`, and judge every kernel; the first wrong one is named.
 
-    Takes the same options as `compile`; without `fuse` every operation is judged on its own.
+    Takes the same options as `compile`; without `fuse` every operation is judged on its own, without `chains`
+    every product.
     """
     opened = for_inputs(open_model(model), args)
     plan = plan_model(opened, args, kwargs, strict=strict)
     timing = Timing()
-    loadable = compile_plan(plan, machine=machine, fuse=fuse, cache=cache, decisions=decisions, timing=timing)
+    loadable = compile_plan(
+        plan, machine=machine, fuse=fuse, chains=chains, cache=cache, decisions=decisions, timing=timing
+    )
     program = TorchProgram(loadable, engine=engine, machine=machine if isinstance(machine, Machine) else None)
     return replace(verify_program(program, plan, opened, args, kwargs), compile_seconds=timing.seconds())
 

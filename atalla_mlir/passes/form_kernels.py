@@ -40,6 +40,8 @@ class FormKernelsPass(Pass):
 
     fuse: bool = True
     """Fuse stages into kernels; without it each operation is a kernel of its own."""
+    chains: bool = True
+    """Make two products one kernel where what lies between fits into the pads; only with `fuse`."""
 
     name: ClassVar[str] = "atalla-form-kernels"
 
@@ -50,7 +52,7 @@ class FormKernelsPass(Pass):
                 try:
                     give_whole_operands(function)
                     stages = read_stages(function)
-                    _FunctionCutter(function, stages, outliner, fuse=self.fuse).run()
+                    _FunctionCutter(function, stages, outliner, self).run()
                 except UnsupportedError as error:
                     raise PassFailure(function, str(error)) from error
 
@@ -81,17 +83,19 @@ class _Outliner:
 class _FunctionCutter:
     """Replaces the body of one function by calls of kernels."""
 
-    def __init__(self, function: ir.Operation, stages: StageList, outliner: _Outliner, *, fuse: bool) -> None:
+    def __init__(
+        self, function: ir.Operation, stages: StageList, outliner: _Outliner, options: FormKernelsPass
+    ) -> None:
         self.function = function
         self.block = function.regions[0].blocks[0]
         self.terminator = self.block.operations[len(self.block.operations) - 1].operation
         self.list = stages
         self.outliner = outliner
-        self.groups = self._groups(fuse)
+        self.groups = self._groups(options)
         self.new: dict[ir.Value, ir.Value] = {argument: argument for argument in self.block.arguments}
         self.old = [op.operation for op in self.block.operations]
 
-    def _groups(self, fuse: bool) -> list[Group]:
+    def _groups(self, options: FormKernelsPass) -> list[Group]:
         parts: dict[ir.Operation, int] = {}
         numbers: list[int] = []
         copies = 0
@@ -101,8 +105,9 @@ class _FunctionCutter:
                 numbers.append(-copies)
             else:
                 numbers.append(parts.setdefault(ops[0], len(parts)))
-        if fuse:
-            return form_groups(self.list.stages, numbers, {view.buffer for view in self.list.results})
+        if options.fuse:
+            results = {view.buffer for view in self.list.results}
+            return form_groups(self.list.stages, numbers, results, chains=options.chains)
         groups: dict[int, Group] = {}
         for stage, number in zip(self.list.stages, numbers, strict=True):
             groups.setdefault(number, Group([])).stages.append(stage)

@@ -45,6 +45,8 @@ class MemoryMap:
     """For each launch the rows that its kernel allocates in each pad; empty when the compiler did not say."""
     rows_per_pad: int
     dram_bytes: int
+    kept_bytes: tuple[int, ...] = ()
+    """For each launch the bytes of values between its products, which stay in the pads instead of the arena."""
 
     @property
     def arena(self) -> tuple[int, int]:
@@ -86,12 +88,15 @@ class MemoryMap:
             "arena_bytes": self.arena_bytes,
             "arena_live_bytes": max(self.live_bytes, default=0),
             "arena_unshared_bytes": self.bytes_of(VALUE, OUTPUT),
+            "kept_bytes": sum(self.kept_bytes),
             "rows_per_pad": self.rows_per_pad,
             "pad_rows": list(self.most_pad_rows),
             "buffers": [asdict(buffer) for buffer in self.buffers],
             "launches": [
-                {"kernel": kernel, "live_bytes": live, "pad_rows": list(rows)}
-                for kernel, live, rows in zip(self.kernels, self.live_bytes, self.pad_rows, strict=True)
+                {"kernel": kernel, "live_bytes": live, "pad_rows": list(rows), "kept_bytes": kept}
+                for kernel, live, rows, kept in zip(
+                    self.kernels, self.live_bytes, self.pad_rows, self.kept_bytes, strict=True
+                )
             ],
         }
 
@@ -106,6 +111,9 @@ def memory_map(loadable: Loadable, *, rows_per_pad: int) -> MemoryMap:
         pad_rows=tuple(tuple(code.get(row["function"], {}).get("pad_rows", ())) for row in launches),
         rows_per_pad=rows_per_pad,
         dram_bytes=loadable.dram_size,
+        kept_bytes=tuple(
+            sum(nest["facts"].get("kept_bytes", 0) for nest in row.get("decisions", ())) for row in launches
+        ),
     )
 
 

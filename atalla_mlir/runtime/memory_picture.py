@@ -26,7 +26,9 @@ def summary(memory: MemoryMap) -> str:
     ]
     if memory.most_pad_rows:
         rows = ", ".join(f"{rows:,}" for rows in memory.most_pad_rows)
-        lines.append(f"pads: at most {rows} of {memory.rows_per_pad:,} rows")
+        kept = sum(memory.kept_bytes)
+        stay = f"; {kept:,} bytes between products stay in them" if kept else ""
+        lines.append(f"pads: at most {rows} of {memory.rows_per_pad:,} rows{stay}")
     return "\n".join(lines)
 
 

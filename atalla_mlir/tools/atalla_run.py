@@ -93,6 +93,7 @@ def _main(argv: Sequence[str] | None, stdin: TextIO) -> int:
         or options.arg
         or options.strict
         or options.no_fuse
+        or options.no_chains
         or options.no_cache
         or options.fix_decisions is not None
         or options.seed is not None
@@ -204,6 +205,7 @@ def _run_model(options: argparse.Namespace) -> int:
             plan,
             machine=target,
             fuse=not options.no_fuse,
+            chains=not options.no_chains,
             cache=not options.no_cache,
             decisions=atalla_compile.fixed_decisions(options),
             timing=passes,
