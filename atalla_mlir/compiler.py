@@ -59,7 +59,8 @@ def compile_model(
     The model is taken in eval mode; its weights become part of the loadable. With `strict`, an operation that the
     device does not run is an error and not a step on the host. Without `fuse`, every operation is a kernel of its own;
     without `chains`, every product begins one. With `cache`, kernels that were compiled before are taken from disk and
-    new ones are kept there; the result is the same. `decisions` fix what is else chosen by predicted cycles: rules as in docs/decisions.md.
+    new ones are kept there; the result is the same. `decisions` fix what is else chosen by predicted cycles: rules as
+    in docs/decisions.md.
     """
     plans = plan_entries(model, requested_entries(args, kwargs, entries), strict=strict)
     return compile_plans(plans, machine=machine, fuse=fuse, chains=chains, cache=cache, decisions=decisions)
