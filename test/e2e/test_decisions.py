@@ -103,8 +103,8 @@ def test_tool_prints_and_fixes(tmp_path: Path, capsys: pytest.CaptureFixture[str
     rules.write_text(json.dumps([{"result": "*x10", "fix": {"form": "plain product"}}]))
     assert atalla_run.main(["zoo:mlp", "--decisions", "--fix-decisions", str(rules)]) == 0
     printed = capsys.readouterr().out
-    assert "k0_mm_add_relu (4x128): relu\n  tiled product;" in printed
-    assert "k2_mm_add (4x10): add_2\n  plain product\n" in printed
+    assert "k0_mm_add_relu (4x128): relu_1\n  chain of products;" in printed
+    assert "k1_mm_add (4x10): add_2\n  plain product\n" in printed
     rules.write_text("{}")
     assert atalla_run.main(["zoo:mlp", "--fix-decisions", str(rules)]) == 1
     assert "decisions are a list of rules, not a dict" in capsys.readouterr().err
