@@ -12,12 +12,12 @@ from dataclasses import replace
 from atalla_mlir.codegen.machine_ir import Block, Function, Inst, Register
 from atalla_mlir.target.registers import RegisterFile
 
-CROWDED = {RegisterFile.MASK: 0, RegisterFile.SCALAR: 96}
+CROWDED = {RegisterFile.MASK: 4, RegisterFile.SCALAR: 96}
 """Constants of a file beyond which they are moved."""
 
 
 def sink_constants(function: Function) -> Function:
-    """The function with constants that are made once behind the last loop before their first reader."""
+    """The function with constants that are made once outside of the loops of their readers, right before these."""
     writes = Counter(register for inst in function.instructions() for register in inst.defs)
     blocks = [replace(block, insts=list(block.insts)) for block in function.blocks]
     fixed = [_fixed(block, writes) for block in blocks]
@@ -54,12 +54,13 @@ def _fixed(block: Block, writes: Mapping[Register, int]) -> list[Inst]:
 
 
 def _target(blocks: list[Block], dominators: list[set[int]], index: int, constant: Register) -> int | None:
-    """The last block outside of loops that all readers of a constant come after; None where that is `index` itself."""
+    """The last block outside of the loops of all readers that these come after; None where that is `index` itself."""
     readers = [at for at, block in enumerate(blocks) if any(constant in inst.uses for inst in block.insts)]
     if not readers or index in readers:
         return None
+    depth = max(0, min(blocks[reader].loop_depth for reader in readers) - 1)
     shared = set[int].intersection(*(dominators[reader] for reader in readers)) - set(readers)
-    outside = [at for at in shared if not blocks[at].loop_depth and blocks[at].packets is None and at > index]
+    outside = [at for at in shared if blocks[at].loop_depth <= depth and blocks[at].packets is None and at > index]
     return max((at for at in outside if index in dominators[at]), default=None)
 
 
