@@ -93,6 +93,7 @@ class Group:
         if self._turns_lanes(stage, names):
             return "it stores its result along another loop, which would have to be in the lanes"
         self._match_external(stage, names)
+        self._match_reduced(stage, names)
         if self.product is not None:
             if stage.kind is not StageKind.MAP:
                 return "only maps follow a product in its kernel"
@@ -141,6 +142,23 @@ class Group:
                 continue
             for mine in self._reads_of(read.buffer):
                 _match_same_read(mine, read, names)
+
+    def _match_reduced(self, stage: Stage, names: dict[Loop, Loop]) -> None:
+        """A loop along the elements of the result takes the name of one along which the group reduces elements.
+
+        Nothing ties them when the stage reads the reduction but not what was reduced; both want the lanes.
+        """
+        free = [loop for loop, stride in stage.write.strides.items() if stride == 1 and loop not in names]
+        reduced = [
+            loop
+            for member in self.stages
+            for loop in member.reduced
+            if loop not in names.values() and any(read.stride(loop) == 1 for read in member.reads)
+        ]
+        for mine in reduced:
+            if free and free[0].extent == mine.extent and free[0] is not mine:
+                names[free[0]] = mine
+                return
 
     def _reads_of(self, buffer: Buffer) -> list[Access]:
         return [read for stage in self.stages for read in stage.reads if read.buffer is buffer]
