@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from atalla_mlir.codegen.loop_graph import carried_reads
 from atalla_mlir.codegen.machine_ir import M1, X0, Inst, Register
@@ -99,21 +100,25 @@ class Kernel:
     def max_live(self) -> dict[RegisterFile, int]:
         """Most values in flight in a cycle of the kernel, per file, of registers that the body writes."""
         interval = self.schedule.interval
-        live = {file: [0] * interval for file in RegisterFile}
-        carried = {register for (_, register), distance in self._reads.items() if distance}
+        always = dict.fromkeys(RegisterFile, 0)
+        changes = {file: [0] * (interval + 1) for file in RegisterFile}
         for register, (start, end) in self._lifetimes.items():
-            if register in carried & self._graph.in_place:
+            if register in self._graph.in_place:
                 start, end = 0, interval - 1
             whole, rest = divmod(end - start + 1, interval)
-            row = live[register.file]
-            for cycle in range(interval):
-                row[cycle] += whole + ((cycle - start) % interval < rest)
-        return {file: max(rows, default=0) for file, rows in live.items()}
+            first, change = start % interval, changes[register.file]
+            over = max(0, first + rest - interval)
+            always[register.file] += whole
+            change[first] += 1
+            change[first + rest - over] -= 1
+            change[0] += over > 0
+            change[over] -= over > 0
+        return {file: always[file] + max(accumulate(change)) for file, change in changes.items()}
 
     @property
     def num_packets(self) -> int:
         """Packets of the kernel."""
-        return self.unroll * sum(bool(row) for row in self.schedule.rows())
+        return self.unroll * len({cycle % self.schedule.interval for cycle in self.schedule.cycles})
 
     def initial_copies(self) -> list[Inst]:
         """Puts what the first iteration reads of the one before it where it expects it."""

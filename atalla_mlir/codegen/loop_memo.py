@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
 from atalla_mlir.codegen.forward_placement import is_ahead
@@ -30,8 +30,8 @@ class Found:
     banks: Mapping[Register, int]
 
 
-Asked = tuple[int, ...]
-"""The intervals to try, and how many ways of placing are left."""
+Asked = tuple[Hashable, ...]
+"""How a schedule is searched: all that decides what is found beside the loop."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ _ENTRIES: OrderedDict[tuple[bytes, Asked], _Entry | int] = OrderedDict()
 
 
 class LoopMemo:
-    """What was found for loops equal to this one: a schedule or None, and how many ways of placing are left."""
+    """What was found for loops equal to this one: a schedule or None, and how many ways of searching are left."""
 
     def __init__(self, graph: LoopGraph, machine: Machine, banks: Mapping[Register, int]) -> None:
         self._numbers = {register: at for at, register in enumerate(_registers(graph))}
@@ -71,27 +71,24 @@ class LoopMemo:
         ]
         return inst.op.mnemonic, operands, inst.merges, inst.dma_shape, inst.pad, bool(inst.memory_refs())
 
-    def __contains__(self, asked: Asked) -> bool:
-        return (self._digest, asked) in _ENTRIES
-
-    def __getitem__(self, asked: Asked) -> tuple[Found | None, int]:
+    def recall(self, asked: Asked, search: Callable[[], tuple[Found | None, int]]) -> tuple[Found | None, int]:
+        """What `search` finds, or what it found for an equal loop."""
         key = self._digest, asked
+        entry = _ENTRIES.get(key)
+        if entry is None:
+            found, num_ways = search()
+            entry = _ENTRIES[key] = num_ways if found is None else self._entry(found, num_ways)
         _ENTRIES.move_to_end(key)
-        entry = _ENTRIES[key]
+        while len(_ENTRIES) > MAX_SCHEDULES:
+            _ENTRIES.popitem(last=False)
         if isinstance(entry, int):
             return None, entry
         banks = {register: entry.banks[at] for register, at in self._numbers.items() if at in entry.banks}
         return Found(entry.interval, entry.cycles, banks), entry.num_ways
 
-    def __setitem__(self, asked: Asked, value: tuple[Found | None, int]) -> None:
-        found, num_ways = value
-        if found is None:
-            _ENTRIES[self._digest, asked] = num_ways
-        else:
-            banks = {self._numbers[register]: bank for register, bank in found.banks.items()}
-            _ENTRIES[self._digest, asked] = _Entry(found.interval, found.cycles, banks, num_ways)
-        while len(_ENTRIES) > MAX_SCHEDULES:
-            _ENTRIES.popitem(last=False)
+    def _entry(self, found: Found, num_ways: int) -> _Entry:
+        banks = {self._numbers[register]: bank for register, bank in found.banks.items()}
+        return _Entry(found.interval, found.cycles, banks, num_ways)
 
 
 def _registers(graph: LoopGraph) -> list[Register]:

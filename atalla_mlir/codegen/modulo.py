@@ -86,10 +86,7 @@ class ModuloScheduler:
         tried = self._intervals(max(self._bound, min_interval), max_interval)
         if not tried:
             return None
-        asked = (*tried, len(self._ways))
-        if asked not in self._memo:
-            self._memo[asked] = self._search(tried)
-        found, num_ways = self._memo[asked]
+        found, num_ways = self._memo.recall((*tried, len(self._ways)), lambda: self._search(tried))
         del self._ways[: len(self._ways) - num_ways]
         if found is None:
             return None

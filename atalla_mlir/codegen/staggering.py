@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from atalla_mlir.codegen.compact_placement import SLACKS, CompactPlacement
+from atalla_mlir.codegen.contention import contention_bound
 from atalla_mlir.codegen.kernel import Kernel
-from atalla_mlir.codegen.loop_graph import build_loop_graph, recurrence_bound, resource_bounds
+from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph, recurrence_bound, resource_bounds
+from atalla_mlir.codegen.loop_memo import Found, LoopMemo
 from atalla_mlir.codegen.loops import (
     CountedLoop,
     LoopContext,
@@ -136,22 +139,32 @@ def _kernels(
     bounds = resource_bounds(split.body, machine)
     recurrence = recurrence_bound(graph, context.cycles)
     demands = LoopDemands(split.body, machine, banks)
+    contention = contention_bound(graph, demands)
+    memo = LoopMemo(graph, machine, banks)
     trips = split.loop.trip_count
     most = context.cycles - 1
     for interval in intervals(max(*bounds.values(), recurrence), most):
         if interval > most:
             return
+        if interval < contention:
+            continue
         for slack in SLACKS:
-            placement = CompactPlacement(graph, demands, interval, slack)
-            cycles = placement.run()
-            if cycles is None:
+            found, _ = memo.recall(("compact", interval, slack), partial(_place, graph, demands, interval, slack))
+            if found is None:
                 continue
-            schedule = ModuloSchedule(graph, interval, tuple(cycles), bounds, recurrence, placement.banks())
+            schedule = ModuloSchedule(graph, interval, found.cycles, bounds, recurrence, found.banks)
             kernel = Kernel(schedule, banks, split.next_index)
             if schedule.num_stages <= MAX_STAGES and context.has_room(kernel.max_live()):
                 yield kernel
                 # one of a single stage takes as long at this interval
                 most = min(most, interval * (trips + schedule.num_stages - 1) // trips)
+
+
+def _place(graph: LoopGraph, demands: LoopDemands, interval: int, slack: int) -> tuple[Found | None, int]:
+    """A schedule, if there is a place for everything; nothing is left to search."""
+    placement = CompactPlacement(graph, demands, interval, slack)
+    cycles = placement.run()
+    return (None if cycles is None else Found(interval, tuple(cycles), placement.banks())), 0
 
 
 def _pointers(body: Sequence[Inst]) -> dict[Register, int]:
