@@ -9,7 +9,6 @@ from itertools import permutations
 from atalla_mlir.codegen.dependence import dma_cycles
 from atalla_mlir.codegen.loop_graph import LoopGraph
 from atalla_mlir.codegen.loop_placement import SINK_SWEEPS, Placement
-from atalla_mlir.codegen.machine_ir import AHEAD_MARK
 from atalla_mlir.codegen.reservations import LoopDemands
 from atalla_mlir.errors import InternalError
 from atalla_mlir.target.isa import Format, Latency, Unit
@@ -105,7 +104,7 @@ class ForwardPlacement(Placement):
                 by_pad.setdefault(inst.pad or 0, []).append(index)
         first, *others = sorted(by_pad)
         orders = list(permutations(others))
-        turn = 0 if is_ahead(self._graph) else self._turn
+        turn = 0 if self._graph.is_ahead else self._turn
         for position, pad in enumerate((first, *orders[turn % len(orders)])):
             lengths = {index: dma_cycles(self._graph.insts[index], self._machine) for index in by_pad[pad]}
             stretch = max(1.0, self._interval / sum(lengths.values()))
@@ -117,12 +116,12 @@ class ForwardPlacement(Placement):
                 if cycle is None:
                     return False
                 self._fixed.add(index)
-                if self._graph.insts[index].op.mnemonic != "scpad.ld" and not is_ahead(self._graph):
+                if self._graph.insts[index].op.mnemonic != "scpad.ld" and not self._graph.is_ahead:
                     self._table.reserve(index, cycle)
                     self._phases[index] = cycle % self._interval
                 else:
                     self._settle(index, cycle)
-                    if not is_ahead(self._graph):
+                    if not self._graph.is_ahead:
                         self._delays[index] = int(length * (min(stretch, MAX_CHANNEL_WAIT) - 1))
                 start += length * stretch
         return True
@@ -155,7 +154,7 @@ class ForwardPlacement(Placement):
     def _place_forwards(self, feeders: set[int]) -> bool:
         """Places all but the feeders; parts that have nothing to do with each other one by one, the longest first."""
         others = [index for index in range(self._graph.num_nodes) if index not in feeders]
-        if not is_ahead(self._graph):
+        if not self._graph.is_ahead:
             return self._place_part(others, feeders, {})
         heights = self._graph.heights
         parts = sorted(independent_parts(self._graph, others), key=lambda part: -max(heights[index] for index in part))
@@ -354,11 +353,6 @@ class _Deadlines:
             return False
         self._next = min((self._due[node] for node in ready), default=_NEVER)
         return self._next <= cycle
-
-
-def is_ahead(graph: LoopGraph) -> bool:
-    """Whether transfers bring what is used some iterations later only, so that nothing waits for them."""
-    return any(AHEAD_MARK in ref.object for inst in graph.insts for ref in inst.memory_refs())
 
 
 def independent_parts(graph: LoopGraph, nodes: Sequence[int]) -> list[list[int]]:

@@ -65,6 +65,27 @@ class LoopGraph:
         return lists
 
     @cached_property
+    def is_ahead(self) -> bool:
+        """Whether transfers bring what is used some iterations later only, so that nothing waits for them."""
+        return any(AHEAD_MARK in ref.object for inst in self.insts for ref in inst.memory_refs())
+
+    @cached_property
+    def before(self) -> list[list[tuple[int, int, int, bool]]]:
+        """What comes before each node, itself not counted: (node, latency, distance, whether that is a result)."""
+        return [
+            [(e.first, e.latency, e.distance, e.is_result) for e in edges if e.first != e.second]
+            for edges in self.incoming
+        ]
+
+    @cached_property
+    def after(self) -> list[list[tuple[int, int, int, bool]]]:
+        """What comes after each node, as in `before`."""
+        return [
+            [(e.second, e.latency, e.distance, e.is_result) for e in edges if e.first != e.second]
+            for edges in self.outgoing
+        ]
+
+    @cached_property
     def near_incoming(self) -> list[list[tuple[int, int]]]:
         """For each node the nodes that it depends on in the same iteration, with latencies."""
         return [[(e.first, e.latency) for e in edges if not e.distance] for edges in self.incoming]

@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
-from atalla_mlir.codegen.forward_placement import is_ahead
 from atalla_mlir.codegen.loop_graph import LoopGraph
 from atalla_mlir.codegen.machine_ir import Inst, Register
 from atalla_mlir.target.isa import Unit
@@ -59,7 +58,7 @@ class LoopMemo:
         registers = [(r.file.value, r.pinned, _bank(r, banks), r in graph.in_place) for r in self._numbers]
         insts = [self._instruction(inst) for inst in graph.insts]
         edges = [(e.first, e.second, e.latency, e.distance, e.is_result) for e in graph.edges]
-        described = repr((machine.digest(), registers, insts, graph.num_nodes, edges, is_ahead(graph)))
+        described = repr((machine.digest(), registers, insts, graph.num_nodes, edges, graph.is_ahead))
         return hashlib.sha256(described.encode()).digest()
 
     def _instruction(self, inst: Inst) -> tuple[object, ...]:

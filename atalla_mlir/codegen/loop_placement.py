@@ -39,12 +39,12 @@ class Placement:
         """Instructions whose time is settled from the start."""
         # (other end, cycles that must lie between, whether the delay of the first comes on top)
         self._before = [
-            [(edge.first, self._span(edge), edge.is_result) for edge in edges if edge.first != edge.second]
-            for edges in graph.incoming
+            [(first, latency - distance * interval, is_result) for first, latency, distance, is_result in edges]
+            for edges in graph.before
         ]
         self._after = [
-            [(edge.second, self._span(edge), edge.is_result) for edge in edges if edge.first != edge.second]
-            for edges in graph.outgoing
+            [(second, latency - distance * interval, is_result) for second, latency, distance, is_result in edges]
+            for edges in graph.after
         ]
 
     def run(self) -> list[int] | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from atalla_mlir.codegen.contention import contention_bound
-from atalla_mlir.codegen.forward_placement import LOADING_SHARES, ForwardPlacement, is_ahead
+from atalla_mlir.codegen.forward_placement import LOADING_SHARES, ForwardPlacement
 from atalla_mlir.codegen.loop_graph import LoopGraph, resource_bounds
 from atalla_mlir.codegen.loop_memo import Found, LoopMemo
 from atalla_mlir.codegen.loop_placement import Placement
@@ -25,6 +25,9 @@ FINENESS = 64
 """The search raises II by a fraction of this."""
 NEAR_BOUND = 1.08
 """How close to the bound an interval is with which no other way of placing is tried."""
+MAX_FORWARD_GROWTH = 1.25
+"""By how much II exceeds the first that is tried before placing forwards is given up: where units are not to blame that
+something comes too late, more cycles hardly help."""
 PHASE_ORDERS = 6
 """Orders of the pads in which the phases of their transfers are tried."""
 
@@ -107,8 +110,10 @@ class ModuloScheduler:
         for number, attempts in enumerate(self._ways):
             if best is not None and best.interval <= tried[0] * NEAR_BOUND:
                 break
+            most = tried[-1] if number == len(self._ways) - 1 else MAX_FORWARD_GROWTH * tried[0]
+            most = most if best is None else min(most, best.interval - 1)
             for at in tried:
-                if best is not None and at >= best.interval:
+                if at > most:
                     break
                 found = [
                     Found(at, tuple(cycles), placement.banks()) for placement, cycles in self._placements(attempts, at)
@@ -128,7 +133,7 @@ class ModuloScheduler:
             cycles = placement.run()
             if cycles is not None:
                 yield placement, cycles
-                if not is_ahead(self._graph):
+                if not self._graph.is_ahead:
                     return
 
     def _longest_lifetime(self, found: Found) -> int:
@@ -151,7 +156,7 @@ def intervals(first: int, last: int) -> Iterator[int]:
 def _num_orders(graph: LoopGraph) -> int:
     """Attempts at one interval: orders of the pads or, where nothing waits for transfers, shares of the interval over
     which loads are spread."""
-    return len(LOADING_SHARES) if is_ahead(graph) else PHASE_ORDERS
+    return len(LOADING_SHARES) if graph.is_ahead else PHASE_ORDERS
 
 
 def _overlaps_transfers(graph: LoopGraph) -> bool:

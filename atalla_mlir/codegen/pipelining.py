@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from atalla_mlir.codegen.forward_placement import is_ahead
 from atalla_mlir.codegen.kernel import Kernel, LoopReport
 from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness
 from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph, resource_bounds
@@ -137,7 +136,7 @@ def pipeline_loop(
     """
     candidates: list[Pipeline | MaskedPipeline | StaggeredLoop] = []
     graph = build_loop_graph(loop.body, machine, _single_copies(loop))
-    if is_ahead(graph):
+    if graph.is_ahead:
         # the order of the instructions says nothing about how transfers wait for each other
         least = int(max(resource_bounds(loop.body, machine).values()) * LUMPED_TRANSFERS)
         context = replace(context, cycles=max(context.cycles, least))
