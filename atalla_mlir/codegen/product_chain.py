@@ -13,7 +13,7 @@ from atalla_mlir.codegen.decision import Decision, Fields, allowed
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind
 from atalla_mlir.codegen.product_plan import ProductPlan, choose_product_plan
 from atalla_mlir.codegen.stream_plan import choose_stream_plan
-from atalla_mlir.codegen.tile_cost import START_CYCLES, predicted_cycles, start_cycles
+from atalla_mlir.codegen.tile_cost import START_CYCLES, fill_cycles, predicted_cycles, start_cycles
 from atalla_mlir.codegen.tile_epilogue import TileEpilogue, tile_epilogue
 from atalla_mlir.codegen.tile_schedule import LANES, TileSchedule, resident_schedules, tile_schedules
 from atalla_mlir.codegen.vector_product_plan import choose_vector_product
@@ -25,6 +25,9 @@ KEPT_BYTES = "kept_bytes"
 SPILL_ROWS = 256
 PAD_ROWS = AX01.pad_rows - SPILL_ROWS
 """Rows of each pad for the products; the register allocator may spill to the others."""
+
+MAX_EARLY_STEPS = 2
+"""Of columns that one tile fetches: it is straight code."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,15 @@ class ChainPlan:
     def predicted_cycles(self) -> float:
         """Code of both runs cold once; a kernel begins once."""
         both = list(zip(self.walks, self.epilogues, strict=True))
-        return sum(start_cycles(w, own.cost) + predicted_cycles(w, own.cost) for w, own in both) - START_CYCLES
+        cycles = sum(start_cycles(w, own.cost) + predicted_cycles(w, own.cost) for w, own in both) - START_CYCLES
+        return cycles - fill_cycles(self.walks[1]) * (self.early_steps > 0)
+
+    @property
+    def early_steps(self) -> int:
+        """Steps of the second product's first columns that each tile of the first one fetches; 0 where it does not."""
+        first, second = self.walks
+        each = -(-second.depth.steps // (first.rows.num_blocks * first.cols.num_blocks))
+        return each if first.num_panels == 1 and each <= MAX_EARLY_STEPS else 0
 
     def fields(self) -> Fields:
         """What a user may fix."""

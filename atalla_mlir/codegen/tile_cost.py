@@ -159,10 +159,15 @@ def predicted_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
     still = step_cycles(schedule, None)
     moving = inner_moves * (step_cycles(schedule, schedule.inner) - still)
     moving += outer_moves * (step_cycles(schedule, schedule.outer) - still)
-    fill = panels * _transfer_cycles([b for b in (schedule.rows, schedule.cols) if not schedule.is_resident(b)])
     begin = panels * COLD_CYCLES * _step_packets(schedule)
     between = _between_cycles(schedule, epilogue, in_loop=finishes_in_loop(schedule, epilogue))
-    return steps * (tiles * still + moving + fill) + tiles * between + begin
+    return steps * (tiles * still + moving) + panels * fill_cycles(schedule) + tiles * between + begin
+
+
+def fill_cycles(schedule: TileSchedule) -> float:
+    """To fetch the first blocks of a panel."""
+    fetched = [blocks for blocks in (schedule.rows, schedule.cols) if not schedule.is_resident(blocks)]
+    return schedule.depth.steps * _transfer_cycles(fetched)
 
 
 def step_cycles(schedule: TileSchedule, moving: Blocks | None) -> float:

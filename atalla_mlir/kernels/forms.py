@@ -31,6 +31,7 @@ from atalla_mlir.kernels.arg_extremes import ArgExtremeKernel
 from atalla_mlir.kernels.attention import AttentionKernel
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.column_folds import ColumnFolds
+from atalla_mlir.kernels.early_columns import EarlyColumns
 from atalla_mlir.kernels.functions.bound import FunctionBound
 from atalla_mlir.kernels.gathers import GatherKernel
 from atalla_mlir.kernels.integer_builder import IntegerBuilder
@@ -206,6 +207,7 @@ def _tiled_product(nest: Nest, wanted: Fields) -> Planned | None:
 
     def emit() -> None:
         kernel = TiledProduct(Builder(), product, epilogue, plan, schedule, nest.values, nest.block)
+        kernel.allocate()
         nest.numerics.sums.update(kernel.sum_orders())
         kernel.emit()
         nest.numerics.expansions.update(kernel.rows_kernel.expansions)
@@ -231,8 +233,8 @@ def _chain_of_products(nest: Nest, wanted: Fields) -> Planned | None:
             rows = plan.kept_rows - 2 * plan.spare
             tiles = [builder.placed_tile(rows, pad, 0, spare=plan.spare) for pad in range(nest.target.pads)]
         rows = KeptRows(plan.kept, tiles, plan.walks[1].depth.steps, plan.step_rows)
-        for at, stages in enumerate((first, second)):
-            kernel = TiledProduct(
+        kernels = [
+            TiledProduct(
                 builder,
                 stages[0],
                 stages[1:],
@@ -243,7 +245,17 @@ def _chain_of_products(nest: Nest, wanted: Fields) -> Planned | None:
                 base=plan.bases[at],
                 kept=rows if at == 0 else None,
                 resident=() if at == 0 else tiles,
+                has_columns=at == 1 and plan.early_steps > 0,
             )
+            for at, stages in enumerate((first, second))
+        ]
+        for kernel in kernels:
+            kernel.allocate()
+        if plan.early_steps:
+            later = plan.walks[1]
+            matrix = nest.values[later.pushed.buffer]
+            kernels[0].early = EarlyColumns(builder, later, kernels[1].operands, matrix, plan.early_steps)
+        for kernel in kernels:
             nest.numerics.sums.update(kernel.sum_orders())
             kernel.emit()
             nest.numerics.expansions.update(kernel.rows_kernel.expansions)

@@ -517,6 +517,8 @@ class KernelLowering:
         token = transfer(pad_address, dram_address, metadata, memory=string_attr(f"{tile_memory}, {dram_memory}"))
         self.values[op.results[0]] = token
         waited = self._memory(op, op.operands[0], "tile_map", rows, 2, write=True)
+        if any(use.owner.name == "atalla.tile_at" for use in op.operands[0].uses):
+            waited = f"write pad{self.tiles[op.operands[0]].pad}:{ANY_OBJECT}[?:?]"  # parts have names of their own
         self.token_memory[op.results[0]] = waited
 
     def _lower_ready(self, op: ir.Operation) -> None:

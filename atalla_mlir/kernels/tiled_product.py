@@ -18,6 +18,7 @@ from atalla_mlir.codegen.row_plan import RowPlan, SumOrder
 from atalla_mlir.codegen.tile_epilogue import tile_epilogue
 from atalla_mlir.codegen.tile_schedule import TileSchedule
 from atalla_mlir.kernels.builder import Builder, Index
+from atalla_mlir.kernels.early_columns import EarlyColumns
 from atalla_mlir.kernels.expression import Evaluated
 from atalla_mlir.kernels.rows import Place, RowBody, RowKernel
 from atalla_mlir.kernels.tile_walk import ELEMENT_BYTES, KEPT_PART, ROW_BYTES, Position, State, TileWalk
@@ -64,7 +65,8 @@ class TiledProduct:
     """Emits one product with its epilogue. `buffers` are the kernel's DRAM arguments by buffer.
 
     Its own rows of the pads begin at `base`. What is `kept` stays in the pads; `resident` are the tiles, one for each
-    pad, in which a product before has left the streamed operand.
+    pad, in which a product before has left the streamed operand; it `has_columns` when that has fetched the first block
+    of the other one, too.
     """
 
     def __init__(
@@ -80,10 +82,13 @@ class TiledProduct:
         base: int = 0,
         kept: KeptRows | None = None,
         resident: Sequence[ir.Value] = (),
+        has_columns: bool = False,
     ) -> None:
         self.builder, self.product, self.schedule = builder, product, schedule
         self.plan, self.buffers, self.block, self.base = plan, buffers, block, base
-        self.kept, self.resident = kept, resident
+        self.kept, self.resident, self.has_columns = kept, resident, has_columns
+        self.early: EarlyColumns | None = None
+        """Columns that its tiles fetch for the product behind it."""
         self.pads = schedule.rows.pads
         self.epilogue = tile_epilogue(plan, product, epilogue, buffers, kept.access.buffer if kept else None)
         self.initial = self.epilogue.initial
@@ -108,14 +113,14 @@ class TiledProduct:
         return {self.product: order, self.finished: SumOrder("initial", 1, blocks if blocks > 1 else block)}
 
     def emit(self) -> None:
-        self._allocate()
         self._clear_tail_lanes()
         self._load_columns([read for read in self.epilogue.column_reads if not self._is_of_batch(read)], {})
         self._batch(list(self.plan.batch), {})
 
     # Pads
 
-    def _allocate(self) -> None:
+    def allocate(self) -> None:
+        """Take the rows of the pads; comes before `emit`."""
         rows, spare = self.epilogue.area(self.schedule)
         base = self.base
         with ir.InsertionPoint.at_block_begin(self.block):
@@ -217,18 +222,23 @@ class _Panel:
 
     def emit(self) -> None:
         walk, builder = self.walk, self.builder
-        walk.fill()
+        if not self.kernel.has_columns:
+            walk.fill()
         first = walk.first()
         second = walk.after(first)
         moves, next_moves = walk.moves(first), walk.moves(second)
         fetched = walk.fetch_first(moves)
-        idle = [builder.ready() for _ in self._sends()]
+        early = self.kernel.early
+        num_sent = len(self._sends()) + (early.num_transfers if early is not None else 0)
+        idle = [builder.ready() for _ in range(num_sent)]
         state = State(first, second, moves, next_moves, fetched, idle)
         initial = self._initial(first)
         num_sums, count = len(initial), len(initial) + self.schedule.rows.rows
 
-        def tile(_: Index, carried: list[ir.Value]) -> list[ir.Value]:
+        def tile(number: Index, carried: list[ir.Value]) -> list[ir.Value]:
             new, sums, terms = self._tile(walk.unpack(carried[count:]), carried[:num_sums], carried[num_sums:count])
+            if early is not None:
+                new.sent.extend(early.fetch(number, self.num_tiles))
             return [*sums, *terms, *new.pack()]
 
         start = self._slice(walk.starts(first))

@@ -66,6 +66,7 @@ def _forms(report: Report) -> list[str]:
         (Layers(64, 96, 64, bias=False, extra="residual"), 50),
         (Layers(512, 128, 64, activation=nn.GELU()), 64),
         (Layers(32, 1088, 40), 33),
+        (Layers(64, 96, 31), 5),
     ],
 )
 def test_two_products_are_one_kernel(model: Layers, rows: int) -> None:
