@@ -28,6 +28,9 @@ MANY_STREAMS = 3
 LONG_STEPS = 3
 """By how much steps of many streams are longer than others."""
 MAX_STEP_INSTRUCTIONS = 800
+MAX_FLAT_INSTRUCTIONS = 175
+"""Of a step that is a part of one run: nothing asks it to be long, and its kernel is often unrolled."""
+NUM_PADS = 4
 MIN_STEPS = 64
 MIN_LONG_STEPS = 24
 """Steps from which on rows of more than so many chunks gain: they hardly fit in registers."""
@@ -192,7 +195,8 @@ def _flat_chunks(stages: Sequence[Stage], loop: Loop) -> int:
         chunks = MAX_STEP_CHUNKS * LONG_STEPS
         if chunks * per_chunk <= MAX_STEP_INSTRUCTIONS and loop.extent >= chunks * LANES * MIN_STEPS:
             return chunks
-    return _most_chunks(stages, loop)
+    most = min(_most_chunks(stages, loop), MAX_FLAT_INSTRUCTIONS // sum(num_instructions(stage) for stage in stages))
+    return most - most % NUM_PADS if most >= NUM_PADS else max(1, most)
 
 
 def _step_shape(stages: Sequence[Stage], lane: Loop) -> tuple[int, int, int] | None:

@@ -8,12 +8,14 @@ be needed for longer than a pass, and the code is hardly longer than that of the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from atalla_mlir.codegen.compact_placement import SLACKS, CompactPlacement
 from atalla_mlir.codegen.contention import contention_bound
+from atalla_mlir.codegen.dependence import build_graph
 from atalla_mlir.codegen.kernel import Kernel
 from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph, recurrence_bound, resource_bounds
 from atalla_mlir.codegen.loop_memo import Found, LoopMemo
@@ -35,6 +37,9 @@ from atalla_mlir.target.registers import RegisterFile
 
 MAX_STAGES = 3
 """Rows have spare ones for so many passes and one less."""
+
+MAX_AGE = 40
+"""Cycles from the first use of a row to another one, in the shortest chain, from which on it is loaded again."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def stagger_loop(
     written = {register for inst in loop.body for register in inst.defs}
     if context.needed_after & (written - set(pointers)) or carried_registers(loop.body) - set(pointers):
         return None
-    split = _split(loop, pointers, context, first_index)
+    split = _split(loop, pointers, context, machine, first_index)
     # a pointer and its step then never share a packet
     banks = {**banks, **{copy: banks[pointer] for copy, pointer in split.pointers.items() if pointer in banks}}
     found = [StaggeredLoop(split, kernel, banks, context) for kernel in _kernels(split, machine, banks, context)]
@@ -184,8 +189,12 @@ def _is_harmless(inst: Inst, pointers: Mapping[Register, int]) -> bool:
     return is_lane or (bool(inst.defs) and inst.defs[0] in pointers)
 
 
-def _split(loop: CountedLoop, pointers: Mapping[Register, int], context: LoopContext, next_index: int) -> SplitLoop:
+def _split(
+    loop: CountedLoop, pointers: Mapping[Register, int], context: LoopContext, machine: Machine, next_index: int
+) -> SplitLoop:
     """Gives each access a pointer of its own, and one to a pointer that nothing but later code reads."""
+    source = _loaded_again(loop.body, machine, next_index)
+    next_index += len(source)
     own: dict[Register, Register] = {}
     body: list[Inst] = []
 
@@ -194,7 +203,7 @@ def _split(loop: CountedLoop, pointers: Mapping[Register, int], context: LoopCon
         own[copy] = pointer
         return copy
 
-    for inst in loop.body:
+    for inst in source:
         if inst.defs and inst.defs[0] in pointers:
             continue
         # ranges belong to one iteration
@@ -206,6 +215,33 @@ def _split(loop: CountedLoop, pointers: Mapping[Register, int], context: LoopCon
         copy_of(pointer)
     steps = [Inst(BY_MNEMONIC["addi.s"], (copy, copy, pointers[pointer])) for copy, pointer in own.items()]
     return SplitLoop(loop, (*body, *steps), own, pointers, next_index + len(own))
+
+
+def _loaded_again(body: Sequence[Inst], machine: Machine, next_index: int) -> list[Inst]:
+    """The body with rows that are used early and late loaded for each: a register is kept for one pass at most."""
+    depths = build_graph(body, machine).depths()
+    writes = Counter(register for inst in body for register in inst.defs)
+    found: list[Inst] = []
+    loads: dict[Register, tuple[Inst, int]] = {}
+    """For each row that was loaded the last load, and when its register was used first."""
+    names: dict[Register, Register] = {}
+    for inst, depth in zip(body, depths, strict=True):
+        for used in inst.uses:
+            if used not in loads:
+                continue
+            load, first = loads[used]
+            if first < 0:
+                loads[used] = load, depth
+            elif depth - first > MAX_AGE:
+                names[used] = Register(used.file, next_index + len(found))
+                found.append(replace(load, operands=(names[used], *load.operands[1:])))
+                loads[used] = load, depth
+        copy = replace(inst)
+        copy.replace_registers({used: names[used] for used in inst.uses if used in names})
+        found.append(copy)
+        if inst.op.mnemonic == "vreg.ld" and writes[inst.defs[0]] == 1:
+            loads[inst.defs[0]] = inst, -1
+    return found
 
 
 def _defined(register: Register) -> Inst:

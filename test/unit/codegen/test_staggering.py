@@ -74,3 +74,19 @@ def test_long_epilogues_of_products_keep_their_bounds(rows: int) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(64, 40), torch.nn.GELU())
     report = verify(model, (torch.randn(rows, 64),), strict=True)
     assert report.ok, report.summary()
+
+
+def test_a_row_is_loaded_again_for_a_late_use() -> None:
+    loop = chain("y~")
+    row, last = loop.body[0].defs[0], next(inst for inst in loop.body if inst.op.mnemonic == "vreg.st")
+    result = Register(RegisterFile.VECTOR, 60)
+    value = last.operands[0]
+    final = Inst(BY_MNEMONIC["mul.vv"], (result, value, row, M1))
+    stored = Inst(last.op, (result, *last.operands[1:]), False, last.memory)
+    at = loop.body.index(last)
+    found = staggered(CountedLoop(loop.block, (*loop.body[:at], final, stored, *loop.body[at + 1 :]), 20))
+    assert found is not None
+    (_, kernel, _) = found.build().blocks
+    loads = [inst for inst in kernel.insts if inst.op.mnemonic == "vreg.ld"]
+    assert len({inst.defs[0] for inst in loads}) == 2
+    assert len({inst.operands[1] for inst in loads}) == 2
