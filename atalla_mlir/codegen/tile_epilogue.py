@@ -64,7 +64,7 @@ class TileEpilogue:
     def pad_rows(self, schedule: TileSchedule) -> int:
         """Rows of each pad that a product with this epilogue takes."""
         rows, spare = self.area(schedule)
-        areas = len(self.stored) + len(self.staged_reads) + self.in_loop(schedule)
+        areas = len(self.stored) + 2 * len(self.staged_reads) + self.in_loop(schedule)
         return schedule.operand_rows + areas * (rows + 2 * spare) + len(self.column_reads) * schedule.cols.num_blocks
 
 

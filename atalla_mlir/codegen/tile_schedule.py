@@ -177,7 +177,8 @@ def tile_schedules(
     moved = [*stored, *(read for read in reads if read not in columns)]
     if not _is_plain(epilogue, plan) or any(access.stride(plan.lane) != 1 for access in moved):
         return
-    num_staged = len(moved) + 1
+    # operands of the epilogue have two buffers; totals have one
+    num_staged = len(stored) + 2 * (len(moved) - len(stored)) + 1
     for grid in row_blocks(plan.rows, MAX_BLOCK_ROWS, pads):
         results = _result_blocks(grid, moved)
         if results is None or not all(results.can_move(access, cols.width) for access in moved):

@@ -126,9 +126,15 @@ class TiledProduct:
         with ir.InsertionPoint.at_block_begin(self.block):
             self.operands = self._tiles(base, self.schedule.operand_rows)
             base += self.schedule.operand_rows
-            for access in (*self.epilogue.stored, *self.epilogue.staged_reads):
+            for access in self.epilogue.stored:
                 self.rows_kernel.staging[access.buffer, access.offset] = self._tiles(base, rows, spare)
                 base += rows + 2 * spare
+            self.staged_bytes = rows * ROW_BYTES
+            """From one buffer of what comes for the epilogue to the other one."""
+            self.staged_tiles: dict[int, list[ir.Value]] = {}
+            for access in self.epilogue.staged_reads:
+                self.staged_tiles[id(access)] = self._tiles(base, 2 * rows, spare)
+                base += 2 * (rows + spare)
             self.totals: list[ir.Value] = []
             """Sums of a tile, where they do not stay in registers."""
             if self.epilogue.in_loop(self.schedule):
@@ -208,6 +214,19 @@ class TiledProduct:
             _Panel(self, at, Index(whole * size), rest).emit()
 
 
+@dataclass
+class _Tile:
+    """What the loop over tiles carries: sums begun, products of the first step, and what comes for the epilogue.
+
+    `staged` is the offset of its buffer, then tokens; empty where nothing comes.
+    """
+
+    state: State
+    sums: Rows
+    terms: Rows
+    staged: list[ir.Value]
+
+
 class _Panel:
     """All tiles of `count` inner blocks from block `first` on."""
 
@@ -233,18 +252,21 @@ class _Panel:
         idle = [builder.ready() for _ in range(num_sent)]
         state = State(first, second, moves, next_moves, fetched, idle)
         initial = self._initial(first)
+        staged = self._fetch_staged(first, builder.index_constant(0))
         num_sums, count = len(initial), len(initial) + self.schedule.rows.rows
+        end = count + len(staged)
 
         def tile(number: Index, carried: list[ir.Value]) -> list[ir.Value]:
-            new, sums, terms = self._tile(walk.unpack(carried[count:]), carried[:num_sums], carried[num_sums:count])
+            present = _Tile(walk.unpack(carried[end:]), carried[:num_sums], carried[num_sums:count], carried[count:end])
+            following = self._tile(present)
             if early is not None:
-                new.sent.extend(early.fetch(number, self.num_tiles))
-            return [*sums, *terms, *new.pack()]
+                following.state.sent.extend(early.fetch(number, self.num_tiles))
+            return [*following.sums, *following.terms, *following.staged, *following.state.pack()]
 
         start = self._slice(walk.starts(first))
-        results = builder.loop(self.num_tiles, [*initial, *start, *state.pack()], tile)
-        last = walk.unpack(results[count:])
-        builder.wait([*last.fetched, *last.sent])
+        results = builder.loop(self.num_tiles, [*initial, *start, *staged, *state.pack()], tile)
+        last = walk.unpack(results[end:])
+        builder.wait([*last.fetched, *results[count + 1 : end], *last.sent])
 
     # Tiles
 
@@ -261,16 +283,15 @@ class _Panel:
         places = [schedule.rows.place(row) for row in range(schedule.rows.rows)]
         return [builder.gemm(builder.tile_load(rows[pad], Index(at), lanes)) for pad, at in places]
 
-    def _tile(self, state: State, sums: Rows, terms: Rows) -> tuple[State, Rows, Rows]:
+    def _tile(self, present: _Tile) -> _Tile:
         """Finish the tile whose first step is in `terms`, and begin with the following one.
 
         Each iteration adds the step before: the array's results are then there long before they are needed.
         """
-        walk, builder, depth = self.walk, self.builder, self.schedule.depth
+        walk, builder, depth, state = self.walk, self.builder, self.schedule.depth, present.state
         count = self.schedule.rows.rows
         if depth.steps == 1:
             builder.wait(state.fetched)
-        staged = self._fetch_staged(state.at)
 
         def step(_: Index, carried: list[ir.Value]) -> list[ir.Value]:
             steps = walk.unpack_steps(carried[2 * count :])
@@ -281,20 +302,28 @@ class _Panel:
         def block(size: int, carried: list[ir.Value]) -> list[ir.Value]:
             return builder.loop(size, carried, step)
 
-        carried = [*terms, *walk.first_steps(state).pack()]
+        carried = [*present.terms, *walk.first_steps(state).pack()]
         total: Rows = []
         if depth.has_two_levels:
             carried = self._sum_blocks(state.at, carried, block)
         else:
-            carried = block(depth.steps, [*sums, *carried])
+            carried = block(depth.steps, [*present.sums, *carried])
             total, carried = carried[:count], carried[count:]
         terms, steps = carried[:count], walk.unpack_steps(carried[count:])
-        builder.wait([*steps.tokens, *staged, *state.sent])
+        buffer, *tokens = present.staged or [builder.index_constant(0)]
+        builder.wait([*steps.tokens, *tokens, *state.sent])
         fetched = walk.fetch_first(state.next_moves)
-        sent = self._finish(state.at, total)
+        other = builder.differ(buffer, self.kernel.staged_bytes)
+        if self.kernel.epilogue.in_loop(self.schedule):
+            # nothing can be computed while a transfer waits for the one before on its pad, so results go first
+            sent = self._finish(state.at, buffer, total)
+            staged = self._fetch_staged(state.following, other)
+        else:
+            staged = self._fetch_staged(state.following, other)
+            sent = self._finish(state.at, buffer, total)
         ahead = walk.after(state.following)
         new = State(state.following, ahead, state.next_moves, walk.moves(ahead), fetched, sent)
-        return new, self._initial(state.following), terms
+        return _Tile(new, self._initial(state.following), terms, staged)
 
     def _sum_blocks(
         self, at: Position, carried: list[ir.Value], block: Callable[[int, list[ir.Value]], list[ir.Value]]
@@ -356,13 +385,15 @@ class _Panel:
             for piece in range(self.schedule.results.num_pieces)
         ]
 
-    def _move_staged(self, kind: str, access: Access, piece: int, address: ir.Value) -> ir.Value:
+    def _move_staged(
+        self, kind: str, tiles: Sequence[ir.Value], access: Access, piece: int, address: ir.Value
+    ) -> ir.Value:
         rows, builder = self.schedule.results, self.builder
         pad, cols = piece % self.pads, self.schedule.cols.width
         shape = self.walk.shape(rows, access, piece, cols)
         return builder.transfer(
             kind,
-            self.kernel.rows_kernel.staging[access.buffer, access.offset][pad],
+            tiles[pad],
             builder.index_constant(piece // self.pads * rows.piece_rows * ROW_BYTES),
             builder.plus(address, rows.piece_offset(piece, access) * ELEMENT_BYTES),
             builder.index_constant(shape.encode()),
@@ -371,22 +402,28 @@ class _Panel:
             cols=cols,
         )
 
-    def _fetch_staged(self, at: Position) -> list[ir.Value]:
-        """Operands of the epilogue that differ from row to row."""
+    def _fetch_staged(self, at: Position, buffer: ir.Value) -> list[ir.Value]:
+        """Fetch operands of the epilogue that differ from row to row, a tile ahead; the buffer, and tokens."""
         tokens: list[ir.Value] = []
         for access in self.kernel.epilogue.staged_reads:
             address = self.walk.tile_address(access, at)
+            tiles = self._staged_part(access, buffer, "following")
             pieces = range(self.schedule.results.num_pieces)
-            tokens.extend(self._move_staged("fetch", access, piece, address) for piece in pieces)
-        return tokens
+            tokens.extend(self._move_staged("fetch", tiles, access, piece, address) for piece in pieces)
+        return [buffer, *tokens] if tokens else []
 
-    def _finish(self, at: Position, total: Rows) -> list[ir.Value]:
+    def _staged_part(self, access: Access, buffer: ir.Value, use: str) -> list[ir.Value]:
+        return [self.builder.tile_at(tile, buffer, use) for tile in self.kernel.staged_tiles[id(access)]]
+
+    def _finish(self, at: Position, buffer: ir.Value, total: Rows) -> list[ir.Value]:
         """Run the epilogue on the rows of a tile and send the results."""
         schedule, kernel = self.schedule, self.kernel
         rows_kernel = kernel.rows_kernel
         for access in kernel.epilogue.column_reads:
             if access is not kernel.initial:
                 rows_kernel.columns[access.buffer, access.offset] = self._column(access, at)
+        for access in kernel.epilogue.staged_reads:
+            rows_kernel.staging[access.buffer, access.offset] = self._staged_part(access, buffer, "present")
         if kernel.kept is not None:
             kept = kernel.kept.access
             rows_kernel.staging[kept.buffer, kept.offset] = self._kept_tiles(kernel.kept, at)
@@ -400,7 +437,11 @@ class _Panel:
                 pad, number = schedule.results.place(row)
                 self._finish_row((pad, Index(number)), value)
         addresses = {id(access): self.walk.tile_address(access, at) for access in kernel.epilogue.stored}
-        return [self._move_staged("send", access, piece, addresses[id(access)]) for access, piece in self._sends()]
+        return [
+            self._move_staged("send", rows_kernel.staging[access.buffer, access.offset], access, piece, address)
+            for access, piece in self._sends()
+            for address in [addresses[id(access)]]
+        ]
 
     def _kept_tiles(self, kept: KeptRows, at: Position) -> list[ir.Value]:
         """Where the rows of a tile stay, in each pad."""
