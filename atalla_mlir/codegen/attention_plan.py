@@ -161,19 +161,16 @@ class AttentionPlan:
     @property
     def result_loops(self) -> list[KeyRange]:
         """The tiles of keys that each loop over results takes: one loop where their code fits into the cache, else the
-        first tiles, then those that are added in rounds, then the last ones."""
+        first tiles, of which there may be fewer, then those that are added in rounds, then the last ones."""
         most = max(1, RESULT_ROWS // (LANES + self.queries.size))
         count = -(-self.key_tiles // most)
-        each = self.key_tiles // count
-        if self.key_tiles - each * (count - 1) > most:
-            each = -(-self.key_tiles // count)
-        rounds = [1, count - 2, 1] if count > 2 else [1] * count
-        found: list[KeyRange] = []
-        first = 0
-        for number, times in enumerate(rounds, 1):
-            tiles = self.key_tiles - first if number == len(rounds) else each
-            found.append(KeyRange(first, tiles, times))
-            first += tiles * times
+        each = -(-self.key_tiles // count)
+        left = self.key_tiles - each * (count - 1)
+        found = [KeyRange(0, left, 1)]
+        if count > 2:
+            found.append(KeyRange(left, each, count - 2))
+        if count > 1:
+            found.append(KeyRange(self.key_tiles - each, each, 1))
         return found
 
     @property
