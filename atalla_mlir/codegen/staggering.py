@@ -39,7 +39,7 @@ MAX_STAGES = 3
 """Rows have spare ones for so many passes and one less."""
 
 MAX_AGE = 40
-"""Cycles from the first use of a row to another one, in the shortest chain, from which on it is loaded again."""
+"""Cycles from the first use of a row, as late as it may be, to another one from which on it is loaded again."""
 
 
 @dataclass(frozen=True)
@@ -219,23 +219,23 @@ def _split(
 
 def _loaded_again(body: Sequence[Inst], machine: Machine, next_index: int) -> list[Inst]:
     """The body with rows that are used early and late loaded for each: a register is kept for one pass at most."""
-    depths = build_graph(body, machine).depths()
+    heights = build_graph(body, machine).heights()
     writes = Counter(register for inst in body for register in inst.defs)
     found: list[Inst] = []
     loads: dict[Register, tuple[Inst, int]] = {}
-    """For each row that was loaded the last load, and when its register was used first."""
+    """For each row that was loaded the last load, and the height of what used its register first."""
     names: dict[Register, Register] = {}
-    for inst, depth in zip(body, depths, strict=True):
+    for inst, height in zip(body, heights, strict=True):
         for used in inst.uses:
             if used not in loads:
                 continue
             load, first = loads[used]
             if first < 0:
-                loads[used] = load, depth
-            elif depth - first > MAX_AGE:
+                loads[used] = load, height
+            elif first - height > MAX_AGE:
                 names[used] = Register(used.file, next_index + len(found))
                 found.append(replace(load, operands=(names[used], *load.operands[1:])))
-                loads[used] = load, depth
+                loads[used] = load, height
         copy = replace(inst)
         copy.replace_registers({used: names[used] for used in inst.uses if used in names})
         found.append(copy)
