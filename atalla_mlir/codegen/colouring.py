@@ -8,7 +8,8 @@ cheaper banks.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heappush
 
@@ -36,18 +37,23 @@ class Colouring:
         self._residents: dict[int, list[Register]] = defaultdict(list)
         self._masks: Mapping[Register, int] = {}
         self._banks: dict[Register, int] = {}
-        self._displaced: Counter[Register] = Counter()
+        self._fixed = [0] * FILES[file].count
+        """Positions at which a number was taken before any register got it."""
+        self._weights: dict[Register, int] = {}
+        """Length of a register's range times one more than how often it had to give way."""
         self.numbers: dict[Register, int] = {}
 
     def reserve(self, number: int, mask: int) -> None:
         """Takes a number out of use at the positions of `mask` (pinned registers, clobbers of calls)."""
         self._occupied[number] |= mask
+        self._fixed[number] |= mask
 
     def assign(
         self, masks: Mapping[Register, int], spill_costs: Mapping[Register, float], banks: Mapping[Register, int]
     ) -> list[Register]:
         """Numbers all registers in `masks`, starting from preferred `banks`; returns those that must be spilled."""
         self._masks = masks
+        self._weights = {register: mask.bit_count() for register, mask in masks.items()}
         self._banks = prefer_banks(masks, self._graph, banks)
         spilled: list[Register] = []
         waiting = [(_first_position(mask), register.index, register) for register, mask in masks.items()]
@@ -103,18 +109,26 @@ class Colouring:
     def _displace(self, register: Register) -> tuple[int | None, list[Register]]:
         """A number for `register`, and those that must look for another one: few, short, and not too often."""
         mask = self._masks[register]
-        best_cost, best_number, best_victims = None, None, list[Register]()
+        masks, weights = self._masks, self._weights
+        best_cost, best_number = math.inf, None
         for number in (number for bank in self._by_bank for number in bank):
-            victims = self._residents_in_the_way(number, mask)
-            if victims is None:
+            if self._fixed[number] & mask:
                 continue
-            cost = sum(self._masks[victim].bit_count() * (1 + self._displaced[victim]) for victim in victims)
-            if best_cost is None or cost < best_cost:
-                best_cost, best_number, best_victims = cost, number, victims
-        for victim in best_victims:
+            cost = 0
+            for resident in self._residents[number]:
+                if masks[resident] & mask:
+                    cost += weights[resident]
+                    if cost >= best_cost:
+                        break
+            else:
+                best_cost, best_number = cost, number
+        if best_number is None:
+            return None, []
+        victims = [resident for resident in self._residents[best_number] if masks[resident] & mask]
+        for victim in victims:
             self._remove(victim)
-            self._displaced[victim] += 1
-        return best_number, best_victims
+            weights[victim] += masks[victim].bit_count()
+        return best_number, victims
 
     def _evict(self, register: Register, costs: Mapping[Register, float], spilled: list[Register]) -> int | None:
         """Makes room for `register` by spilling what costs least: it, or all that stand in its way at one number."""

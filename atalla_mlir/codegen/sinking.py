@@ -5,8 +5,8 @@ A register that is set at the top of a function is taken in all loops before the
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from atalla_mlir.codegen.machine_ir import Block, Function, Inst, Register
@@ -25,14 +25,18 @@ def sink_constants(function: Function) -> Function:
     crowded = {file for file, limit in CROWDED.items() if counts[file] > limit}
     if not crowded:
         return function
-    dominators = _dominators(function)
+    dominators, readers = _dominators(function), _readers(blocks)
     for index, insts in enumerate(fixed):
         # what a constant is made from follows it
         for inst in reversed(insts):
-            target = _target(blocks, dominators, index, inst.defs[0]) if inst.defs[0].file in crowded else None
+            constant = inst.defs[0]
+            target = _target(blocks, dominators, index, +readers[constant]) if constant.file in crowded else None
             if target is not None:
                 blocks[index].insts[:] = [other for other in blocks[index].insts if other is not inst]
                 blocks[target].insts.insert(0, inst)
+                for source in inst.uses:
+                    readers[source].subtract([index])
+                    readers[source].update([target])
     return replace(function, blocks=blocks)
 
 
@@ -53,9 +57,20 @@ def _fixed(block: Block, writes: Mapping[Register, int]) -> list[Inst]:
     return found
 
 
-def _target(blocks: list[Block], dominators: list[set[int]], index: int, constant: Register) -> int | None:
+def _readers(blocks: Sequence[Block]) -> dict[Register, Counter[int]]:
+    """The blocks that read each register, with how many instructions do."""
+    found: dict[Register, Counter[int]] = defaultdict(Counter)
+    for index, block in enumerate(blocks):
+        for inst in block.insts:
+            for register in inst.uses:
+                found[register][index] += 1
+    return found
+
+
+def _target(
+    blocks: Sequence[Block], dominators: Sequence[set[int]], index: int, readers: Collection[int]
+) -> int | None:
     """The last block outside of the loops of all readers that these come after; None where that is `index` itself."""
-    readers = [at for at, block in enumerate(blocks) if any(constant in inst.uses for inst in block.insts)]
     if not readers or index in readers:
         return None
     depth = max(0, min(blocks[reader].loop_depth for reader in readers) - 1)
