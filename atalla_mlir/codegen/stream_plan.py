@@ -38,8 +38,9 @@ MAX_CODE_CYCLES = 230
 """Cycles of an iteration: longer ones are hard to schedule without gaps."""
 MAX_INSTRUCTIONS, MAX_INSTRUCTIONS_OF_RUNS = 480, 400
 """Of an iteration, for the same reason; with several runs there are many transfers to be placed."""
-COUNTING_CYCLES = 40
-TRANSFER_CYCLES = 3
+COUNTING_INSTRUCTIONS = 40
+COUNTING_CYCLES = 90
+TRANSFER_CYCLES = 5
 """What the scalar unit needs in an iteration, and for each transfer of it; roughly."""
 TRANSFER_INSTRUCTIONS = 3
 PACKING, PACKING_CYCLES = 1.08, 8
@@ -301,7 +302,7 @@ def _counts(epilogue: Sequence[Stage]) -> tuple[int, int]:
 def _num_instructions(plan: StreamPlan, epilogue: Sequence[Stage], stored: Sequence[Access]) -> int:
     """Of an iteration, roughly."""
     transfers = TRANSFER_INSTRUCTIONS * _num_transfers(plan, stored)
-    return plan.group * (2 + sum(_counts(epilogue)) + len(stored)) + COUNTING_CYCLES + transfers
+    return plan.group * (2 + sum(_counts(epilogue)) + len(stored)) + COUNTING_INSTRUCTIONS + transfers
 
 
 def _is_short(plan: StreamPlan, epilogue: Sequence[Stage], stored: Sequence[Access]) -> bool:
