@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from atalla_mlir.codegen.machine_ir import ANY_OBJECT, Inst, MemoryRef, Register, order_key
 from atalla_mlir.target.isa import Format, Latency
@@ -140,7 +140,7 @@ class _ObjectHistory:
             write = self.last_write[position]
             if write is not None:
                 earlier.add(write)
-            if ref.is_write:
+            if ref.is_write and not ref.is_wait:
                 earlier.update(self.reads[position])
         return earlier
 
@@ -148,7 +148,8 @@ class _ObjectHistory:
         for position in self.ranges(ref):
             if ref.is_write:
                 self.last_write[position] = index
-                self.reads[position] = []
+                if not ref.is_wait:
+                    self.reads[position] = []
             else:
                 self.reads[position].append(index)
 
@@ -167,7 +168,7 @@ def add_memory_edges(graph: DependenceGraph, latencies: Sequence[int]) -> None:
     for index, ref in accesses:
         keys = _overlapping_objects(ref, by_object, wild_spaces)
         for key in keys:
-            whole = ref if key[1] == ref.object else MemoryRef(ref.space, key[1], None, None, ref.is_write)
+            whole = ref if key[1] == ref.object else replace(ref, object=key[1], low=None, high=None)
             for earlier in histories[key].conflicts(whole):
                 if earlier != index:
                     graph.add_edge(earlier, index, _memory_latency(graph, earlier, index, latencies[earlier]))

@@ -295,20 +295,21 @@ def _add_memory_order_across(edges: _EdgeSet, latencies: Sequence[int]) -> None:
     all turns. Transfers to DRAM need not end before the next iteration's begin. Rows that come to another use some
     iterations later need no order: fewer iterations are in progress at once.
     """
-    accesses: dict[tuple[str, str], list[tuple[int, bool]]] = defaultdict(list)
+    accesses: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
     refs = [(index, ref) for index, inst in enumerate(edges.insts) for ref in inst.memory_refs()]
     wild = {ref.space for _, ref in refs if ref.object == ANY_OBJECT}
     for index, ref in refs:
-        accesses[ref.space, ANY_OBJECT if ref.space in wild else ref.object].append((index, ref.is_write))
+        accesses[ref.space, ANY_OBJECT if ref.space in wild else ref.object].append((index, ref.access))
     for (space, name), touched in accesses.items():
         if AHEAD_MARK in name:
             continue
         distance = int(name.partition(TURNS_MARK)[2] or 1)
-        writes = [index for index, is_write in touched if is_write]
-        reads = [index for index, is_write in touched if not is_write]
+        writes = [index for index, access in touched if access != "read"]
+        reads = [index for index, access in touched if access == "read"]
+        changes = [index for index, access in touched if access == "write"]
         if not writes:
             continue
-        for before, after in ((writes, writes), (writes, reads), (reads, writes)):
+        for before, after in ((writes, writes), (writes, reads), (reads, changes)):
             waits = not (space == "dram" and before is after)
             timed = [(first, _order_latency(edges.insts[first], latencies[first], waits=waits)) for first in before]
             if before and after:

@@ -60,7 +60,8 @@ class MemoryRef:
     """A range of memory that an instruction may touch.
 
     `low..high` is half open, in rows of a pad or bytes of DRAM from the start of `object`; None is unknown. Two refs
-    with different objects never overlap unless one is `ANY_OBJECT`.
+    with different objects never overlap unless one is `ANY_OBJECT`. A wait for a transfer is a write that earlier reads
+    need not precede: the transfer began before them, so that they read other rows.
     """
 
     space: str
@@ -68,6 +69,11 @@ class MemoryRef:
     low: int | None
     high: int | None
     is_write: bool
+    is_wait: bool = False
+
+    @property
+    def access(self) -> str:
+        return "wait" if self.is_wait else "write" if self.is_write else "read"
 
     def conflicts(self, other: MemoryRef) -> bool:
         """Whether the two accesses must stay in program order."""
@@ -81,7 +87,7 @@ class MemoryRef:
 
     def __str__(self) -> str:
         bounds = ":".join("?" if bound is None else str(bound) for bound in (self.low, self.high))
-        return f"{'write' if self.is_write else 'read'} {self.space}:{self.object}[{bounds}]"
+        return f"{self.access} {self.space}:{self.object}[{bounds}]"
 
 
 TURNS_MARK = "#"
@@ -92,7 +98,7 @@ least 5 iterations; no more may overlap."""
 SPARE_MARK = "~"
 """`name~`: rows with spare ones before and after them, which a loop over the rows may write and read in two passes
 more than it needs."""
-_MEMORY_REF = re.compile(r"(read|write) (\w+):([^\s,:\[\]]+)\[(\d+|\?):(\d+|\?)\]")
+_MEMORY_REF = re.compile(r"(read|write|wait) (\w+):([^\s,:\[\]]+)\[(\d+|\?):(\d+|\?)\]")
 
 
 def format_memory(refs: Iterable[MemoryRef]) -> str:
@@ -110,7 +116,7 @@ def parse_memory(text: str) -> tuple[MemoryRef, ...]:
             raise ValueError(f"expected a memory access such as 'read pad2:weights[0:1]', got '{part}'")
         access, space, name, low, high = match.groups()
         bounds = [None if bound == "?" else int(bound) for bound in (low, high)]
-        refs.append(MemoryRef(space, name, *bounds, is_write=access == "write"))
+        refs.append(MemoryRef(space, name, *bounds, is_write=access != "read", is_wait=access == "wait"))
     return tuple(refs)
 
 
@@ -185,6 +191,11 @@ class Inst:
     def target(self) -> str | None:
         """Label of a branch or `jal`."""
         return next((value for value in self.operands if isinstance(value, str)), None)
+
+    @property
+    def is_wait(self) -> bool:
+        """A read of a transfer's address register into x0 waits for it; it counts as an access to its rows."""
+        return self.op.mnemonic == "addi.s" and not self.defs
 
     @property
     def pad(self) -> int | None:
@@ -368,13 +379,8 @@ def _verify_operands(inst: Inst, where: str) -> None:
         raise InternalError(f"{where}: {inst.op.mnemonic} has no encoding; use lui.s and addi.s")
 
 
-def _is_wait(inst: Inst) -> bool:
-    """A read of a transfer's address register into x0 waits for it; it counts as an access to the transferred rows."""
-    return inst.op.mnemonic == "addi.s" and not inst.defs
-
-
 def _verify_memory(inst: Inst, where: str) -> None:
-    if inst.memory and not inst.op.is_memory and not inst.is_call and not _is_wait(inst):
+    if inst.memory and not inst.op.is_memory and not inst.is_call and not inst.is_wait:
         raise InternalError(f"{where}: {inst.op.mnemonic} does not access memory")
     for ref in inst.memory:
         if ref.space != "dram" and ref.space not in PAD_SPACES:

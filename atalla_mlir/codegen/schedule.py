@@ -35,6 +35,8 @@ STEADY_ROUNDS = 3
 """Attempts to fit an iteration of a loop to what the one before leaves behind."""
 PRESSURE_ROUNDS = 3
 """Attempts to schedule a block such that its values fit into the registers."""
+TRANSFER_PACKETS = 4
+"""Packets in which a transfer is waited for, its address is made and the next one issues."""
 DENSE_PACKET_CYCLES = 2
 """What a packet counts for in a loop whose code should stay small."""
 
@@ -222,12 +224,13 @@ class _BlockTask:
         best = found
         period = found.cycles
         for _ in range(STEADY_ROUNDS):
-            # what was sent before the loop may still keep a pad busy
-            releases = [period // 2 if inst.op.unit is Unit.SDMA else 0 for inst in self.block.insts]
+            # as late as possible: what was sent before the loop may still keep a pad busy
+            late = period - TRANSFER_PACKETS * sum(inst.op.unit is Unit.SDMA for inst in self.block.insts)
+            releases = [late if inst.op.unit is Unit.SDMA or inst.is_wait else 0 for inst in self.block.insts]
             for first, second, latency in self._carried_edges:
                 releases[second] = max(releases[second], found.issue_cycles[first] + latency - period)
             found = self._scheduler(limits, releases, banks).run()
-            if self._period(found) < self._period(best):
+            if self._period(found) <= self._period(best):
                 best = found
         return best
 
@@ -290,6 +293,7 @@ def _priorities(
             if register in carried and register in first_read:
                 beyond = result_latency(inst, machine) - first_read[register]
                 _raise_height(graph, heights, index, beyond)
+    _queue_heights(graph, heights, machine)
     return heights
 
 
@@ -306,6 +310,9 @@ def _queue_heights(graph: DependenceGraph, heights: list[int], machine: Machine)
         for index in sorted(members, key=lambda index: (heights[index], -index)):
             heights[index] = needed = max(heights[index], needed)
             needed += unit_interval(graph.insts[index], machine)
+    for index in range(len(heights) - 1, -1, -1):
+        after = (heights[later] + latency for later, latency in graph.successors[index].items())
+        heights[index] = max(heights[index], *after, 0)
 
 
 def _raise_height(graph: DependenceGraph, heights: list[int], index: int, height: int) -> None:

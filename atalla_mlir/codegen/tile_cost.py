@@ -31,7 +31,8 @@ STEP_OVERHEAD = 2
 ROW_TRANSFER_CYCLES = 7
 """A row of a transfer into a pad, of which the next one follows when it has arrived (6.4)."""
 TRANSFER_START_CYCLES = 25
-ROW_BURSTS = 2
+ROW_CHANNEL_CYCLES = 2.5
+"""Of the DRAM channel, when all pads load (6.4)."""
 CACHE_PACKETS = AX01.icache_bytes // PACKET_BYTES
 MISS_CYCLES = 8.75
 """For each packet beyond the cache: two lines of 3.2 packets are fetched again, the one in excess and its rival."""
@@ -39,6 +40,10 @@ COLD_CYCLES = 4.4
 """A packet that is fetched each time it runs (5.6)."""
 STEP_PACKETS = (50, 1.24)
 """Of a step's code: by itself, and for each row of a tile."""
+PLAN_PACKETS = 140
+"""Packets that hold the scalar instructions of a step and the plan of a tile: one in each."""
+LEVEL_PACKETS = 10
+"""Of these, for each further level of the depth, and for blocks of rows that lie beside each other."""
 BETWEEN_PACKETS = 75
 """Addresses of the next tile, transfers, loops."""
 ROW_PACKETS = 0.48
@@ -146,6 +151,18 @@ def start_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
     return START_CYCLES + COLD_CYCLES * _tile_packets(schedule, epilogue, in_loop=finishes_in_loop(schedule, epilogue))
 
 
+def plans_in_steps(schedule: TileSchedule) -> bool:
+    """Whether a step has room for the scalar instructions that compute the addresses of the next tile."""
+    further = len(schedule.depth.levels) - 1 + (1 < schedule.rows.blocks_across < schedule.rows.num_blocks)
+    return step_cycles(schedule, None) >= PLAN_PACKETS + LEVEL_PACKETS * further
+
+
+def splits_outer(schedule: TileSchedule) -> bool:
+    """Whether the next outer block takes longer than the tile that would hide it, and two of them would hide it."""
+    is_long = _transfer_cycles([schedule.outer]) > step_cycles(schedule, None)
+    return is_long and schedule.panel_blocks > 1 and schedule.outer.num_pieces <= schedule.outer.pads
+
+
 def predicted_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
     """Of all tiles of one part of the batch.
 
@@ -201,7 +218,7 @@ def _transfer_cycles(moved: Sequence[Blocks]) -> float:
             rows[piece % blocks.pads] += blocks.rows_of_piece(piece)
     if not any(rows):
         return 0.0
-    return max(max(rows) * ROW_TRANSFER_CYCLES, sum(rows) * ROW_BURSTS) + TRANSFER_START_CYCLES
+    return max(max(rows) * ROW_TRANSFER_CYCLES, sum(rows) * ROW_CHANNEL_CYCLES) + TRANSFER_START_CYCLES
 
 
 def _between_cycles(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool) -> float:

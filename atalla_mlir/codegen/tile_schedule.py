@@ -3,7 +3,8 @@
 The result is cut into tiles of a block of rows x a block of columns. One operand, the *inner* one, stays in the pads
 for a whole panel of tiles; the *outer* one is held in two buffers, of which one is filled while the other is in use.
 Tiles are visited with the inner blocks running fastest. While a tile is computed, at most one block moves: during the
-first outer block the next inner one, during the last inner block of a panel the next outer one.
+first outer block the next inner one, during the last inner block of a panel the next outer one. An outer block that
+takes longer than a tile comes in two halves, during the last two inner blocks.
 
 The depth is a sequence of *steps*, each at most 32 lanes: the taps of a window are steps like the slices of a row, so a
 block in the pads holds what each step needs of each row, and DRAM is read as the window asks for.

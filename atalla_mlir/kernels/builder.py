@@ -185,6 +185,13 @@ class Builder:
     def plus(self, left: ir.Value, right: ir.Value | int) -> ir.Value:
         return self._index_op("arith.addi", left, right)
 
+    def minus(self, left: ir.Value, right: ir.Value | int) -> ir.Value:
+        known = right if isinstance(right, int) else constant_index(right)
+        if known is not None:
+            return self.plus(left, -known)
+        assert not isinstance(right, int)
+        return create_op("arith.subi", [self.index_type], [left, right]).results[0]
+
     def times(self, left: ir.Value, right: ir.Value | int) -> ir.Value:
         return self._index_op("arith.muli", left, right)
 

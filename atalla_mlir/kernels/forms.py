@@ -40,7 +40,8 @@ from atalla_mlir.kernels.phased_rows import PhasedRows
 from atalla_mlir.kernels.products import ProductKernel
 from atalla_mlir.kernels.rows import RowKernel
 from atalla_mlir.kernels.streamed_product import StreamedProduct
-from atalla_mlir.kernels.tiled_product import KeptRows, TiledProduct
+from atalla_mlir.kernels.tile_walk import KeptRows
+from atalla_mlir.kernels.tiled_product import TiledProduct
 from atalla_mlir.kernels.turned_tiles import TurnedTiles
 from atalla_mlir.kernels.vector_products import VectorProduct
 from atalla_mlir.kernels.windows import WindowKernel

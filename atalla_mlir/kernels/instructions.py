@@ -516,9 +516,9 @@ class KernelLowering:
         transfer = self.b.scpad_ld if is_load else self.b.scpad_st
         token = transfer(pad_address, dram_address, metadata, memory=string_attr(f"{tile_memory}, {dram_memory}"))
         self.values[op.results[0]] = token
-        waited = self._memory(op, op.operands[0], "tile_map", rows, 2, write=True)
+        waited = self._memory(op, op.operands[0], "tile_map", rows, 2, write=True).replace("write", "wait", 1)
         if any(use.owner.name == "atalla.tile_at" for use in op.operands[0].uses):
-            waited = f"write pad{self.tiles[op.operands[0]].pad}:{ANY_OBJECT}[?:?]"  # parts have names of their own
+            waited = f"wait pad{self.tiles[op.operands[0]].pad}:{ANY_OBJECT}[?:?]"  # parts have names of their own
         self.token_memory[op.results[0]] = waited
 
     def _lower_ready(self, op: ir.Operation) -> None:
@@ -579,7 +579,7 @@ class KernelLowering:
         token.owner.operation.attributes[DMA_SHAPE] = self.b.integer(DmaShape(info.pad, rows, cols, cols).encode())
         self.values[op.results[0]] = token
         # the rows may be parts of a tile with names of their own
-        self.token_memory[op.results[0]] = f"write pad{info.pad}:{ANY_OBJECT}[?:?]"
+        self.token_memory[op.results[0]] = f"wait pad{info.pad}:{ANY_OBJECT}[?:?]"
 
     def _lower_next_index(self, op: ir.Operation) -> None:
         last = self.integer(integer_value(op.attributes["last"]))
@@ -600,8 +600,8 @@ class KernelLowering:
         self.values[op.results[0]] = self._plus(self.b.and_s(over, kept), bound)
 
     def _lower_wait(self, op: ir.Operation) -> None:
-        """Reading the address register waits for the transfer; the rows count as written, so that nothing overtakes."""
-        anything = ", ".join(f"write pad{pad}:{ANY_OBJECT}[?:?]" for pad in self.arenas)
+        """Reading the address register waits for the transfer; the rows count as written from here on."""
+        anything = ", ".join(f"wait pad{pad}:{ANY_OBJECT}[?:?]" for pad in self.arenas)
         for token in op.operands:
             if self.values[token] == self.x0:
                 continue

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop
 from atalla_mlir.codegen.row_blocks import Blocks
+from atalla_mlir.codegen.tile_cost import splits_outer
 from atalla_mlir.codegen.tile_schedule import TileSchedule
 from atalla_mlir.kernels.builder import Builder, Index
 from atalla_mlir.target.encoding import DmaShape
@@ -24,6 +25,17 @@ SINK = DmaShape(0, 1, 1, 1).encode()
 """One element: what a transfer moves that is switched off."""
 KEPT_PART = "kept"
 """Of rows that one product leaves in the pads for the next one: the part that both look at."""
+
+
+@dataclass(frozen=True)
+class KeptRows:
+    """A result that stays in the pads: tile s of block b of rows begins at row (b * steps + s) * `step_rows`."""
+
+    access: Access
+    tiles: Sequence[ir.Value]
+    """One for each pad."""
+    steps: int
+    step_rows: int
 
 
 @dataclass
@@ -63,24 +75,50 @@ class Moves:
 
 
 @dataclass
-class State:
-    """What the loop over tiles carries besides sums and terms.
+class TilePlan:
+    """Addresses of one tile: bytes in each pad to its rows and columns, what moves under it, where results lie."""
 
-    `at` is the present tile and `following` the next one; `moves` are under way, `next_moves` come with the next tile.
-    """
-
-    at: Position
-    following: Position
+    rows: ir.Value
+    cols: ir.Value
     moves: Moves
-    next_moves: Moves
+    results: list[ir.Value]
+    """DRAM addresses of the tile in results and in operands of the epilogue."""
+    column: list[ir.Value]
+    """Bytes to the row of its columns, where there are operands that all rows share."""
+    kept: list[ir.Value]
+    """Bytes to its results that stay in the pads, where some do."""
+
+    def pack(self) -> list[ir.Value]:
+        return [self.rows, self.cols, *self.moves.pack(), *self.results, *self.column, *self.kept]
+
+
+@dataclass
+class Plan:
+    """What is known of a tile before it begins, and the tile after it."""
+
+    tile: TilePlan
+    ahead: Position
+
+    def pack(self) -> list[ir.Value]:
+        return [*self.tile.pack(), *self.ahead.pack()]
+
+
+@dataclass
+class State:
+    """What the loop over tiles carries besides sums and terms."""
+
+    tile: TilePlan
+    """Of the present tile; its moves are under way."""
+    following: Position
+    plan: Plan
+    """A place for the plan of the following tile, which is made during this one."""
     fetched: list[ir.Value]
-    """Tokens of the first step of `moves`."""
+    """Tokens of the first step of what moves."""
     sent: list[ir.Value]
     """Tokens of the results of the tile before."""
 
     def pack(self) -> list[ir.Value]:
-        places, moves = [*self.at.pack(), *self.following.pack()], [*self.moves.pack(), *self.next_moves.pack()]
-        return [*places, *moves, *self.fetched, *self.sent]
+        return [*self.tile.pack(), *self.following.pack(), *self.plan.pack(), *self.fetched, *self.sent]
 
 
 @dataclass
@@ -122,9 +160,11 @@ class TileWalk:
         first: Index,
         count: int,
         results: Sequence[Access],
+        has_columns: bool,
+        kept: KeptRows | None = None,
         resident: Sequence[ir.Value] = (),
     ) -> None:
-        self.resident = resident
+        self.results, self.has_columns, self.kept, self.resident = results, has_columns, kept, resident
         self.builder, self.schedule, self.buffers, self.operands = builder, schedule, buffers, operands
         self.count = count
         self.pads = schedule.rows.pads
@@ -142,6 +182,8 @@ class TileWalk:
             if not schedule.is_resident(blocks)
         ]
         accesses = (*(access for _, access in operands_read), *results)
+        self.splits = count > 1 and splits_outer(schedule)
+        """Whether outer blocks but the first two come in two halves, under the last two tiles before them."""
         self.begins = {id(access): self._begin(access, batch) for access in accesses}
         self.first_addresses = {blocks: self._first_address(blocks) for blocks, _ in operands_read}
 
@@ -152,21 +194,24 @@ class TileWalk:
         return Position(zero, zero, zero)
 
     def after(self, at: Position) -> Position:
-        """The tile after `at`; beyond the last one, blocks that exist but mean nothing."""
+        """The tile after `at`; after the last one, blocks that exist but mean nothing."""
         builder = self.builder
-        wraps = self._is_last_inner(at)
-        outer = builder.plus(at.outer, builder.both(wraps, 1))
-        inner = builder.both(builder.plus(at.inner, 1), builder.differ(wraps, -1))
+        goes_on = self._is_before(at.inner, self.count - 1)
+        wraps = builder.differ(goes_on, -1)
+        inner = builder.both(builder.plus(at.inner, 1), goes_on)
+        outer = builder.minus(
+            at.outer, builder.both(wraps, self._is_before(at.outer, self.schedule.outer.num_blocks - 1))
+        )
         return Position(outer, inner, builder.differ(at.buffer, builder.both(wraps, self._buffer_bytes())))
 
-    def _is_last_inner(self, at: Position) -> ir.Value:
-        builder = self.builder
-        return builder.equal_bits(at.inner, self.count - 1) if self.count > 1 else builder.index_constant(-1)
+    def _is_before(self, number: ir.Value, last: int) -> ir.Value:
+        """Bits of number < last, where number is one of 0..last."""
+        return self.builder.is_negative(self.builder.plus(number, -last)) if last else self.builder.index_constant(0)
 
     def _buffer_bytes(self) -> int:
         return self.schedule.block_rows(self.schedule.outer) * ROW_BYTES
 
-    def starts(self, at: Position) -> tuple[ir.Value, ir.Value]:
+    def _starts(self, at: Position) -> tuple[ir.Value, ir.Value]:
         """Bytes in each pad to the first steps of a tile's blocks of rows and columns."""
         schedule, builder = self.schedule, self.builder
         inner = builder.times(at.inner, schedule.block_rows(schedule.inner) * ROW_BYTES)
@@ -204,13 +249,21 @@ class TileWalk:
             return at.outer
         return self.builder.plus(at.inner, self.first_block)
 
-    def row_block(self, at: Position) -> ir.Value:
-        return self._number(self.schedule.rows, at)
+    def plan(self, at: Position) -> Plan:
+        """What is known of a tile before it begins."""
+        rows, cols = self._starts(at)
+        results = [self._tile_address(access, at) for access in self.results]
+        column_block = self._number(self.schedule.cols, at)
+        column = [self.builder.times(column_block, ROW_BYTES)] if self.has_columns else []
+        kept = [self._kept_bytes(self.kept, self._number(self.schedule.rows, at), column_block)] if self.kept else []
+        return Plan(TilePlan(rows, cols, self._moves(at), results, column, kept), self.after(at))
 
-    def column_block(self, at: Position) -> ir.Value:
-        return self._number(self.schedule.cols, at)
+    def _kept_bytes(self, kept: KeptRows, row_block: ir.Value, column_block: ir.Value) -> ir.Value:
+        """From the first row of a pad that stays to those of a tile."""
+        step = self.builder.plus(self.builder.times(row_block, kept.steps), column_block)
+        return self.builder.times(step, kept.step_rows * ROW_BYTES)
 
-    def tile_address(self, access: Access, at: Position) -> ir.Value:
+    def _tile_address(self, access: Access, at: Position) -> ir.Value:
         """DRAM address of the first element of a tile in a result or an operand of the epilogue."""
         address = self.begins[id(access)]
         for blocks in (self.schedule.rows, self.schedule.cols):
@@ -245,9 +298,12 @@ class TileWalk:
         rows = blocks.rows_of_piece(piece)
         return DmaShape(piece % self.pads, rows, cols, blocks.pitch(access) if rows > 1 else cols)
 
-    def _metadata(self, blocks: Blocks, cols: int) -> int:
-        """Of the first piece, which is the largest."""
-        return self.shape(blocks, self.schedule.access(blocks), 0, cols).encode()
+    def _metadata(self, blocks: Blocks, cols: int, rows: int | None = None) -> int:
+        """Of the first piece, which is the largest, or of that many of its rows."""
+        access = self.schedule.access(blocks)
+        if rows is not None:
+            return DmaShape(0, rows, cols, blocks.pitch(access) if rows > 1 else cols).encode()
+        return self.shape(blocks, access, 0, cols).encode()
 
     def fill(self) -> None:
         """Fetch the first block of both operands, before anything is computed."""
@@ -313,46 +369,47 @@ class TileWalk:
         access = self.schedule.access(blocks)
         return self.builder.plus(self.begins[id(access)], self._block_bytes(blocks, number, access))
 
-    def moves(self, at: Position) -> Moves:
-        """What to fetch under a tile: the next inner block, the next outer one, or nothing."""
+    def _moves(self, at: Position) -> Moves:
+        """What to fetch under a tile: the next inner block, the next outer one or half of it, or nothing."""
         schedule, builder = self.schedule, self.builder
-        last_inner, is_last_outer = self._is_last_inner(at), self._has_outer(at, schedule.outer.num_blocks - 1)
-        stays = schedule.is_resident(schedule.inner)
-        for_inner = builder.index_constant(0)
-        if not stays:
-            for_inner = builder.both(self._has_outer(at, 0), builder.differ(last_inner, -1))
-        for_outer = builder.both(last_inner, builder.differ(is_last_outer, -1))
-        next_inner, next_outer = builder.plus(at.inner, 1), builder.plus(at.outer, 1)
-        other = builder.differ(at.buffer, self._buffer_bytes())
-        inner, outer = schedule.inner, schedule.outer
-        number = builder.plus(next_inner, self.first_block)
-        address = self.first_addresses[outer if stays else inner]
-        target = builder.index_constant(schedule.sink_row * ROW_BYTES)
-        for bits, blocks, block, begin in (
-            (for_inner, inner, number, builder.times(next_inner, schedule.block_rows(inner) * ROW_BYTES)),
-            (for_outer, outer, next_outer, builder.plus(other, schedule.outer_base * ROW_BYTES)),
-        ):
-            if schedule.is_resident(blocks):
-                continue
-            address = builder.select_bits(bits, self._block_address(blocks, block), address)
-            target = builder.select_bits(bits, begin, target)
+        inner, outer, lanes = schedule.inner, schedule.outer, schedule.depth.lanes
+        is_first = builder.index_constant(-1) if outer.num_blocks == 1 else self._is_before(at.outer, 1)
+        has_next = self._is_before(at.outer, outer.num_blocks - 1)
+        is_last = builder.differ(self._is_before(at.inner, self.count - 1), -1)
+        is_late = builder.differ(self._is_before(at.inner, self.count - 2), -1) if self.splits else is_last
+        stays = schedule.is_resident(inner)
+        for_inner = builder.both(is_first, self._is_before(at.inner, self.count - 1))
+        if stays:
+            for_inner = builder.index_constant(0)
+        for_outer = builder.both(has_next, builder.both(is_late, builder.differ(for_inner, -1)))
+        of_half = builder.both(for_outer, builder.differ(is_first, -1)) if self.splits else builder.index_constant(0)
+        second = builder.both(of_half, is_last)
 
-        def mixed(of_inner: int, of_outer: int, of_none: int | None = None) -> ir.Value:
-            """The number of what moves; with `of_none` that where nothing does."""
-            if of_none is None and of_inner == of_outer:
-                return builder.index_constant(of_inner)
-            none = of_none or 0
-            value = builder.index_constant(none)
-            for bits, number in ((for_inner, of_inner), (for_outer, of_outer)):
-                value = builder.differ(value, builder.both(bits, number ^ none))
-            return value
+        def mixed(of_inner: int, of_outer: int) -> ir.Value:
+            return builder.differ(builder.both(for_inner, of_inner ^ of_outer), of_outer)
 
         def metadata(lanes: int) -> ir.Value:
-            return mixed(self._metadata(inner, lanes), self._metadata(outer, lanes), SINK)
+            whole, half = self._metadata(outer, lanes), self._metadata(outer, lanes, self._half_rows)
+            shape = builder.differ(builder.both(for_inner, self._metadata(inner, lanes) ^ SINK), SINK)
+            shape = builder.differ(shape, builder.both(for_outer, whole ^ SINK))
+            return builder.differ(shape, builder.both(of_half, whole ^ half))
 
-        target_step = mixed(inner.rows_per_pad * ROW_BYTES, outer.rows_per_pad * ROW_BYTES, 0)
-        shape = metadata(schedule.depth.lanes)
+        # where nothing moves, single elements go to the buffer that is not in use
+        next_inner, next_outer = builder.plus(at.inner, 1), builder.minus(at.outer, has_next)
+        other = builder.differ(at.buffer, self._buffer_bytes())
+        target = builder.plus(other, schedule.outer_base * ROW_BYTES)
+        address = self._block_address(outer, next_outer)
+        if not stays:
+            place = builder.times(next_inner, schedule.block_rows(inner) * ROW_BYTES)
+            target = builder.select_bits(for_inner, place, target)
+            own = self._block_address(inner, builder.plus(next_inner, self.first_block))
+            address = builder.select_bits(for_inner, own, address)
+        target = builder.plus(target, builder.both(second, self._second_half * ROW_BYTES))
+        pitch = outer.pitch(schedule.access(outer)) * ELEMENT_BYTES
+        address = builder.plus(address, builder.both(second, self._second_half * pitch))
+        shape = metadata(lanes)
         first_shape = metadata(schedule.depth.first_lanes) if schedule.depth.has_tail else shape
+        target_step = mixed(inner.rows_per_pad * ROW_BYTES, outer.rows_per_pad * ROW_BYTES)
         offsets = [
             mixed(*(self._piece_bytes(blocks, piece) for blocks in (inner, outer)))
             for piece in range(1, self.num_pieces)
@@ -363,10 +420,14 @@ class TileWalk:
         ]
         return Moves(target, address, shape, first_shape, for_inner, for_outer, target_step, offsets, jumps)
 
-    def _has_outer(self, at: Position, number: int) -> ir.Value:
-        if self.schedule.outer.num_blocks == 1:
-            return self.builder.index_constant(-1)
-        return self.builder.equal_bits(at.outer, number)
+    @property
+    def _half_rows(self) -> int:
+        """Rows of a piece that come under each of the last two tiles; those in the middle may come twice."""
+        return -(-self.schedule.outer.piece_rows // 2)
+
+    @property
+    def _second_half(self) -> int:
+        return self.schedule.outer.piece_rows - self._half_rows
 
     def _piece_bytes(self, blocks: Blocks, piece: int) -> int:
         if piece >= blocks.num_pieces:
@@ -411,34 +472,26 @@ class TileWalk:
 
     # Steps
 
-    def first_steps(self, state: State) -> Steps:
+    def first_steps(self, tile: TilePlan, fetched: list[ir.Value]) -> Steps:
         """Of the first iteration: the array works on the second step, which is fetched for a later tile too."""
         depth, builder, schedule = self.schedule.depth, self.builder, self.schedule
-        rows, cols = self.starts(state.at)
-        is_only = depth.steps == 1
-        if is_only:
-            rows, cols = self.starts(state.following)
-        else:
-            rows = builder.plus(rows, schedule.step_rows(schedule.rows) * ROW_BYTES)
-            cols = builder.plus(cols, schedule.step_rows(schedule.cols) * ROW_BYTES)
-        target, moved = state.moves.target, builder.index_constant(0)
-        if not is_only:
-            target = builder.plus(target, state.moves.target_step)
-            moved = moved if depth.has_tail else state.moves.jumps[-1]
-        counters = [
-            builder.index_constant(1 if level == len(depth.levels) - 1 else 0) for level in range(1, len(depth.levels))
-        ]
-        zero = builder.index_constant(0)
-        return Steps(
-            zero, builder.index_constant(-1 if is_only else 0), rows, cols, target, moved, counters, state.fetched
-        )
+        zero, moves = builder.index_constant(0), tile.moves
+        if depth.steps == 1:
+            return Steps(zero, builder.index_constant(-1), tile.rows, tile.cols, moves.target, zero, [], fetched)
+        rows = builder.plus(tile.rows, schedule.step_rows(schedule.rows) * ROW_BYTES)
+        cols = builder.plus(tile.cols, schedule.step_rows(schedule.cols) * ROW_BYTES)
+        target = builder.plus(moves.target, moves.target_step)
+        moved = zero if depth.has_tail else moves.jumps[-1]
+        last = len(depth.levels) - 1
+        counters = [builder.index_constant(1 if level == last else 0) for level in range(1, last + 1)]
+        return Steps(zero, zero, rows, cols, target, moved, counters, fetched)
 
-    def step(self, steps: Steps, state: State) -> Steps:
+    def step(self, steps: Steps, moves: Moves, following: TilePlan) -> Steps:
         """Fetch a step of the block that moves; what the next iteration works on.
 
         In the last iteration one element of the step before is fetched again.
         """
-        depth, builder, schedule, moves = self.schedule.depth, self.builder, self.schedule, state.moves
+        depth, builder, schedule = self.schedule.depth, self.builder, self.schedule
         builder.wait(steps.tokens)
         shape = builder.select_bits(steps.is_last, builder.index_constant(SINK), moves.shape)
         tokens = self._fetch(moves, steps.target, builder.plus(moves.address, steps.moved), shape)
@@ -447,13 +500,15 @@ class TileWalk:
             return Steps(
                 number, steps.is_last, steps.rows, steps.cols, steps.target, steps.moved, steps.counters, tokens
             )
-        will_be_last = builder.equal_bits(number, depth.steps - 1)
-        will_not = builder.differ(will_be_last, -1)
-        following = self.starts(state.following)
+        will_not = self._is_before(number, depth.steps - 1)
+        will_be_last = builder.differ(will_not, -1)
         rows, cols = (
             builder.select_bits(will_be_last, start, builder.plus(at, schedule.step_rows(blocks) * ROW_BYTES))
             for start, at, blocks in zip(
-                following, (steps.rows, steps.cols), (schedule.rows, schedule.cols), strict=True
+                (following.rows, following.cols),
+                (steps.rows, steps.cols),
+                (schedule.rows, schedule.cols),
+                strict=True,
             )
         )
         target = builder.plus(steps.target, builder.both(will_not, moves.target_step))
@@ -478,9 +533,13 @@ class TileWalk:
 
     def unpack(self, values: Sequence[ir.Value]) -> State:
         rest = iter(values)
-        places = self._position(rest), self._position(rest)
-        moves = self._moves_from(rest), self._moves_from(rest)
-        return State(*places, *moves, _take(rest, self.num_pieces), list(rest))
+        tile, following = self._tile_from(rest), self._position_from(rest)
+        plan = Plan(self._tile_from(rest), self._position_from(rest))
+        return State(tile, following, plan, _take(rest, self.num_pieces), list(rest))
+
+    def unpack_plan(self, values: Sequence[ir.Value]) -> Plan:
+        rest = iter(values)
+        return Plan(self._tile_from(rest), self._position_from(rest))
 
     def unpack_steps(self, values: Sequence[ir.Value]) -> Steps:
         rest = iter(values)
@@ -488,7 +547,13 @@ class TileWalk:
         counters = _take(rest, len(self.schedule.depth.levels) - 1)
         return Steps(number, is_last, rows, cols, target, moved, counters, _take(rest, self.num_pieces))
 
-    def _position(self, rest: Iterator[ir.Value]) -> Position:
+    def _tile_from(self, rest: Iterator[ir.Value]) -> TilePlan:
+        rows, cols = _take(rest, 2)
+        moves, results = self._moves_from(rest), _take(rest, len(self.results))
+        column, kept = _take(rest, int(self.has_columns)), _take(rest, int(self.kept is not None))
+        return TilePlan(rows, cols, moves, results, column, kept)
+
+    def _position_from(self, rest: Iterator[ir.Value]) -> Position:
         outer, inner, buffer = _take(rest, 3)
         return Position(outer, inner, buffer)
 

@@ -15,26 +15,16 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
 from atalla_mlir.codegen.row_plan import RowPlan, SumOrder
+from atalla_mlir.codegen.tile_cost import plans_in_steps
 from atalla_mlir.codegen.tile_epilogue import tile_epilogue
 from atalla_mlir.codegen.tile_schedule import TileSchedule
 from atalla_mlir.kernels.builder import Builder, Index
 from atalla_mlir.kernels.early_columns import EarlyColumns
 from atalla_mlir.kernels.expression import Evaluated
 from atalla_mlir.kernels.rows import Place, RowBody, RowKernel
-from atalla_mlir.kernels.tile_walk import ELEMENT_BYTES, KEPT_PART, ROW_BYTES, Position, State, TileWalk
+from atalla_mlir.kernels.tile_walk import ELEMENT_BYTES, KEPT_PART, ROW_BYTES, KeptRows, State, TilePlan, TileWalk
 
 Rows = list[ir.Value]
-
-
-@dataclass(frozen=True)
-class KeptRows:
-    """A result that stays in the pads: tile s of block b of rows begins at row (b * steps + s) * `step_rows`."""
-
-    access: Access
-    tiles: Sequence[ir.Value]
-    """One for each pad."""
-    steps: int
-    step_rows: int
 
 
 @dataclass
@@ -233,26 +223,38 @@ class _Panel:
     def __init__(self, kernel: TiledProduct, batch: dict[Loop, Index], first: Index, count: int) -> None:
         self.kernel, self.count = kernel, count
         self.builder, self.schedule, self.pads = kernel.builder, kernel.schedule, kernel.pads
-        results = [*kernel.epilogue.stored, *kernel.epilogue.staged_reads]
+        self.results = [*kernel.epilogue.stored, *kernel.epilogue.staged_reads]
+        has_columns = bool(kernel.epilogue.column_reads)
         self.walk = TileWalk(
-            self.builder, self.schedule, kernel.buffers, kernel.operands, batch, first, count, results, kernel.resident
+            self.builder,
+            self.schedule,
+            kernel.buffers,
+            kernel.operands,
+            batch,
+            first,
+            count,
+            self.results,
+            has_columns,
+            kernel.kept,
+            kernel.resident,
         )
+        self.plans_in_steps = plans_in_steps(self.schedule)
+        """Whether the addresses of the next tile are computed anew in each step, where scalar instructions are free."""
         self.num_tiles = self.schedule.outer.num_blocks * count
 
     def emit(self) -> None:
         walk, builder = self.walk, self.builder
         if not self.kernel.has_columns:
             walk.fill()
-        first = walk.first()
-        second = walk.after(first)
-        moves, next_moves = walk.moves(first), walk.moves(second)
-        fetched = walk.fetch_first(moves)
+        first = walk.plan(walk.first())
+        fetched = walk.fetch_first(first.tile.moves)
         early = self.kernel.early
         num_sent = len(self._sends()) + (early.num_transfers if early is not None else 0)
         idle = [builder.ready() for _ in range(num_sent)]
-        state = State(first, second, moves, next_moves, fetched, idle)
-        initial = self._initial(first)
-        staged = self._fetch_staged(first, builder.index_constant(0))
+        following = first if self.plans_in_steps else walk.plan(first.ahead)
+        state = State(first.tile, first.ahead, following, fetched, idle)
+        initial = self._initial(first.tile)
+        staged = self._fetch_staged(first.tile, builder.index_constant(0))
         num_sums, count = len(initial), len(initial) + self.schedule.rows.rows
         end = count + len(staged)
 
@@ -263,17 +265,17 @@ class _Panel:
                 following.state.sent.extend(early.fetch(number, self.num_tiles))
             return [*following.sums, *following.terms, *following.staged, *following.state.pack()]
 
-        start = self._slice(walk.starts(first))
+        start = self._slice(first.tile.rows, first.tile.cols)
         results = builder.loop(self.num_tiles, [*initial, *start, *staged, *state.pack()], tile)
         last = walk.unpack(results[end:])
         builder.wait([*last.fetched, *results[count + 1 : end], *last.sent])
 
     # Tiles
 
-    def _slice(self, starts: tuple[ir.Value, ir.Value]) -> Rows:
-        """Products of all rows of a tile with a step of its columns; `starts` are byte offsets of both in the pads."""
+    def _slice(self, row_bytes: ir.Value, column_bytes: ir.Value) -> Rows:
+        """Products of all rows of a tile with a step of its columns, which begin that many bytes into the pads."""
         schedule, builder, lanes = self.schedule, self.builder, self.schedule.depth.lanes
-        rows, cols = self.walk.parts(starts)
+        rows, cols = self.walk.parts((row_bytes, column_bytes))
         for col in reversed(range(LANES)):
             if col < schedule.cols.width:
                 pad, at = schedule.cols.place(col)
@@ -289,53 +291,56 @@ class _Panel:
         Each iteration adds the step before: the array's results are then there long before they are needed.
         """
         walk, builder, depth, state = self.walk, self.builder, self.schedule.depth, present.state
-        count = self.schedule.rows.rows
+        count, size = self.schedule.rows.rows, len(state.plan.pack())
         if depth.steps == 1:
             builder.wait(state.fetched)
 
         def step(_: Index, carried: list[ir.Value]) -> list[ir.Value]:
-            steps = walk.unpack_steps(carried[2 * count :])
+            steps, kept = walk.unpack_steps(carried[2 * count + size :]), carried[2 * count : 2 * count + size]
             added = self._add(carried[:count], carried[count : 2 * count])
-            computed = self._slice((steps.rows, steps.cols))
-            return [*added, *computed, *walk.step(steps, state).pack()]
+            plan = walk.plan(state.following) if self.plans_in_steps else walk.unpack_plan(kept)
+            at = plan.tile if depth.steps == 1 else steps
+            computed = self._slice(at.rows, at.cols)
+            return [*added, *computed, *plan.pack(), *walk.step(steps, state.tile.moves, plan.tile).pack()]
 
-        def block(size: int, carried: list[ir.Value]) -> list[ir.Value]:
-            return builder.loop(size, carried, step)
+        def block(extent: int, carried: list[ir.Value]) -> list[ir.Value]:
+            return builder.loop(extent, carried, step)
 
-        carried = [*present.terms, *walk.first_steps(state).pack()]
+        carried = [*present.terms, *state.plan.pack(), *walk.first_steps(state.tile, state.fetched).pack()]
         total: Rows = []
         if depth.has_two_levels:
-            carried = self._sum_blocks(state.at, carried, block)
+            carried = self._sum_blocks(state.tile, carried, block)
         else:
             carried = block(depth.steps, [*present.sums, *carried])
             total, carried = carried[:count], carried[count:]
-        terms, steps = carried[:count], walk.unpack_steps(carried[count:])
+        terms, carried = carried[:count], carried[count:]
+        plan, steps = walk.unpack_plan(carried[:size]), walk.unpack_steps(carried[size:])
         buffer, *tokens = present.staged or [builder.index_constant(0)]
         builder.wait([*steps.tokens, *tokens, *state.sent])
-        fetched = walk.fetch_first(state.next_moves)
+        fetched = walk.fetch_first(plan.tile.moves)
         other = builder.differ(buffer, self.kernel.staged_bytes)
         if self.kernel.epilogue.in_loop(self.schedule):
             # nothing can be computed while a transfer waits for the one before on its pad, so results go first
-            sent = self._finish(state.at, buffer, total)
-            staged = self._fetch_staged(state.following, other)
+            sent = self._finish(state.tile, buffer, total)
+            staged = self._fetch_staged(plan.tile, other)
         else:
-            staged = self._fetch_staged(state.following, other)
-            sent = self._finish(state.at, buffer, total)
-        ahead = walk.after(state.following)
-        new = State(state.following, ahead, state.next_moves, walk.moves(ahead), fetched, sent)
-        return _Tile(new, self._initial(state.following), terms, staged)
+            staged = self._fetch_staged(plan.tile, other)
+            sent = self._finish(state.tile, buffer, total)
+        following = plan if self.plans_in_steps else walk.plan(plan.ahead)
+        new = State(plan.tile, plan.ahead, following, fetched, sent)
+        return _Tile(new, self._initial(plan.tile), terms, staged)
 
     def _sum_blocks(
-        self, at: Position, carried: list[ir.Value], block: Callable[[int, list[ir.Value]], list[ir.Value]]
+        self, tile: TilePlan, carried: list[ir.Value], block: Callable[[int, list[ir.Value]], list[ir.Value]]
     ) -> list[ir.Value]:
         """Add the sums of blocks of steps to totals in the pads, which leaves the registers to sums and terms."""
         builder, depth, rows, totals = self.builder, self.schedule.depth, self.schedule.results, self.kernel.totals
         places = [rows.place(row) for row in range(rows.rows)]
-        initial = self._initial_row(at)
+        initial = self._initial_row(tile)
 
         def begin(row: Index) -> None:
-            for tile in totals:
-                builder.tile_store(initial, tile, row, LANES)
+            for pad in totals:
+                builder.tile_store(initial, pad, row, LANES)
 
         builder.repeat(rows.rows_per_pad, begin)
 
@@ -353,7 +358,7 @@ class _Panel:
     def _add(self, left: Rows, right: Rows) -> Rows:
         return [self.builder.binary("add", a, b) for a, b in zip(left, right, strict=True)]
 
-    def _initial(self, at: Position) -> Rows:
+    def _initial(self, tile: TilePlan) -> Rows:
         """What the sums of a tile start from, when they stay in registers."""
         if self.schedule.depth.has_two_levels:
             return []
@@ -361,18 +366,17 @@ class _Panel:
         if self.kernel.initial is None:
             return [self.builder.zero() for _ in rows]
         # two registers, in banks that are read side by side
-        copies = [self._initial_row(at) for _ in range(2)]
+        copies = [self._initial_row(tile) for _ in range(2)]
         return [self.builder.copy(copies[row % 2]) for row in rows]
 
-    def _initial_row(self, at: Position) -> ir.Value:
+    def _initial_row(self, tile: TilePlan) -> ir.Value:
         initial = self.kernel.initial
-        return self._column(initial, at) if initial is not None else self.builder.zero()
+        return self._column(initial, tile) if initial is not None else self.builder.zero()
 
-    def _column(self, access: Access, at: Position) -> ir.Value:
+    def _column(self, access: Access, tile: TilePlan) -> ir.Value:
         """The row of a tile's columns."""
-        tile = self.kernel.column_tiles[self.kernel.epilogue.column_reads.index(access)]
-        offset = self.builder.times(self.walk.column_block(at), ROW_BYTES)
-        part = self.builder.tile_at(tile, offset, "block")
+        rows = self.kernel.column_tiles[self.kernel.epilogue.column_reads.index(access)]
+        part = self.builder.tile_at(rows, tile.column[0], "block")
         return self.builder.tile_load(part, Index(), self.schedule.cols.width)
 
     # Results
@@ -402,11 +406,11 @@ class _Panel:
             cols=cols,
         )
 
-    def _fetch_staged(self, at: Position, buffer: ir.Value) -> list[ir.Value]:
+    def _fetch_staged(self, tile: TilePlan, buffer: ir.Value) -> list[ir.Value]:
         """Fetch operands of the epilogue that differ from row to row, a tile ahead; the buffer, and tokens."""
         tokens: list[ir.Value] = []
         for access in self.kernel.epilogue.staged_reads:
-            address = self.walk.tile_address(access, at)
+            address = tile.results[self.results.index(access)]
             tiles = self._staged_part(access, buffer, "following")
             pieces = range(self.schedule.results.num_pieces)
             tokens.extend(self._move_staged("fetch", tiles, access, piece, address) for piece in pieces)
@@ -415,18 +419,19 @@ class _Panel:
     def _staged_part(self, access: Access, buffer: ir.Value, use: str) -> list[ir.Value]:
         return [self.builder.tile_at(tile, buffer, use) for tile in self.kernel.staged_tiles[id(access)]]
 
-    def _finish(self, at: Position, buffer: ir.Value, total: Rows) -> list[ir.Value]:
+    def _finish(self, tile: TilePlan, buffer: ir.Value, total: Rows) -> list[ir.Value]:
         """Run the epilogue on the rows of a tile and send the results."""
         schedule, kernel = self.schedule, self.kernel
         rows_kernel = kernel.rows_kernel
         for access in kernel.epilogue.column_reads:
             if access is not kernel.initial:
-                rows_kernel.columns[access.buffer, access.offset] = self._column(access, at)
+                rows_kernel.columns[access.buffer, access.offset] = self._column(access, tile)
         for access in kernel.epilogue.staged_reads:
             rows_kernel.staging[access.buffer, access.offset] = self._staged_part(access, buffer, "present")
         if kernel.kept is not None:
             kept = kernel.kept.access
-            rows_kernel.staging[kept.buffer, kept.offset] = self._kept_tiles(kernel.kept, at)
+            places = [self.builder.tile_at(rows, tile.kept[0], KEPT_PART) for rows in kernel.kept.tiles]
+            rows_kernel.staging[kept.buffer, kept.offset] = places
         if kernel.epilogue.in_loop(schedule):
             for row, value in enumerate(total):
                 pad, number = schedule.results.place(row)
@@ -436,19 +441,11 @@ class _Panel:
             for row, value in enumerate(total):
                 pad, number = schedule.results.place(row)
                 self._finish_row((pad, Index(number)), value)
-        addresses = {id(access): self.walk.tile_address(access, at) for access in kernel.epilogue.stored}
         return [
             self._move_staged("send", rows_kernel.staging[access.buffer, access.offset], access, piece, address)
             for access, piece in self._sends()
-            for address in [addresses[id(access)]]
+            for address in [tile.results[self.results.index(access)]]
         ]
-
-    def _kept_tiles(self, kept: KeptRows, at: Position) -> list[ir.Value]:
-        """Where the rows of a tile stay, in each pad."""
-        builder, number = self.builder, self.walk.row_block(at)
-        step = builder.plus(builder.times(number, kept.steps), self.walk.column_block(at))
-        offset = builder.times(step, kept.step_rows * ROW_BYTES)
-        return [builder.tile_at(tile, offset, KEPT_PART) for tile in kept.tiles]
 
     def _finish_row(self, at: tuple[int, Index], value: ir.Value) -> None:
         kernel, rows_kernel = self.kernel, self.kernel.rows_kernel

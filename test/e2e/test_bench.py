@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from atalla_mlir.sim.native_library import library_path
+
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from bench import speed
 from bench.networks import CLOCK_HZ, NETWORKS, Network, measure, measure_all
 
 SCRIPT = Path(__file__).parents[2] / "bench" / "models.py"
@@ -45,3 +48,16 @@ def test_a_network_that_fails_says_why_and_the_others_are_measured() -> None:
     (line,) = failed
     assert line.startswith("no_such_network failed: ")
     assert "no_such_network" in line.removeprefix("no_such_network failed: ")
+
+
+def test_speeds_of_the_engines_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("_NATIVE_CASE", "gemm_64x64x64"),
+        ("_NATIVE_SIDE", 64),
+        ("_NATIVE_MACS", 64**3),
+        ("_REPEATS", 1),
+    ):
+        monkeypatch.setattr(speed, name, value)
+    rows = list(speed.speed_rows("reference" if library_path() is None else "native"))
+    assert rows[0].startswith("reference engine with timing")
+    assert len(rows) > 1

@@ -108,6 +108,17 @@ def test_rows_wait_for_the_transfer_that_fills_them():
     assert edges.successors[0] == {1: 2 + 224 + 2}
 
 
+def test_waits_hold_up_later_accesses_but_not_earlier_reads():
+    edges = graph(
+        inst("vreg.ld", A, X0, S, 31, 0, memory="read pad0:x[?:?]"),
+        inst("addi.s", X0, T, 0, memory="wait pad0:*[?:?]"),
+        inst("vreg.ld", B, X0, S, 31, 0, memory="read pad0:x[?:?]"),
+        inst("vreg.st", C, X0, S, 31, 0, memory="write pad0:x[?:?]"),
+    )
+    assert edges.successors[0] == {3: 1}
+    assert edges.successors[1] == {2: 1, 3: 1}
+
+
 @pytest.mark.parametrize(
     ("mnemonic", "shape", "parameters", "cycles"),
     [

@@ -144,8 +144,12 @@ def test_memory_references_conflict_when_they_may_touch_the_same_bytes(first: st
 
 
 def test_memory_references_round_trip_as_text():
-    refs = (MemoryRef("pad2", "weights", 0, 1, False), MemoryRef("dram", "y.3", None, None, True))
-    assert format_memory(refs) == "read pad2:weights[0:1], write dram:y.3[?:?]"
+    refs = (
+        MemoryRef("pad2", "weights", 0, 1, False),
+        MemoryRef("dram", "y.3", None, None, True),
+        MemoryRef("pad1", "rows", 2, 4, True, True),
+    )
+    assert format_memory(refs) == "read pad2:weights[0:1], write dram:y.3[?:?], wait pad1:rows[2:4]"
     assert parse_memory(format_memory(refs)) == refs
     with pytest.raises(ValueError, match=r"^expected a memory access such as 'read pad2:weights\[0:1\]', got 'pad2'$"):
         parse_memory("pad2")
