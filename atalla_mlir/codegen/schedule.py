@@ -80,13 +80,14 @@ def schedule(
 ) -> ScheduledFunction:
     """Packs the instructions of each block into legal packets, with `pipeline` also across iterations of loops.
 
-    Overlapping iterations leave `spare` registers of each file more than usual.
+    Overlapping iterations leave `spare` registers of each file more than usual, blocks a third of that.
     Blocks that repeat are scheduled twice: the first round shows which registers are read together and so decides
     their banks, the second takes the banks as given and keeps conflicts out of the packets.
     """
     function.verify()
     function = sink_constants(merge_blocks(function))
-    tasks = _tasks(function, machine)
+    limits = {file: limit - (spare or {}).get(file, 0) // 3 for file, limit in PRESSURE_LIMITS.items()}
+    tasks = _tasks(function, machine, limits)
     blocks = [task.schedule(None) for task in tasks]
     if not any(task.is_hot for task in tasks):
         return ScheduledFunction(function.name, tuple(blocks), function, {}, ())
@@ -97,7 +98,7 @@ def schedule(
         function, reports = pipeline_loops(function, machine, banks, costs, spare or {})
     if reports:
         function = merge_blocks(function)
-        tasks = _tasks(function, machine, tasks)
+        tasks = _tasks(function, machine, limits, tasks)
     blocks = [task.schedule(banks if task.is_hot else None) for task in tasks]
     for depth, nest in loop_nests(function):
         if sum(len(blocks[index].packets) for index in nest) * PACKET_BYTES > machine.icache_bytes:
@@ -124,7 +125,9 @@ def loop_nests(function: Function) -> list[tuple[int, range]]:
     return nests
 
 
-def _tasks(function: Function, machine: Machine, known: Sequence[_BlockTask] = ()) -> list[_BlockTask]:
+def _tasks(
+    function: Function, machine: Machine, limits: Mapping[RegisterFile, int], known: Sequence[_BlockTask] = ()
+) -> list[_BlockTask]:
     """A task for each block, one of `known` where that has the same block and liveness."""
     liveness = block_liveness([[(inst,) for inst in block.insts] for block in function.blocks], function.successors())
     by_label = {task.block.label: task for task in known}
@@ -132,7 +135,7 @@ def _tasks(function: Function, machine: Machine, known: Sequence[_BlockTask] = (
     for block, sets in zip(function.blocks, liveness, strict=True):
         task = by_label.get(block.label)
         is_same = task is not None and task.block is block and task.liveness == sets
-        tasks.append(task if task is not None and is_same else _BlockTask(block, sets, machine))
+        tasks.append(task if task is not None and is_same else _BlockTask(block, sets, machine, limits))
     return tasks
 
 
@@ -152,8 +155,10 @@ def _choose_banks(function: Function, blocks: Sequence[ScheduledBlock]) -> dict[
 class _BlockTask:
     """A block with what is needed to schedule it, once or more."""
 
-    def __init__(self, block: Block, liveness: BlockLiveness, machine: Machine) -> None:
-        self.block = block
+    def __init__(
+        self, block: Block, liveness: BlockLiveness, machine: Machine, limits: Mapping[RegisterFile, int]
+    ) -> None:
+        self.block, self._limits = block, limits
         self.liveness = liveness
         self._machine = machine
         self._packet_cycles = _packet_cycles(block, machine)
@@ -192,8 +197,8 @@ class _BlockTask:
         free = self._scheduler(NO_LIMITS, (), banks)
         best = free.run()
         limits = NO_LIMITS
-        if free.pressure.exceeds(PRESSURE_LIMITS):
-            limits = PRESSURE_LIMITS
+        if free.pressure.exceeds(self._limits):
+            limits = self._limits
             releases = release_cycles(self._graph, best.issue_cycles, self._machine)
             for _ in range(PRESSURE_ROUNDS):
                 scheduler = self._scheduler(limits, releases, banks)

@@ -60,21 +60,29 @@ class EmitPacketsPass(Pass):
 
 def _emit(function: Function, target: Machine, *, pipeline: bool) -> tuple[ScheduledFunction, AllocatedFunction]:
     """Schedule and registers; loops overlap less, or stay as they are, when their values would spill."""
-    for spare in (0, SPARE_REGISTERS) if pipeline else ():
-        scheduled = schedule(function, target, spare={RegisterFile.VECTOR: spare})
+    found: list[tuple[ScheduledFunction, AllocatedFunction]] = []
+    for overlaps, spare in ((True, 0), (True, SPARE_REGISTERS), (False, SPARE_REGISTERS)):
+        if overlaps and not pipeline:
+            continue
+        if overlaps and found and not found[-1][1].statistics.spills.vectors_to_pad:
+            continue
+        scheduled = schedule(function, target, pipeline=overlaps, spare={RegisterFile.VECTOR: spare})
         try:
             allocated = allocate(scheduled, target)
         except LimitError:
-            if not scheduled.loops:
+            if not scheduled.loops and not found:
                 raise
             continue
+        found.append((scheduled, allocated))
         spills = allocated.statistics.spills
-        if not scheduled.loops or not spills.num_registers:
-            return scheduled, allocated
-        if not spills.vectors_to_pad:
+        if not spills.num_registers or not (scheduled.loops or spills.vectors_to_pad):
             break
-    scheduled = schedule(function, target, pipeline=False)
-    return scheduled, allocate(scheduled, target)
+    return min(found, key=lambda way: _spilled(way[1]))
+
+
+def _spilled(allocated: AllocatedFunction) -> tuple[int, int]:
+    spills = allocated.statistics.spills
+    return spills.vectors_to_pad, spills.num_registers
 
 
 def _has_packets(op: ir.Operation) -> bool:
