@@ -23,6 +23,8 @@ from atalla_mlir.codegen.row_blocks import MAX_PIECES, Blocks, row_blocks
 
 MAX_BLOCK_ROWS = 100
 """Result rows of a tile: sums, the terms that are added and those that the array computes share the registers."""
+MIN_EQUAL_LANES = 8
+"""Lanes of equal slices, at least, into which the runs of a window are cut that are no multiple of 32."""
 MAX_ROWS_TOGETHER = 4
 """Rows of each pad that an iteration of a loop over staged rows finishes."""
 SPARE_ITERATIONS = 2
@@ -227,9 +229,14 @@ def _depth(plan: ProductPlan, streamed: Access, pushed: Access) -> Depth | None:
     if lane is None or streamed.stride(lane) != 1 or pushed.stride(lane) != 1:
         return None
     slices, tail = -(-lane.extent // LANES), lane.extent % LANES
-    if slices > 1 and tail and plan.depth:
-        return None
     levels = [DepthLevel(loop.extent, streamed.stride(loop), pushed.stride(loop)) for loop in plan.depth]
+    if slices > 1 and tail and plan.depth:
+        # a tail in each run would have to be told from the slices: equal ones instead
+        lanes = max(size for size in range(1, LANES) if lane.extent % size == 0)
+        if lanes < MIN_EQUAL_LANES:
+            return None
+        levels.append(DepthLevel(lane.extent // lanes, lanes, lanes))
+        return Depth(_merged(levels), lanes, lanes)
     levels.append(DepthLevel(slices, LANES, LANES))
     lanes = min(LANES, lane.extent)
     return Depth(_merged(levels), lanes, tail if slices > 1 and tail else lanes)
