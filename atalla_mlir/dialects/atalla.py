@@ -12,16 +12,14 @@ i * lane_stride. `lane_dim` is the dimension along which the lanes run, -1 when 
 
 import importlib
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any
 
 from atalla_mlir._mlir import ext, ir
+from atalla_mlir.dialects.atalla_checks import check_access, check_map, check_range, fail, integer_attribute
 from atalla_mlir.dialects.dialect_base import load_once
 from atalla_mlir.target.machine import AX01
 
 Operand, Result, Region = ext.Operand, ext.Result, ext.Region
-
-PREDICATES = ("gt", "lt", "eq", "ne")
-REDUCTIONS = ("add", "max", "min")
 
 
 class Atalla(ext.Dialect, name="atalla"):
@@ -56,63 +54,6 @@ class IntegerType(Atalla.Type, name="integer"):
     pass
 
 
-def _fail(op: Any, message: str) -> bool:
-    op.location.emit_error(f"'{op.operation.name}' op {message}")
-    return False
-
-
-def _integer(op: Any, name: str) -> Optional[int]:
-    if name not in op.attributes:
-        return None
-    attribute = op.attributes[name].maybe_downcast()
-    return attribute.value if isinstance(attribute, ir.IntegerAttr) else None
-
-
-def _check_range(op: Any, name: str, low: int, high: int) -> bool:
-    value = _integer(op, name)
-    if value is not None and not low <= value <= high:
-        return _fail(op, f"{name} must be in {low}..{high}, got {value}")
-    return True
-
-
-def check_word(op: Any, name: str, words: Sequence[str]) -> bool:
-    if name in op.attributes:
-        attribute = op.attributes[name].maybe_downcast()
-        if isinstance(attribute, ir.StringAttr) and attribute.value not in words:
-            return _fail(op, f"{name} must be one of {', '.join(words)}, got '{attribute.value}'")
-    return True
-
-
-def _map(op: Any, name: str) -> Any:
-    if name not in op.attributes:
-        return None
-    attribute = op.attributes[name].maybe_downcast()
-    return attribute.value if isinstance(attribute, ir.AffineMapAttr) else None
-
-
-def check_map(op: Any, name: str, num_ivs: int, num_results: Optional[int]) -> bool:
-    affine_map = _map(op, name)
-    if affine_map is None:
-        return _fail(op, f"needs an affine map '{name}'")
-    if affine_map.n_dims != num_ivs or affine_map.n_symbols:
-        return _fail(op, f"map '{name}' takes {affine_map.n_dims} indices, but the op has {num_ivs}")
-    if num_results is not None and len(affine_map.results) != num_results:
-        return _fail(op, f"map '{name}' must have {num_results} results, got {len(affine_map.results)}")
-    return True
-
-
-def _check_access(op: Any, num_ivs: int) -> bool:
-    strides: Any = op.attributes["strides"].maybe_downcast() if "strides" in op.attributes else None
-    if not isinstance(strides, ir.DenseI64ArrayAttr):
-        return _fail(op, "needs 'strides', an array of one stride per dimension")
-    rank = len(list(strides))
-    return (
-        check_map(op, "map", num_ivs, rank)
-        and _check_range(op, "cols", 1, AX01.vector_lanes)
-        and _check_range(op, "lane_dim", -1, rank - 1)
-    )
-
-
 class KernelOp(Atalla.Operation, name="kernel", traits=[ir.IsIsolatedFromAboveTrait]):
     """A kernel: its region's arguments are the DRAM buffers of its inputs, then of its outputs.
 
@@ -144,7 +85,7 @@ class LoadOp(Atalla.Operation, name="load", traits=[ext.Pure]):
     row: Result[RowType]
 
     def verify_invariants(op):
-        return _check_access(op, len(op.operands) - 1)
+        return check_access(op, len(op.operands) - 1)
 
 
 class StoreOp(Atalla.Operation, name="store"):
@@ -161,7 +102,7 @@ class StoreOp(Atalla.Operation, name="store"):
     cols: ir.IntegerAttr
 
     def verify_invariants(op):
-        return _check_access(op, len(op.operands) - 2)
+        return check_access(op, len(op.operands) - 2)
 
 
 class AllocTileOp(Atalla.Operation, name="alloc_tile"):
@@ -174,9 +115,9 @@ class AllocTileOp(Atalla.Operation, name="alloc_tile"):
 
     def verify_invariants(op):
         return (
-            _check_range(op, "pad", 0, AX01.pads - 1)
-            and _check_range(op, "rows", 1, AX01.pad_rows)
-            and _check_range(op, "base", 0, AX01.pad_rows - 1)
+            check_range(op, "pad", 0, AX01.pads - 1)
+            and check_range(op, "rows", 1, AX01.pad_rows)
+            and check_range(op, "base", 0, AX01.pad_rows - 1)
         )
 
 
@@ -190,7 +131,7 @@ class TileLoadOp(Atalla.Operation, name="tile_load"):
     row: Result[RowType]
 
     def verify_invariants(op):
-        return check_map(op, "map", len(op.operands) - 1, 1) and _check_range(op, "cols", 1, AX01.vector_lanes)
+        return check_map(op, "map", len(op.operands) - 1, 1) and check_range(op, "cols", 1, AX01.vector_lanes)
 
 
 class TileStoreOp(Atalla.Operation, name="tile_store"):
@@ -203,20 +144,20 @@ class TileStoreOp(Atalla.Operation, name="tile_store"):
     cols: ir.IntegerAttr
 
     def verify_invariants(op):
-        return check_map(op, "map", len(op.operands) - 2, 1) and _check_range(op, "cols", 1, AX01.vector_lanes)
+        return check_map(op, "map", len(op.operands) - 2, 1) and check_range(op, "cols", 1, AX01.vector_lanes)
 
 
 def _check_dma(op: Any) -> bool:
     num_ivs = len(op.operands) - 2
-    cols, pitch = _integer(op, "cols"), _integer(op, "pitch")
+    cols, pitch = integer_attribute(op, "cols"), integer_attribute(op, "pitch")
     if cols is not None and pitch is not None and pitch < cols:
-        return _fail(op, f"pitch {pitch} is smaller than cols {cols}")
+        return fail(op, f"pitch {pitch} is smaller than cols {cols}")
     return (
         check_map(op, "tile_map", num_ivs, 1)
         and check_map(op, "dram_map", num_ivs, 1)
-        and _check_range(op, "rows", 1, 32)
-        and _check_range(op, "cols", 1, AX01.vector_lanes)
-        and _check_range(op, "pitch", 1, 1 << 20)
+        and check_range(op, "rows", 1, 32)
+        and check_range(op, "cols", 1, AX01.vector_lanes)
+        and check_range(op, "pitch", 1, 1 << 20)
     )
 
 
@@ -286,19 +227,6 @@ class EqualBitsOp(Atalla.Operation, name="equal_bits", traits=[ext.Pure]):
     bits: Result[ir.IndexType]
 
 
-class ZeroOp(Atalla.Operation, name="zero"):
-    """A row of +0.0 in a register of its own: what an accumulator starts from."""
-
-    row: Result[RowType]
-
-
-class CopyOp(Atalla.Operation, name="copy"):
-    """The same row, bit by bit, in a register of its own."""
-
-    source: Operand[RowType]
-    row: Result[RowType]
-
-
 class FetchOp(Atalla.Operation, name="fetch"):
     """One transfer DRAM to tile of which everything is computed: tile row `offset` / 64, DRAM byte `address`, and the
     metadata word `shape` (its pad must be that of the tile).
@@ -349,225 +277,8 @@ class WaitOp(Atalla.Operation, name="wait"):
     tokens: Sequence[Operand[TokenType]]
 
 
-class ConstantOp(Atalla.Operation, name="constant", traits=[ext.Pure]):
-    """A BF16 constant in a scalar register."""
-
-    value: ir.FloatAttr
-    scalar: Result[ScalarType]
-
-
-class BroadcastOp(Atalla.Operation, name="broadcast", traits=[ext.Pure]):
-    """A row whose lanes all hold the scalar (a -0.0 becomes +0.0)."""
-
-    scalar: Operand[ScalarType]
-    row: Result[RowType]
-
-
-class ExtractOp(Atalla.Operation, name="extract", traits=[ext.Pure]):
-    """The value of one lane of a row."""
-
-    row: Operand[RowType]
-    lane: ir.IntegerAttr
-    scalar: Result[ScalarType]
-
-    def verify_invariants(op):
-        return _check_range(op, "lane", 0, AX01.vector_lanes - 1)
-
-
-def _check_lanes(op: Any) -> bool:
-    return _check_range(op, "lanes", 1, AX01.vector_lanes)
-
-
-class AddOp(Atalla.Operation, name="add", traits=[ext.Pure]):
-    """bf(lhs + rhs) in lanes 0..lanes-1; other lanes are lhs. rhs is a row or a scalar."""
-
-    lhs: Operand[RowType]
-    rhs: Operand[Any]
-    lanes: ir.IntegerAttr
-    row: Result[RowType]
-
-    def verify_invariants(op):
-        return _check_lanes(op)
-
-
-class SubOp(Atalla.Operation, name="sub", traits=[ext.Pure]):
-    """bf(lhs - rhs) in lanes 0..lanes-1; other lanes are lhs. rhs is a row or a scalar."""
-
-    lhs: Operand[RowType]
-    rhs: Operand[Any]
-    lanes: ir.IntegerAttr
-    row: Result[RowType]
-
-    def verify_invariants(op):
-        return _check_lanes(op)
-
-
-class MulOp(Atalla.Operation, name="mul", traits=[ext.Pure]):
-    """bf(lhs * rhs) in lanes 0..lanes-1; other lanes are lhs. rhs is a row or a scalar."""
-
-    lhs: Operand[RowType]
-    rhs: Operand[Any]
-    lanes: ir.IntegerAttr
-    row: Result[RowType]
-
-    def verify_invariants(op):
-        return _check_lanes(op)
-
-
-class MaskedAddOp(Atalla.Operation, name="masked_add", traits=[ext.Pure]):
-    """bf(lhs + rhs) in the lanes of the mask; other lanes are lhs. rhs is a row or a scalar."""
-
-    mask: Operand[MaskType]
-    lhs: Operand[RowType]
-    rhs: Operand[Any]
-    row: Result[RowType]
-
-
-class MaskedMulOp(Atalla.Operation, name="masked_mul", traits=[ext.Pure]):
-    """bf(lhs * rhs) in the lanes of the mask; other lanes are lhs. rhs is a row or a scalar."""
-
-    mask: Operand[MaskType]
-    lhs: Operand[RowType]
-    rhs: Operand[Any]
-    row: Result[RowType]
-
-
-class MaskedRsubOp(Atalla.Operation, name="masked_rsub", traits=[ext.Pure]):
-    """bf(rhs - lhs) in the lanes of the mask; other lanes are lhs."""
-
-    mask: Operand[MaskType]
-    lhs: Operand[RowType]
-    rhs: Operand[RowType]
-    row: Result[RowType]
-
-
-class ExpOp(Atalla.Operation, name="exp", traits=[ext.Pure]):
-    """bf(e^x) in every lane."""
-
-    source: Operand[RowType]
-    row: Result[RowType]
-
-
-class CompareOp(Atalla.Operation, name="compare", traits=[ext.Pure]):
-    """Bit i of the mask is `lhs[i] predicate rhs[i]`; IEEE, so any NaN gives 0, except for `ne`. rhs: row or scalar."""
-
-    lhs: Operand[RowType]
-    rhs: Operand[Any]
-    predicate: ir.StringAttr
-    mask: Result[MaskType]
-
-    def verify_invariants(op):
-        return check_word(op, "predicate", PREDICATES)
-
-
-class SelectOp(Atalla.Operation, name="select", traits=[ext.Pure]):
-    """Lane i is on_true[i] where the mask is set, else on_false[i]. on_true is a row or a scalar."""
-
-    mask: Operand[MaskType]
-    on_true: Operand[Any]
-    on_false: Operand[RowType]
-    row: Result[RowType]
-
-
-class LaneMaskOp(Atalla.Operation, name="lane_mask", traits=[ext.Pure]):
-    """The mask of lanes first..last."""
-
-    first: ir.IntegerAttr
-    last: ir.IntegerAttr
-    mask: Result[MaskType]
-
-    def verify_invariants(op):
-        first, last = _integer(op, "first"), _integer(op, "last")
-        if first is not None and last is not None and first > last:
-            return _fail(op, f"first lane {first} comes after last lane {last}")
-        return _check_range(op, "first", 0, AX01.vector_lanes - 1) and _check_range(
-            op, "last", 0, AX01.vector_lanes - 1
-        )
-
-
-class LanesOfOp(Atalla.Operation, name="lanes_of", traits=[ext.Pure]):
-    """The mask whose lane i is bit i of an index."""
-
-    bits: Operand[ir.IndexType]
-    mask: Result[MaskType]
-
-
-class ReduceOp(Atalla.Operation, name="reduce", traits=[ext.Pure]):
-    """Fold lanes 0..lanes-1 of a row; every lane of the result holds it. `kind` is add, max or min."""
-
-    source: Operand[RowType]
-    kind: ir.StringAttr
-    lanes: ir.IntegerAttr
-    row: Result[RowType]
-
-    def verify_invariants(op):
-        return check_word(op, "kind", REDUCTIONS) and _check_lanes(op)
-
-
-class ScalarAddOp(Atalla.Operation, name="scalar_add", traits=[ext.Pure]):
-    """bf(lhs + rhs) in the scalar unit."""
-
-    lhs: Operand[ScalarType]
-    rhs: Operand[ScalarType]
-    scalar: Result[ScalarType]
-
-
-class ScalarSubOp(Atalla.Operation, name="scalar_sub", traits=[ext.Pure]):
-    """bf(lhs - rhs) in the scalar unit."""
-
-    lhs: Operand[ScalarType]
-    rhs: Operand[ScalarType]
-    scalar: Result[ScalarType]
-
-
-class ScalarMulOp(Atalla.Operation, name="scalar_mul", traits=[ext.Pure]):
-    """bf(lhs * rhs) in the scalar unit."""
-
-    lhs: Operand[ScalarType]
-    rhs: Operand[ScalarType]
-    scalar: Result[ScalarType]
-
-
-class ReciprocalOp(Atalla.Operation, name="reciprocal", traits=[ext.Pure]):
-    """bf(1 / x) in the scalar unit."""
-
-    source: Operand[ScalarType]
-    scalar: Result[ScalarType]
-
-
-class SqrtOp(Atalla.Operation, name="sqrt", traits=[ext.Pure]):
-    """bf(sqrt(x)) in the scalar unit."""
-
-    source: Operand[ScalarType]
-    scalar: Result[ScalarType]
-
-
-class PushOp(Atalla.Operation, name="push"):
-    """Shift a row into the array as weight column 0: push the vector of the last output lane first."""
-
-    row: Operand[RowType]
-
-
-class GemmOp(Atalla.Operation, name="gemm"):
-    """Lane j of the result is the dot product of the row with weight column j (machine reference 2.9)."""
-
-    source: Operand[RowType]
-    row: Result[RowType]
-
-
-class TransposePushOp(Atalla.Operation, name="transpose_push"):
-    """Push a row into the transpose unit; 32 pushes fill it."""
-
-    row: Operand[RowType]
-
-
-class TransposePopOp(Atalla.Operation, name="transpose_pop"):
-    """The next column of the 32 rows that were pushed; all 32 columns must be popped."""
-
-    row: Result[RowType]
-
-
 def load() -> None:
     """Load the dialect into the current context; loading it again does nothing."""
-    importlib.import_module("atalla_mlir.dialects.atalla_integers")  # its operations register themselves
+    for part in ("atalla_integers", "atalla_rows"):
+        importlib.import_module(f"atalla_mlir.dialects.{part}")  # its operations register themselves
     load_once(Atalla)

@@ -16,9 +16,8 @@ from atalla_mlir.dialects.atalla import (
     Result,
     RowType,
     ScalarType,
-    check_map,
-    check_word,
 )
+from atalla_mlir.dialects.atalla_checks import check_map, check_word
 
 KINDS = ("add", "sub", "mul", "div", "rem", "and", "or", "xor", "shl", "shr", "lt", "ltu")
 """`shr` keeps the sign; `lt` and `ltu` (unsigned) give 1 or 0."""

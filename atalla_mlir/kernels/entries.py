@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from atalla_mlir._mlir import array_attr, i64_array_attr, i64_attr, integer_value, ir, string_attr, string_value
 from atalla_mlir.dialects.ax01_builder import Builder
 from atalla_mlir.errors import InternalError
-from atalla_mlir.kernels.linalg_stages import is_integer_tensor, row_major
+from atalla_mlir.kernels.views import is_integer_tensor, row_major
 from atalla_mlir.target.encoding import IMM12, IMM25U
 from atalla_mlir.target.registers import ARGUMENT_BASE, RegisterFile
 

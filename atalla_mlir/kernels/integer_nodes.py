@@ -14,7 +14,7 @@ from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Node
 from atalla_mlir.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from atalla_mlir.kernels.linalg_stages import View
+    from atalla_mlir.kernels.views import View
 
 INTEGER_COMBINES = {"arith.addi": "add", "arith.maxsi": "max", "arith.minsi": "min"}
 _OPERATIONS = {

@@ -18,8 +18,9 @@ from atalla_mlir._mlir import (
 )
 from atalla_mlir.codegen.iteration import Buffer
 from atalla_mlir.errors import UnsupportedError
-from atalla_mlir.kernels.linalg_stages import StageReader, View, reassociation
+from atalla_mlir.kernels.linalg_stages import StageReader
 from atalla_mlir.kernels.state_results import state_results
+from atalla_mlir.kernels.views import View, reassociation
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.passes.plan_memory import CONSTANT_KINDS
 from atalla_mlir.passes.views import (

@@ -15,7 +15,8 @@ from atalla_mlir.codegen.row_plan import SumOrder
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.forms import Nest, Numerics, emit_nest
 from atalla_mlir.kernels.functions.bound import FunctionBound
-from atalla_mlir.kernels.linalg_stages import StageList, read_stages
+from atalla_mlir.kernels.linalg_stages import read_stages
+from atalla_mlir.kernels.stage_list import StageList
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.passes.fix_decisions import fixed_fields, json_attribute
 from atalla_mlir.target.machine import Machine, machine

@@ -5,7 +5,8 @@ from __future__ import annotations
 from atalla_mlir._mlir import create_op, ir, name_location, operations, string_value
 from atalla_mlir.dialects.module_attributes import OBJECT
 from atalla_mlir.errors import UnsupportedError
-from atalla_mlir.kernels.linalg_stages import StageReader, View
+from atalla_mlir.kernels.linalg_stages import StageReader
+from atalla_mlir.kernels.views import View
 from atalla_mlir.passes.views import row_major_copy
 
 INPUTS = "atalla.inputs"

@@ -21,7 +21,10 @@ from atalla_mlir._mlir import (
 from atalla_mlir.codegen.grouping import Group, form_groups
 from atalla_mlir.codegen.iteration import Buffer, Stage, StageKind
 from atalla_mlir.errors import UnsupportedError
-from atalla_mlir.kernels.linalg_stages import IN_PLACE, StageList, View, read_stages
+from atalla_mlir.kernels.linalg_generics import IN_PLACE
+from atalla_mlir.kernels.linalg_stages import read_stages
+from atalla_mlir.kernels.stage_list import StageList
+from atalla_mlir.kernels.views import View
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.passes.finished_kernels import INPUTS, give_whole_operands
 from atalla_mlir.passes.plan_memory import CONSTANT_KINDS

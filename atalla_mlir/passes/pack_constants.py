@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from atalla_mlir._mlir import AffineForm, indexing_forms, ir, operations, string_value
-from atalla_mlir.kernels.linalg_stages import reassociation
+from atalla_mlir.kernels.views import reassociation
 from atalla_mlir.passes.base import Pass
 from atalla_mlir.passes.views import PERMUTATION, argument_attributes, inverted, store_argument_permuted, transposition
 

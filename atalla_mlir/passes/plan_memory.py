@@ -9,8 +9,8 @@ from typing import ClassVar
 from atalla_mlir._mlir import i64_array_attr, i64_attr, integer_value, ir, operations, string_value
 from atalla_mlir.codegen.memory_plan import LiveBuffer, align, plan_memory
 from atalla_mlir.dialects.module_attributes import DRAM_BYTES, STATE_KIND
-from atalla_mlir.kernels.linalg_stages import is_integer_tensor
 from atalla_mlir.kernels.state_results import state_results
+from atalla_mlir.kernels.views import is_integer_tensor
 from atalla_mlir.passes.base import Pass, PassFailure
 
 FIRST_ADDRESS = 0x1000

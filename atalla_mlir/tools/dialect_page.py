@@ -13,7 +13,7 @@ from types import UnionType
 from typing import Any
 
 from atalla_mlir._mlir import ext, ir
-from atalla_mlir.dialects import atalla, atalla_integers, ax01
+from atalla_mlir.dialects import atalla, atalla_integers, atalla_rows, ax01
 from atalla_mlir.dialects.ax01_instructions import is_pure
 from atalla_mlir.target import isa
 
@@ -38,7 +38,7 @@ def page() -> str:
     """The whole page."""
     parts = [
         _HEAD,
-        *_dialect(atalla.Atalla, atalla, [], [atalla_integers]),
+        *_dialect(atalla.Atalla, atalla, [], [atalla_integers, atalla_rows]),
         *_dialect(ax01.Ax01, ax01, list(ax01.INSTRUCTION_OPS.values())),
     ]
     parts.append(_instruction_table())
