@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Buffer, Combine, Loop, Stage
 from atalla_mlir.errors import UnsupportedError
-from atalla_mlir.kernels.builder import LANES, Index
+from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.builder import LANES
 from atalla_mlir.kernels.integer_builder import IntegerBuilder
 from atalla_mlir.kernels.integers import Elements, Positions
-from atalla_mlir.kernels.rows import IDENTITY, lane_segments
+from atalla_mlir.kernels.row_places import lane_segments
+from atalla_mlir.kernels.row_totals import IDENTITY
 
 
 @dataclass

@@ -13,11 +13,12 @@ from atalla_mlir.codegen.attention_pattern import Attention
 from atalla_mlir.codegen.attention_plan import EDGE, LAG, LANES, PADS, PHASES, AttentionPlan, KeyRange
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.row_plan import SumOrder
+from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.attention_flows import GroupFlows
 from atalla_mlir.kernels.attention_moves import Flow, FlowLoop
 from atalla_mlir.kernels.attention_softmax import ScoreMaps, SoftmaxStep
 from atalla_mlir.kernels.attention_transfers import GroupTransfers, Outer, Tiles
-from atalla_mlir.kernels.builder import Builder, Index
+from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.functions.bound import FunctionBound
 from atalla_mlir.kernels.rings import ROW_BYTES
 from atalla_mlir.kernels.walks import Walk

@@ -10,7 +10,8 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_pattern import Attention
 from atalla_mlir.codegen.attention_plan import LANES, MAX_STEP_CHUNKS, PADS, AttentionPlan
 from atalla_mlir.codegen.iteration import Access, Buffer, Node, Stage
-from atalla_mlir.kernels.builder import Builder, Index
+from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
 from atalla_mlir.kernels.functions.bound import FunctionBound
 

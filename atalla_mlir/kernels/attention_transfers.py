@@ -13,7 +13,8 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_pattern import Attention
 from atalla_mlir.codegen.attention_plan import LANES, PADS, AttentionPlan, Blocks
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop
-from atalla_mlir.kernels.builder import Builder, Index
+from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.transfers import TransferNest, emit_transfers
 
 

@@ -15,7 +15,8 @@ from atalla_mlir.codegen.column_plan import ColumnPlan, TermBlocks
 from atalla_mlir.codegen.iteration import Buffer, Combine, Stage
 from atalla_mlir.codegen.phase_plan import AHEAD, MAX_STAGES
 from atalla_mlir.codegen.row_plan import SumOrder, block_size
-from atalla_mlir.kernels.builder import LANES, Builder, Index
+from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.builder import LANES, Builder
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
 from atalla_mlir.kernels.folds import PairwiseFold, combined, fold_depth
 from atalla_mlir.kernels.functions.bound import FunctionBound

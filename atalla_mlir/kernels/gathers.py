@@ -13,7 +13,8 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.placement import MAX_DMA_ROWS
 from atalla_mlir.errors import UnsupportedError
-from atalla_mlir.kernels.builder import LANES, Index
+from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.builder import LANES
 from atalla_mlir.kernels.integer_builder import IntegerBuilder
 from atalla_mlir.kernels.integers import Elements, Positions
 

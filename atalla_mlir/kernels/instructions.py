@@ -19,7 +19,7 @@ from atalla_mlir.codegen.machine_ir import ANY_OBJECT, DMA_SHAPE, SPARE_MARK, TU
 from atalla_mlir.dialects.ax01_builder import Builder, Loop
 from atalla_mlir.dialects.module_attributes import PAD_ROWS
 from atalla_mlir.errors import InternalError, LimitError
-from atalla_mlir.kernels.builder import BARE, FIRST_LANE, IN_TURN, OVERLAP, SPARE, TURNS
+from atalla_mlir.kernels.attributes import BARE, FIRST_LANE, IN_TURN, OVERLAP, SPARE, TURNS
 from atalla_mlir.kernels.integer_instructions import COUNTER_OPERANDS, WORD_ACCESSES, WORD_BYTES
 from atalla_mlir.kernels.integer_instructions import HANDLERS as INTEGER_HANDLERS
 from atalla_mlir.target.encoding import IMM12, IMM25U, DmaShape

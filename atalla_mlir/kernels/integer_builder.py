@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from atalla_mlir._mlir import create_op, i64_attr, ir, string_attr
-from atalla_mlir.kernels.builder import Builder, Index, affine_map
+from atalla_mlir.kernels.affine_index import Index, affine_map
+from atalla_mlir.kernels.builder import Builder
 
 
 class IntegerBuilder(Builder):

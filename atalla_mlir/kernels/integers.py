@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Node, Stage
 from atalla_mlir.errors import UnsupportedError
-from atalla_mlir.kernels.builder import LANES, Index
+from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.builder import LANES
 from atalla_mlir.kernels.integer_builder import IntegerBuilder
-from atalla_mlir.kernels.rows import lane_segments
+from atalla_mlir.kernels.row_places import lane_segments
 
 Positions = dict[Loop, Index]
 

@@ -13,7 +13,7 @@ from atalla_mlir.kernels.builder import LANES
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
 from atalla_mlir.kernels.folds import PairwiseFold, combined
 from atalla_mlir.kernels.rings import ROW_BYTES, Counter, Part, Ring, access_key, part_of, tile_name
-from atalla_mlir.kernels.rows import IDENTITY
+from atalla_mlir.kernels.row_totals import IDENTITY
 
 if TYPE_CHECKING:
     from atalla_mlir.kernels.phased_rows import PhasedRows

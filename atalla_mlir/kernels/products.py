@@ -15,9 +15,12 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, joined_dims
 from atalla_mlir.codegen.product_plan import LANES, MAX_SEQUENTIAL_SLICES, ProductPlan
 from atalla_mlir.codegen.row_plan import RowPlan, SumOrder
-from atalla_mlir.kernels.builder import Builder, Index
+from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.expression import Evaluated
-from atalla_mlir.kernels.rows import Place, RowBody, RowKernel, lane_segments, position_along
+from atalla_mlir.kernels.row_body import RowBody
+from atalla_mlir.kernels.row_places import Place, lane_segments, position_along
+from atalla_mlir.kernels.rows import RowKernel
 
 Rows = list[ir.Value]
 

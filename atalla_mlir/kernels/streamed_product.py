@@ -17,7 +17,8 @@ from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.codegen.row_plan import SumOrder
 from atalla_mlir.codegen.stream_plan import AHEAD, RESULT_SLOTS, STAGES, Deal, StreamPlan
 from atalla_mlir.codegen.tile_schedule import outside_reads
-from atalla_mlir.kernels.builder import Builder, Index
+from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
 from atalla_mlir.kernels.functions.bound import FunctionBound
 from atalla_mlir.kernels.odometer import Level, Odometer, Reading

@@ -14,7 +14,8 @@ from atalla_mlir.codegen.iteration import Access, Buffer, Loop
 from atalla_mlir.codegen.row_blocks import Blocks
 from atalla_mlir.codegen.tile_cost import splits_outer
 from atalla_mlir.codegen.tile_schedule import TileSchedule
-from atalla_mlir.kernels.builder import Builder, Index
+from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.target.encoding import DmaShape
 
 ROW_BYTES = 64

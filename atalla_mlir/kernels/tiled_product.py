@@ -18,10 +18,13 @@ from atalla_mlir.codegen.row_plan import RowPlan, SumOrder
 from atalla_mlir.codegen.tile_cost import plans_in_steps
 from atalla_mlir.codegen.tile_epilogue import tile_epilogue
 from atalla_mlir.codegen.tile_schedule import TileSchedule
-from atalla_mlir.kernels.builder import Builder, Index
+from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.early_columns import EarlyColumns
 from atalla_mlir.kernels.expression import Evaluated
-from atalla_mlir.kernels.rows import Place, RowBody, RowKernel
+from atalla_mlir.kernels.row_body import RowBody
+from atalla_mlir.kernels.row_places import Place
+from atalla_mlir.kernels.rows import RowKernel
 from atalla_mlir.kernels.tile_walk import ELEMENT_BYTES, KEPT_PART, ROW_BYTES, KeptRows, State, TilePlan, TileWalk
 
 Rows = list[ir.Value]

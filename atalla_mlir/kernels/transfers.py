@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.placement import LANES, MAX_DMA_ROWS, AccessGroup, Box, TileLayout
-from atalla_mlir.kernels.builder import Builder, Index
+from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.builder import Builder
 
 Leaf = Callable[[Sequence[Index]], ir.Value]
 

@@ -15,9 +15,11 @@ from atalla_mlir.codegen.iteration import Access, Buffer, Stage
 from atalla_mlir.codegen.placement import MAX_DMA_ROWS
 from atalla_mlir.codegen.row_plan import SumOrder, choose_row_plan
 from atalla_mlir.codegen.vector_product_plan import LANES, VectorProductPlan
-from atalla_mlir.kernels.builder import Builder, Index
+from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.expression import Evaluated
-from atalla_mlir.kernels.rows import Place, RowKernel, divided
+from atalla_mlir.kernels.row_places import Place, divided
+from atalla_mlir.kernels.rows import RowKernel
 from atalla_mlir.kernels.tile_walk import ELEMENT_BYTES, PAD_SHIFT, ROW_BYTES, SINK
 from atalla_mlir.target.encoding import DmaShape
 

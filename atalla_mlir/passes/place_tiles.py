@@ -19,7 +19,9 @@ from atalla_mlir.codegen.placement import (
     choose_placements,
 )
 from atalla_mlir.errors import LimitError
-from atalla_mlir.kernels.builder import OVERLAP, PLACED, TURNS, Builder, Index, constant_index
+from atalla_mlir.kernels.affine_index import Index, constant_index
+from atalla_mlir.kernels.attributes import OVERLAP, PLACED, TURNS
+from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.transfers import TileTransfer, TransferNest, TransposedLoad, emit_transfers, start_transfers
 from atalla_mlir.passes.access_groups import FoundAccess, FoundGroup, cut_pieces, is_transposed, striped
 from atalla_mlir.passes.base import Pass, PassFailure

@@ -1,0 +1,20 @@
+"""Names of the attributes with which kernels mark operations for the passes behind them."""
+
+from __future__ import annotations
+
+PLACED = "placed"
+"""On an `atalla.alloc_tile` whose pad and base row are settled; those of others are chosen by `atalla-place-tiles`."""
+FIRST_LANE = "first"
+"""On an `atalla.reduce` that folds lanes from there on; absent for those from lane 0 on."""
+BARE = "bare"
+"""On an `atalla.wait` that keeps no access to pads behind it."""
+SPARE = "spare"
+"""On a tile with rows before and after it that nobody needs."""
+COPY = "copy"
+"""On a load that must stay apart from others of the same row: its number."""
+IN_TURN = "in_turn"
+"""On an `atalla.select` that the units of the lanes take in turn."""
+TURNS = "atalla.turns"
+"""On a tile that exists so many times, to be used in turn by the iterations of a loop."""
+OVERLAP = "atalla.overlap"
+"""On a loop whose iterations the scheduler is to overlap, transfers included."""
