@@ -33,23 +33,23 @@ _INSTRUCTIONS = {
 
 
 def _word_load(lowering: KernelLowering, op: ir.Operation) -> None:
-    address, near = lowering.word_address(op, WORD_ACCESSES[op.name])
+    address, near = lowering.pointers.word_address(op, WORD_ACCESSES[op.name])
     memory = string_attr(f"read dram:b{lowering.buffers[op.operands[0]]}[?:?]")
     lowering.values[op.results[0]] = lowering.b.lw_s(near, address, memory=memory)
 
 
 def _word_store(lowering: KernelLowering, op: ir.Operation) -> None:
-    address, near = lowering.word_address(op, WORD_ACCESSES[op.name])
+    address, near = lowering.pointers.word_address(op, WORD_ACCESSES[op.name])
     memory = string_attr(f"write dram:b{lowering.buffers[op.operands[1]]}[?:?]")
     lowering.b.sw_s(lowering.values[op.operands[0]], near, address, memory=memory)
 
 
 def _constant(lowering: KernelLowering, op: ir.Operation) -> None:
-    lowering.values[op.results[0]] = lowering.integer(integer_value(op.attributes["value"]))
+    lowering.values[op.results[0]] = lowering.constants.integer(integer_value(op.attributes["value"]))
 
 
 def _index(lowering: KernelLowering, op: ir.Operation) -> None:
-    lowering.values[op.results[0]] = lowering.affine_value(op, COUNTER_OPERANDS[op.name])
+    lowering.values[op.results[0]] = lowering.pointers.affine_value(op, COUNTER_OPERANDS[op.name])
 
 
 def _integer(lowering: KernelLowering, op: ir.Operation) -> None:
@@ -76,9 +76,9 @@ def _mask_bits(lowering: KernelLowering, op: ir.Operation) -> None:
 
 def _insert(lowering: KernelLowering, op: ir.Operation) -> None:
     scalar, row = (lowering.values[value] for value in list(op.operands)[:2])
-    lane = lowering.affine_value(op, COUNTER_OPERANDS[op.name])
-    mask = lowering.b.mv_stm(lowering.b.sll_s(lowering.integer(1), lane))
-    lowering.values[op.results[0]] = lowering.b.add_vs(lowering.v0, scalar, mask, old=row)
+    lane = lowering.pointers.affine_value(op, COUNTER_OPERANDS[op.name])
+    mask = lowering.b.mv_stm(lowering.b.sll_s(lowering.constants.integer(1), lane))
+    lowering.values[op.results[0]] = lowering.b.add_vs(lowering.constants.v0, scalar, mask, old=row)
 
 
 Handler = Callable[["KernelLowering", ir.Operation], None]
