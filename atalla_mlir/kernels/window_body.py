@@ -8,7 +8,7 @@ from functools import partial
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Buffer, Combine, Stage
 from atalla_mlir.codegen.row_plan import block_size
-from atalla_mlir.codegen.window_plan import WindowPlan
+from atalla_mlir.codegen.window_layout import WindowPlan
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
 from atalla_mlir.kernels.functions.bound import FunctionBound

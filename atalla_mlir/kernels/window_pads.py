@@ -9,7 +9,7 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage
 from atalla_mlir.codegen.phase_plan import ring_rows
 from atalla_mlir.codegen.row_plan import LANES, MAX_DMA_ROWS
-from atalla_mlir.codegen.window_plan import RESULT_SLOTS, WindowPlan
+from atalla_mlir.codegen.window_layout import RESULT_SLOTS, WindowPlan
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.rings import PADS, ROW_BYTES, Pads
 
@@ -108,26 +108,34 @@ class WindowPads:
     def load_fixed(self) -> None:
         """Bring the rows that planes share, of all chunks."""
         plan, builder = self.plan, self.builder
-        full = plan.lane.extent // LANES
-        tokens: list[ir.Value] = []
-        for fixed in self.fixed.values():
-            moves = [(first, min(MAX_DMA_ROWS, full - first), first * LANES) for first in range(0, full, MAX_DMA_ROWS)]
-            if full < plan.chunks:
-                moves.append((full, 1, plan.lane.extent - plan.cols))
-            for row, rows, element in moves:
-                tokens.append(
-                    builder.dma(
-                        "dma_load",
-                        self.fixed_tiles[fixed.pad],
-                        self.buffers[fixed.access.buffer],
-                        builder.at(fixed.row + row),
-                        builder.at(fixed.offset + element),
-                        rows=rows,
-                        cols=plan.cols,
-                        pitch=plan.cols,
-                    )
+        builder.wait(
+            [
+                builder.dma(
+                    "dma_load",
+                    self.fixed_tiles[fixed.pad],
+                    self.buffers[fixed.access.buffer],
+                    builder.at(fixed.row + row),
+                    builder.at(fixed.offset + element),
+                    rows=rows,
+                    cols=plan.cols,
+                    pitch=plan.cols,
                 )
-        builder.wait(tokens)
+                for fixed in self.fixed.values()
+                for row, rows, element in _runs(plan)
+            ]
+        )
+
+
+def _runs(plan: WindowPlan) -> Iterator[tuple[int, int, int]]:
+    """Chunks that lie behind one another as (first chunk, chunks, first channel)."""
+    step, full = plan.even_step, plan.lane.extent // LANES
+    if step is not None and step != LANES:
+        yield from ((chunk, 1, chunk * step) for chunk in range(plan.chunks))
+        return
+    for first in range(0, full, MAX_DMA_ROWS):
+        yield first, min(MAX_DMA_ROWS, full - first), first * LANES
+    if full < plan.chunks:
+        yield full, 1, plan.lane.extent - plan.cols
 
 
 def taps_of(plan: WindowPlan) -> Iterator[Tap]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Buffer
 from atalla_mlir.codegen.row_plan import LANES
-from atalla_mlir.codegen.window_plan import Axis, WindowPlan
+from atalla_mlir.codegen.window_layout import Axis, WindowPlan
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.odometer import Level, Odometer, Reading
 from atalla_mlir.kernels.rings import ROW_BYTES, tile_name
@@ -21,14 +21,16 @@ CHUNK_BYTES = ELEMENT_BYTES * LANES
 class WindowTransfers:
     """Moves lines and results; the offsets of its odometers are bytes.
 
-    `fetches`: in DRAM, in the ring of lines, of the channel. `windows`: in the ring of lines, of the chunk in rows that
-    results share. `sends`: in DRAM for each result, of the channel.
+    `fetches`: in DRAM, in the ring of lines. `windows`: in the ring of lines, of the chunk in rows that results share.
+    `sends`: in DRAM for each result. Where only the last chunk overlaps the one before, `fetches` and `sends` have the
+    offset of the channel apart, for it has a limit.
     """
 
     def __init__(self, builder: Builder, plan: WindowPlan, pads: WindowPads, buffers: dict[Buffer, ir.Value]) -> None:
         self.builder, self.plan, self.pads, self.buffers = builder, plan, pads, buffers
         self.line_bytes = plan.line_rows * ROW_BYTES
         self.ring_mask = plan.ring_lines * self.line_bytes - 1
+        self.chunk_bytes = CHUNK_BYTES if plan.even_step is None else ELEMENT_BYTES * plan.even_step
         self.fetches = self._fetches()
         self.windows = self._windows()
         self.sends = self._sends()
@@ -37,15 +39,25 @@ class WindowTransfers:
         plan = self.plan
         pixel = ELEMENT_BYTES * plan.pads * plan.columns.unit
         levels = [
-            Level(plan.pieces, (plan.piece_rows * pixel, plan.piece_rows * ROW_BYTES, 0), plan.pieces > 1),
-            Level(plan.lines.extent, (ELEMENT_BYTES * plan.lines.unit, self.line_bytes, 0)),
+            Level(plan.pieces, (plan.piece_rows * pixel, plan.piece_rows * ROW_BYTES), plan.pieces > 1),
+            Level(plan.lines.extent, (ELEMENT_BYTES * plan.lines.unit, self.line_bytes)),
         ]
         plane = plan.lines.extent * self.line_bytes
         for loop in reversed(plan.planes):
-            levels.append(Level(loop.extent, (ELEMENT_BYTES * plan.image.stride(loop), plane, 0)))
+            levels.append(Level(loop.extent, (ELEMENT_BYTES * plan.image.stride(loop), plane)))
             plane *= loop.extent
-        levels.append(Level(plan.chunks, (0, plane, CHUNK_BYTES)))
-        return Odometer(self.builder, levels, (-1, self.ring_mask, -1))
+        return self._of_all_chunks(levels, (0, plane), (-1, self.ring_mask), endless=False)
+
+    def _of_all_chunks(
+        self, levels: Sequence[Level], ends: Sequence[int], masks: Sequence[int], *, endless: bool
+    ) -> Odometer:
+        """The nest within a loop over the chunks that adds `ends`, and the bytes of a chunk to offsets in DRAM."""
+        if self.plan.even_step is None:
+            levels = [Level(level.extent, (*level.strides, 0), level.is_watched) for level in levels]
+            ends, masks = (*ends, self.chunk_bytes), (*masks, -1)
+        else:
+            ends = [self.chunk_bytes if mask == -1 else end for end, mask in zip(ends, masks, strict=True)]
+        return Odometer(self.builder, [*levels, Level(self.plan.chunks, tuple(ends))], masks, endless=endless)
 
     def _windows(self) -> Odometer:
         plan = self.plan
@@ -64,23 +76,23 @@ class WindowTransfers:
 
         def along(axis: Axis, times: int) -> tuple[int, ...]:
             steps = (access.stride(axis.loop) if axis.loop is not None else 0 for access in stored)
-            return (*(ELEMENT_BYTES * times * step for step in steps), 0)
+            return tuple(ELEMENT_BYTES * times * step for step in steps)
 
         levels = [
             Level(plan.groups, along(plan.columns, plan.group), plan.last_group < plan.group),
             Level(plan.lines.outs, along(plan.lines, 1)),
         ]
         for loop in reversed(plan.planes):
-            levels.append(Level(loop.extent, (*(ELEMENT_BYTES * access.stride(loop) for access in stored), 0)))
-        levels.append(Level(plan.chunks, (*(0 for _ in stored), CHUNK_BYTES)))
-        return Odometer(self.builder, levels, (-1,) * (len(stored) + 1), endless=True)
+            levels.append(Level(loop.extent, tuple(ELEMENT_BYTES * access.stride(loop) for access in stored)))
+        return self._of_all_chunks(levels, (0,) * len(stored), (-1,) * len(stored), endless=True)
 
-    def _channel(self, offset: ir.Value) -> ir.Value:
-        """Bytes to the first channel of a chunk: the last one ends with the channels."""
-        extent = self.plan.lane.extent
-        if self.plan.chunks == 1 or extent % LANES == 0:
-            return offset
-        return self.builder.at_most(offset, ELEMENT_BYTES * (extent - LANES))
+    def _address(self, buffer: Buffer, offset: ir.Value, at: Reading) -> ir.Value:
+        """Of the first channel of a chunk, the last of which ends with the channels."""
+        start = self.builder.plus(self.builder.address(self.buffers[buffer]), offset)
+        if self.plan.even_step is not None:
+            return start
+        last = ELEMENT_BYTES * (self.plan.lane.extent - LANES)
+        return self.builder.plus(start, self.builder.at_most(at.offsets[-1], last))
 
     def spend(self, credit: ir.Value) -> tuple[ir.Value | None, ir.Value]:
         """Whether a transfer is not needed yet (None: all are), and the credit that is left.
@@ -98,9 +110,9 @@ class WindowTransfers:
     def fetch(self, at: Reading, idle: ir.Value | None, name: str) -> list[ir.Value]:
         """Fetch a piece of a line, of each pad; one element of it when idle."""
         plan, builder = self.plan, self.builder
-        source, target, channel = at.offsets
+        source, target, *_ = at.offsets
         buffer = self.buffers[plan.image.buffer]
-        start = builder.plus(builder.plus(builder.address(buffer), source), self._channel(channel))
+        start = self._address(plan.image.buffer, source, at)
         is_last = self.fetches.is_last(at) if plan.pieces > 1 else None
         tokens: list[ir.Value] = []
         for pad, tile in enumerate(self.pads.lines):
@@ -113,7 +125,7 @@ class WindowTransfers:
                     builder.plus(start, distance),
                     self._shape(pad, is_last, idle),
                     [buffer],
-                    rows=plan.piece_rows if idle is None else plan.mean_piece_rows,
+                    rows=plan.piece_rows,
                     cols=plan.cols,
                 )
             )
@@ -139,11 +151,10 @@ class WindowTransfers:
     def send(self, at: Reading, sent: Sequence[ir.Value], earlier: Sequence[ir.Value]) -> list[ir.Value]:
         """Send the results that lie `sent` bytes from the begin of their rings; `earlier` are the last tokens."""
         plan, builder = self.plan, self.builder
-        channel = self._channel(at.offsets[-1])
         tokens: list[ir.Value] = []
         for ring, offset, position, token in zip(self.pads.results, at.offsets, sent, earlier, strict=False):
             buffer = self.buffers[ring.write.buffer]
-            start = builder.plus(builder.plus(builder.address(buffer), offset), channel)
+            start = self._address(ring.write.buffer, offset, at)
             builder.wait([token], orders=False)
             tokens.append(
                 builder.transfer(

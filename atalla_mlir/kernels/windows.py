@@ -14,7 +14,7 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Buffer, Combine, Stage
 from atalla_mlir.codegen.phase_plan import MAX_STAGES
 from atalla_mlir.codegen.row_plan import SumOrder
-from atalla_mlir.codegen.window_plan import WindowPlan
+from atalla_mlir.codegen.window_layout import WindowPlan
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.functions.bound import FunctionBound
 from atalla_mlir.kernels.odometer import Reading

@@ -26,6 +26,8 @@ LAYERS = {
     "1x1": (nn.Conv2d(40, 33, 1, 2), (2, 40, 7, 7)),
     "dilated": (nn.Conv2d(8, 9, 3, dilation=2, padding="same"), (1, 8, 9, 10)),
     "depthwise": (nn.Conv2d(40, 40, 3, 2, 1, groups=40), (1, 40, 9, 9)),
+    "depthwise in chunks as far apart": (nn.Conv2d(80, 80, 3, 2, 1, groups=80), (1, 80, 7, 9)),
+    "depthwise with a chunk nearer": (nn.Conv2d(67, 67, 3, padding=1, groups=67), (2, 67, 5, 6)),
     "grouped": (nn.Conv2d(64, 64, 3, padding=1, groups=8), (1, 64, 5, 5)),
     "transposed": (nn.ConvTranspose2d(8, 12, 3, 2, 1, 1), (1, 8, 6, 6)),
     "1d": (nn.Conv1d(8, 12, 3, padding="same"), (2, 8, 20)),

@@ -6,7 +6,9 @@ import pytest
 
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Node, Stage, StageKind
 from atalla_mlir.codegen.phase_plan import AHEAD, MAX_STAGES
-from atalla_mlir.codegen.window_plan import WindowPlan, first_line, plan_windows
+from atalla_mlir.codegen.window_cost import LANE_INTERVAL, ROW_CYCLES
+from atalla_mlir.codegen.window_layout import WindowPlan, first_line
+from atalla_mlir.codegen.window_plan import plan_windows
 
 
 def _depthwise(
@@ -78,6 +80,22 @@ def test_results_that_are_not_rows_have_no_plan() -> None:
     assert plan_windows(stages, stored) is None
 
 
+@pytest.mark.parametrize(("channels", "step"), [(24, 32), (64, 32), (80, 24), (144, 28), (100, None)])
+def test_chunks_are_as_far_apart_where_channels_allow(channels: int, step: int | None) -> None:
+    plan = _plan(9, 9, channels)
+    assert plan.even_step == step
+    if step is not None and plan.chunks > 1:
+        assert (plan.chunks - 1) * step + plan.cols == channels
+
+
+@pytest.mark.parametrize("sizes", [(56, 56, 144), (112, 112, 32), (28, 28, 144)])
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_transfer_takes_no_longer_than_its_share_of_an_iteration(sizes: tuple[int, int, int], step: int) -> None:
+    plan = _plan(*sizes, step=step)
+    assert plan.last_piece_rows(plan.pads - 1) > 0
+    assert plan.transfers * plan.piece_rows * ROW_CYCLES < plan.group * plan.taps * LANE_INTERVAL
+
+
 @pytest.mark.parametrize("sizes", [(7, 7, 960), (112, 112, 32), (1, 40, 64), (5, 200, 64), (30, 1, 40)])
 @pytest.mark.parametrize("step", [1, 2])
 def test_the_ring_holds_what_is_looked_at(sizes: tuple[int, int, int], step: int) -> None:
@@ -106,4 +124,4 @@ def test_fixed_fields_leave_their_ways() -> None:
     assert found is not None
     plan, decision = found
     assert (plan.group, plan.pads) == (4, 2)
-    assert decision.fields == {"lines": 14, "columns": 28, "group": 4, "pads": 2}
+    assert decision.fields == {"lines": 14, "columns": 28, "group": 4, "pads": 2, "pieces": plan.pieces}
