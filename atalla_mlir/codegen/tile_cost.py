@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from atalla_mlir.codegen.decision import Decision, Fields, allowed
+from atalla_mlir.codegen.footprints import FootprintBlocks
 from atalla_mlir.codegen.iteration import Access, Node, Stage
 from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, ROOT_COSTS
 from atalla_mlir.codegen.product_plan import ProductPlan
@@ -115,6 +116,7 @@ def tile_fields(walk: TileSchedule) -> Fields:
         "lines": walk.rows.lines,
         "width": walk.rows.width,
         "lines_in_a_run": walk.rows.line_pitch > 0,
+        "footprints": walk.footprints is not None,
         "stays": "rows" if walk.rows_inside else "columns",
         PANEL: walk.panel_blocks,
     }
@@ -154,12 +156,14 @@ def start_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
 def plans_in_steps(schedule: TileSchedule) -> bool:
     """Whether a step has room for the scalar instructions that compute the addresses of the next tile."""
     further = len(schedule.depth.levels) - 1 + (1 < schedule.rows.blocks_across < schedule.rows.num_blocks)
+    further += 2 * (schedule.footprints is not None)
     return step_cycles(schedule, None) >= PLAN_PACKETS + LEVEL_PACKETS * further
 
 
 def splits_outer(schedule: TileSchedule) -> bool:
     """Whether the next outer block takes longer than the tile that would hide it, and two of them would hide it."""
     is_long = _transfer_cycles([schedule.outer]) > step_cycles(schedule, None)
+    is_long = is_long and not isinstance(schedule.outer, FootprintBlocks)
     return is_long and schedule.panel_blocks > 1 and schedule.outer.num_pieces <= schedule.outer.pads
 
 
@@ -174,8 +178,8 @@ def predicted_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
     inner_moves = 0 if schedule.is_resident(schedule.inner) else schedule.inner.num_blocks - panels
     outer_moves = panels * (schedule.outer.num_blocks - 1)
     still = step_cycles(schedule, None)
-    moving = inner_moves * (step_cycles(schedule, schedule.inner) - still)
-    moving += outer_moves * (step_cycles(schedule, schedule.outer) - still)
+    moving = inner_moves * _share(schedule.inner) * (step_cycles(schedule, schedule.inner) - still)
+    moving += outer_moves * _share(schedule.outer) * (step_cycles(schedule, schedule.outer) - still)
     begin = panels * COLD_CYCLES * _step_packets(schedule)
     between = _between_cycles(schedule, epilogue, in_loop=finishes_in_loop(schedule, epilogue))
     return steps * (tiles * still + moving) + panels * fill_cycles(schedule) + tiles * between + begin
@@ -184,7 +188,16 @@ def predicted_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
 def fill_cycles(schedule: TileSchedule) -> float:
     """To fetch the first blocks of a panel."""
     fetched = [blocks for blocks in (schedule.rows, schedule.cols) if not schedule.is_resident(blocks)]
-    return schedule.depth.steps * _transfer_cycles(fetched)
+    share = min(_share(blocks) for blocks in fetched)
+    with_all, steps = _transfer_cycles(fetched), schedule.depth.steps
+    return steps * (share * with_all + (1 - share) * _transfer_cycles([schedule.cols]))
+
+
+def _share(blocks: Blocks) -> float:
+    """Of the steps: under how many of them something of a block is fetched."""
+    if isinstance(blocks, FootprintBlocks):
+        return blocks.transfers / blocks.seen.num_taps
+    return 1.0
 
 
 def step_cycles(schedule: TileSchedule, moving: Blocks | None) -> float:

@@ -6,8 +6,9 @@ Tiles are visited with the inner blocks running fastest. While a tile is compute
 first outer block the next inner one, during the last inner block of a panel the next outer one. An outer block that
 takes longer than a tile comes in two halves, during the last two inner blocks.
 
-The depth is a sequence of *steps*, each at most 32 lanes: the taps of a window are steps like the slices of a row, so a
-block in the pads holds what each step needs of each row, and DRAM is read as the window asks for.
+The depth is a sequence of *steps*, each at most 32 lanes: the taps of a window are steps like the slices of a row. A
+block in the pads holds what each step needs of each row, and DRAM is read as the window asks for; or it holds the
+footprint of its windows once (`footprints`), slice by slice, of which the taps are addresses.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from atalla_mlir.codegen.footprints import FootprintBlocks, Window, footprint_blocks, window_of
 from atalla_mlir.codegen.iteration import Access, Stage
 from atalla_mlir.codegen.product_plan import LANES, MAX_SEQUENTIAL_SLICES, ProductPlan
 from atalla_mlir.codegen.row_blocks import MAX_PIECES, Blocks, row_blocks
@@ -121,6 +123,17 @@ class TileSchedule:
         return [*outer, levels[-1][1]]
 
     @property
+    def footprints(self) -> FootprintBlocks | None:
+        """The blocks of rows, where they lie in the pads as what their windows see."""
+        return self.rows if isinstance(self.rows, FootprintBlocks) else None
+
+    def target_jumps(self, blocks: Blocks) -> list[int]:
+        """Rows of a pad from where a step is fetched to to the next one, as `jumps`."""
+        if isinstance(blocks, FootprintBlocks):
+            return [blocks.slice_rows - blocks.seen.num_taps * blocks.piece_rows, blocks.piece_rows]
+        return [0] * (len(self.depth.levels) - 1) + [blocks.rows_per_pad]
+
+    @property
     def tail_offset(self) -> int:
         """Elements from the begin of a row to its first step: a tail lies at the end."""
         return (self.depth.steps - 1) * LANES if self.depth.has_tail else 0
@@ -135,6 +148,8 @@ class TileSchedule:
 
     def block_rows(self, blocks: Blocks) -> int:
         """Rows of one pad that a block takes."""
+        if isinstance(blocks, FootprintBlocks):
+            return blocks.depth_rows
         return self.depth.steps * self.step_rows(blocks)
 
     @property
@@ -182,15 +197,19 @@ def tile_schedules(
         return
     # operands of the epilogue have two buffers; totals have one
     num_staged = len(stored) + 2 * (len(moved) - len(stored)) + 1
+    window = window_of(plan, streamed, pushed)
     for grid in row_blocks(plan.rows, MAX_BLOCK_ROWS, pads):
         results = _result_blocks(grid, moved)
         if results is None or not all(results.can_move(access, cols.width) for access in moved):
             continue
+        free = pad_rows - num_staged * (results.rows_per_pad + STAGING_MARGIN) - len(columns) * cols.num_blocks
         for rows in (grid, grid.in_a_run(streamed)):
             if rows is None or rows.num_pieces > MAX_PIECES or not rows.can_move(streamed, depth.lanes):
                 continue
-            free = pad_rows - num_staged * (results.rows_per_pad + STAGING_MARGIN) - len(columns) * cols.num_blocks
             yield from _fitting(streamed, pushed, rows, cols, results, depth, free)
+        footprints = footprint_blocks(grid, window) if window is not None else None
+        if window is not None and footprints is not None:
+            yield from _fitting(streamed, pushed, footprints, cols, results, _window_depth(window), free)
 
 
 def resident_schedules(
@@ -240,6 +259,15 @@ def _depth(plan: ProductPlan, streamed: Access, pushed: Access) -> Depth | None:
     levels.append(DepthLevel(slices, LANES, LANES))
     lanes = min(LANES, lane.extent)
     return Depth(_merged(levels), lanes, tail if slices > 1 and tail else lanes)
+
+
+def _window_depth(window: Window) -> Depth:
+    """Slices, and under each of them the taps: image lines and columns are then fetched in the same order."""
+    levels = (
+        DepthLevel(window.slices, LANES, LANES),
+        DepthLevel(window.num_taps, window.strides[0], window.tap_stride),
+    )
+    return Depth(levels, LANES, LANES)
 
 
 def _merged(levels: Sequence[DepthLevel]) -> tuple[DepthLevel, ...]:

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.footprints import FootprintBlocks
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop
+from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.codegen.row_blocks import Blocks
 from atalla_mlir.codegen.tile_cost import splits_outer
 from atalla_mlir.codegen.tile_schedule import TileSchedule
@@ -64,7 +66,10 @@ class Moves:
     """The same of the first step, which may have fewer lanes."""
     for_inner: ir.Value
     for_outer: ir.Value
-    target_step: ir.Value
+    target_jumps: list[ir.Value]
+    """Bytes in a pad that a step adds, as `jumps`; only the innermost one where the others are 0."""
+    limit: list[ir.Value]
+    """Taps under which something is fetched, where windows lie in the pads."""
     offsets: list[ir.Value]
     """Bytes in DRAM from the first piece to the others."""
     jumps: list[ir.Value]
@@ -72,7 +77,8 @@ class Moves:
 
     def pack(self) -> list[ir.Value]:
         single = [self.target, self.address, self.shape, self.first_shape]
-        return [*single, self.for_inner, self.for_outer, self.target_step, *self.offsets, *self.jumps]
+        switches = [self.for_inner, self.for_outer]
+        return [*single, *switches, *self.target_jumps, *self.limit, *self.offsets, *self.jumps]
 
 
 @dataclass
@@ -136,7 +142,7 @@ class Steps:
     moved: ir.Value
     """Bytes in DRAM from the first step of a depth without tail."""
     counters: list[ir.Value]
-    """Iterations of the levels of the depth but the outermost."""
+    """Iterations of the levels of the depth but the outermost, and of the taps of a line of a window."""
     tokens: list[ir.Value]
 
     def pack(self) -> list[ir.Value]:
@@ -309,6 +315,9 @@ class TileWalk:
     def fill(self) -> None:
         """Fetch the first block of both operands, before anything is computed."""
         depth, builder = self.schedule.depth, self.builder
+        if self.schedule.footprints is not None:
+            builder.wait(self._fill_footprints(self.schedule.footprints))
+            return
         tail = int(depth.has_tail)
         start = Index(self.schedule.tail_offset)
         tokens = self._fill_step(Index(), (start, start), depth.first_lanes) if tail else self._idle_fill()
@@ -326,6 +335,31 @@ class TileWalk:
 
         builder.wait(level(0, Index(), (Index(), Index()), tokens))
 
+    def _fill_footprints(self, rows: FootprintBlocks) -> list[ir.Value]:
+        """Image lines come under the first taps of each slice, columns under all of them."""
+        builder, cols = self.builder, self.schedule.cols
+        slices, taps = self.schedule.depth.levels
+        bases = {at: base for at, _, base in self._first_blocks()}
+
+        def fill_slice(number: Index, tokens: list[ir.Value]) -> list[ir.Value]:
+            def fetch_lines(tap: Index, tokens: list[ir.Value]) -> list[ir.Value]:
+                row = number.scaled(rows.slice_rows) + tap.scaled(rows.piece_rows) + bases[0]
+                moved = number.scaled(slices.streamed) + tap.scaled(taps.streamed)
+                return [*self._fill_blocks(rows, row, moved, LANES), *fetch_columns(tap, tokens[rows.num_pieces :])]
+
+            def fetch_columns(tap: Index, _: list[ir.Value]) -> list[ir.Value]:
+                row = (number.scaled(taps.extent) + tap).scaled(cols.rows_per_pad) + bases[1]
+                moved = number.scaled(slices.pushed) + tap.scaled(taps.pushed)
+                return self._fill_blocks(cols, row, moved, LANES)
+
+            tokens = builder.loop(rows.transfers, tokens, fetch_lines)
+            line_tokens, tokens = tokens[: rows.num_pieces], tokens[rows.num_pieces :]
+            rest = taps.extent - rows.transfers
+            tokens = builder.loop(rest, tokens, lambda tap, kept: fetch_columns(tap + rows.transfers, kept))
+            return [*line_tokens, *tokens]
+
+        return builder.loop(slices.extent, self._idle_fill(), fill_slice)
+
     def _first_blocks(self) -> Iterator[tuple[int, Blocks, int]]:
         """What is filled: place among (rows, cols), blocks, and the first row of each pad that a first block takes."""
         schedule = self.schedule
@@ -339,26 +373,29 @@ class TileWalk:
 
     def _fill_step(self, step: Index, moved: tuple[Index, Index], lanes: int) -> list[ir.Value]:
         """Fetch one step of the first blocks; `moved` are elements from its first one in both operands."""
-        builder, tokens = self.builder, list[ir.Value]()
+        tokens: list[ir.Value] = []
         for at, blocks, base in self._first_blocks():
-            access = self.schedule.access(blocks)
-            address = self.first_addresses[blocks]
-            for piece in range(blocks.num_pieces):
-                row = step.scaled(blocks.rows_per_pad) + (base + piece // self.pads * blocks.piece_rows)
-                distance = (moved[at] + blocks.piece_offset(piece, access)).scaled(ELEMENT_BYTES)
-                shape = self.shape(blocks, access, piece, lanes)
-                tokens.append(
-                    builder.transfer(
-                        "fetch",
-                        self.operands[piece % self.pads],
-                        builder.index_value(row.scaled(ROW_BYTES)),
-                        builder.plus(address, builder.index_value(distance)),
-                        builder.index_constant(shape.encode()),
-                        [self.buffers[access.buffer]],
-                        rows=shape.rows,
-                        cols=lanes,
-                    )
+            tokens += self._fill_blocks(blocks, step.scaled(blocks.rows_per_pad) + base, moved[at], lanes)
+        return tokens
+
+    def _fill_blocks(self, blocks: Blocks, row: Index, moved: Index, lanes: int) -> list[ir.Value]:
+        """Fetch the pieces of a step of a first block to that row of each pad on."""
+        builder, access, tokens = self.builder, self.schedule.access(blocks), list[ir.Value]()
+        for piece in range(blocks.num_pieces):
+            distance = (moved + blocks.piece_offset(piece, access)).scaled(ELEMENT_BYTES)
+            shape = self.shape(blocks, access, piece, lanes)
+            tokens.append(
+                builder.transfer(
+                    "fetch",
+                    self.operands[piece % self.pads],
+                    builder.index_value((row + piece // self.pads * blocks.piece_rows).scaled(ROW_BYTES)),
+                    builder.plus(self.first_addresses[blocks], builder.index_value(distance)),
+                    builder.index_constant(shape.encode()),
+                    [self.buffers[access.buffer]],
+                    rows=shape.rows,
+                    cols=lanes,
                 )
+            )
         return tokens
 
     def _first_address(self, blocks: Blocks) -> ir.Value:
@@ -410,7 +447,11 @@ class TileWalk:
         address = builder.plus(address, builder.both(second, self._second_half * pitch))
         shape = metadata(lanes)
         first_shape = metadata(schedule.depth.first_lanes) if schedule.depth.has_tail else shape
-        target_step = mixed(inner.rows_per_pad * ROW_BYTES, outer.rows_per_pad * ROW_BYTES)
+        target_jumps = [
+            mixed(of_inner * ROW_BYTES, of_outer * ROW_BYTES)
+            for of_inner, of_outer in zip(schedule.target_jumps(inner), schedule.target_jumps(outer), strict=True)
+        ][-self._num_target_jumps :]
+        limit = [mixed(*(self._num_fetched(blocks) for blocks in (inner, outer)))] if schedule.footprints else []
         offsets = [
             mixed(*(self._piece_bytes(blocks, piece) for blocks in (inner, outer)))
             for piece in range(1, self.num_pieces)
@@ -419,7 +460,7 @@ class TileWalk:
             mixed(of_inner * ELEMENT_BYTES, of_outer * ELEMENT_BYTES)
             for of_inner, of_outer in zip(schedule.jumps(inner), schedule.jumps(outer), strict=True)
         ]
-        return Moves(target, address, shape, first_shape, for_inner, for_outer, target_step, offsets, jumps)
+        return Moves(target, address, shape, first_shape, for_inner, for_outer, target_jumps, limit, offsets, jumps)
 
     @property
     def _half_rows(self) -> int:
@@ -429,6 +470,14 @@ class TileWalk:
     @property
     def _second_half(self) -> int:
         return self.schedule.outer.piece_rows - self._half_rows
+
+    @property
+    def _num_target_jumps(self) -> int:
+        return len(self.schedule.depth.levels) if self.schedule.footprints else 1
+
+    def _num_fetched(self, blocks: Blocks) -> int:
+        """Taps of each slice under which something of an operand is fetched."""
+        return blocks.transfers if isinstance(blocks, FootprintBlocks) else self.schedule.depth.levels[-1].extent
 
     def _piece_bytes(self, blocks: Blocks, piece: int) -> int:
         if piece >= blocks.num_pieces:
@@ -479,12 +528,15 @@ class TileWalk:
         zero, moves = builder.index_constant(0), tile.moves
         if depth.steps == 1:
             return Steps(zero, builder.index_constant(-1), tile.rows, tile.cols, moves.target, zero, [], fetched)
-        rows = builder.plus(tile.rows, schedule.step_rows(schedule.rows) * ROW_BYTES)
+        footprints = schedule.footprints
+        row_step = footprints.tap_levels[-1][1] if footprints else schedule.step_rows(schedule.rows)
+        rows = builder.plus(tile.rows, row_step * ROW_BYTES)
         cols = builder.plus(tile.cols, schedule.step_rows(schedule.cols) * ROW_BYTES)
-        target = builder.plus(moves.target, moves.target_step)
+        target = builder.plus(moves.target, moves.target_jumps[-1])
         moved = zero if depth.has_tail else moves.jumps[-1]
         last = len(depth.levels) - 1
         counters = [builder.index_constant(1 if level == last else 0) for level in range(1, last + 1)]
+        counters += [builder.index_constant(1)] * self._num_line_counters
         return Steps(zero, zero, rows, cols, target, moved, counters, fetched)
 
     def step(self, steps: Steps, moves: Moves, following: TilePlan) -> Steps:
@@ -495,7 +547,15 @@ class TileWalk:
         depth, builder, schedule = self.schedule.depth, self.builder, self.schedule
         builder.wait(steps.tokens)
         shape = builder.select_bits(steps.is_last, builder.index_constant(SINK), moves.shape)
-        tokens = self._fetch(moves, steps.target, builder.plus(moves.address, steps.moved), shape)
+        target, moved = steps.target, steps.moved
+        if moves.limit:
+            # a slice has more taps than image lines
+            moves_now = builder.is_negative(builder.minus(steps.counters[0], moves.limit[0]))
+            moves_now = builder.both(moves_now, builder.differ(steps.is_last, -1))
+            shape = builder.differ(builder.both(moves_now, builder.differ(moves.shape, SINK)), SINK)
+            target = builder.select_bits(moves_now, target, builder.index_constant(schedule.sink_row * ROW_BYTES))
+            moved = builder.both(moves_now, moved)
+        tokens = self._fetch(moves, target, builder.plus(moves.address, moved), shape)
         number = builder.plus(steps.number, 1)
         if depth.steps == 1:
             return Steps(
@@ -503,32 +563,67 @@ class TileWalk:
             )
         will_not = self._is_before(number, depth.steps - 1)
         will_be_last = builder.differ(will_not, -1)
+        counters, wraps = self._count(steps.counters)
+        row_distance = builder.index_constant(schedule.step_rows(schedule.rows) * ROW_BYTES)
+        if schedule.footprints is not None:
+            row_distance, counters = self._next_tap(schedule.footprints, steps.counters, counters, wraps)
         rows, cols = (
-            builder.select_bits(will_be_last, start, builder.plus(at, schedule.step_rows(blocks) * ROW_BYTES))
-            for start, at, blocks in zip(
-                (following.rows, following.cols),
-                (steps.rows, steps.cols),
-                (schedule.rows, schedule.cols),
-                strict=True,
+            builder.select_bits(will_be_last, start, builder.plus(at, distance))
+            for start, at, distance in (
+                (following.rows, steps.rows, row_distance),
+                (following.cols, steps.cols, schedule.step_rows(schedule.cols) * ROW_BYTES),
             )
         )
-        target = builder.plus(steps.target, builder.both(will_not, moves.target_step))
-        counters, distance = self._count(steps.counters, moves)
-        moved = builder.plus(steps.moved, builder.both(will_not, distance))
+        target = builder.plus(steps.target, builder.both(will_not, self._distance(moves.target_jumps, wraps)))
+        moved = builder.plus(steps.moved, builder.both(will_not, self._distance(moves.jumps, wraps)))
         return Steps(number, will_be_last, rows, cols, target, moved, counters, tokens)
 
-    def _count(self, counters: Sequence[ir.Value], moves: Moves) -> tuple[list[ir.Value], ir.Value]:
-        """The counters of the next step, innermost last, and bytes in DRAM to it."""
+    @property
+    def _num_line_counters(self) -> int:
+        return int(self.schedule.footprints is not None and len(self.schedule.footprints.tap_levels) > 1)
+
+    def _next_tap(
+        self,
+        footprints: FootprintBlocks,
+        counters: Sequence[ir.Value],
+        counted: Sequence[ir.Value],
+        wraps: Sequence[ir.Value],
+    ) -> tuple[ir.Value, list[ir.Value]]:
+        """Bytes in the pads from what a tap sees to what the next one sees, and the counters with that of its line."""
+        builder = self.builder
+        (inner, near), *others = reversed(footprints.tap_levels)
+        outer, far = others[0] if others else (inner, near)
+        distance = builder.plus(
+            builder.index_constant(near * ROW_BYTES),
+            builder.both(wraps[0], (footprints.slice_rows - outer * far) * ROW_BYTES),
+        )
+        if not others:
+            return distance, list(counted)
+        tap = builder.plus(counters[-1], 1)
+        ends = builder.equal_bits(tap, inner)
+        distance = builder.plus(distance, builder.both(ends, (far - inner * near) * ROW_BYTES))
+        return distance, [*counted, builder.both(tap, builder.differ(ends, -1))]
+
+    def _count(self, counters: Sequence[ir.Value]) -> tuple[list[ir.Value], list[ir.Value]]:
+        """The counters of the next step, innermost last, and for each of them bits of whether it begins again."""
         builder, levels = self.builder, self.schedule.depth.levels
         counted: list[ir.Value] = []
-        distance, carry = moves.jumps[-1], builder.index_constant(1)
+        wrapped: list[ir.Value] = []
+        carry = builder.index_constant(1)
         for level in range(len(levels) - 1, 0, -1):
             counter = builder.plus(counters[level - 1], carry)
             wraps = builder.equal_bits(counter, levels[level].extent)
             counted.insert(0, builder.both(counter, builder.differ(wraps, -1)))
-            distance = builder.plus(distance, builder.both(wraps, moves.jumps[level - 1]))
+            wrapped.insert(0, wraps)
             carry = builder.both(wraps, 1)
-        return counted, distance
+        return counted, wrapped
+
+    def _distance(self, jumps: Sequence[ir.Value], wraps: Sequence[ir.Value]) -> ir.Value:
+        """What a step adds: the innermost jump, and those of the levels that go on."""
+        distance = jumps[-1]
+        for jump, wrap in reversed(list(zip(jumps[:-1], wraps, strict=False))):
+            distance = self.builder.plus(distance, self.builder.both(wrap, jump))
+        return distance
 
     # What loops carry
 
@@ -545,7 +640,7 @@ class TileWalk:
     def unpack_steps(self, values: Sequence[ir.Value]) -> Steps:
         rest = iter(values)
         number, is_last, rows, cols, target, moved = _take(rest, 6)
-        counters = _take(rest, len(self.schedule.depth.levels) - 1)
+        counters = _take(rest, len(self.schedule.depth.levels) - 1 + self._num_line_counters)
         return Steps(number, is_last, rows, cols, target, moved, counters, _take(rest, self.num_pieces))
 
     def _tile_from(self, rest: Iterator[ir.Value]) -> TilePlan:
@@ -559,9 +654,13 @@ class TileWalk:
         return Position(outer, inner, buffer)
 
     def _moves_from(self, rest: Iterator[ir.Value]) -> Moves:
-        target, address, shape, first_shape, for_inner, for_outer, target_step = _take(rest, 7)
+        target, address, shape, first_shape, for_inner, for_outer = _take(rest, 6)
+        target_jumps, limit = (
+            _take(rest, self._num_target_jumps),
+            _take(rest, int(self.schedule.footprints is not None)),
+        )
         offsets, jumps = _take(rest, max(0, self.num_pieces - 1)), _take(rest, len(self.schedule.depth.levels))
-        return Moves(target, address, shape, first_shape, for_inner, for_outer, target_step, offsets, jumps)
+        return Moves(target, address, shape, first_shape, for_inner, for_outer, target_jumps, limit, offsets, jumps)
 
 
 def _take(values: Iterator[ir.Value], count: int) -> list[ir.Value]:

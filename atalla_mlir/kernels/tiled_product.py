@@ -97,7 +97,7 @@ class TiledProduct:
         depth, is_started = self.schedule.depth, self.initial is not None
         block = depth.steps_in_sequence
         blocks = -(-depth.steps // block)
-        if self.plan.depth or depth.has_tail:
+        if self.plan.depth or depth.has_tail or self.schedule.footprints is not None:
             order = SumOrder("any", 1, block + blocks + 2 + is_started)
         else:
             order = SumOrder("slices", block, is_started=is_started)
