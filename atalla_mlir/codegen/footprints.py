@@ -15,6 +15,9 @@ from atalla_mlir.codegen.placement import MAX_DMA_ROWS
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
 from atalla_mlir.codegen.row_blocks import MAX_PITCH, Blocks
 
+TRANSFER_START_ROWS = 4
+"""Rows that could be moved while a transfer starts."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -179,7 +182,7 @@ class FootprintBlocks(Blocks):
 
 
 def footprint_blocks(grid: Blocks, window: Window) -> FootprintBlocks | None:
-    """The way to deal a block out over the pads that reads them most evenly, with the smallest footprint.
+    """The way to deal a block out over the pads that reads them most evenly, then the one that is fetched fastest.
 
     None where an image line is too long for a transfer, or where there are more of them than taps to fetch them under.
     """
@@ -190,4 +193,9 @@ def footprint_blocks(grid: Blocks, window: Window) -> FootprintBlocks | None:
         blocks = FootprintBlocks(grid.line_loop, grid.loop, grid.lines, grid.width, grid.pads, 0, window, *part)
         if blocks.piece_rows <= MAX_DMA_ROWS and blocks.transfers <= window.num_taps:
             found.append(blocks)
-    return min(found, key=lambda blocks: (blocks.part_lines * blocks.part_width, blocks.slice_rows), default=None)
+    return min(found, key=_pad_cost, default=None)
+
+
+def _pad_cost(blocks: FootprintBlocks) -> tuple[int, int]:
+    """Of one pad: rows that a step reads, then the time that the transfers of a slice take."""
+    return blocks.part_lines * blocks.part_width, blocks.transfers * (blocks.piece_rows + TRANSFER_START_ROWS)

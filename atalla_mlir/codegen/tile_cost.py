@@ -143,9 +143,13 @@ def _operations(node: Node) -> int:
 
 def finishes_in_loop(schedule: TileSchedule, epilogue: Epilogue) -> bool:
     """Whether the epilogue is better a loop over rows in the pads than straight code on rows in registers."""
-    if schedule.depth.has_two_levels or epilogue.operations * schedule.rows.rows > MAX_UNROLLED_OPERATIONS:
+    if _has_totals_in_pads(schedule) or epilogue.operations * schedule.rows.rows > MAX_UNROLLED_OPERATIONS:
         return True
     return _between_cycles(schedule, epilogue, in_loop=True) < _between_cycles(schedule, epilogue, in_loop=False)
+
+
+def _has_totals_in_pads(schedule: TileSchedule) -> bool:
+    return schedule.depth.has_two_levels and not schedule.keeps_totals
 
 
 def start_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
@@ -243,7 +247,7 @@ def _between_cycles(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool
         cycles += LOOP_ENTRY_CYCLES + rows * per_row
     if depth.has_two_levels:
         blocks = -(-depth.steps // depth.steps_in_sequence)
-        cycles += blocks * (3 * rows + 15)
+        cycles += blocks * ((3 if _has_totals_in_pads(schedule) else 2) * rows + 15)
     packets = _tile_packets(schedule, epilogue, in_loop=in_loop)
     excess = max(0.0, packets - CACHE_PACKETS)
     return cycles + min(MISS_CYCLES * excess, COLD_CYCLES * packets)

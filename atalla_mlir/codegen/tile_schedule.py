@@ -25,6 +25,8 @@ from atalla_mlir.codegen.row_blocks import MAX_PIECES, Blocks, row_blocks
 
 MAX_BLOCK_ROWS = 100
 """Result rows of a tile: sums, the terms that are added and those that the array computes share the registers."""
+MAX_ROWS_WITH_TOTALS = 64
+"""Result rows of a tile, at most, whose totals stay in the registers, beside sums and terms."""
 MIN_EQUAL_LANES = 8
 """Lanes of equal slices, at least, into which the runs of a window are cut that are no multiple of 32."""
 MAX_ROWS_TOGETHER = 4
@@ -67,7 +69,7 @@ class Depth:
 
     @property
     def has_two_levels(self) -> bool:
-        """Whether sums of blocks of steps are added to totals, which lie in the pads."""
+        """Whether sums of blocks of steps are added to totals."""
         return self.steps > MAX_SEQUENTIAL_SLICES
 
     @property
@@ -121,6 +123,11 @@ class TileSchedule:
         ]
         outer = [stride - extent * inner for (_, stride), (extent, inner) in itertools.pairwise(levels)]
         return [*outer, levels[-1][1]]
+
+    @property
+    def keeps_totals(self) -> bool:
+        """Whether the totals of a tile with two levels of sums are in registers: the pads hold those of larger ones."""
+        return self.depth.has_two_levels and self.rows.rows <= MAX_ROWS_WITH_TOTALS
 
     @property
     def footprints(self) -> FootprintBlocks | None:

@@ -312,7 +312,7 @@ class _Panel:
         carried = [*present.terms, *state.plan.pack(), *walk.first_steps(state.tile, state.fetched).pack()]
         total: Rows = []
         if depth.has_two_levels:
-            carried = self._sum_blocks(state.tile, carried, block)
+            total, carried = self._sum_blocks(present, carried, block)
         else:
             carried = block(depth.steps, [*present.sums, *carried])
             total, carried = carried[:count], carried[count:]
@@ -334,36 +334,56 @@ class _Panel:
         return _Tile(new, self._initial(plan.tile), terms, staged)
 
     def _sum_blocks(
-        self, tile: TilePlan, carried: list[ir.Value], block: Callable[[int, list[ir.Value]], list[ir.Value]]
-    ) -> list[ir.Value]:
-        """Add the sums of blocks of steps to totals in the pads, which leaves the registers to sums and terms."""
-        builder, depth, rows, totals = self.builder, self.schedule.depth, self.schedule.results, self.kernel.totals
-        places = [rows.place(row) for row in range(rows.rows)]
-        initial = self._initial_row(tile)
+        self, present: _Tile, carried: list[ir.Value], block: Callable[[int, list[ir.Value]], list[ir.Value]]
+    ) -> tuple[Rows, list[ir.Value]]:
+        """Add the sums of blocks of steps to totals; these as well, if they are in registers, and what else is carried.
+
+        Where there are too many rows, totals lie in the pads, which leaves the registers to sums and terms.
+        """
+        depth, count = self.schedule.depth, self.schedule.rows.rows
+        in_registers = self.schedule.keeps_totals
+        if not in_registers:
+            self._begin_totals(present.state.tile)
+
+        def summed(size: int, values: list[ir.Value]) -> list[ir.Value]:
+            totals, rest = (values[:count], values[count:]) if in_registers else ([], values)
+            done = block(size, [*(self.builder.zero() for _ in range(count)), *rest])
+            sums, rest = done[:count], done[count:]
+            if in_registers:
+                return [*self._add(totals, sums), *rest]
+            self._add_to_totals(sums)
+            return rest
+
+        whole, last = divmod(depth.steps, depth.steps_in_sequence)
+        values = [*present.sums, *carried]
+        values = self.builder.loop(whole, values, lambda _, values: summed(depth.steps_in_sequence, values))
+        values = summed(last, values) if last else values
+        return (values[:count], values[count:]) if in_registers else ([], values)
+
+    def _begin_totals(self, tile: TilePlan) -> None:
+        """Start the totals in the pads."""
+        initial, totals = self._initial_row(tile), self.kernel.totals
 
         def begin(row: Index) -> None:
             for pad in totals:
-                builder.tile_store(initial, pad, row, LANES)
+                self.builder.tile_store(initial, pad, row, LANES)
 
-        builder.repeat(rows.rows_per_pad, begin)
+        self.builder.repeat(self.schedule.results.rows_per_pad, begin)
 
-        def summed(size: int, carried: list[ir.Value]) -> list[ir.Value]:
-            done = block(size, [*(builder.zero() for _ in places), *carried])
-            old = [builder.tile_load(totals[pad], Index(row), LANES) for pad, row in places]
-            for (pad, row), total in zip(places, self._add(old, done[: rows.rows]), strict=True):
-                builder.tile_store(total, totals[pad], Index(row), LANES)
-            return done[rows.rows :]
-
-        whole, rest = divmod(depth.steps, depth.steps_in_sequence)
-        carried = builder.loop(whole, carried, lambda _, values: summed(depth.steps_in_sequence, values))
-        return summed(rest, carried) if rest else carried
+    def _add_to_totals(self, sums: Rows) -> None:
+        """Add to the totals in the pads."""
+        rows, builder, totals = self.schedule.results, self.builder, self.kernel.totals
+        places = [rows.place(row) for row in range(rows.rows)]
+        old = [builder.tile_load(totals[pad], Index(row), LANES) for pad, row in places]
+        for (pad, row), total in zip(places, self._add(old, sums), strict=True):
+            builder.tile_store(total, totals[pad], Index(row), LANES)
 
     def _add(self, left: Rows, right: Rows) -> Rows:
         return [self.builder.binary("add", a, b) for a, b in zip(left, right, strict=True)]
 
     def _initial(self, tile: TilePlan) -> Rows:
         """What the sums of a tile start from, when they stay in registers."""
-        if self.schedule.depth.has_two_levels:
+        if self.schedule.depth.has_two_levels and not self.schedule.keeps_totals:
             return []
         rows = range(self.schedule.rows.rows)
         if self.kernel.initial is None:
