@@ -39,6 +39,11 @@ LAYERS = {
     "3x1": (nn.Conv2d(8, 5, (3, 1), (2, 1), (1, 0), dilation=(1, 2)), (2, 8, 7, 6)),
     "3d": (nn.Conv3d(3, 4, 3, padding=1), (1, 3, 4, 5, 6)),
     "instance": (nn.InstanceNorm2d(8, affine=True), (2, 8, 7, 6)),
+    "windows in the pads": (nn.Conv2d(64, 33, 3, padding=1), (1, 64, 12, 14)),
+    "windows in the pads, strided": (nn.Conv2d(32, 40, (3, 5), (2, 1), 2), (1, 32, 13, 12)),
+    "windows in the pads, dilated": (nn.Conv2d(64, 40, 3, padding=3, dilation=(2, 3)), (1, 64, 11, 10)),
+    "windows in the pads, two levels of sums": (nn.Conv2d(128, 40, 3, padding=1), (1, 128, 8, 8)),
+    "windows in the pads, totals too": (nn.Conv2d(128, 33, 3, padding=1), (1, 128, 14, 14)),
     "shuffle": (nn.PixelShuffle(2), (2, 8, 7, 6)),
 }
 
