@@ -35,19 +35,18 @@ Asked = tuple[Hashable, ...]
 
 @dataclass(frozen=True)
 class _Entry:
-    """`Found` on numbered registers, and how many ways of placing are left."""
+    """`Found` on numbered registers."""
 
     interval: int
     cycles: tuple[int, ...]
     banks: Mapping[int, int]
-    num_ways: int
 
 
-_ENTRIES: OrderedDict[tuple[bytes, Asked], _Entry | int] = OrderedDict()
+_ENTRIES: OrderedDict[tuple[bytes, Asked], _Entry | None] = OrderedDict()
 
 
 class LoopMemo:
-    """What was found for loops equal to this one: a schedule or None, and how many ways of searching are left."""
+    """What was found for loops equal to this one: a schedule or None."""
 
     def __init__(self, graph: LoopGraph, machine: Machine, banks: Mapping[Register, int]) -> None:
         self._numbers = {register: at for at, register in enumerate(_registers(graph))}
@@ -70,24 +69,24 @@ class LoopMemo:
         ]
         return inst.op.mnemonic, operands, inst.merges, inst.dma_shape, inst.pad, bool(inst.memory_refs())
 
-    def recall(self, asked: Asked, search: Callable[[], tuple[Found | None, int]]) -> tuple[Found | None, int]:
+    def recall(self, asked: Asked, search: Callable[[], Found | None]) -> Found | None:
         """What `search` finds, or what it found for an equal loop."""
         key = self._digest, asked
-        entry = _ENTRIES.get(key)
-        if entry is None:
-            found, num_ways = search()
-            entry = _ENTRIES[key] = num_ways if found is None else self._entry(found, num_ways)
+        if key not in _ENTRIES:
+            found = search()
+            _ENTRIES[key] = None if found is None else self._entry(found)
         _ENTRIES.move_to_end(key)
         while len(_ENTRIES) > MAX_SCHEDULES:
             _ENTRIES.popitem(last=False)
-        if isinstance(entry, int):
-            return None, entry
+        entry = _ENTRIES[key]
+        if entry is None:
+            return None
         banks = {register: entry.banks[at] for register, at in self._numbers.items() if at in entry.banks}
-        return Found(entry.interval, entry.cycles, banks), entry.num_ways
+        return Found(entry.interval, entry.cycles, banks)
 
-    def _entry(self, found: Found, num_ways: int) -> _Entry:
+    def _entry(self, found: Found) -> _Entry:
         banks = {self._numbers[register]: bank for register, bank in found.banks.items()}
-        return _Entry(found.interval, found.cycles, banks, num_ways)
+        return _Entry(found.interval, found.cycles, banks)
 
 
 def _registers(graph: LoopGraph) -> list[Register]:

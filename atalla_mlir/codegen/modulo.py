@@ -89,8 +89,7 @@ class ModuloScheduler:
         tried = self._intervals(max(self._bound, min_interval), max_interval)
         if not tried:
             return None
-        found, num_ways = self._memo.recall((*tried, len(self._ways)), lambda: self._search(tried))
-        del self._ways[: len(self._ways) - num_ways]
+        found = self._search(tried)
         if found is None:
             return None
         recurrence = min(max_interval + 1, self._graph.recurrence)
@@ -101,9 +100,9 @@ class ModuloScheduler:
         least = {self._contention} if first < self._contention <= last else set[int]()
         return sorted(least.union(at for at in intervals(first, last) if at >= self._contention))
 
-    def _search(self, tried: Sequence[int]) -> tuple[Found | None, int]:
-        """What is found at the least II, and how many ways are left: those before the first that found something are
-        not. A way that comes near the bound is the last one tried.
+    def _search(self, tried: Sequence[int]) -> Found | None:
+        """What is found at the least II; ways before the first that finds something are given up. A way that comes near
+        the bound is the last one tried.
         """
         best: Found | None = None
         left = 1
@@ -115,14 +114,25 @@ class ModuloScheduler:
             for at in tried:
                 if at > most:
                     break
-                found = [
-                    Found(at, tuple(cycles), placement.banks()) for placement, cycles in self._placements(attempts, at)
-                ]
-                if found:
+                # ways are given up from the front, so the last one is always number 1
+                asked = len(self._ways) - number, at
+                found = self._memo.recall(asked, partial(self._best_placement, attempts, at))
+                if found is not None:
                     left = len(self._ways) - number if best is None else left
-                    best = min(found, key=self._longest_lifetime)
+                    best = found
                     break
-        return best, left
+        del self._ways[: len(self._ways) - left]
+        return best
+
+    def _best_placement(
+        self, attempts: Sequence[Callable[[LoopGraph, LoopDemands, int], Placement]], interval: int
+    ) -> Found | None:
+        """The placement whose values are kept for the shortest time."""
+        found = [
+            Found(interval, tuple(cycles), placement.banks())
+            for placement, cycles in self._placements(attempts, interval)
+        ]
+        return min(found, key=self._longest_lifetime, default=None)
 
     def _placements(
         self, attempts: Sequence[Callable[[LoopGraph, LoopDemands, int], Placement]], interval: int

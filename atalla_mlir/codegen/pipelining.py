@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from atalla_mlir.codegen.contest import Contest
 from atalla_mlir.codegen.kernel import Kernel, LoopReport
 from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness
 from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph, resource_bounds
@@ -31,7 +32,7 @@ from atalla_mlir.codegen.machine_ir import AHEAD_MARK, Block, Function, Inst, Re
 from atalla_mlir.codegen.modulo import ModuloScheduler
 from atalla_mlir.codegen.ramping import MaskedPipeline, mask_loop
 from atalla_mlir.codegen.slots import slot_order
-from atalla_mlir.codegen.staggering import StaggeredLoop, stagger_loop
+from atalla_mlir.codegen.staggering import stagger_loop
 from atalla_mlir.target.encoding import PACKET_BYTES, SLOTS
 from atalla_mlir.target.isa import Format, Latency, Unit
 from atalla_mlir.target.machine import Machine
@@ -134,25 +135,26 @@ def pipeline_loop(
 
     New registers are numbered from `first_index`.
     """
-    candidates: list[Pipeline | MaskedPipeline | StaggeredLoop] = []
     graph = build_loop_graph(loop.body, machine, _single_copies(loop))
     if graph.is_ahead:
         # the order of the instructions says nothing about how transfers wait for each other
         least = int(max(resource_bounds(loop.body, machine).values()) * LUMPED_TRANSFERS)
         context = replace(context, cycles=max(context.cycles, least))
-    for kernel in find_kernels(graph, machine, banks, first_index, context):
-        candidates.append(Pipeline(loop, kernel))
+    contest = Contest(loop, context, machine)
+    refill = len(graph.insts) / PACKED_SLOTS
+    for kernel in find_kernels(
+        graph, machine, banks, first_index, context, lambda: contest.largest_interval(graph, refill=refill)
+    ):
+        contest.enter(Pipeline(loop, kernel))
     masked = mask_loop(loop, context, first_index)
     if masked is not None:
-        for kernel in find_kernels(masked.graph(machine), machine, banks, masked.next_index, context):
-            candidates.append(MaskedPipeline(masked, kernel))
-    staggered = stagger_loop(loop, machine, banks, first_index, context)
-    if staggered is not None:
-        candidates.append(staggered)
-    as_is = LoopPart(context.packets, context.cycles, loop.trip_count)
-    sequential = context.entered_cycles([as_is], machine)
-    best = min(candidates, key=lambda candidate: candidate.cycles(context, machine), default=None)
-    return best.build() if best is not None and best.cycles(context, machine) < sequential else None
+        masked_graph = masked.graph(machine)
+        for kernel in find_kernels(
+            masked_graph, machine, banks, masked.next_index, context, lambda: contest.largest_interval(masked_graph)
+        ):
+            contest.enter(MaskedPipeline(masked, kernel))
+    stagger_loop(loop, machine, banks, first_index, context, contest)
+    return None if contest.best is None else contest.best.build()
 
 
 def _single_copies(loop: CountedLoop) -> frozenset[Register]:
@@ -163,14 +165,22 @@ def _single_copies(loop: CountedLoop) -> frozenset[Register]:
 
 
 def find_kernels(
-    graph: LoopGraph, machine: Machine, banks: Mapping[Register, int], first_index: int, context: LoopContext
+    graph: LoopGraph,
+    machine: Machine,
+    banks: Mapping[Register, int],
+    first_index: int,
+    context: LoopContext,
+    largest_interval: Callable[[], int],
 ) -> Iterator[Kernel]:
-    """Kernels by rising II whose values fit into the registers and code into the cache, down to one not unrolled."""
+    """Kernels by rising II whose values fit into the registers and code into the cache, down to one not unrolled.
+
+    `largest_interval` says up to which II one is of use; it is asked again after each kernel.
+    """
     if -(-len(graph.insts) // SLOTS) * PACKET_BYTES > machine.icache_bytes:
         return
     max_stages = _most_stages(graph)
     scheduler = ModuloScheduler(graph, machine, banks)
-    schedule = scheduler.schedule(context.cycles - 1)
+    schedule = scheduler.schedule(largest_interval())
     smallest_unroll: int | None = None
     most: int | None = None
     while schedule is not None:
@@ -185,8 +195,8 @@ def find_kernels(
         step = max(1, schedule.interval // INTERVAL_STEPS)
         if smallest_unroll is not None:
             most = most or int(max(schedule.bound, schedule.interval) * MAX_INTERVAL_GROWTH)
-        limit = min(context.cycles - 1, most or context.cycles)
-        schedule = scheduler.schedule(limit, schedule.interval + step)
+        limit = largest_interval()
+        schedule = scheduler.schedule(min(limit, most or limit), schedule.interval + step)
 
 
 def _most_stages(graph: LoopGraph) -> float:

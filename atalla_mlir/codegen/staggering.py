@@ -15,6 +15,7 @@ from functools import partial
 
 from atalla_mlir.codegen.compact_placement import SLACKS, CompactPlacement
 from atalla_mlir.codegen.contention import contention_bound
+from atalla_mlir.codegen.contest import Contest
 from atalla_mlir.codegen.dependence import build_graph
 from atalla_mlir.codegen.kernel import Kernel
 from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph, recurrence_bound, resource_bounds
@@ -119,24 +120,29 @@ class StaggeredLoop:
 
 
 def stagger_loop(
-    loop: CountedLoop, machine: Machine, banks: Mapping[Register, int], first_index: int, context: LoopContext
-) -> StaggeredLoop | None:
-    """The loop as overlapping passes; None where it is no chain of lane operations between rows that allow it."""
+    loop: CountedLoop,
+    machine: Machine,
+    banks: Mapping[Register, int],
+    first_index: int,
+    context: LoopContext,
+    contest: Contest,
+) -> None:
+    """Enters the loop as overlapping passes, if it is a chain of lane operations between rows that allow it."""
     pointers = _pointers(loop.body)
     if not all(_is_harmless(inst, pointers) for inst in loop.body):
-        return None
+        return
     written = {register for inst in loop.body for register in inst.defs}
     if context.needed_after & (written - set(pointers)) or carried_registers(loop.body) - set(pointers):
-        return None
+        return
     split = _split(loop, pointers, context, machine, first_index)
     # a pointer and its step then never share a packet
     banks = {**banks, **{copy: banks[pointer] for copy, pointer in split.pointers.items() if pointer in banks}}
-    found = [StaggeredLoop(split, kernel, banks, context) for kernel in _kernels(split, machine, banks, context)]
-    return min(found, key=lambda staggered: staggered.cycles(context, machine), default=None)
+    for kernel in _kernels(split, machine, banks, context, contest):
+        contest.enter(StaggeredLoop(split, kernel, banks, context))
 
 
 def _kernels(
-    split: SplitLoop, machine: Machine, banks: Mapping[Register, int], context: LoopContext
+    split: SplitLoop, machine: Machine, banks: Mapping[Register, int], context: LoopContext, contest: Contest
 ) -> Iterator[Kernel]:
     """Kernels of few stages that are not unrolled, the shortest first; longer ones as long as they may be faster."""
     written = frozenset(register for inst in split.body for register in inst.defs)
@@ -146,30 +152,28 @@ def _kernels(
     demands = LoopDemands(split.body, machine, banks)
     contention = contention_bound(graph, demands)
     memo = LoopMemo(graph, machine, banks)
-    trips = split.loop.trip_count
-    most = context.cycles - 1
+    most = contest.largest_interval(graph, setup=len(split.pointers))
     for interval in intervals(max(*bounds.values(), recurrence), most):
         if interval > most:
             return
         if interval < contention:
             continue
         for slack in SLACKS:
-            found, _ = memo.recall(("compact", interval, slack), partial(_place, graph, demands, interval, slack))
+            found = memo.recall(("compact", interval, slack), partial(_place, graph, demands, interval, slack))
             if found is None:
                 continue
             schedule = ModuloSchedule(graph, interval, found.cycles, bounds, recurrence, found.banks)
             kernel = Kernel(schedule, banks, split.next_index)
             if schedule.num_stages <= MAX_STAGES and context.has_room(kernel.max_live()):
                 yield kernel
-                # one of a single stage takes as long at this interval
-                most = min(most, interval * (trips + schedule.num_stages - 1) // trips)
+                most = contest.largest_interval(graph, setup=len(split.pointers))
 
 
-def _place(graph: LoopGraph, demands: LoopDemands, interval: int, slack: int) -> tuple[Found | None, int]:
-    """A schedule, if there is a place for everything; nothing is left to search."""
+def _place(graph: LoopGraph, demands: LoopDemands, interval: int, slack: int) -> Found | None:
+    """A schedule, if there is a place for everything."""
     placement = CompactPlacement(graph, demands, interval, slack)
     cycles = placement.run()
-    return (None if cycles is None else Found(interval, tuple(cycles), placement.banks())), 0
+    return None if cycles is None else Found(interval, tuple(cycles), placement.banks())
 
 
 def _pointers(body: Sequence[Inst]) -> dict[Register, int]:

@@ -199,7 +199,7 @@ def test_masked_iterations_leave_no_trace(depth: int):
     context = LoopContext(1000, 200, 300, dict.fromkeys(RegisterFile, 2), sums | {BASES[0]}, pushes_weights_first=True)
     masked = mask_loop(loop, context, 5000)
     assert masked is not None
-    kernels = list(find_kernels(masked.graph(AX01), AX01, {}, masked.next_index, context))
+    kernels = list(find_kernels(masked.graph(AX01), AX01, {}, masked.next_index, context, lambda: 999))
     assert kernels
     for kernel in kernels:
         pipelined = MaskedPipeline(masked, kernel).build()
@@ -324,7 +324,7 @@ def test_transfers_keep_their_order_across_iterations(trips: int):
     loop = find_counted_loop(function.blocks[1], constant_values(function))
     assert loop is not None
     context = LoopContext(1000, 20, None, dict.fromkeys(RegisterFile, 2), frozenset(), pushes_weights_first=True)
-    for kernel in find_kernels(build_loop_graph(loop.body, AX01), AX01, {}, 5000, context):
+    for kernel in find_kernels(build_loop_graph(loop.body, AX01), AX01, {}, 5000, context, lambda: 999):
         pipeline = Pipeline(loop, kernel)
         if pipeline.num_trips >= 1:
             pipelined = Function("f", [blocks[0], *pipeline.build().blocks, blocks[2]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from atalla_mlir.codegen.contest import Contest
 from atalla_mlir.codegen.loops import CountedLoop, LoopContext
 from atalla_mlir.codegen.machine_ir import M0, M1, X0, Block, Inst, Register, parse_memory
 from atalla_mlir.codegen.staggering import StaggeredLoop, stagger_loop
@@ -35,7 +36,10 @@ def chain(stored: str, *, step: int = 64) -> CountedLoop:
 def staggered(loop: CountedLoop) -> StaggeredLoop | None:
     live_through = dict.fromkeys(RegisterFile, 0)
     context = LoopContext(100, 20, None, live_through, frozenset({POINTERS[0]}), pushes_weights_first=True)
-    return stagger_loop(loop, AX01, {}, 100, context)
+    contest = Contest(loop, context, AX01)
+    stagger_loop(loop, AX01, {}, 100, context, contest)
+    assert contest.best is None or isinstance(contest.best, StaggeredLoop)
+    return contest.best
 
 
 def test_later_stages_follow_rows_behind() -> None:
