@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 
@@ -16,9 +17,7 @@ from atalla_mlir.target.registers import RegisterFile
 
 LENGTH = 12
 ROWS = [Register(RegisterFile.VECTOR, 10 + at) for at in range(LENGTH + 1)]
-GRAPH = build_loop_graph(
-    [Inst(BY_MNEMONIC["mul.vv"], (after, row, row, M1)) for row, after in zip(ROWS, ROWS[1:], strict=False)], AX01
-)
+GRAPH = build_loop_graph([Inst(BY_MNEMONIC["mul.vv"], (after, row, row, M1)) for row, after in pairwise(ROWS)], AX01)
 CHAIN = max(GRAPH.depths)
 
 
