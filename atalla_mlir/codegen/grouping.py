@@ -10,11 +10,13 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from atalla_mlir.codegen.attention_pattern import AttentionStages, find_attention, unify
 from atalla_mlir.codegen.attention_plan import plan_attention
+from atalla_mlir.codegen.fill_plan import FillPlan, plan_fill
 from atalla_mlir.codegen.iteration import (
     Access,
     Buffer,
@@ -45,6 +47,8 @@ class Group:
     """The attention that the stages are, which has a kernel of its own."""
     chain: tuple[list[Stage], list[Stage]] | None = None
     """Two products with their maps that the stages are, of which the second one finds its operand in the pads."""
+    fill: FillPlan | None = None
+    """How the stages, which have loops of their own, write one number to places of one buffer."""
 
     @property
     def all_stages(self) -> list[Stage]:
@@ -229,6 +233,31 @@ def form_groups(
             groups.append(group)
             home[operation[0].write.buffer] = group
     return _chained(groups, results) if chains else groups
+
+
+def join_fills(groups: Sequence[Group], pads: int) -> list[Group]:
+    """The groups in order, those that write one number to the same buffer as one, where the first of them was.
+
+    Not where elements are written more than once, for then the order says what stays.
+    """
+    joined: list[Group] = []
+    homes: dict[Buffer, Group] = {}
+    written: Counter[Buffer] = Counter()
+    for stage in (stage for group in groups for stage in group.all_stages):
+        written[stage.write.buffer] += math.prod(loop.extent for loop in stage.write.strides)
+    for group in groups:
+        buffer = group.stages[0].write.buffer
+        home = homes.get(buffer) if written[buffer] <= buffer.num_elements else None
+        stages = [*(home.stages if home is not None else ()), *group.stages]
+        plan = plan_fill(stages, pads) if len(group.stages) == 1 else None
+        if plan is not None and home is not None:
+            home.stages, home.fill = stages, plan
+            continue
+        if plan is not None:
+            group.fill = plan
+            homes[buffer] = group
+        joined.append(group)
+    return joined
 
 
 def _chained(groups: Sequence[Group], results: Collection[Buffer]) -> list[Group]:

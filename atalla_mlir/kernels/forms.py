@@ -32,6 +32,7 @@ from atalla_mlir.kernels.attention import AttentionKernel
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.column_folds import ColumnFolds
 from atalla_mlir.kernels.early_columns import EarlyColumns
+from atalla_mlir.kernels.fills import Fill
 from atalla_mlir.kernels.functions.bound import FunctionBound
 from atalla_mlir.kernels.gathers import GatherKernel
 from atalla_mlir.kernels.integer_builder import IntegerBuilder
@@ -122,6 +123,9 @@ def _forms(nest: Nest) -> Iterator[tuple[str, Planner]]:
         return
     if nest.group.chain is not None:
         yield "chain of products", _chain_of_products
+        return
+    if nest.group.fill is not None:
+        yield "fill", _fill
         return
     yield "windows", _windows
     coalesce_loops(nest.stages)
@@ -308,7 +312,17 @@ def _attention_facts(plan: AttentionPlan) -> Fields:
     }
 
 
-# Windows and rows
+# Windows, fills and rows
+
+
+def _fill(nest: Nest, wanted: Fields) -> Planned | None:
+    plan = nest.group.fill
+    if plan is None:
+        return None
+    check_names("fill", wanted, ())
+    facts = {"strips": len(plan.moves), "transfers": sum(move.transfers for move in plan.moves)}
+    emit = Fill(Builder(), plan, nest.values, nest.block).emit
+    return Planned(Decision("fill", {}, facts, plan.predicted_cycles), emit)
 
 
 def _windows(nest: Nest, wanted: Fields) -> Planned | None:

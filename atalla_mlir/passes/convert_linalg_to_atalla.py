@@ -9,7 +9,7 @@ from typing import ClassVar
 from atalla_mlir._mlir import array_attr, create_op, i64_array_attr, i64_attr, ir, operations, string_attr, string_value
 from atalla_mlir.codegen.bounds import Bounds, kernel_bounds
 from atalla_mlir.codegen.decision import Decision, DecisionError
-from atalla_mlir.codegen.grouping import Group, form_groups
+from atalla_mlir.codegen.grouping import Group, form_groups, join_fills
 from atalla_mlir.codegen.iteration import Stage
 from atalla_mlir.codegen.row_plan import SumOrder
 from atalla_mlir.errors import UnsupportedError
@@ -82,7 +82,7 @@ def _convert(function: ir.Operation, target: Machine) -> None:
     with ir.InsertionPoint(end):
         decisions = [
             emit_nest(Nest(group, values, block, numerics, target), fixed_fields(function, at))
-            for at, group in enumerate(_nests(listed))
+            for at, group in enumerate(_nests(listed, target))
         ]
     _make_declaration(function, listed.stages, numerics, bounds, decisions)
 
@@ -149,7 +149,8 @@ def _bound_attribute(bound: FunctionBound | None) -> ir.Attribute:
     )
 
 
-def _nests(listed: StageList) -> list[Group]:
-    """The stages as groups with unified loops; parts of a concatenation or padding are nests of their own."""
+def _nests(listed: StageList, target: Machine) -> list[Group]:
+    """The stages as groups with unified loops; parts of a concatenation are nests of their own, a frame is one."""
     results = {view.buffer for view in listed.results}
-    return form_groups(listed.stages, list(range(len(listed.stages))), results)
+    groups = form_groups(listed.stages, list(range(len(listed.stages))), results)
+    return join_fills(groups, target.pads)
