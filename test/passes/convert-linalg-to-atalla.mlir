@@ -124,3 +124,24 @@ func.func private @sum(%a: tensor<1x40xbf16>) -> tensor<1xbf16> {
   } -> tensor<1xbf16>
   return %0 : tensor<1xbf16>
 }
+
+// -----
+
+// A frame around an image is one fill: rows of the number, and transfers of runs that begin right of a line and end left of the next.
+
+// CHECK: "atalla.tile_store"({{.*}}cols = 32
+// CHECK: "atalla.tile_store"({{.*}}cols = 32
+// CHECK: "atalla.send"({{.*}}cols = 32 : i64, rows = 11 : i64
+// CHECK: "atalla.send"({{.*}}cols = 32 : i64, rows = 7 : i64
+// CHECK: "atalla.send"({{.*}}cols = 32 : i64, rows = 7 : i64
+// CHECK: "atalla.send"({{.*}}cols = 32 : i64, rows = 11 : i64
+// CHECK: "atalla.load"(%arg0
+// CHECK: kernel = "framed"
+func.func private @framed(%x: tensor<8x8x32xbf16>) -> tensor<10x10x32xbf16> {
+  %zero = arith.constant 0.0 : bf16
+  %framed = tensor.pad %x low[1, 1, 0] high[1, 1, 0] {
+  ^bb0(%i: index, %j: index, %k: index):
+    tensor.yield %zero : bf16
+  } : tensor<8x8x32xbf16> to tensor<10x10x32xbf16>
+  return %framed : tensor<10x10x32xbf16>
+}
