@@ -29,6 +29,9 @@ ARRAY_SWAP_CYCLES = 63
 PIECE_CYCLES = 4
 """What a piece costs in each step that shares its pad with another one: it is switched off in most."""
 STEP_OVERHEAD = 2
+STEPS_AHEAD = 2
+"""Steps by which a transfer comes before its use, where steps are streamed: it has one of them to arrive."""
+MIN_STREAMED_STEPS = 8
 ROW_TRANSFER_CYCLES = 7
 """A row of a transfer into a pad, of which the next one follows when it has arrived (6.4)."""
 TRANSFER_START_CYCLES = 25
@@ -164,6 +167,15 @@ def plans_in_steps(schedule: TileSchedule) -> bool:
     return step_cycles(schedule, None) >= PLAN_PACKETS + LEVEL_PACKETS * further
 
 
+def streams_steps(schedule: TileSchedule) -> bool:
+    """Whether outer blocks come a few steps before they are needed instead of a tile: nothing else moves then."""
+    if schedule.panel_blocks > 1 or schedule.is_resident(schedule.inner) or schedule.depth.has_tail:
+        return False
+    if isinstance(schedule.outer, FootprintBlocks) or schedule.outer.num_pieces > schedule.outer.pads:
+        return False
+    return schedule.depth.steps >= MIN_STREAMED_STEPS
+
+
 def splits_outer(schedule: TileSchedule) -> bool:
     """Whether the next outer block takes longer than the tile that would hide it, and two of them would hide it."""
     is_long = _transfer_cycles([schedule.outer]) > step_cycles(schedule, None)
@@ -192,6 +204,8 @@ def predicted_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
 def fill_cycles(schedule: TileSchedule) -> float:
     """To fetch the first blocks of a panel."""
     fetched = [blocks for blocks in (schedule.rows, schedule.cols) if not schedule.is_resident(blocks)]
+    if streams_steps(schedule):
+        return schedule.depth.steps * _share(schedule.inner) * _transfer_cycles([schedule.inner])
     share = min(_share(blocks) for blocks in fetched)
     with_all, steps = _transfer_cycles(fetched), schedule.depth.steps
     return steps * (share * with_all + (1 - share) * _transfer_cycles([schedule.cols]))

@@ -10,7 +10,7 @@ from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.codegen.tile_schedule import TileSchedule
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.builder import Builder
-from atalla_mlir.kernels.tile_walk import ELEMENT_BYTES, ROW_BYTES
+from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, ROW_BYTES
 from atalla_mlir.target.encoding import DmaShape
 
 

@@ -23,7 +23,7 @@ from atalla_mlir.kernels.expression import Evaluated, Evaluator
 from atalla_mlir.kernels.functions.bound import FunctionBound
 from atalla_mlir.kernels.odometer import Level, Odometer, Reading
 from atalla_mlir.kernels.rings import FIRST_STEPS, ROW_BYTES
-from atalla_mlir.kernels.tile_walk import ELEMENT_BYTES
+from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES
 from atalla_mlir.target.encoding import DmaShape
 
 ROUNDINGS = 2

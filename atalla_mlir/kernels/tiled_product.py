@@ -25,7 +25,8 @@ from atalla_mlir.kernels.expression import Evaluated
 from atalla_mlir.kernels.row_body import RowBody
 from atalla_mlir.kernels.row_places import Place
 from atalla_mlir.kernels.rows import RowKernel
-from atalla_mlir.kernels.tile_walk import ELEMENT_BYTES, KEPT_PART, ROW_BYTES, KeptRows, State, TilePlan, TileWalk
+from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, KEPT_PART, ROW_BYTES, TileAddresses
+from atalla_mlir.kernels.tile_walk import KeptRows, State, TilePlan, TileWalk
 
 Rows = list[ir.Value]
 
@@ -228,7 +229,7 @@ class _Panel:
         self.builder, self.schedule, self.pads = kernel.builder, kernel.schedule, kernel.pads
         self.results = [*kernel.epilogue.stored, *kernel.epilogue.staged_reads]
         has_columns = bool(kernel.epilogue.column_reads)
-        self.walk = TileWalk(
+        self.addresses = TileAddresses(
             self.builder,
             self.schedule,
             kernel.buffers,
@@ -237,10 +238,10 @@ class _Panel:
             first,
             count,
             self.results,
-            has_columns,
-            kernel.kept,
             kernel.resident,
         )
+        self.walk = TileWalk(self.addresses, has_columns=has_columns, kept=kernel.kept)
+        self.moves = self.walk.moves
         self.plans_in_steps = plans_in_steps(self.schedule)
         """Whether the addresses of the next tile are computed anew in each step, where scalar instructions are free."""
         self.num_tiles = self.schedule.outer.num_blocks * count
@@ -248,9 +249,9 @@ class _Panel:
     def emit(self) -> None:
         walk, builder = self.walk, self.builder
         if not self.kernel.has_columns:
-            walk.fill()
-        first = walk.plan(walk.first())
-        fetched = walk.fetch_first(first.tile.moves)
+            self.moves.fill()
+        first = walk.plan(self.addresses.first())
+        fetched = self.moves.fetch_first(first.tile.moves)
         early = self.kernel.early
         num_sent = len(self._sends()) + (early.num_transfers if early is not None else 0)
         idle = [builder.ready() for _ in range(num_sent)]
@@ -278,7 +279,7 @@ class _Panel:
     def _slice(self, row_bytes: ir.Value, column_bytes: ir.Value) -> Rows:
         """Products of all rows of a tile with a step of its columns, which begin that many bytes into the pads."""
         schedule, builder, lanes = self.schedule, self.builder, self.schedule.depth.lanes
-        rows, cols = self.walk.parts((row_bytes, column_bytes))
+        rows, cols = self.addresses.parts((row_bytes, column_bytes))
         for col in reversed(range(LANES)):
             if col < schedule.cols.width:
                 pad, at = schedule.cols.place(col)
@@ -320,7 +321,7 @@ class _Panel:
         plan, steps = walk.unpack_plan(carried[:size]), walk.unpack_steps(carried[size:])
         buffer, *tokens = present.staged or [builder.index_constant(0)]
         builder.wait([*steps.tokens, *tokens, *state.sent])
-        fetched = walk.fetch_first(plan.tile.moves)
+        fetched = self.moves.fetch_first(plan.tile.moves)
         other = builder.differ(buffer, self.kernel.staged_bytes)
         if self.kernel.epilogue.in_loop(self.schedule):
             # nothing can be computed while a transfer waits for the one before on its pad, so results go first
@@ -417,7 +418,7 @@ class _Panel:
     ) -> ir.Value:
         rows, builder = self.schedule.results, self.builder
         pad, cols = piece % self.pads, self.schedule.cols.width
-        shape = self.walk.shape(rows, access, piece, cols)
+        shape = self.addresses.shape(rows, access, piece, cols)
         return builder.transfer(
             kind,
             tiles[pad],

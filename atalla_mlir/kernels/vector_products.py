@@ -20,7 +20,7 @@ from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.expression import Evaluated
 from atalla_mlir.kernels.row_places import Place, divided
 from atalla_mlir.kernels.rows import RowKernel
-from atalla_mlir.kernels.tile_walk import ELEMENT_BYTES, PAD_SHIFT, ROW_BYTES, SINK
+from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, PAD_SHIFT, ROW_BYTES, SINK
 from atalla_mlir.target.encoding import DmaShape
 
 Rows = list[ir.Value]

@@ -1,0 +1,414 @@
+"""What is fetched under the tiles of a walk: whole blocks, a tile or two before they are needed.
+
+During the first outer block of a panel the next inner one comes, during the last inner block the next outer one or half
+of it. Which it is are selections with bit masks: a transfer that is switched off moves one element to a row that nobody
+reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.footprints import FootprintBlocks
+from atalla_mlir.codegen.product_plan import LANES
+from atalla_mlir.codegen.row_blocks import Blocks
+from atalla_mlir.codegen.tile_cost import splits_outer
+from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, PAD_SHIFT, ROW_BYTES, SINK, Position, TileAddresses
+
+
+@dataclass
+class Moves:
+    """What is fetched for a tile; the first piece's place, what other pieces add to it, and what steps add."""
+
+    target: ir.Value
+    """Bytes from the begin of a pad's operands to the rows of the first step."""
+    address: ir.Value
+    shape: ir.Value
+    """Metadata of the first piece."""
+    first_shape: ir.Value
+    """The same of the first step, which may have fewer lanes."""
+    for_inner: ir.Value
+    for_outer: ir.Value
+    target_jumps: list[ir.Value]
+    """Bytes in a pad that a step adds, as `jumps`; only the innermost one where the others are 0."""
+    limit: list[ir.Value]
+    """Taps under which something is fetched, where windows lie in the pads."""
+    offsets: list[ir.Value]
+    """Bytes in DRAM from the first piece to the others."""
+    jumps: list[ir.Value]
+    """Bytes in DRAM that a step of each level of the depth adds, when those further in begin again."""
+
+    def pack(self) -> list[ir.Value]:
+        single = [self.target, self.address, self.shape, self.first_shape]
+        switches = [self.for_inner, self.for_outer]
+        return [*single, *switches, *self.target_jumps, *self.limit, *self.offsets, *self.jumps]
+
+
+@dataclass
+class Fetching:
+    """Where the next step goes and comes from, besides what `Moves` says."""
+
+    target: ir.Value
+    """Bytes in a pad."""
+    moved: ir.Value
+    """Bytes in DRAM from the first step of a depth without tail."""
+    counters: list[ir.Value]
+    """Iterations of the levels of the depth but the outermost, where fetches do not keep step with computation."""
+
+    def pack(self) -> list[ir.Value]:
+        return [self.target, self.moved, *self.counters]
+
+
+@dataclass
+class StepPlace:
+    """Where a walk stands between two steps: bits, and iterations of the levels of the depth but the outermost."""
+
+    next_number: ir.Value
+    is_last: ir.Value
+    will_not_be_last: ir.Value
+    """Of the next step."""
+    counters: Sequence[ir.Value]
+    wraps: Sequence[ir.Value]
+    """Bits for each counter: whether it begins again with the next step."""
+
+
+class Packed(Protocol):
+    """Values that a loop carries."""
+
+    def pack(self) -> list[ir.Value]: ...
+
+
+class TileMoves(Protocol):
+    """What is fetched under the tiles of a panel; `moves` are what `of_tile` gave for one of them."""
+
+    num_pieces: int
+    """Transfers of a step."""
+
+    def fill(self) -> None: ...
+
+    def of_tile(self, at: Position) -> Packed: ...
+
+    def fetch_first(self, moves: Any) -> list[ir.Value]:
+        """Start what comes before the first iteration; tokens."""
+        ...
+
+    def first(self, moves: Any) -> Fetching:
+        """Of the first iteration."""
+        ...
+
+    def fetch(self, fetching: Fetching, moves: Any, at: StepPlace) -> list[ir.Value]: ...
+
+    def next(self, fetching: Fetching, moves: Any, at: StepPlace) -> Fetching: ...
+
+    def moves_from(self, rest: Iterator[ir.Value]) -> Packed: ...
+
+    def fetching_from(self, rest: Iterator[ir.Value]) -> Fetching: ...
+
+
+class OperandFill:
+    """Fetches the first blocks of both operands before anything is computed."""
+
+    def __init__(self, addresses: TileAddresses) -> None:
+        self.addresses, self.builder, self.schedule = addresses, addresses.builder, addresses.schedule
+        self.pads, self.operands, self.buffers = addresses.pads, addresses.operands, addresses.buffers
+
+    def fill(self) -> None:
+        """Fetch the first block of both operands, before anything is computed."""
+        depth, builder = self.schedule.depth, self.builder
+        if self.schedule.footprints is not None:
+            builder.wait(self._fill_footprints(self.schedule.footprints))
+            return
+        tail = int(depth.has_tail)
+        start = Index(self.schedule.tail_offset)
+        tokens = self._fill_step(Index(), (start, start), depth.first_lanes) if tail else self._idle_fill()
+
+        def level(number: int, step: Index, moved: tuple[Index, Index], tokens: list[ir.Value]) -> list[ir.Value]:
+            if number == len(depth.levels):
+                return self._fill_step(step + tail, moved, depth.lanes)
+            here = depth.levels[number]
+
+            def body(index: Index, carried: list[ir.Value]) -> list[ir.Value]:
+                further = (moved[0] + index.scaled(here.streamed), moved[1] + index.scaled(here.pushed))
+                return level(number + 1, step.scaled(here.extent) + index, further, carried)
+
+            return builder.loop(here.extent - tail, tokens, body)
+
+        builder.wait(level(0, Index(), (Index(), Index()), tokens))
+
+    def fill_alone(self, blocks: Blocks) -> list[ir.Value]:
+        """Fetch the first block of one operand; tokens."""
+        builder, levels, lanes = self.builder, self.schedule.depth.levels, self.schedule.depth.lanes
+        (base,) = (base for _, other, base in self._first_blocks() if other is blocks)
+        extents = [level.extent for level in levels]
+        if isinstance(blocks, FootprintBlocks):
+            extents[-1] = blocks.transfers
+        rows = self.schedule.target_jumps(blocks)
+        for number in reversed(range(len(levels) - 1)):
+            # a jump comes on top of what the levels inside have added
+            rows[number] += levels[number + 1].extent * rows[number + 1]
+
+        def level(number: int, row: Index, moved: Index, tokens: list[ir.Value]) -> list[ir.Value]:
+            if number == len(levels):
+                return self._fill_blocks(blocks, row, moved, lanes)
+            own = levels[number].streamed if blocks is self.schedule.rows else levels[number].pushed
+
+            def body(index: Index, carried: list[ir.Value]) -> list[ir.Value]:
+                return level(number + 1, row + index.scaled(rows[number]), moved + index.scaled(own), carried)
+
+            return builder.loop(extents[number], tokens, body)
+
+        return level(0, Index(base), Index(), [builder.ready() for _ in range(blocks.num_pieces)])
+
+    def _fill_footprints(self, rows: FootprintBlocks) -> list[ir.Value]:
+        """Image lines come under the first taps of each slice, columns under all of them."""
+        builder, cols = self.builder, self.schedule.cols
+        slices, taps = self.schedule.depth.levels
+        bases = {at: base for at, _, base in self._first_blocks()}
+
+        def fill_slice(number: Index, tokens: list[ir.Value]) -> list[ir.Value]:
+            def fetch_lines(tap: Index, tokens: list[ir.Value]) -> list[ir.Value]:
+                row = number.scaled(rows.slice_rows) + tap.scaled(rows.piece_rows) + bases[0]
+                moved = number.scaled(slices.streamed) + tap.scaled(taps.streamed)
+                return [*self._fill_blocks(rows, row, moved, LANES), *fetch_columns(tap, tokens[rows.num_pieces :])]
+
+            def fetch_columns(tap: Index, _: list[ir.Value]) -> list[ir.Value]:
+                row = (number.scaled(taps.extent) + tap).scaled(cols.rows_per_pad) + bases[1]
+                moved = number.scaled(slices.pushed) + tap.scaled(taps.pushed)
+                return self._fill_blocks(cols, row, moved, LANES)
+
+            tokens = builder.loop(rows.transfers, tokens, fetch_lines)
+            line_tokens, tokens = tokens[: rows.num_pieces], tokens[rows.num_pieces :]
+            rest = taps.extent - rows.transfers
+            tokens = builder.loop(rest, tokens, lambda tap, kept: fetch_columns(tap + rows.transfers, kept))
+            return [*line_tokens, *tokens]
+
+        return builder.loop(slices.extent, self._idle_fill(), fill_slice)
+
+    def _first_blocks(self) -> Iterator[tuple[int, Blocks, int]]:
+        """What is filled: place among (rows, cols), blocks, and the first row of each pad that a first block takes."""
+        schedule = self.schedule
+        for at, blocks in enumerate((schedule.rows, schedule.cols)):
+            if schedule.is_resident(blocks):
+                continue
+            yield at, blocks, (0 if blocks is schedule.inner else schedule.outer_base)
+
+    def _idle_fill(self) -> list[ir.Value]:
+        return [self.builder.ready() for _, blocks, _ in self._first_blocks() for _ in range(blocks.num_pieces)]
+
+    def _fill_step(self, step: Index, moved: tuple[Index, Index], lanes: int) -> list[ir.Value]:
+        """Fetch one step of the first blocks; `moved` are elements from its first one in both operands."""
+        tokens: list[ir.Value] = []
+        for at, blocks, base in self._first_blocks():
+            tokens += self._fill_blocks(blocks, step.scaled(blocks.rows_per_pad) + base, moved[at], lanes)
+        return tokens
+
+    def _fill_blocks(self, blocks: Blocks, row: Index, moved: Index, lanes: int) -> list[ir.Value]:
+        """Fetch the pieces of a step of a first block to that row of each pad on."""
+        builder, access, tokens = self.builder, self.schedule.access(blocks), list[ir.Value]()
+        for piece in range(blocks.num_pieces):
+            distance = (moved + blocks.piece_offset(piece, access)).scaled(ELEMENT_BYTES)
+            shape = self.addresses.shape(blocks, access, piece, lanes)
+            tokens.append(
+                builder.transfer(
+                    "fetch",
+                    self.operands[piece % self.pads],
+                    builder.index_value((row + piece // self.pads * blocks.piece_rows).scaled(ROW_BYTES)),
+                    builder.plus(self.addresses.first_addresses[blocks], builder.index_value(distance)),
+                    builder.index_constant(shape.encode()),
+                    [self.buffers[access.buffer]],
+                    rows=shape.rows,
+                    cols=lanes,
+                )
+            )
+        return tokens
+
+
+class BlockMoves(OperandFill):
+    """Moves the blocks of one panel."""
+
+    def __init__(self, addresses: TileAddresses) -> None:
+        super().__init__(addresses)
+        schedule, self.count = self.schedule, addresses.count
+        self.moving = [
+            blocks
+            for blocks, many in ((schedule.inner, self.count), (schedule.outer, schedule.outer.num_blocks))
+            if many > 1 and not schedule.is_resident(blocks)
+        ]
+        """Operands of which other blocks than the first are fetched."""
+        self.num_pieces = max((blocks.num_pieces for blocks in self.moving), default=0)
+        self.splits = self.count > 1 and splits_outer(schedule)
+        """Whether outer blocks but the first two come in two halves, under the last two tiles before them."""
+
+    def of_tile(self, at: Position) -> Moves:
+        """What to fetch under a tile: the next inner block, the next outer one or half of it, or nothing."""
+        schedule, builder = self.schedule, self.builder
+        inner, outer, lanes = schedule.inner, schedule.outer, schedule.depth.lanes
+        is_first = builder.index_constant(-1) if outer.num_blocks == 1 else self.addresses.is_before(at.outer, 1)
+        has_next = self.addresses.is_before(at.outer, outer.num_blocks - 1)
+        is_last = builder.differ(self.addresses.is_before(at.inner, self.count - 1), -1)
+        is_late = builder.differ(self.addresses.is_before(at.inner, self.count - 2), -1) if self.splits else is_last
+        stays = schedule.is_resident(inner)
+        for_inner = builder.both(is_first, self.addresses.is_before(at.inner, self.count - 1))
+        if stays:
+            for_inner = builder.index_constant(0)
+        for_outer = builder.both(has_next, builder.both(is_late, builder.differ(for_inner, -1)))
+        of_half = builder.both(for_outer, builder.differ(is_first, -1)) if self.splits else builder.index_constant(0)
+        second = builder.both(of_half, is_last)
+
+        def mixed(of_inner: int, of_outer: int) -> ir.Value:
+            return builder.differ(builder.both(for_inner, of_inner ^ of_outer), of_outer)
+
+        def metadata(lanes: int) -> ir.Value:
+            whole, half = self.addresses.metadata(outer, lanes), self.addresses.metadata(outer, lanes, self._half_rows)
+            shape = builder.differ(builder.both(for_inner, self.addresses.metadata(inner, lanes) ^ SINK), SINK)
+            shape = builder.differ(shape, builder.both(for_outer, whole ^ SINK))
+            return builder.differ(shape, builder.both(of_half, whole ^ half))
+
+        # where nothing moves, single elements go to the buffer that is not in use
+        next_inner, next_outer = builder.plus(at.inner, 1), builder.minus(at.outer, has_next)
+        other = builder.differ(at.buffer, self.addresses.buffer_bytes)
+        target = builder.plus(other, schedule.outer_base * ROW_BYTES)
+        address = self.addresses.block_address(outer, next_outer)
+        if not stays:
+            place = builder.times(next_inner, schedule.block_rows(inner) * ROW_BYTES)
+            target = builder.select_bits(for_inner, place, target)
+            own = self.addresses.block_address(inner, builder.plus(next_inner, self.addresses.first_block))
+            address = builder.select_bits(for_inner, own, address)
+        target = builder.plus(target, builder.both(second, self._second_half * ROW_BYTES))
+        pitch = outer.pitch(schedule.access(outer)) * ELEMENT_BYTES
+        address = builder.plus(address, builder.both(second, self._second_half * pitch))
+        shape = metadata(lanes)
+        first_shape = metadata(schedule.depth.first_lanes) if schedule.depth.has_tail else shape
+        target_jumps = [
+            mixed(of_inner * ROW_BYTES, of_outer * ROW_BYTES)
+            for of_inner, of_outer in zip(schedule.target_jumps(inner), schedule.target_jumps(outer), strict=True)
+        ][-self._num_target_jumps :]
+        limit = [mixed(*(self._num_fetched(blocks) for blocks in (inner, outer)))] if schedule.footprints else []
+        offsets = [
+            mixed(*(self._piece_bytes(blocks, piece) for blocks in (inner, outer)))
+            for piece in range(1, self.num_pieces)
+        ]
+        jumps = [
+            mixed(of_inner * ELEMENT_BYTES, of_outer * ELEMENT_BYTES)
+            for of_inner, of_outer in zip(schedule.jumps(inner), schedule.jumps(outer), strict=True)
+        ]
+        return Moves(target, address, shape, first_shape, for_inner, for_outer, target_jumps, limit, offsets, jumps)
+
+    @property
+    def _half_rows(self) -> int:
+        """Rows of a piece that come under each of the last two tiles; those in the middle may come twice."""
+        return -(-self.schedule.outer.piece_rows // 2)
+
+    @property
+    def _second_half(self) -> int:
+        return self.schedule.outer.piece_rows - self._half_rows
+
+    @property
+    def _num_target_jumps(self) -> int:
+        return len(self.schedule.depth.levels) if self.schedule.footprints else 1
+
+    def _num_fetched(self, blocks: Blocks) -> int:
+        """Taps of each slice under which something of an operand is fetched."""
+        return blocks.transfers if isinstance(blocks, FootprintBlocks) else self.schedule.depth.levels[-1].extent
+
+    def _piece_bytes(self, blocks: Blocks, piece: int) -> int:
+        if piece >= blocks.num_pieces:
+            return 0
+        return blocks.piece_offset(piece, self.schedule.access(blocks)) * ELEMENT_BYTES
+
+    def fetch_first(self, moves: Moves) -> list[ir.Value]:
+        """Start to move the first step."""
+        address = self.builder.plus(moves.address, self.schedule.tail_offset * ELEMENT_BYTES)
+        return self._fetch(moves, moves.target, address, moves.first_shape)
+
+    def _fetch(self, moves: Moves, target: ir.Value, address: ir.Value, shape: ir.Value) -> list[ir.Value]:
+        # those that are switched off in most steps first: whatever follows on their pads waits for them
+        pieces = sorted(range(self.num_pieces), key=lambda piece: piece < self.pads)
+        return [self._fetch_piece(piece, moves, target, address, shape) for piece in pieces]
+
+    def _fetch_piece(self, piece: int, moves: Moves, target: ir.Value, address: ir.Value, shape: ir.Value) -> ir.Value:
+        """One piece of whichever operand moves; what has no such piece moves nothing.
+
+        Only one operand, that of rows, has more pieces than there are pads.
+        """
+        schedule, builder = self.schedule, self.builder
+        operands = ((schedule.inner, moves.for_inner), (schedule.outer, moves.for_outer))
+        owners = [(blocks, bits) for blocks, bits in operands if blocks in self.moving and piece < blocks.num_pieces]
+        if len(owners) < len(self.moving) or piece >= self.pads:
+            blocks, bits = owners[0]
+            further = builder.plus(target, piece // self.pads * blocks.piece_rows * ROW_BYTES)
+            target = builder.select_bits(bits, further, builder.index_constant(schedule.sink_row * ROW_BYTES))
+            shape = builder.differ(builder.both(bits, builder.differ(shape, SINK)), SINK)
+        pad = piece % self.pads
+        return builder.transfer(
+            "fetch",
+            self.addresses.part(pad, builder.index_constant(0), "next"),
+            target,
+            builder.plus(address, moves.offsets[piece - 1]) if piece else address,
+            builder.plus(shape, pad << PAD_SHIFT),
+            list(dict.fromkeys(self.buffers[schedule.access(blocks).buffer] for blocks, _ in owners)),
+            # mostly the block with fewer rows moves, or nothing
+            rows=1 if piece >= self.pads else min(blocks.piece_rows for blocks, _ in owners),
+            cols=schedule.depth.lanes,
+        )
+
+    def first(self, moves: Moves) -> Fetching:
+        """Of the second step, which the first iteration fetches."""
+        if self.schedule.depth.steps == 1:
+            return Fetching(moves.target, self.builder.index_constant(0), [])
+        target = self.builder.plus(moves.target, moves.target_jumps[-1])
+        moved = self.builder.index_constant(0) if self.schedule.depth.has_tail else moves.jumps[-1]
+        return Fetching(target, moved, [])
+
+    def fetch(self, fetching: Fetching, moves: Moves, at: StepPlace) -> list[ir.Value]:
+        """Fetch a step; in the last iteration one element of the step before again."""
+        builder = self.builder
+        target, moved = fetching.target, fetching.moved
+        if not moves.limit:
+            shape = builder.select_bits(at.is_last, builder.index_constant(SINK), moves.shape)
+        else:
+            # a slice has more taps than image lines
+            goes_on = builder.is_negative(builder.minus(at.counters[0], moves.limit[0]))
+            goes_on = builder.both(goes_on, builder.differ(at.is_last, -1))
+            shape = builder.differ(builder.both(goes_on, builder.differ(moves.shape, SINK)), SINK)
+            sink = builder.index_constant(self.schedule.sink_row * ROW_BYTES)
+            target, moved = builder.select_bits(goes_on, target, sink), builder.both(goes_on, moved)
+        return self._fetch(moves, target, builder.plus(moves.address, moved), shape)
+
+    def next(self, fetching: Fetching, moves: Moves, at: StepPlace) -> Fetching:
+        if self.schedule.depth.steps == 1:
+            return fetching
+        builder = self.builder
+        target, moved = (
+            builder.plus(value, builder.both(at.will_not_be_last, self._distance(jumps, at.wraps)))
+            for value, jumps in ((fetching.target, moves.target_jumps), (fetching.moved, moves.jumps))
+        )
+        return Fetching(target, moved, [])
+
+    def _distance(self, jumps: Sequence[ir.Value], wraps: Sequence[ir.Value]) -> ir.Value:
+        """What a step adds: the innermost jump, and those of the levels that go on."""
+        distance = jumps[-1]
+        for jump, wrap in reversed(list(zip(jumps[:-1], wraps, strict=False))):
+            distance = self.builder.plus(distance, self.builder.both(wrap, jump))
+        return distance
+
+    # What loops carry
+
+    def moves_from(self, rest: Iterator[ir.Value]) -> Moves:
+        target, address, shape, first_shape, for_inner, for_outer = take(rest, 6)
+        target_jumps = take(rest, self._num_target_jumps)
+        limit = take(rest, int(self.schedule.footprints is not None))
+        offsets, jumps = take(rest, max(0, self.num_pieces - 1)), take(rest, len(self.schedule.depth.levels))
+        return Moves(target, address, shape, first_shape, for_inner, for_outer, target_jumps, limit, offsets, jumps)
+
+    def fetching_from(self, rest: Iterator[ir.Value]) -> Fetching:
+        target, moved = take(rest, 2)
+        return Fetching(target, moved, [])
+
+
+def take(values: Iterator[ir.Value], count: int) -> list[ir.Value]:
+    return [next(values) for _ in range(count)]

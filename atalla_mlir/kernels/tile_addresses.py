@@ -1,0 +1,185 @@
+"""Addresses of the tiles of a walk: places of blocks in the pads and in DRAM.
+
+All of it is arithmetic on byte offsets and bits (-1 for true, 0 for false) that the loops carry; `TileSchedule` says
+what the numbers mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.iteration import Access, Buffer, Loop
+from atalla_mlir.codegen.row_blocks import Blocks
+from atalla_mlir.codegen.tile_schedule import TileSchedule
+from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.builder import Builder
+from atalla_mlir.target.encoding import DmaShape
+
+ROW_BYTES = 64
+ELEMENT_BYTES = 2
+PAD_SHIFT = 30
+"""Of the pad's number in a transfer's metadata."""
+SINK = DmaShape(0, 1, 1, 1).encode()
+"""One element: what a transfer moves that is switched off."""
+KEPT_PART = "kept"
+"""Of rows that one product leaves in the pads for the next one: the part that both look at."""
+
+
+@dataclass
+class Position:
+    """A tile of a panel: its outer and inner block, and bytes from the first to its one of the two outer buffers."""
+
+    outer: ir.Value
+    inner: ir.Value
+    buffer: ir.Value
+
+    def pack(self) -> list[ir.Value]:
+        return [self.outer, self.inner, self.buffer]
+
+
+class TileAddresses:
+    """Of one panel: `count` inner blocks from block `first` on; `batch` says where in the batch it lies.
+
+    `results` are the accesses of results and operands of the epilogue, `resident` the tiles, one for each pad, of rows
+    that are in the pads already.
+    """
+
+    def __init__(
+        self,
+        builder: Builder,
+        schedule: TileSchedule,
+        buffers: Mapping[Buffer, ir.Value],
+        operands: Sequence[ir.Value],
+        batch: Mapping[Loop, Index],
+        first: Index,
+        count: int,
+        results: Sequence[Access],
+        resident: Sequence[ir.Value] = (),
+    ) -> None:
+        self.builder, self.schedule, self.buffers, self.operands = builder, schedule, buffers, operands
+        self.count, self.results, self.resident = count, results, resident
+        self.pads = schedule.rows.pads
+        self.first_block = builder.index_value(first)
+        read = [
+            (blocks, access)
+            for blocks, access in ((schedule.rows, schedule.streamed), (schedule.cols, schedule.pushed))
+            if not schedule.is_resident(blocks)
+        ]
+        accesses = (*(access for _, access in read), *results)
+        self.begins = {id(access): self._begin(access, batch) for access in accesses}
+        self.first_addresses = {blocks: self._first_address(blocks) for blocks, _ in read}
+
+    def first(self) -> Position:
+        zero = self.builder.index_constant(0)
+        return Position(zero, zero, zero)
+
+    def after(self, at: Position) -> Position:
+        """The tile after `at`; after the last one, blocks that exist but mean nothing."""
+        builder = self.builder
+        goes_on = self.is_before(at.inner, self.count - 1)
+        wraps = builder.differ(goes_on, -1)
+        inner = builder.both(builder.plus(at.inner, 1), goes_on)
+        outer = builder.minus(
+            at.outer, builder.both(wraps, self.is_before(at.outer, self.schedule.outer.num_blocks - 1))
+        )
+        return Position(outer, inner, builder.differ(at.buffer, builder.both(wraps, self.buffer_bytes)))
+
+    def is_before(self, number: ir.Value, last: int) -> ir.Value:
+        """Bits of number < last, where number is one of 0..last."""
+        return self.builder.is_negative(self.builder.plus(number, -last)) if last else self.builder.index_constant(0)
+
+    @property
+    def buffer_bytes(self) -> int:
+        """From one of the two outer buffers to the other one."""
+        return self.schedule.block_rows(self.schedule.outer) * ROW_BYTES
+
+    def starts(self, at: Position) -> tuple[ir.Value, ir.Value]:
+        """Bytes in each pad to the first steps of a tile's blocks of rows and columns."""
+        schedule, builder = self.schedule, self.builder
+        inner = builder.times(at.inner, schedule.block_rows(schedule.inner) * ROW_BYTES)
+        outer = builder.plus(at.buffer, schedule.outer_base * ROW_BYTES)
+        return (inner, outer) if schedule.rows_inside else (outer, inner)
+
+    def parts(self, starts: tuple[ir.Value, ir.Value]) -> tuple[list[ir.Value], list[ir.Value]]:
+        """The rows and the columns of a step, in the pads that hold some."""
+        rows, cols = (
+            [self.part(pad, start, name) for pad in range(min(blocks.num_pieces, self.pads))]
+            for blocks, start, name in zip(
+                (self.schedule.rows, self.schedule.cols), starts, ("rows", "cols"), strict=True
+            )
+        )
+        return rows, cols
+
+    def part(self, pad: int, offset: ir.Value, name: str) -> ir.Value:
+        if name == "rows" and self.resident:
+            return self.builder.tile_at(self.resident[pad], offset, KEPT_PART)
+        return self.builder.tile_at(self.operands[pad], offset, name)
+
+    # Addresses in DRAM
+
+    def _begin(self, access: Access, batch: Mapping[Loop, Index]) -> ir.Value:
+        """Address of the first element of an access in this part of the batch."""
+        offset = Index(access.offset)
+        for loop, index in batch.items():
+            offset = offset + index.scaled(access.stride(loop))
+        address = self.builder.address(self.buffers[access.buffer])
+        return self.builder.plus(address, self.builder.index_value(offset.scaled(ELEMENT_BYTES)))
+
+    def number(self, blocks: Blocks, at: Position) -> ir.Value:
+        """A tile's block of rows or columns, counted from the operand's first."""
+        if blocks is self.schedule.outer:
+            return at.outer
+        return self.builder.plus(at.inner, self.first_block)
+
+    def tile_address(self, access: Access, at: Position) -> ir.Value:
+        """DRAM address of the first element of a tile in a result or an operand of the epilogue."""
+        address = self.begins[id(access)]
+        for blocks in (self.schedule.rows, self.schedule.cols):
+            address = self.builder.plus(address, self.block_bytes(blocks, self.number(blocks, at), access))
+        return address
+
+    def block_bytes(self, blocks: Blocks, number: ir.Value, access: Access) -> ir.Value:
+        """Bytes from the first row of an operand to that of a block."""
+        builder, across = self.builder, blocks.blocks_across
+        if across == blocks.num_blocks:
+            line_block, block = builder.index_constant(0), number
+        elif across == 1:
+            line_block, block = number, builder.index_constant(0)
+        else:
+            line_block = builder.quotient(number, across, blocks.num_blocks)
+            block = builder.plus(number, builder.times(line_block, -across))
+        lines, rows = (stride * ELEMENT_BYTES for stride in blocks.strides(access))
+        offset = builder.plus(
+            builder.times(line_block, blocks.lines * lines), builder.times(block, blocks.width * rows)
+        )
+        for at, last, excess in (
+            (line_block, blocks.num_blocks // across - 1, blocks.excess_lines * lines),
+            (block, across - 1, blocks.excess * rows),
+        ):
+            if excess:
+                offset = builder.plus(offset, builder.both(builder.equal_bits(at, last), -excess))
+        return offset
+
+    def _first_address(self, blocks: Blocks) -> ir.Value:
+        """Address of the first block that the panel needs."""
+        number = self.builder.index_constant(0) if blocks is self.schedule.outer else self.first_block
+        return self.block_address(blocks, number)
+
+    def block_address(self, blocks: Blocks, number: ir.Value) -> ir.Value:
+        access = self.schedule.access(blocks)
+        return self.builder.plus(self.begins[id(access)], self.block_bytes(blocks, number, access))
+
+    # Transfers
+
+    def shape(self, blocks: Blocks, access: Access, piece: int, cols: int) -> DmaShape:
+        rows = blocks.rows_of_piece(piece)
+        return DmaShape(piece % self.pads, rows, cols, blocks.pitch(access) if rows > 1 else cols)
+
+    def metadata(self, blocks: Blocks, cols: int, rows: int | None = None) -> int:
+        """Of the first piece, which is the largest, or of that many of its rows."""
+        access = self.schedule.access(blocks)
+        if rows is not None:
+            return DmaShape(0, rows, cols, blocks.pitch(access) if rows > 1 else cols).encode()
+        return self.shape(blocks, access, 0, cols).encode()
