@@ -24,6 +24,8 @@ ARRAY_TURN_CYCLES = 64
 """Cycles of a run of weight pushes in which no row is waited for, and of the product after it."""
 LOADING_SHARES = (0.85, 0.85, 0.7, 0.7)
 """Shares of the interval over which loads are spread, one for each attempt."""
+EAGER_SHARES = (0.7, 0.6, 0.5, 0.4)
+"""The same where loads do not wait for those before them to be spread, which suits several slices in one iteration."""
 _NEVER = 1 << 60
 MAX_OPEN_MASKS = 8
 """Masks in flight beyond which placing forwards makes no new ones."""
@@ -33,12 +35,15 @@ class ForwardPlacement(Placement):
     """One attempt to place all nodes cycle by cycle, in program order among those that are ready.
 
     Nothing is ever taken back, so a body whose units are all busy is placed almost as tightly as they allow, and one
-    row's instructions stay together; what comes too late for the next iteration ends the attempt.
+    row's instructions stay together; what comes too late for the next iteration ends the attempt. With `is_eager` loads
+    issue as soon as what they feed may need them, else each some time after that.
     """
 
-    def __init__(self, graph: LoopGraph, demands: LoopDemands, interval: int, turn: int = 0) -> None:
+    def __init__(
+        self, graph: LoopGraph, demands: LoopDemands, interval: int, turn: int = 0, *, is_eager: bool = False
+    ) -> None:
         super().__init__(graph, demands, interval)
-        self._turn = turn
+        self._turn, self._is_eager = turn, is_eager
         self._kinds = [*demands.kinds, *range(graph.num_nodes - self._num_insts)]
         """Nodes of equal kinds are refused together, whatever they read."""
         self._phases: dict[int, int] = {}
@@ -169,9 +174,13 @@ class ForwardPlacement(Placement):
         All would be ready at once; what they feed can then follow as they come.
         """
         loads = [index for index in part if index < self._num_insts and self._is_load(index)]
-        spread = LOADING_SHARES[self._turn % len(LOADING_SHARES)] * self._interval / max(1, len(loads))
+        shares = EAGER_SHARES if self._is_eager else LOADING_SHARES
+        spread = shares[self._turn % len(shares)] * self._interval / max(1, len(loads))
         needed = self._needed_times(part)
-        return {index: needed[index] + int(number * spread) for number, index in enumerate(loads)}
+        spaced = {index: int(number * spread) for number, index in enumerate(loads)}
+        if self._is_eager:
+            return {index: max(needed[index], at) for index, at in spaced.items()}
+        return {index: needed[index] + at for index, at in spaced.items()}
 
     def _needed_times(self, part: Sequence[int]) -> dict[int, int]:
         """When each node is first needed by what follows, if nothing held that up but what it depends on."""

@@ -25,6 +25,8 @@ FINENESS = 64
 """The search raises II by a fraction of this."""
 NEAR_BOUND = 1.08
 """How close to the bound an interval is with which no other way of placing is tried."""
+LEAST_GAIN = 1.06
+"""By how much an interval must be shorter than one in which transfers have places of their own: some are waited for."""
 MAX_FORWARD_GROWTH = 1.25
 """By how much II exceeds the first that is tried before placing forwards is given up: where units are not to blame that
 something comes too late, more cycles hardly help."""
@@ -78,8 +80,9 @@ class ModuloScheduler:
         self._ways: list[list[Callable[[LoopGraph, LoopDemands, int], Placement]]] = [[Placement]]
         """Where placing forwards finds nothing, or a slow kernel, placing next to what is there may do better."""
         if _overlaps_transfers(graph):
-            forwards = [partial(ForwardPlacement, turn=turn) for turn in range(_num_orders(graph))]
-            self._ways.insert(0, [*forwards])
+            for is_eager in (True, False) if graph.is_ahead else (False,):
+                turns = range(_num_orders(graph))
+                self._ways.insert(0, [partial(ForwardPlacement, turn=turn, is_eager=is_eager) for turn in turns])
 
     def schedule(self, max_interval: int, min_interval: int = 1) -> ModuloSchedule | None:
         """A schedule with the smallest II found in the given range, or None when there is none.
@@ -110,7 +113,10 @@ class ModuloScheduler:
             if best is not None and best.interval <= tried[0] * NEAR_BOUND:
                 break
             most = tried[-1] if number == len(self._ways) - 1 else MAX_FORWARD_GROWTH * tried[0]
-            most = most if best is None else min(most, best.interval - 1)
+            if best is not None:
+                is_last = number == len(self._ways) - 1
+                gain = LEAST_GAIN if is_last and self._graph.is_ahead else 1
+                most = min(most, int((best.interval - 1) / gain))
             for at in tried:
                 if at > most:
                     break

@@ -18,6 +18,7 @@ from atalla_mlir.codegen.dependence import DependenceGraph, build_graph, result_
 from atalla_mlir.codegen.kernel import LoopReport
 from atalla_mlir.codegen.list_scheduler import BlockDemands, BlockSchedule, BlockScheduler, release_cycles
 from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness, live_ranges
+from atalla_mlir.codegen.local_values import name_local_values
 from atalla_mlir.codegen.loop_graph import build_loop_graph, unit_name
 from atalla_mlir.codegen.loops import COLD_PACKET_CYCLES
 from atalla_mlir.codegen.machine_ir import Block, Function, Inst, Register
@@ -80,7 +81,8 @@ def schedule(
 ) -> ScheduledFunction:
     """Packs the instructions of each block into legal packets, with `pipeline` also across iterations of loops.
 
-    Overlapping iterations leave `spare` registers of each file more than usual, blocks a third of that.
+    Overlapping iterations leave `spare` registers of each file more than usual, blocks a third of that; what fills and
+    drains their pipeline then has registers of its own.
     Blocks that repeat are scheduled twice: the first round shows which registers are read together and so decides
     their banks, the second takes the banks as given and keeps conflicts out of the packets.
     """
@@ -98,6 +100,8 @@ def schedule(
         function, reports = pipeline_loops(function, machine, banks, costs, spare or {})
     if reports:
         function = merge_blocks(function)
+        if any((spare or {}).values()):
+            function = name_local_values(function, banks)
         tasks = _tasks(function, machine, limits, tasks)
     blocks = [task.schedule(banks if task.is_hot else None) for task in tasks]
     for depth, nest in loop_nests(function):

@@ -15,6 +15,7 @@ from atalla_mlir.codegen.attention_pattern import unify
 from atalla_mlir.codegen.attention_plan import AttentionPlan, plan_attention
 from atalla_mlir.codegen.column_plan import plan_columns
 from atalla_mlir.codegen.decision import FORM, Decision, DecisionError, Fields, allowed, check_names
+from atalla_mlir.codegen.flow_plan import choose_flow_plan
 from atalla_mlir.codegen.grouping import Group
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.phase_plan import plan_phases
@@ -33,6 +34,7 @@ from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.column_folds import ColumnFolds
 from atalla_mlir.kernels.early_columns import EarlyColumns
 from atalla_mlir.kernels.fills import Fill
+from atalla_mlir.kernels.flowing_product import FlowingProduct
 from atalla_mlir.kernels.functions.bound import FunctionBound
 from atalla_mlir.kernels.gathers import GatherKernel
 from atalla_mlir.kernels.integer_builder import IntegerBuilder
@@ -50,8 +52,9 @@ from atalla_mlir.target.machine import Machine
 
 SPILL_ROWS = 256
 """Rows of a pad that the register allocator may spill to."""
-STREAM_MARGIN = 1.12
-"""Times what tiles are predicted to take, up to which a stream is preferred."""
+MARGINS = {"streamed product": 1 / 1.12, "flowing product": 1.1}
+"""What the cycles predicted for a product are multiplied by before they are compared: tiles of one step are slower than
+predicted, and a flow should be worth its long code."""
 
 
 @dataclass
@@ -133,8 +136,7 @@ def _forms(nest: Nest) -> Iterator[tuple[str, Planner]]:
         yield "elements", _elements
     elif nest.stages[0].kind is StageKind.PRODUCT:
         yield "row times matrix", _row_times_matrix
-        products = (("streamed product", _streamed_product), ("tiled product", _tiled_product))
-        yield from products if _prefers_stream(nest) else reversed(products)
+        yield from _products_by_cycles(nest)
         yield "plain product", _plain_product
     else:
         yield "turned tiles", _turned_tiles
@@ -164,14 +166,20 @@ def _row_times_matrix(nest: Nest, wanted: Fields) -> Planned | None:
     return Planned(Decision("row times matrix", {}, facts, plan.predicted_cycles), emit)
 
 
-def _prefers_stream(nest: Nest) -> bool:
-    """Whether a stream is predicted to be about as fast as tiles: those of one step are slower than predicted."""
-    stream = _streamed_product(nest, {})
-    tiles = _tiled_product(nest, {}) if stream is not None else None
-    if stream is None or tiles is None:
-        return True
-    cycles, others = stream.decision.predicted_cycles, tiles.decision.predicted_cycles
-    return cycles is None or others is None or cycles <= STREAM_MARGIN * others
+def _products_by_cycles(nest: Nest) -> Iterator[tuple[str, Planner]]:
+    """The forms of a product that overlaps transfers and computation, the one that is predicted to be fastest first."""
+    forms: list[tuple[str, Planner]] = [
+        ("streamed product", _streamed_product),
+        ("flowing product", _flowing_product),
+        ("tiled product", _tiled_product),
+    ]
+    planned = [(name, planner, planner(nest, {})) for name, planner in forms]
+    cycles = {
+        name: MARGINS.get(name, 1.0) * (plan.decision.predicted_cycles or 0)
+        for name, _, plan in planned
+        if plan is not None
+    }
+    yield from sorted(forms, key=lambda form: cycles.get(form[0], math.inf))
 
 
 def _streamed_product(nest: Nest, wanted: Fields) -> Planned | None:
@@ -216,6 +224,25 @@ def _tiled_product(nest: Nest, wanted: Fields) -> Planned | None:
         nest.numerics.sums.update(kernel.sum_orders())
         kernel.emit()
         nest.numerics.expansions.update(kernel.rows_kernel.expansions)
+
+    return Planned(decision, emit)
+
+
+def _flowing_product(nest: Nest, wanted: Fields) -> Planned | None:
+    product, *epilogue = nest.stages
+    stored = nest.stored()
+    plan = choose_product_plan(product, stored)
+    room = nest.target.pad_rows - SPILL_ROWS
+    chosen = choose_flow_plan(plan, product, epilogue, stored, pads=nest.target.pads, pad_rows=room, wanted=wanted)
+    if chosen is None:
+        return None
+    flow, decision = chosen
+
+    def emit() -> None:
+        kernel = FlowingProduct(Builder(), product, epilogue, flow, nest.values, nest.block)
+        nest.numerics.sums[product] = kernel.sum_order()
+        kernel.emit()
+        nest.numerics.expansions.update(kernel.expansions)
 
     return Planned(decision, emit)
 
