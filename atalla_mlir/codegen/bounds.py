@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -133,9 +134,14 @@ def _bytes_read(stages: Sequence[Stage], inputs: set[Buffer], needed: Mapping[St
 
 
 def _bytes_written(stages: Sequence[Stage], outputs: set[Buffer]) -> int:
-    """Whole outputs, but for those of which rows are changed where they are."""
-    updates = {stage.write.buffer: num_elements(stage.write) for stage in stages if stage.write.indirect}
-    return sum(updates.get(buffer, buffer.num_elements) * buffer.element_bytes for buffer in outputs)
+    """What is stored of the outputs: all of them, but for those of which a part is changed where they are."""
+    stored: Counter[Buffer] = Counter()
+    for stage in stages:
+        if stage.kind is not StageKind.CALL:
+            stored[stage.write.buffer] += math.ceil(num_elements(stage.write))
+    return sum(
+        min(stored.get(buffer, buffer.num_elements), buffer.num_elements) * buffer.element_bytes for buffer in outputs
+    )
 
 
 def num_elements(access: Access) -> int:

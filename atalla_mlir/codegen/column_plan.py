@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Stage, StageKind
-from atalla_mlir.codegen.phase_plan import LANES, MAX_STEP_INSTRUCTIONS, MIN_STEPS, num_instructions
+from atalla_mlir.codegen.phase_plan import LANES, MAX_STEP_INSTRUCTIONS, num_instructions
 
 MAX_STEP_TERMS = 64
 MIN_STEP_TERMS = 8
+MIN_STEPS = 24
+"""Fewer do not fill the loop; steps are made smaller for it."""
 MAX_PARTIAL_ROWS = 4096
 MAX_PITCH = 1 << 20
 
@@ -43,8 +45,16 @@ class ColumnPlan:
 
     @property
     def chunks(self) -> int:
-        """Full chunks of columns; what is left over is not a matter of this plan."""
-        return self.lane.extent // LANES
+        """Of 32 columns; the last one ends with the columns and may overlap the one before."""
+        return -(-self.lane.extent // LANES)
+
+    @property
+    def cols(self) -> int:
+        """Columns of a chunk."""
+        return min(LANES, self.lane.extent)
+
+    def first_column(self, chunk: int) -> int:
+        return min(chunk * LANES, self.lane.extent - self.cols)
 
     @property
     def partials(self) -> int:
@@ -65,15 +75,21 @@ def plan_columns(stages: Sequence[Stage], stored: Sequence[Access]) -> ColumnPla
     if not _has_form(walking, after, stored, lane, terms):
         return None
     per_term = sum(num_instructions(stage) for stage in walking)
-    size = min(MAX_STEP_TERMS, MAX_STEP_INSTRUCTIONS // max(1, per_term), terms.extent)
-    if size < MIN_STEP_TERMS:
+    most = min(MAX_STEP_TERMS, MAX_STEP_INSTRUCTIONS // max(1, per_term), terms.extent)
+    size = _step_terms(terms.extent, -(-lane.extent // LANES), most)
+    if size is None:
         return None
     blocks, rest = divmod(terms.extent, size)
     parts = [TermBlocks(0, size, blocks), *([TermBlocks(blocks * size, rest, 1)] if rest else [])]
     plan = ColumnPlan(lane, terms, walking, after, tuple(parts))
-    if blocks * plan.chunks < MIN_STEPS or plan.partials * plan.chunks * len(plan.folds) > MAX_PARTIAL_ROWS:
-        return None
-    return plan
+    return plan if plan.partials * plan.chunks * len(plan.folds) <= MAX_PARTIAL_ROWS else None
+
+
+def _step_terms(terms: int, chunks: int, most: int) -> int | None:
+    """Terms of a step: many, so that there are enough steps, and better none are left over; None where they are few."""
+    sizes = [size for size in range(most, MIN_STEP_TERMS - 1, -1) if terms // size * chunks >= MIN_STEPS]
+    even = [size for size in sizes if terms % size == 0 and 2 * size >= sizes[0]]
+    return (even or sizes or [None])[0]
 
 
 def _has_form(
@@ -94,7 +110,7 @@ def _has_form(
             return False
         known.add(stage.write.buffer)
     return all(
-        read.buffer in inside or (read.stride(lane) == 1 and LANES <= read.stride(terms) <= MAX_PITCH)
+        read.buffer in inside or (read.stride(lane) == 1 and min(LANES, lane.extent) <= read.stride(terms) <= MAX_PITCH)
         for stage in walking
         for read in stage.reads
     )

@@ -28,6 +28,7 @@ from atalla_mlir.codegen.iteration import (
     match_loops,
     rename_loops,
 )
+from atalla_mlir.codegen.placement import LANES
 from atalla_mlir.codegen.product_chain import chained_buffer, plan_chain
 
 # Rows of intermediate values that one kernel may keep in pads: a quarter of one pad of the default machine.
@@ -70,6 +71,16 @@ class Group:
             return False
         self.stages.append(stage)
         return True
+
+    def try_store_part(self, stage: Stage) -> bool:
+        """Let the group store what `stage` copies also where it copies it: into a part of another buffer.
+
+        A value goes to one place besides its own, and not in runs that are shorter than a row where rows could be full.
+        """
+        copied = stage.reads[0].buffer
+        if any(_is_copy(member) and member.reads[0].buffer is copied for member in self.stages):
+            return False
+        return (self.product is not None or _run_length(stage.write) >= LANES) and self.try_join(stage)
 
     def _refusal(self, stage: Stage) -> str | None:
         if StageKind.CALL in (stage.kind, self.stages[0].kind):
@@ -129,8 +140,7 @@ class Group:
 
     def _turns_lanes(self, stage: Stage, names: dict[Loop, Loop]) -> bool:
         """Whether the stage is a copy whose elements are contiguous along another loop than those that it reads."""
-        is_copy = stage.kind is StageKind.MAP and stage.body.op == "load"
-        writer = self.writer(stage.reads[0].buffer) if is_copy else None
+        writer = self.writer(stage.reads[0].buffer) if _is_copy(stage) else None
         if writer is None:
             return False
         source, target = (
@@ -185,6 +195,24 @@ class Group:
         if rows > MAX_TEMPORARY_ROWS:
             return f"intermediate values of {rows} rows exceed {MAX_TEMPORARY_ROWS} rows of a pad"
         return None
+
+
+def _is_copy(stage: Stage) -> bool:
+    return stage.kind is StageKind.MAP and stage.body.op == "load"
+
+
+def _is_whole_copy(stage: Stage) -> bool:
+    """Whether the stage copies all of a buffer, in any order."""
+    return _is_copy(stage) and not stage.is_scalar and not stage.write.indirect and covers_buffer(stage.reads[0])
+
+
+def _run_length(access: Access) -> int:
+    """Elements that lie one after the other."""
+    length = 1
+    for loop, stride in sorted(access.strides.items(), key=lambda item: item[1]):
+        if stride == length:
+            length *= loop.extent
+    return length
 
 
 def outer_loops(stages: Sequence[Stage]) -> set[Loop]:
@@ -324,7 +352,8 @@ def _attentions(
 def _join_or_start(operation: list[Stage], groups: list[Group], home: dict[Buffer, Group]) -> Group:
     """The group that takes the stages of one operation: that of the latest producer, or a new one.
 
-    Of an operation of several stages, which write parts of one buffer, only one may read what groups wrote.
+    Of an operation of several stages, which write parts of one buffer, one may read what groups wrote; where more do,
+    as in a concatenation, each goes to its producer if that can store it in its place.
     """
     readers = [stage for stage in operation if any(read.buffer in home for read in stage.reads)]
     if len(readers) == 1:
@@ -332,6 +361,12 @@ def _join_or_start(operation: list[Stage], groups: list[Group], home: dict[Buffe
         if latest.try_join(readers[0]):
             latest.loose.extend(stage for stage in operation if stage is not readers[0])
             return latest
+    if len(readers) > 1 and all(map(_is_whole_copy, operation)):
+        takers = {stage: home[stage.reads[0].buffer] for stage in readers}
+        joined = [stage for stage, group in takers.items() if group.try_store_part(stage)]
+        operation = [stage for stage in operation if stage not in joined]
+        if not operation:
+            return max((takers[stage] for stage in joined), key=groups.index)
     group = Group(operation, is_sealed=len(operation) > 1)
     groups.append(group)
     return group

@@ -18,6 +18,13 @@ Before that, in `arg_attrs` and `res_attrs` of entry functions, `atalla.name` na
 `atalla.kind` says what an argument is (input, parameter, constant, or state: a buffer that stays in memory and changes
 between calls), and `atalla.updates` names the state that a result is the new content of.
 
+Several kernels may store into one tensor, a part each: a concatenation whose parts they compute. Their calls have
+
+    atalla.continues      array of integers: for each result the number of the operand whose place it takes, or -1; the
+                          kernel reads nothing of that operand
+    atalla.output_parts   array: for each result the parts that the kernel stores (dictionaries: name; offset, shape and
+                          strides in elements of the result), or unit: all of it
+
 An `ax01.func` that uses scratchpads has
 
     atalla.pad_rows    array of integers: the rows that it allocates in each pad
@@ -43,6 +50,8 @@ LAUNCHES = "atalla.launches"
 META = "atalla.meta"
 OBJECT = "atalla.object"
 UPDATES = "atalla.updates"
+CONTINUES = "atalla.continues"
+PARTS = "atalla.output_parts"
 STATE_KIND = "state"
 CODE = "atalla.code"
 LOOPS = "atalla.loops"

@@ -6,7 +6,7 @@ Transfers run some steps ahead, through rings in the pads, so that nothing waits
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,7 +14,7 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.column_plan import ColumnPlan, TermBlocks
 from atalla_mlir.codegen.iteration import Buffer, Combine, Stage
 from atalla_mlir.codegen.phase_plan import AHEAD, MAX_STAGES
-from atalla_mlir.codegen.row_plan import SumOrder, block_size
+from atalla_mlir.codegen.row_plan import SumOrder
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.builder import LANES, Builder
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
@@ -39,7 +39,6 @@ class ColumnFolds:
     expansions: dict[Stage, FunctionBound] = field(default_factory=dict)
 
     def emit(self) -> None:
-        """The full chunks of columns."""
         plan = self.plan
         self.pads = Pads(self.builder, self.block)
         rows = plan.partials * plan.chunks
@@ -52,11 +51,8 @@ class ColumnFolds:
         self._finish()
 
     def sum_orders(self) -> dict[Stage, SumOrder]:
-        """How each stage adds; columns beyond the full chunks add in sequence, in blocks."""
+        """How each stage adds."""
         depth = max(fold_depth(part.size) for part in self.plan.parts) + fold_depth(self.plan.partials) + 1
-        if self.plan.lane.extent % LANES:
-            block = block_size(self.plan.terms.extent)
-            depth = max(depth, block + -(-self.plan.terms.extent // block) + 1)
         return {stage: SumOrder("any", 1, depth) for stage in self.plan.folds if stage.combine is Combine.ADD}
 
     def _finish(self) -> None:
@@ -77,11 +73,21 @@ class ColumnFolds:
         builder.repeat(plan.chunks, chunk)
         tokens: list[ir.Value] = []
         for stage, (_, tile) in outputs.items():
-            for first in range(0, plan.chunks, LANES):
-                rows, buffer = min(LANES, plan.chunks - first), self.buffers[stage.write.buffer]
-                row, element = builder.at(first), builder.at(stage.write.offset + first * LANES)
-                tokens.append(builder.dma("dma_store", tile, buffer, row, element, rows=rows, cols=LANES, pitch=LANES))
+            buffer = self.buffers[stage.write.buffer]
+            for first, rows in self._runs():
+                row, element = builder.at(first), builder.at(stage.write.offset + plan.first_column(first))
+                tokens.append(
+                    builder.dma("dma_store", tile, buffer, row, element, rows=rows, cols=plan.cols, pitch=plan.cols)
+                )
         builder.wait(tokens)
+
+    def _runs(self) -> Iterator[tuple[int, int]]:
+        """Chunks that lie behind one another, as (first, count)."""
+        full = self.plan.lane.extent // LANES
+        for first in range(0, full, LANES):
+            yield first, min(LANES, full - first)
+        if full < self.plan.chunks:
+            yield full, 1
 
     def _fold_partials(self) -> int:
         """Fold partial folds until few are left of each chunk; how many are."""
@@ -164,7 +170,7 @@ class StepLoop:
     def _distance(self, stream: Stream, step: int, *, clamped: bool = True) -> int:
         """Bytes from the first chunk of the first term to where a step begins."""
         block, chunk = divmod(min(step, self.steps - 1) if clamped else step, self.plan.chunks)
-        return (self.part.first + block * self.part.size) * stream.step_bytes + chunk * ROW_BYTES
+        return (self.part.first + block * self.part.size) * stream.step_bytes + 2 * self.plan.first_column(chunk)
 
     def _iteration(self, carried: Sequence[ir.Value]) -> list[ir.Value]:
         builder, streams = self.builder, list(self.streams.values())
@@ -184,14 +190,20 @@ class StepLoop:
         size = self._slot_bytes
         moved = [builder.both(builder.plus(slot, size), size * SLOTS - 1) for slot in (filled, read)]
         further = [
-            builder.plus(
-                builder.plus(distance, ROW_BYTES),
-                builder.both(wraps, self.part.size * stream.step_bytes - self.plan.chunks * ROW_BYTES),
-            )
+            self._following(distance, following, wraps, self.part.size * stream.step_bytes)
             for stream, distance in zip(streams, distances, strict=True)
         ]
         chunk = builder.both(following, builder.differ(wraps, -1))
         return [chunk, *moved, builder.plus(kept, ROW_BYTES), *further, *started]
+
+    def _following(self, distance: ir.Value, chunk: ir.Value, wraps: ir.Value, block_bytes: int) -> ir.Value:
+        """The distance of the next step, in `chunk` or, where that `wraps`, the first one of the next block."""
+        builder, last = self.builder, self.plan.chunks - 1
+        end = 2 * self.plan.first_column(last)
+        moved = builder.plus(distance, ROW_BYTES)
+        if last and end != last * ROW_BYTES:
+            moved = builder.plus(moved, builder.both(builder.equal_bits(chunk, last), end - last * ROW_BYTES))
+        return builder.plus(moved, builder.both(wraps, block_bytes - end - ROW_BYTES))
 
     def _fetch(self, stream: Stream, distance: ir.Value, slot: ir.Value, name: str) -> list[ir.Value]:
         """Start the transfers of a step into the rows called `name`; their tokens."""
@@ -200,7 +212,7 @@ class StepLoop:
         tokens: list[ir.Value] = []
         for part in stream.ring.parts:
             tile = builder.tile_at(part.tile, slot, name)
-            shape = DmaShape(part.pad, part.count, LANES, pitch)
+            shape = DmaShape(part.pad, part.count, self.plan.cols, pitch)
             tokens.append(
                 builder.transfer(
                     "fetch",
@@ -210,7 +222,7 @@ class StepLoop:
                     builder.index_constant(shape.encode()),
                     [stream.buffer],
                     rows=part.count,
-                    cols=LANES,
+                    cols=self.plan.cols,
                 )
             )
         return tokens
@@ -245,4 +257,4 @@ class StepLoop:
 
     def _row(self, ring: Ring, term: int) -> ir.Value:
         part = part_of(ring, term)
-        return self.builder.tile_load(self.tiles[id(part)], self.builder.at(term - part.first), LANES)
+        return self.builder.tile_load(self.tiles[id(part)], self.builder.at(term - part.first), self.plan.cols)

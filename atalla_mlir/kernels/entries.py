@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from atalla_mlir._mlir import array_attr, i64_array_attr, i64_attr, integer_value, ir, string_attr, string_value
 from atalla_mlir.dialects.ax01_builder import Builder
+from atalla_mlir.dialects.module_attributes import CONTINUES, PARTS
 from atalla_mlir.errors import InternalError
 from atalla_mlir.kernels.views import is_integer_tensor, row_major
 from atalla_mlir.target.encoding import IMM12, IMM25U
@@ -36,6 +37,12 @@ def tensor_entry(name: str, address: int, kind: ir.Type, order: ir.Attribute | N
         fields["shape"] = i64_array_attr([shape[at] for at in places])
         fields["strides"] = i64_array_attr([own[at] for at in places])
     return ir.DictAttr.get(fields)
+
+
+def part_entry(part: ir.DictAttr, address: int) -> ir.DictAttr:
+    """A tensor that lies in another one at `address`."""
+    fields = {item.name: item.attr for item in part if item.name != "offset"}
+    return ir.DictAttr.get({**fields, "address": i64_attr(address + 2 * integer_value(part["offset"]))})
 
 
 @dataclass(frozen=True)
@@ -126,12 +133,16 @@ class EntryLowering:
         names, orders = _names(op, f"atalla.{kind}s"), _names(op, f"atalla.{kind}_orders")
         if len(names) != len(values):
             raise InternalError(f"{len(values)} buffers with {len(names)} names")
-        return array_attr(
-            [
-                tensor_entry(string_value(name), self.addresses[value], value.type, order)
-                for name, value, order in itertools.zip_longest(names, values, orders)
-            ]
-        )
+        parts = ir.ArrayAttr(op.attributes[PARTS]) if PARTS in op.attributes else array_attr([])
+        continued = set(ir.DenseI64ArrayAttr(op.attributes[CONTINUES])) if CONTINUES in op.attributes else set[int]()
+        found: list[ir.Attribute] = []
+        for at, (name, value, order) in enumerate(itertools.zip_longest(names, values, orders)):
+            own = parts[at] if kind == "output" and at < len(parts) else None
+            if own is not None and isinstance(own.maybe_downcast(), ir.ArrayAttr):
+                found += [part_entry(ir.DictAttr(part), self.addresses[value]) for part in ir.ArrayAttr(own)]
+            elif kind == "output" or at not in continued:
+                found.append(tensor_entry(string_value(name), self.addresses[value], value.type, order))
+        return array_attr(found)
 
     def _load_address(self, zero: ir.Value, register: int, address: int) -> None:
         into = self.b.pinned(_SCALAR, register)

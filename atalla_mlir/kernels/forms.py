@@ -21,7 +21,7 @@ from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Stage, StageK
 from atalla_mlir.codegen.phase_plan import plan_phases
 from atalla_mlir.codegen.product_chain import chained_buffer, plan_chain
 from atalla_mlir.codegen.product_plan import choose_product_plan
-from atalla_mlir.codegen.row_plan import LANES, RowPlan, SumOrder, choose_row_plan, row_fields, row_plans
+from atalla_mlir.codegen.row_plan import RowPlan, SumOrder, choose_row_plan, row_fields, row_plans
 from atalla_mlir.codegen.stream_plan import choose_stream_plan
 from atalla_mlir.codegen.tile_cost import choose_tile_schedule
 from atalla_mlir.codegen.turn_plan import plan_turn
@@ -394,13 +394,8 @@ def _turned_tiles(nest: Nest, wanted: Fields) -> Planned | None:
 
 
 def _column_folds(nest: Nest, wanted: Fields) -> Planned | None:
-    """Not where columns beyond the full chunks need other lanes."""
-    stages, stored = nest.stages, nest.stored()
-    plan = plan_columns(stages, stored)
+    plan = plan_columns(nest.stages, nest.stored())
     if plan is None:
-        return None
-    rows = choose_row_plan(stages, stored)
-    if plan.lane.extent % LANES and not (rows.lane is plan.lane and rows.lane_is_outer):
         return None
     check_names("fold of columns", wanted, ())
 
@@ -409,8 +404,6 @@ def _column_folds(nest: Nest, wanted: Fields) -> Planned | None:
         kernel.emit()
         nest.numerics.sums.update(kernel.sum_orders())
         nest.numerics.expansions.update(kernel.expansions)
-        if plan.lane.extent % LANES:
-            _emit_rows(nest, rows, lambda kernel: kernel.emit_rest(plan.lane, plan.chunks * LANES))
 
     facts = {"step_terms": plan.parts[0].size, "partial_folds": plan.partials, "chunks": plan.chunks}
     return Planned(Decision("column folds", {}, facts), emit)

@@ -41,6 +41,7 @@ class StageReader:
             "tensor.collapse_shape": self.collapse,
             "tensor.extract_slice": self.extract_slice,
             "tensor.concat": self.concat,
+            "tensor.insert_slice": self.insert_slice,
             "tensor.pad": self.pad,
             "linalg.generic": GenericReader(self.out).read,
             "func.call": self.call,
@@ -130,6 +131,19 @@ class StageReader:
             offset = at * result.strides[dim]
             self.out.copy_into(source, View(result.buffer, source.shape, result.strides, offset), op)
             at += source.shape[dim]
+
+    def insert_slice(self, op: ir.Operation) -> None:
+        """A part of a tensor that is stored; the rest is what was stored before, or what lies there already."""
+        source, (target, result) = self.out.values[op.operands[0]], (op.operands[1], op.results[0])
+        whole = self.out.values.get(target)
+        if isinstance(whole, View) and not self.out.is_argument(whole.buffer):
+            self.out.values[result] = whole
+            self.out.owners[whole.buffer] = result
+        else:
+            whole = self.out.new_buffer(result, f"whole{len(self.out.stages)}")
+        starts = ir.DenseI64ArrayAttr(op.attributes["static_offsets"])
+        offset = sum(start * stride for start, stride in zip(starts, whole.strides, strict=True))
+        self.out.copy_into(source, View(whole.buffer, source.shape, whole.strides, offset), op)
 
     def pad(self, op: ir.Operation) -> None:
         if len(op.operands) > 1:

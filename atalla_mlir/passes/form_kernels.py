@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +13,7 @@ from atalla_mlir._mlir import (
     create_op,
     file_position,
     fused_location,
+    i64_array_attr,
     ir,
     location_names,
     operations,
@@ -20,14 +23,17 @@ from atalla_mlir._mlir import (
 )
 from atalla_mlir.codegen.grouping import Group, form_groups
 from atalla_mlir.codegen.iteration import Buffer, Stage, StageKind
+from atalla_mlir.dialects.module_attributes import CONTINUES, PARTS
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.linalg_generics import IN_PLACE
 from atalla_mlir.kernels.linalg_stages import read_stages
 from atalla_mlir.kernels.stage_list import StageList
 from atalla_mlir.kernels.views import View
 from atalla_mlir.passes.base import Pass, PassFailure
+from atalla_mlir.passes.cloning import clone_into, upstream
 from atalla_mlir.passes.finished_kernels import INPUTS, give_whole_operands
 from atalla_mlir.passes.plan_memory import CONSTANT_KINDS
+from atalla_mlir.passes.shared_results import Part, SharedResults, StoredParts, store_part
 from atalla_mlir.passes.views import ORDER, PERMUTATION
 
 _RESHAPES = ("tensor.expand_shape", "tensor.collapse_shape", "tensor.cast")
@@ -95,6 +101,7 @@ class _FunctionCutter:
         self.list = stages
         self.outliner = outliner
         self.groups = self._groups(options)
+        self.shared = SharedResults(stages, self.groups)
         self.new: dict[ir.Value, ir.Value] = {argument: argument for argument in self.block.arguments}
         self.old = [op.operation for op in self.block.operations]
 
@@ -153,10 +160,16 @@ class _FunctionCutter:
             if stage.changes_state and stage.write.indirect:
                 self._ops(stage)[0].attributes[IN_PLACE] = ir.UnitAttr.get()
         location = fused_location([op.location for stage in stages for op in self._ops(stage)])
-        name = self.outliner.add(self._function(inputs, outputs, location), _label(group))
+        parts = [self.shared.parts(buffer, stages) for buffer in needed]
+        wholes = [self.new.get(value) if own else None for value, own in zip(outputs, parts, strict=True)]
+        stored = [StoredParts(own, whole) if own else None for own, whole in zip(parts, wholes, strict=True)]
+        name = self.outliner.add(self._function(inputs, outputs, stored, location), _label(group))
+        earlier = [whole for whole in wholes if whole is not None]
         described = {
-            "atalla.nodes": _names(dict.fromkeys(node for stage in stages for node in stage.nodes)),
-            "atalla.inputs": _names(self._value_name(value) for value in inputs),
+            "atalla.nodes": _names(
+                dict.fromkeys(node for stage in stages if self.shared.computes(group, stage) for node in stage.nodes)
+            ),
+            "atalla.inputs": _names([*map(self._value_name, inputs), *("" for _ in earlier)]),
             "atalla.outputs": _names(
                 self._value_name(value) or self._result_name(buffer)
                 for value, buffer in zip(outputs, needed, strict=True)
@@ -165,8 +178,32 @@ class _FunctionCutter:
             "atalla.output_orders": array_attr([_order(value) for value in outputs]),
             "atalla.stages": _names(stage.nodes[0] if stage.nodes else "" for stage in stages),
             "atalla.not_fused": _names(group.refusals),
+            **self._shared_attributes(stored, len(inputs)),
         }
-        self._call(name, [self.new[value] for value in inputs], outputs, described, location)
+        self._call(name, [*(self.new[value] for value in inputs), *earlier], outputs, described, location)
+
+    def _shared_attributes(self, stored: Sequence[StoredParts | None], num_inputs: int) -> dict[str, ir.Attribute]:
+        """Which results are tensors that other kernels store into as well, and what of them lies where."""
+        if not any(stored):
+            return {}
+        numbers = itertools.count(num_inputs)
+        return {
+            CONTINUES: i64_array_attr(
+                [next(numbers) if own is not None and own.whole is not None else -1 for own in stored]
+            ),
+            PARTS: array_attr([self._described_parts(own) for own in stored]),
+        }
+
+    def _described_parts(self, stored: StoredParts | None) -> ir.Attribute:
+        if stored is None:
+            return ir.UnitAttr.get()
+        owners = [self.list.owners[part.stage.reads[0].buffer] for part in stored.parts]
+        return array_attr(
+            [
+                self.shared.described(part, self._value_name(owner), _order(owner))
+                for part, owner in zip(stored.parts, owners, strict=True)
+            ]
+        )
 
     def _call_finished(self, group: Group) -> None:
         """The call of a kernel that needs no outlining; its operands are whole buffers in row-major order."""
@@ -238,9 +275,20 @@ class _FunctionCutter:
         own = ir.DictAttr(ir.ArrayAttr(self.function.attributes["res_attrs"])[position]) if position is not None else {}
         return string_value(own["atalla.name"]) if "atalla.name" in own else ""
 
-    def _function(self, inputs: list[ir.Value], outputs: list[ir.Value], location: ir.Location) -> ir.Operation:
-        """A private function that computes `outputs` from `inputs`, with clones of whatever lies between."""
-        signature = ir.FunctionType.get([v.type for v in inputs], [v.type for v in outputs])
+    def _function(
+        self,
+        inputs: list[ir.Value],
+        outputs: list[ir.Value],
+        stored: Sequence[StoredParts | None],
+        location: ir.Location,
+    ) -> ir.Operation:
+        """A private function that computes `outputs` from `inputs`, with clones of whatever lies between.
+
+        Of those outputs that `stored` names parts of, it stores these alone.
+        """
+        wholes = [own.whole for own in stored if own is not None and own.whole is not None]
+        arguments = [value.type for value in (*inputs, *wholes)]
+        signature = ir.FunctionType.get(arguments, [v.type for v in outputs])
         with self.outliner.insertion_point():
             op = create_op(
                 "func.func",
@@ -254,13 +302,28 @@ class _FunctionCutter:
                 location,
                 regions=1,
             )
-        block = ir.Block.create_at_start(op.regions[0], list(signature.inputs), [location] * len(inputs))
-        mapping: dict[ir.Value, ir.Value] = dict(zip(inputs, block.arguments, strict=True))
+        block = ir.Block.create_at_start(op.regions[0], arguments, [location] * len(arguments))
+        mapping: dict[ir.Value, ir.Value] = dict(zip(inputs, block.arguments, strict=False))
+        given = iter(list(block.arguments)[len(inputs) :])
+        made = {
+            value: next(given) if own.whole is not None else None
+            for value, own in zip(outputs, stored, strict=True)
+            if own is not None
+        }
+        parts = [(value, part) for value, own in zip(outputs, stored, strict=True) if own for part in own.parts]
+        sources = [*(value for value in outputs if value not in made), *(part.source for _, part in parts)]
+        steps: list[tuple[int, ir.Operation | tuple[ir.Value, Part]]] = [
+            *((self.old.index(source), source) for source in upstream(sources, mapping)),
+            *((self.old.index(part.op), (value, part)) for value, part in parts),
+        ]
         with ir.InsertionPoint(block):
             # in program order, so that the kernel's stages come in the order of the group's
-            for source in sorted(_upstream(outputs, mapping), key=self.old.index):
-                _clone(source, mapping)
-            create_op("func.return", [], [mapping[value] for value in outputs], {}, location)
+            for _, step in sorted(steps, key=lambda item: item[0]):
+                if isinstance(step, tuple):
+                    made[step[0]] = store_part(step[1], mapping, made[step[0]])
+                else:
+                    clone_into(step, mapping)
+            create_op("func.return", [], [made.get(value) or mapping[value] for value in outputs], {}, location)
         return op
 
     def _result_value(self, value: ir.Value, buffer: Buffer) -> ir.Value:
@@ -272,8 +335,8 @@ class _FunctionCutter:
         if holder is None or not isinstance(view, View):
             raise UnsupportedError(f"result of type {value.type} is not computed")
         mapping = {holder: self.new[holder]}
-        for op in _upstream([value], mapping):
-            _clone(op, mapping)
+        for op in upstream([value], mapping):
+            clone_into(op, mapping)
         self.new[value] = mapping[value]
         return mapping[value]
 
@@ -296,60 +359,6 @@ def _order_of_input(argument: ir.BlockArgument) -> ir.Attribute:
         if PERMUTATION in own and kind not in CONSTANT_KINDS:
             return own[PERMUTATION]
     return ir.UnitAttr.get()
-
-
-def _upstream(values: list[ir.Value], known: dict[ir.Value, ir.Value]) -> list[ir.Operation]:
-    """Operations that compute `values` from the values in `known`, in an order in which they can be cloned."""
-    order: list[ir.Operation] = []
-    seen: set[ir.Operation] = set()
-    stack: list[tuple[ir.Value, bool]] = [(value, False) for value in reversed(values)]
-    while stack:
-        value, done = stack.pop()
-        if value in known or isinstance(value, ir.BlockArgument):
-            continue
-        op = value.owner.operation
-        if done:
-            if op not in seen:
-                seen.add(op)
-                order.append(op)
-            continue
-        if op in seen:
-            continue
-        stack.append((value, True))
-        stack.extend((operand, False) for operand in reversed(_outside_operands(op)))
-    return order
-
-
-def _outside_operands(op: ir.Operation) -> list[ir.Value]:
-    """Operands of `op` and values that its regions use from outside."""
-    found = list(op.operands)
-    for region in op.regions:
-        for block in region.blocks:
-            for nested in block.operations:
-                for operand in _outside_operands(nested.operation):
-                    owner = operand.owner
-                    inside = owner == block if isinstance(operand, ir.BlockArgument) else owner.operation.block == block
-                    if not inside:
-                        found.append(operand)
-    return found
-
-
-def _clone(op: ir.Operation, mapping: dict[ir.Value, ir.Value]) -> None:
-    """Clone `op` at the insertion point with operands (also inside its regions) replaced by `mapping`."""
-    copy = op.clone()
-    _remap(copy.operation, mapping)
-    for old, new in zip(op.results, copy.operation.results, strict=True):
-        mapping[old] = new
-
-
-def _remap(op: ir.Operation, mapping: dict[ir.Value, ir.Value]) -> None:
-    for at, operand in enumerate(op.operands):
-        if operand in mapping:
-            op.operands[at] = mapping[operand]
-    for region in op.regions:
-        for block in region.blocks:
-            for nested in block.operations:
-                _remap(nested.operation, mapping)
 
 
 def _label(group: Group) -> str:

@@ -12,6 +12,7 @@ from atalla_mlir.dialects.module_attributes import DRAM_BYTES, STATE_KIND
 from atalla_mlir.kernels.state_results import state_results
 from atalla_mlir.kernels.views import is_integer_tensor
 from atalla_mlir.passes.base import Pass, PassFailure
+from atalla_mlir.passes.shared_results import continued
 
 FIRST_ADDRESS = 0x1000
 ADDRESS, ADDRESSES = "atalla.address", "atalla.addresses"
@@ -93,7 +94,8 @@ def _place_values(function: ir.Operation, base: int, *, reuse: bool) -> int:
                 last[root] = len(steps) if op.name == "func.return" else step
         if op.name == "func.call":
             for result in op.results:
-                first[result] = last[result] = step
+                if continued(result) is None:
+                    first[result] = last[result] = step
         elif op.name not in (*VIEWS, "func.return", "tensor.empty", "arith.constant"):
             raise PassFailure(op, f"operation {op.name} between kernels has no place in memory")
     state = _updated_state(function)
@@ -108,7 +110,7 @@ def _place_values(function: ir.Operation, base: int, *, reuse: bool) -> int:
     by_value = {**dict(zip(values, plan.addresses, strict=True)), **state}
     for op in steps:
         if op.name == "func.call":
-            op.attributes[ADDRESSES] = i64_array_attr([by_value[result] for result in op.results])
+            op.attributes[ADDRESSES] = i64_array_attr([by_value[buffer_of(result)] for result in op.results])
     return plan.end
 
 
@@ -126,7 +128,13 @@ def _updated_state(function: ir.Operation) -> dict[ir.Value, int]:
 
 
 def buffer_of(value: ir.Value) -> ir.Value:
-    """The argument or kernel result whose bytes `value` shows: reshapes between kernels do not move data."""
-    while isinstance(value, ir.OpResult) and value.owner.operation.name in VIEWS:
-        value = value.owner.operation.operands[0]
+    """The argument or kernel result whose bytes `value` shows: reshapes between kernels do not move data.
+
+    Of a tensor that several kernels store into it is the result of the first of them.
+    """
+    while isinstance(value, ir.OpResult):
+        op, earlier = value.owner.operation, continued(value)
+        if earlier is None and op.name not in VIEWS:
+            break
+        value = op.operands[0] if earlier is None else earlier
     return value

@@ -112,3 +112,39 @@ func.func @around(%a: tensor<4x8xbf16>) -> tensor<8x4xbf16> {
   } -> tensor<8x4xbf16>
   return %r : tensor<8x4xbf16>
 }
+
+// -----
+
+#id = affine_map<(i, j) -> (i, j)>
+
+// The parts of a concatenation are stored by the kernels that compute them: the second one continues what the first one began, and nothing is copied.
+
+// CHECK-LABEL: func.func private @k1_kernel(%arg0: tensor<4x32xbf16>, %arg1: tensor<4x64xbf16>) -> tensor<4x64xbf16>
+// CHECK: tensor.insert_slice %{{.*}} into %arg1[0, 32] [4, 32] [1, 1]
+// CHECK-LABEL: func.func private @k0_kernel(%arg0: tensor<4x32xbf16>) -> tensor<4x64xbf16>
+// CHECK: tensor.insert_slice %{{.*}} into %{{.*}}[0, 0] [4, 32] [1, 1] : tensor<4x32xbf16> into tensor<4x64xbf16>
+// CHECK-LABEL: func.func @concatenation(
+// CHECK: [[FIRST:%.*]] = call @k0_kernel(%arg0)
+// CHECK-SAME: atalla.continues = array<i64: -1>
+// CHECK-SAME: atalla.output_parts = {{\[\[}}{name = "{{.*}}", offset = 0 : i64, shape = array<i64: 4, 32>, strides = array<i64: 64, 1>}]]
+// CHECK: [[BOTH:%.*]] = call @k1_kernel(%arg1, [[FIRST]])
+// CHECK-SAME: atalla.continues = array<i64: 1>
+// CHECK-SAME: offset = 32 : i64
+// CHECK: return [[BOTH]]
+func.func @concatenation(%a: tensor<4x32xbf16>, %b: tensor<4x32xbf16>) -> tensor<4x64xbf16> {
+  %e = tensor.empty() : tensor<4x32xbf16>
+  %0 = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]}
+      ins(%a : tensor<4x32xbf16>) outs(%e : tensor<4x32xbf16>) {
+  ^bb0(%x: bf16, %o: bf16):
+    %y = math.exp %x : bf16
+    linalg.yield %y : bf16
+  } -> tensor<4x32xbf16>
+  %1 = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]}
+      ins(%b : tensor<4x32xbf16>) outs(%e : tensor<4x32xbf16>) {
+  ^bb0(%x: bf16, %o: bf16):
+    %y = math.sqrt %x : bf16
+    linalg.yield %y : bf16
+  } -> tensor<4x32xbf16>
+  %2 = tensor.concat dim(1) %0, %1 : (tensor<4x32xbf16>, tensor<4x32xbf16>) -> tensor<4x64xbf16>
+  return %2 : tensor<4x64xbf16>
+}

@@ -37,3 +37,23 @@ func.func @two(%w: tensor<32xbf16> {atalla.kind = "parameter", atalla.name = "w"
   %0 = call @k(%w) : (tensor<32xbf16>) -> tensor<32xbf16>
   return %0 : tensor<32xbf16>
 }
+
+// -----
+
+func.func private @first(tensor<64xbf16>) -> tensor<128xbf16>
+func.func private @second(tensor<64xbf16>, tensor<128xbf16>) -> tensor<128xbf16>
+func.func private @k(tensor<128xbf16>) -> tensor<64xbf16>
+
+// A result that continues an operand is where that is, and nothing takes the place in between.
+
+// CHECK-LABEL: func.func @continued(
+// CHECK: call @first(%{{.*}}) {atalla.addresses = array<i64: [[WHOLE:[0-9]+]]>
+// CHECK: call @second({{.*}}) {atalla.addresses = array<i64: [[WHOLE]]>
+// CHECK-NOT: array<i64: [[WHOLE]]>
+// CHECK: call @k(
+func.func @continued(%a: tensor<64xbf16>) -> tensor<64xbf16> {
+  %0 = call @first(%a) {atalla.continues = array<i64: -1>} : (tensor<64xbf16>) -> tensor<128xbf16>
+  %1 = call @second(%a, %0) {atalla.continues = array<i64: 1>} : (tensor<64xbf16>, tensor<128xbf16>) -> tensor<128xbf16>
+  %2 = call @k(%1) : (tensor<128xbf16>) -> tensor<64xbf16>
+  return %2 : tensor<64xbf16>
+}

@@ -49,8 +49,16 @@ def test_each_term_is_in_one_block(rows: int, columns: int) -> None:
         for term in range(part.first + block * part.size, part.first + (block + 1) * part.size)
     ]
     assert covered == list(range(rows))
-    assert plan.chunks == columns // 32
+    assert plan.chunks == -(-columns // 32)
+    assert plan.first_column(plan.chunks - 1) + plan.cols == columns
     assert [len(plan.stages), len(plan.folds), len(plan.after)] == [2, 1, 1]
+
+
+@pytest.mark.parametrize(("rows", "columns", "size"), [(784, 96, 56), (196, 480, 49), (3136, 24, 64), (169, 1000, 64)])
+def test_steps_are_even_where_terms_allow(rows: int, columns: int, size: int) -> None:
+    plan = _plan(rows, columns)
+    assert plan is not None
+    assert plan.parts[0].size == size
 
 
 def test_few_rows_strided_columns_and_terms_that_are_kept_have_no_plan() -> None:
