@@ -20,6 +20,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from atalla_mlir.errors import AtallaError
+from atalla_mlir.frontend.torchvision_operators import import_for_others
 from atalla_mlir.host.verify import verify
 
 WORDS = 12
@@ -55,6 +56,7 @@ class Architecture:
     """Side of the images that it takes; 0 for words."""
 
     def build(self) -> nn.Module:
+        import_for_others()
         import transformers
 
         configuration = getattr(transformers, self.configuration)(**self.sizes)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from atalla_mlir.frontend import torchvision_operators
 from atalla_mlir.frontend.torchvision_operators import declare_missing, import_module
 from atalla_mlir.host.report import Report
 from atalla_mlir.host.verify import verify
-from atalla_mlir.tools import model_argument
 
 MODELS = ("mobilenet_v3_small", "shufflenet_v2_x0_5", "mnasnet0_5")
 
@@ -186,20 +187,40 @@ torch.library.register_fake("torchvision::nms", lambda boxes, scores, threshold:
 def build():
     return nn.ReLU(), (torch.randn(2),)
 """
+PACKAGE = """
+import torch
+
+torch.library.register_fake("torchvision::nms", lambda boxes, scores, threshold: boxes)
+from torchvision import models
+"""
 
 
-@pytest.fixture
-def nothing_declared(monkeypatch: pytest.MonkeyPatch) -> None:
-    if hasattr(torch.ops.torchvision, "nms"):
-        pytest.skip("the operators of torchvision are there")
-    monkeypatch.setattr(torchvision_operators, "_DECLARED", [])
+def run_apart(code: str, path: Path) -> str:
+    """What a process of its own prints, in which nothing has been imported or declared."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(path), *sys.path])}
+    command = [sys.executable, "-c", code]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout.strip()
 
 
-def test_other_errors_declare_nothing(nothing_declared: None) -> None:
+def test_other_errors_declare_nothing() -> None:
     assert not declare_missing(RuntimeError("operator own::nms does not exist"))
 
 
-def test_a_file_that_misses_operators_runs_a_second_time(tmp_path: Path, nothing_declared: None) -> None:
+def test_a_file_that_misses_operators_runs_a_second_time(tmp_path: Path) -> None:
     (tmp_path / "vision.py").write_text(STUB)
-    loaded = model_argument.load_model(f"{tmp_path / 'vision.py'}:build", {})
-    assert isinstance(loaded.model, nn.ReLU)
+    code = "from atalla_mlir.tools.model_argument import load_model\nprint(load_model('vision.py:build', {}).model)"
+    assert run_apart(f"import os\nos.chdir({str(tmp_path)!r})\n{code}", tmp_path) == "ReLU()"
+
+
+def test_others_import_the_package_by_themselves(tmp_path: Path) -> None:
+    """A package in place of torchvision that needs its operators, imported by one that knows nothing of that."""
+    package = tmp_path / "torchvision"
+    package.mkdir()
+    (package / "__init__.py").write_text(PACKAGE)
+    (package / "models.py").write_text("NAMES = ['tiny']\n")
+    (tmp_path / "other.py").write_text("import torchvision\nfrom torchvision.models import NAMES\n")
+    hook = "from atalla_mlir.frontend.torchvision_operators import import_for_others\nimport_for_others()\n"
+    code = hook + "import other, torchvision\nprint(other.NAMES, other.torchvision is torchvision)"
+    assert run_apart(code, tmp_path) == "['tiny'] True"
