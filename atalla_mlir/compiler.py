@@ -118,6 +118,7 @@ def compile_plans(
         chains=chains,
         reuse_memory=reuse_memory,
         permute_inputs=permute_inputs,
+        encode=True,
         decisions=rules,
     )
     store = default_store() if cache else None

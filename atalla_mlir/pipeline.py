@@ -30,6 +30,8 @@ class Options:
     """Let values between kernels share DRAM addresses when they are not alive at the same time."""
     permute_inputs: bool = True
     """Expect inputs in the order in which the device works on them, which the loadable states; else row-major."""
+    encode: bool = False
+    """Leave packets as bytes, for those who do not look at them; else as operations."""
     decisions: str = ""
     """Rules in JSON that fix what would be chosen by predicted cycles (`atalla-fix-decisions`)."""
 
@@ -50,6 +52,7 @@ def stages(options: Options) -> tuple[Stage, ...]:
     machine = options.machine.name.split("+")[0]
     fuse, reuse = str(options.fuse).lower(), str(options.reuse_memory).lower()
     chains = str(options.chains).lower()
+    encode = " encode=true" if options.encode else ""
     permute = str(options.permute_inputs).lower()
     return (
         Stage(
@@ -77,7 +80,7 @@ def stages(options: Options) -> tuple[Stage, ...]:
         Stage("tile", (f"convert-linalg-to-atalla{{machine={machine}}}", "cse")),
         Stage("place", (f"atalla-place-tiles{{machine={machine}}}", "canonicalize", "cse")),
         Stage("lower", (f"convert-atalla-to-ax01{{machine={machine}}}",)),
-        Stage("schedule", (f"ax01.func(atalla-emit-packets{{machine={machine}}})",)),
+        Stage("schedule", (f"ax01.func(atalla-emit-packets{{machine={machine}{encode}}})",)),
     )
 
 

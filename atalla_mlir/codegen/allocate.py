@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from atalla_mlir.codegen.banks import bank_graphs, loop_weight
 from atalla_mlir.codegen.coalesce import copy_source
 from atalla_mlir.codegen.colouring import Colouring
-from atalla_mlir.codegen.layout import Item, Label, Slot, expand_long_branches
+from atalla_mlir.codegen.layout import Item, Label, Slot, expand_long_branches, packet_contents
 from atalla_mlir.codegen.liveness import LiveRanges, bits, live_ranges
 from atalla_mlir.codegen.machine_ir import Inst, Register, control_flow
 from atalla_mlir.codegen.schedule import ScheduledFunction
 from atalla_mlir.codegen.spill import Packets, Spiller, SpillStatistics, constant_definitions
 from atalla_mlir.errors import InternalError
-from atalla_mlir.target.isa import Instruction, Role
+from atalla_mlir.target.isa import Role
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.packets import bank_conflict_cycles
 from atalla_mlir.target.registers import ALL_ONES_MASK, FILES, FIRMWARE_TABLE, HARD_WIRED, LINK, RegisterFile
@@ -163,13 +163,8 @@ def _finish(
         file: len({number for register, number in numbers.items() if register.file is file}) for file in RegisterFile
     }
     final = tuple(expand_long_branches(items))
-    conflicts = sum(bank_conflict_cycles(_contents(item)) for item in final if not isinstance(item, Label))
+    conflicts = sum(bank_conflict_cycles(packet_contents(item)) for item in final if not isinstance(item, Label))
     return AllocatedFunction(name, final, AllocationStatistics(used, conflicts, removed_copies, spills))
-
-
-def _contents(packet: Sequence[Slot]) -> list[tuple[Instruction, tuple[int, ...]]]:
-    """A packet with 0 for labels, which decide neither legality nor bank conflicts."""
-    return [(slot.op, tuple(value if isinstance(value, int) else 0 for value in slot.operands)) for slot in packet]
 
 
 def _slot(inst: Inst, numbers: Mapping[Register, int]) -> Slot:

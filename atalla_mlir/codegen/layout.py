@@ -60,6 +60,11 @@ def label_positions(items: Sequence[Item]) -> dict[str, int]:
     return positions
 
 
+def packet_contents(packet: Packet) -> list[tuple[Instruction, tuple[int, ...]]]:
+    """A packet with 0 for labels, which decide neither legality nor bank conflicts."""
+    return [(slot.op, tuple(value if isinstance(value, int) else 0 for value in slot.operands)) for slot in packet]
+
+
 def expand_long_branches(items: Sequence[Item]) -> list[Item]:
     """Branches beyond reach become the opposite branch around a `jal`."""
     result = list(items)

@@ -34,6 +34,10 @@ and, once its instructions are in packets,
     atalla.code        dictionary: packets, instructions, registers, bank conflicts and spills; rows of pads
     atalla.loops       array of dictionaries: its loops (`codegen.loop_rows`)
 
+Its packets are operations, or
+
+    atalla.packets     dictionary: the packets encoded (`dialects.encoded_packets`); the body is empty then
+
 An `ax01.func` with
 
     atalla.object      string: object code in base64 (`firmware.objects`)

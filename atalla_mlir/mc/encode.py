@@ -14,13 +14,10 @@ def encode(instruction: MachineInstruction) -> int:
     op = instruction.op
     if op.is_pseudo:
         raise LimitError(f"{op.mnemonic} is a pseudo-instruction and has no encoding")
-    word = op.opcode
-    for operand, value in zip(op.operands, instruction.operands, strict=True):
-        try:
-            word |= operand.field.place(value)
-        except ValueError as error:
-            raise LimitError(f"{op.mnemonic}: {error}") from error
-    return word
+    try:
+        return op.word(instruction.operands)
+    except ValueError as error:
+        raise LimitError(f"{op.mnemonic}: {error}") from error
 
 
 def encode_packet(instructions: Sequence[MachineInstruction]) -> bytes:

@@ -13,16 +13,21 @@ from typing import ClassVar
 from atalla_mlir._mlir import array_attr, i64_attr, ir, string_attr
 from atalla_mlir.codegen.allocate import AllocatedFunction, allocate
 from atalla_mlir.codegen.coalesce import coalesce
-from atalla_mlir.codegen.layout import Label, Slot, slot_histogram
+from atalla_mlir.codegen.layout import Label, Slot, packet_contents, slot_histogram
 from atalla_mlir.codegen.loop_rows import LoopRow, loop_rows
 from atalla_mlir.codegen.machine_ir import Function, Register, physical
 from atalla_mlir.codegen.schedule import ScheduledFunction, schedule
 from atalla_mlir.dialects.ax01_builder import Builder
+from atalla_mlir.dialects.encoded_packets import PACKETS, EncodedPackets
 from atalla_mlir.dialects.module_attributes import CODE, LOOPS, OBJECT, PAD_ROWS
-from atalla_mlir.errors import LimitError
+from atalla_mlir.dialects.source_positions import Sources
+from atalla_mlir.errors import InternalError, LimitError
 from atalla_mlir.passes.base import Pass
 from atalla_mlir.passes.machine_functions import FunctionReader
+from atalla_mlir.target.encoding import SLOTS, pack_packet
+from atalla_mlir.target.isa import NOP
 from atalla_mlir.target.machine import Machine, machine
+from atalla_mlir.target.packets import packet_violations
 from atalla_mlir.target.registers import RegisterFile
 
 SPARE_REGISTERS = 48
@@ -45,6 +50,8 @@ class EmitPacketsPass(Pass):
     """Parameter set whose latencies and units the schedule is made for."""
     pipeline: bool = True
     """Overlap the iterations of loops (modulo scheduling)."""
+    encode: bool = False
+    """Leave the packets as bytes in an attribute, which is quicker than to make operations and to read them again."""
 
     def run(self, op: ir.Operation) -> None:
         if _has_packets(op):
@@ -55,7 +62,12 @@ class EmitPacketsPass(Pass):
         coalesce(function)
         scheduled, allocated = _emit(function, target, pipeline=self.pipeline)
         _report(op, scheduled, allocated, target)
-        _replace_body(op, allocated, reader.locations)
+        _clear(op)
+        if self.encode:
+            op.attributes[PACKETS] = _encoded(op, allocated, reader.locations).attribute()
+            ir.Operation.create("ax01.end", loc=op.location, ip=ir.InsertionPoint(op.regions[0].blocks[0]))
+        else:
+            _fill_body(op, allocated, reader.locations)
 
 
 def _emit(function: Function, target: Machine, *, pipeline: bool) -> tuple[ScheduledFunction, AllocatedFunction]:
@@ -87,8 +99,10 @@ def _spilled(allocated: AllocatedFunction) -> tuple[int, int]:
 
 def _has_packets(op: ir.Operation) -> bool:
     """Labels alone do not tell: functions in SSA form may have them too."""
-    return OBJECT in op.attributes or any(
-        inner.operation.name == "ax01.packet" for inner in op.regions[0].blocks[0].operations
+    return (
+        OBJECT in op.attributes
+        or PACKETS in op.attributes
+        or any(inner.operation.name == "ax01.packet" for inner in op.regions[0].blocks[0].operations)
     )
 
 
@@ -128,11 +142,37 @@ def _loop_attribute(row: LoopRow) -> ir.DictAttr:
     )
 
 
-def _replace_body(op: ir.Operation, allocated: AllocatedFunction, locations: Sequence[ir.Location]) -> None:
-    block = op.regions[0].blocks[0]
-    for inner in reversed(list(block.operations)):
+def _clear(op: ir.Operation) -> None:
+    for inner in reversed(list(op.regions[0].blocks[0].operations)):
         inner.operation.erase()
-    builder = Builder(op.location, ir.InsertionPoint(block))
+
+
+def _encoded(op: ir.Operation, allocated: AllocatedFunction, locations: Sequence[ir.Location]) -> EncodedPackets:
+    """The packets as bytes, checked as the operations would be."""
+    code: list[bytes] = []
+    jumps: list[tuple[int, int, str]] = []
+    labels: dict[str, int] = {}
+    origins: list[str | None] = []
+    sources = Sources()
+    texts = [sources.text(location) for location in locations]
+    for item in allocated.items:
+        if isinstance(item, Label):
+            labels[item.name] = len(code)
+            continue
+        contents = packet_contents(item)
+        violations = packet_violations(contents)
+        if violations:
+            raise InternalError(f"packet {len(code)} of function {allocated.name}: {'; '.join(violations)}")
+        jumps.extend((len(code), at, slot.target) for at, slot in enumerate(item) if slot.target is not None)
+        words = [instruction.word(operands) for instruction, operands in contents]
+        code.append(pack_packet([*words, *[NOP.opcode] * (SLOTS - len(words))]))
+        found = (sources.text(op.location) if slot.source is None else texts[int(slot.source)] for slot in item)
+        origins.append(next((text for text in found if text is not None), None))
+    return EncodedPackets(b"".join(code), jumps, labels, origins)
+
+
+def _fill_body(op: ir.Operation, allocated: AllocatedFunction, locations: Sequence[ir.Location]) -> None:
+    builder = Builder(op.location, ir.InsertionPoint(op.regions[0].blocks[0]))
     values = _fixed_registers(builder, allocated)
     for item in allocated.items:
         if isinstance(item, Label):

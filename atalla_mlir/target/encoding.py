@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 INSTRUCTION_BITS = 40
 INSTRUCTION_BYTES = INSTRUCTION_BITS // 8
@@ -36,15 +37,15 @@ class Field:
     signed: bool = False
     scale: int = 1
 
-    @property
+    @cached_property
     def width_bits(self) -> int:
         return sum(piece.width_bits for piece in self.pieces)
 
-    @property
+    @cached_property
     def minimum(self) -> int:
         return -(1 << (self.width_bits - 1)) * self.scale if self.signed else 0
 
-    @property
+    @cached_property
     def maximum(self) -> int:
         magnitude_bits = self.width_bits - 1 if self.signed else self.width_bits
         return ((1 << magnitude_bits) - 1) * self.scale

@@ -7,7 +7,7 @@ reference's section 2 in one line; `x`, `v`, `m` are the register files, `sx` si
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cached_property
@@ -158,6 +158,13 @@ class Instruction:
     @cached_property
     def by_name(self) -> dict[str, Operand]:
         return {operand.name: operand for operand in self.operands}
+
+    def word(self, values: Sequence[int]) -> int:
+        """The 40-bit word with values for the operands, in assembly order; ValueError when one does not fit."""
+        word = self.opcode
+        for operand, value in zip(self.operands, values, strict=True):
+            word |= operand.field.place(value)
+        return word
 
     def port_count(self, file: RegisterFile) -> int:
         """Read ports of `file` that the instruction takes in its packet (5.2)."""

@@ -4,36 +4,16 @@ from __future__ import annotations
 
 import base64
 
-from atalla_mlir._mlir import file_position, ir, location_names, operations, string_attr, string_value
+from atalla_mlir._mlir import ir, operations, string_attr, string_value
 from atalla_mlir.dialects.ax01 import instruction_of, pinned_operands
+from atalla_mlir.dialects.encoded_packets import PACKETS, EncodedPackets
 from atalla_mlir.dialects.module_attributes import OBJECT
+from atalla_mlir.dialects.source_positions import Sources
 from atalla_mlir.errors import BadInputError
 from atalla_mlir.firmware.link import CodeBlock, ObjectCode, Relocation, encode_block
 from atalla_mlir.firmware.objects import object_from_bytes, object_to_bytes
 from atalla_mlir.mc.instruction import MachineInstruction
 from atalla_mlir.target.isa import Role
-
-
-class Sources:
-    """Source positions as text; each location is looked at once."""
-
-    def __init__(self) -> None:
-        self._texts: dict[ir.Location, str | None] = {}
-
-    def text(self, location: ir.Location) -> str | None:
-        """ "file:line (value, value)", as much of it as the location knows."""
-        if location not in self._texts:
-            self._texts[location] = self._describe(location)
-        return self._texts[location]
-
-    @staticmethod
-    def _describe(location: ir.Location) -> str | None:
-        position, names = file_position(location), location_names(location)
-        listed = ", ".join(names)
-        if position is None:
-            return listed or None
-        place = f"{position[0]}:{position[1]}"
-        return f"{place} ({listed})" if listed else place
 
 
 class _FunctionReader:
@@ -111,7 +91,20 @@ def function_object(function: ir.Operation, sources: Sources) -> ObjectCode:
     if has_object_code(function):
         name = string_value(function.attributes["sym_name"])
         return object_from_bytes(name, base64.b64decode(string_value(function.attributes[OBJECT])))
+    if PACKETS in function.attributes:
+        return _encoded_object(function)
     return encode_block(_FunctionReader(function, sources).read())
+
+
+def _encoded_object(function: ir.Operation) -> ObjectCode:
+    packets = EncodedPackets.read(function.attributes[PACKETS])
+    return ObjectCode(
+        string_value(function.attributes["sym_name"]),
+        packets.code,
+        tuple(Relocation(*jump) for jump in packets.jumps),
+        packets.labels,
+        tuple(packets.sources),
+    )
 
 
 def make_object_function(code: ObjectCode, ip: ir.InsertionPoint, location: ir.Location) -> ir.Operation:
