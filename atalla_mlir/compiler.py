@@ -161,7 +161,9 @@ def lower_plans(
             with timing.measure("(cache)"):
                 kernels.after_stage(stage, lowered)
 
-    pipeline.lower_module(module, options, instrumentation=pipeline.Instrumentation(timing=timing), after_stage=look_up)
+    pipeline.lower_module(
+        module, options, instrumentation=pipeline.Instrumentation(timing=timing, verify_each=False), after_stage=look_up
+    )
     return module
 
 

@@ -51,6 +51,8 @@ class Instrumentation:
     """Observation of a run; the defaults observe nothing, verify after each pass and make a failure reproducible."""
 
     verify: bool = True
+    verify_each: bool = True
+    """Verify after each pass and not only after the last one of a pipeline."""
     reproducer: bool = True
     """Whether a failing pass leaves a file with its input and tells the command."""
     print_before: frozenset[str] = frozenset()

@@ -59,6 +59,7 @@ class FunctionReader:
 
     def __init__(self, op: ir.Operation) -> None:
         self.locations: list[ir.Location] = []
+        self._numbers: dict[ir.Location, str] = {}
         self._op = op
         self._registers: dict[ir.Value, Register] = {}
         self._constants: dict[ir.Value, int] = {}
@@ -136,8 +137,11 @@ class FunctionReader:
             self._read_operation(op.operation)
 
     def _read_operation(self, op: ir.Operation) -> None:
-        self._source = str(len(self.locations))
-        self.locations.append(op.location)
+        location = op.location
+        if location not in self._numbers:
+            self._numbers[location] = str(len(self.locations))
+            self.locations.append(location)
+        self._source = self._numbers[location]
         instruction = instruction_of(op)
         if instruction is not None:
             self._read_instruction(op, instruction)
@@ -294,5 +298,7 @@ class FunctionReader:
 
 def _old_value(op: ir.Operation, instruction: Instruction) -> ir.Value | None:
     """The trailing operand of a merging operation, if it is there."""
+    if not instruction.merges:
+        return None
     num_fields = sum(operand.takes_port for operand in instruction.operands)
-    return op.operands[num_fields] if instruction.merges and len(op.operands) > num_fields else None
+    return op.operands[num_fields] if len(op.operands) > num_fields else None

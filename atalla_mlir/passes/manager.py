@@ -154,6 +154,9 @@ class _Run:
                 # a copy costs 0.3 us per operation; printing waits until something fails
                 self._snapshot = self._root.clone() if self._instrumentation.reproducer else None
                 self._step(step, self._root)
+            if self._instrumentation.verify and not self._instrumentation.verify_each and steps:
+                with self._instrumentation.around_verifier():
+                    self._verify(steps[-1], self._root)
 
     def _step(self, step: _Step, op: ir.Operation) -> None:
         if not isinstance(step, _Nest):
@@ -166,7 +169,7 @@ class _Run:
     def _leaf(self, step: _PythonPass | _UpstreamPass, op: ir.Operation) -> None:
         with self._instrumentation.around(step.element.name, op, self._root):
             self._execute(step, op)
-        if self._instrumentation.verify:
+        if self._instrumentation.verify and self._instrumentation.verify_each:
             with self._instrumentation.around_verifier():
                 self._verify(step, op)
 
@@ -193,7 +196,7 @@ class _Run:
         if any(diagnostic.severity == "error" for diagnostic in self._reported):
             raise self._failure(name, [], PassFailure.category)
 
-    def _verify(self, step: _PythonPass | _UpstreamPass, op: ir.Operation) -> None:
+    def _verify(self, step: _Step, op: ir.Operation) -> None:
         try:
             op.verify()
         except ir.MLIRError as error:

@@ -7,7 +7,7 @@ reference's section 2 in one line; `x`, `v`, `m` are the register files, `sx` si
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cached_property
@@ -107,15 +107,15 @@ class Operand:
     file: RegisterFile | None
     role: Role
 
-    @property
+    @cached_property
     def is_read(self) -> bool:
         return self.role in (Role.READ, Role.READ_WRITE)
 
-    @property
+    @cached_property
     def is_written(self) -> bool:
         return self.role in (Role.WRITE, Role.READ_WRITE)
 
-    @property
+    @cached_property
     def takes_port(self) -> bool:
         return self.role in (Role.READ, Role.READ_WRITE, Role.PORT)
 
@@ -166,9 +166,26 @@ class Instruction:
             word |= operand.field.place(value)
         return word
 
+    @cached_property
+    def read_places(self) -> tuple[tuple[int, RegisterFile], ...]:
+        """Positions of the operands that are registers read, with their files."""
+        return tuple((at, item.file) for at, item in enumerate(self.operands) if item.file is not None and item.is_read)
+
+    @cached_property
+    def written_places(self) -> tuple[tuple[int, RegisterFile], ...]:
+        """Positions of the operands that are registers written, with their files."""
+        places = ((at, item.file) for at, item in enumerate(self.operands) if item.is_written)
+        return tuple((at, file) for at, file in places if file is not None)
+
+    @cached_property
+    def port_places(self) -> Mapping[RegisterFile, tuple[int, ...]]:
+        """For each file the positions of the operands that take a read port of it (5.2)."""
+        ports = [(at, item.file) for at, item in enumerate(self.operands) if item.takes_port]
+        return {file: tuple(at for at, other in ports if other is file) for file in RegisterFile}
+
     def port_count(self, file: RegisterFile) -> int:
         """Read ports of `file` that the instruction takes in its packet (5.2)."""
-        return sum(operand.file is file and operand.takes_port for operand in self.operands)
+        return len(self.port_places[file])
 
     @cached_property
     def target_position(self) -> int | None:

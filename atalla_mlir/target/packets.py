@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from atalla_mlir.target.encoding import SLOTS
-from atalla_mlir.target.isa import LANE_OPS_PER_PACKET, LANE_UNITS, UNIT_LIMITS, Instruction, Operand, Unit
+from atalla_mlir.target.isa import LANE_OPS_PER_PACKET, LANE_UNITS, UNIT_LIMITS, Instruction, Unit
 from atalla_mlir.target.registers import FILES, HARD_WIRED, RegisterFile
 
 SlotContent = tuple[Instruction, tuple[int, ...]]
@@ -30,11 +30,8 @@ def packet_violations(slots: Sequence[SlotContent]) -> tuple[str, ...]:
 
 def _registers(slot: SlotContent, *, written: bool) -> list[tuple[RegisterFile, int]]:
     instruction, operands = slot
-    return [
-        (operand.file, number)
-        for operand, number in zip(instruction.operands, operands, strict=True)
-        if operand.file is not None and number != HARD_WIRED and (operand.is_written if written else operand.is_read)
-    ]
+    places = instruction.written_places if written else instruction.read_places
+    return [(file, operands[at]) for at, file in places if operands[at] != HARD_WIRED]
 
 
 def _dependences(slots: Sequence[SlotContent]) -> list[str]:
@@ -84,22 +81,13 @@ def _unit_overuse(slots: Sequence[SlotContent]) -> list[str]:
 
 def _ports(slots: Sequence[SlotContent], file: RegisterFile) -> list[int]:
     """Numbers of the registers of `file` that the packet reads, duplicates and register 0 included."""
-    return [
-        number
-        for instruction, operands in slots
-        for operand, number in zip(instruction.operands, operands, strict=True)
-        if _takes(operand, file)
-    ]
-
-
-def _takes(operand: Operand, file: RegisterFile) -> bool:
-    return operand.file is file and operand.takes_port
+    return [operands[at] for instruction, operands in slots for at in instruction.port_places[file]]
 
 
 def _port_overuse(slots: Sequence[SlotContent]) -> list[str]:
     found: list[str] = []
     for file, shape in FILES.items():
-        count = len(_ports(slots, file))
+        count = sum(len(instruction.port_places[file]) for instruction, _ in slots)
         if count > shape.read_ports:
             found.append(f"{count} reads of {file.name.lower()} registers, at most {shape.read_ports}")
     return found
@@ -119,6 +107,7 @@ def bank_conflict_cycles(slots: Sequence[SlotContent]) -> int:
     """Cycles that the packet issues late: reads of the busiest bank of any file when two or more, else 0 (5.3)."""
     busiest = 0
     for file, shape in FILES.items():
-        banks = Counter(number % shape.banks for number in _ports(slots, file))
-        busiest = max(busiest, *banks.values(), 0)
+        banks = [number % shape.banks for number in _ports(slots, file)]
+        if len(set(banks)) < len(banks):
+            busiest = max(busiest, *Counter(banks).values())
     return busiest if busiest >= 2 else 0
