@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import permutations
@@ -26,6 +27,8 @@ LOADING_SHARES = (0.85, 0.85, 0.7, 0.7)
 """Shares of the interval over which loads are spread, one for each attempt."""
 EAGER_SHARES = (0.7, 0.6, 0.5, 0.4)
 """The same where loads do not wait for those before them to be spread, which suits several slices in one iteration."""
+PHASE_ORDERS = 6
+"""Orders of the pads in which the phases of their transfers are tried."""
 _NEVER = 1 << 60
 MAX_OPEN_MASKS = 8
 """Masks in flight beyond which placing forwards makes no new ones."""
@@ -54,7 +57,7 @@ class ForwardPlacement(Placement):
         """Instructions whose mask still has readers to place, with their number."""
 
     def run(self) -> list[int] | None:
-        feeders = self._feeders()
+        feeders = _feeders(self._graph)
         if not self._place_transfers():
             return None
         early = self._transfer_feeders(feeders)
@@ -135,14 +138,6 @@ class ForwardPlacement(Placement):
         """The first cycle from `cycle` on at which a transfer can issue."""
         found = self._table.first_fit(index, range(cycle, cycle + self._interval))
         return None if found is None else found[0]
-
-    def _feeders(self) -> set[int]:
-        """Integer operations that make addresses: quick ones that may come as late as their readers like."""
-        return {
-            index
-            for index, inst in enumerate(self._graph.insts)
-            if inst.op.unit in (Unit.EX1, Unit.EX4) and not inst.memory_refs()
-        }
 
     def _transfer_feeders(self, feeders: set[int]) -> set[int]:
         """Those that lead to transfers whose time is settled, or wait for these, and to nothing else."""
@@ -362,6 +357,28 @@ class _Deadlines:
             return False
         self._next = min((self._due[node] for node in ready), default=_NEVER)
         return self._next <= cycle
+
+
+def _feeders(graph: LoopGraph) -> set[int]:
+    """Integer operations that make addresses: quick ones that may come as late as their readers like."""
+    return {
+        index
+        for index, inst in enumerate(graph.insts)
+        if inst.op.unit in (Unit.EX1, Unit.EX4) and not inst.memory_refs()
+    }
+
+
+def different_turns(graph: LoopGraph, *, is_eager: bool) -> list[int]:
+    """The turns that are worth an attempt: orders of the pads or, where nothing waits for transfers, shares of the
+    interval over which loads are spread, with the parts of the body forwards and backwards."""
+    if graph.is_ahead:
+        feeders = _feeders(graph)
+        parts = independent_parts(graph, [index for index in range(graph.num_nodes) if index not in feeders])
+        shares = EAGER_SHARES if is_eager else LOADING_SHARES
+        backwards = len(parts) > 1
+        return [turn for turn, share in enumerate(shares) if backwards or share not in shares[:turn]]
+    pads = {inst.pad or 0 for inst in graph.insts if inst.op.format is Format.SDMA}
+    return list(range(min(PHASE_ORDERS, math.factorial(len(pads) - 1))))
 
 
 def independent_parts(graph: LoopGraph, nodes: Sequence[int]) -> list[list[int]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from atalla_mlir.codegen.contention import contention_bound
-from atalla_mlir.codegen.forward_placement import LOADING_SHARES, ForwardPlacement
+from atalla_mlir.codegen.forward_placement import ForwardPlacement, different_turns
 from atalla_mlir.codegen.loop_graph import LoopGraph, resource_bounds
 from atalla_mlir.codegen.loop_memo import Found, LoopMemo
 from atalla_mlir.codegen.loop_placement import Placement
@@ -30,8 +30,6 @@ LEAST_GAIN = 1.06
 MAX_FORWARD_GROWTH = 1.25
 """By how much II exceeds the first that is tried before placing forwards is given up: where units are not to blame that
 something comes too late, more cycles hardly help."""
-PHASE_ORDERS = 6
-"""Orders of the pads in which the phases of their transfers are tried."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class ModuloScheduler:
         """Where placing forwards finds nothing, or a slow kernel, placing next to what is there may do better."""
         if _overlaps_transfers(graph):
             for is_eager in (True, False) if graph.is_ahead else (False,):
-                turns = range(_num_orders(graph))
+                turns = different_turns(graph, is_eager=is_eager)
                 self._ways.insert(0, [partial(ForwardPlacement, turn=turn, is_eager=is_eager) for turn in turns])
 
     def schedule(self, max_interval: int, min_interval: int = 1) -> ModuloSchedule | None:
@@ -167,12 +165,6 @@ def intervals(first: int, last: int) -> Iterator[int]:
     while first <= last:
         yield first
         first += max(1, first // FINENESS)
-
-
-def _num_orders(graph: LoopGraph) -> int:
-    """Attempts at one interval: orders of the pads or, where nothing waits for transfers, shares of the interval over
-    which loads are spread."""
-    return len(LOADING_SHARES) if graph.is_ahead else PHASE_ORDERS
 
 
 def _overlaps_transfers(graph: LoopGraph) -> bool:
