@@ -340,11 +340,14 @@ class _Deadlines:
             latest[first] = last
             if last < due[first]:
                 due[first] = last
-                self._next = min(self._next, last)
+                if last < self._next:
+                    self._next = last
             for before, latency in self._near[first]:
-                if last - latency < due[before]:
-                    due[before] = last - latency
-                    self._next = min(self._next, last - latency)
+                at = last - latency
+                if at < due[before]:
+                    due[before] = at
+                    if at < self._next:
+                        self._next = at
 
     def add(self, nodes: Iterable[int]) -> None:
         """Says that nodes are ready now."""

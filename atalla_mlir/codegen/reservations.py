@@ -69,16 +69,17 @@ class LoopDemands:
         self.open_reads = [
             tuple(dict.fromkeys(register for register in _vector_reads(inst) if register in banks)) for inst in insts
         ]
-        # what else instructions read that read such a register: other registers, or the bits of fixed banks
-        self.read_with: dict[Register, set[Register | int]] = defaultdict(set)
+        # what else instructions read that read such a register: other registers, and the bits of fixed banks
+        self.read_with: dict[Register, set[Register]] = defaultdict(set)
+        self.fixed_with: dict[Register, int] = defaultdict(int)
         for inst, reads in zip(insts, self.open_reads, strict=True):
-            fixed = {
-                bank_bit(RegisterFile.VECTOR, r.pinned % len(_VECTOR_BANKS))
-                for r in _vector_reads(inst)
-                if r.pinned is not None
-            }
+            fixed = 0
+            for other in _vector_reads(inst):
+                if other.pinned is not None:
+                    fixed |= bank_bit(RegisterFile.VECTOR, other.pinned % len(_VECTOR_BANKS))
             for register in reads:
-                self.read_with[register].update(fixed, (other for other in reads if other is not register))
+                self.read_with[register].update(other for other in reads if other is not register)
+                self.fixed_with[register] |= fixed
 
 
 def _vector_reads(inst: Inst) -> list[Register]:
@@ -95,13 +96,15 @@ class ReservationTable:
         self._lengths, self._flights = list(demands.lengths), demands.flights
         self._drainers = demands.drainers
         self._bits, self._counts = demands.bits, demands.counts
-        self._open_reads, self._read_with = demands.open_reads, demands.read_with
+        self._open_reads = demands.open_reads
+        self._read_with, self._fixed_with = demands.read_with, demands.fixed_with
         self._taken_bits: dict[int, int] = {}
         """What each instruction that is placed takes of its cycle, banks of vector registers included."""
         self._banks: dict[Register, int] = {}
         """The bit of the bank of each vector register that is read by what is placed."""
         self._num_readers: Counter[Register] = Counter()
         self._bank_loads: Counter[int] = Counter()
+        self._row_interval = self._machine.pad_row_interval
         self._branch_bits, self._branch_counts = demands.branch_bits, demands.branch_counts
         self._row_bits = [0] * interval
         self._row_counts = [EMPTY_PACKET] * interval
@@ -113,6 +116,11 @@ class ReservationTable:
         self._reductions = [0] * interval
         self._rows: dict[int, int] = {}
         self._aligned = self._crowded_units()
+        self._is_plain = [
+            length <= 1 and unit not in (Unit.VLSU, Unit.REDUCTION) and index not in demands.drainers
+            for index, (length, unit) in enumerate(zip(self._lengths, self._units, strict=True))
+        ]
+        """Whether an instruction takes nothing but its place in the cycle that it issues in."""
 
     def _crowded_units(self) -> dict[str, int]:
         """Phase of the blocks of each crowded unit whose blocks are all of one length."""
@@ -133,6 +141,7 @@ class ReservationTable:
     def prolong(self, index: int, length: int) -> None:
         """Says that an instruction, not placed yet, keeps its unit busy for `length` cycles."""
         self._lengths[index] = length
+        self._is_plain[index] = False
 
     def can_branch(self, row: int) -> bool:
         """Whether the branch of the loop fits into `row`."""
@@ -144,12 +153,15 @@ class ReservationTable:
         """The first of `cycles` in which an instruction can issue, and for how long its unit then keeps it waiting."""
         interval, row_bits, row_counts = self._interval, self._row_bits, self._row_counts
         bits, counts, open_reads = self._bits[index], self._counts[index], self._open_reads[index]
+        is_plain = self._is_plain[index]
         for cycle in cycles:
             row = cycle % interval
             if row_bits[row] & bits or row_counts[row] + counts & OVER:
                 continue
             if open_reads and self._open_banks(index, row) is None:
                 continue
+            if is_plain:
+                return cycle, 0
             waiting = self._wait(index, row)
             if waiting is not None:
                 return cycle, waiting
@@ -160,14 +172,14 @@ class ReservationTable:
         row = cycle % self._interval
         if self._row_bits[row] & self._bits[index] or self._row_counts[row] + self._counts[index] & OVER:
             return True
-        return self._wait(index, row) is None
+        return not self._is_plain[index] and self._wait(index, row) is None
 
     def _wait(self, index: int, row: int) -> int | None:
         """How long the unit would keep an instruction waiting that issues in `row`; None when it cannot take it."""
         unit = self._units[index]
         if unit is Unit.VLSU:
             slot = self._service(index, row, evicting=False)
-            return None if slot is None else self._queued(slot, row)
+            return None if slot is None else (slot * self._row_interval - row) % self._interval
         if self._lengths[index] > 1:
             if not self._starts_block(index, row):
                 return None
@@ -226,12 +238,18 @@ class ReservationTable:
         return chosen
 
     def _free_bank(self, register: Register, taken: int) -> int | None:
-        avoided = 0
+        banks, loads = self._banks, self._bank_loads
+        avoided = self._fixed_with[register]
         for other in self._read_with[register]:
-            avoided |= self._banks.get(other, 0) if isinstance(other, Register) else other
-        free = [bit for bit in _VECTOR_BANKS if not taken & bit]
-        best = [bit for bit in free if not avoided & bit] or free
-        return min(best, key=self._bank_loads.__getitem__, default=None)
+            if other in banks:
+                avoided |= banks[other]
+        best, least = None, (True, 0)
+        for bit in _VECTOR_BANKS:
+            if not taken & bit:
+                load = (avoided & bit != 0, loads[bit])
+                if best is None or load < least:
+                    best, least = bit, load
+        return best
 
     def _take_banks(self, index: int, row: int) -> int:
         """Settles the banks of what an instruction in `row` reads; their bits."""
@@ -298,12 +316,12 @@ class ReservationTable:
 
     def _service(self, index: int, row: int, *, evicting: bool) -> int | None:
         """The pad's first service slot after `row` that is free (or, evicting, the first at all)."""
-        served = self._served[self._names[index]]
-        length = self._machine.pad_row_interval
+        served, length, interval = self._served[self._names[index]], self._row_interval, self._interval
+        num_slots = len(served)
         first = -(-row // length)
-        for step in range(len(served)):
-            slot = (first + step) % len(served)
-            if self._queued(slot, row) > MAX_QUEUED_CYCLES:
+        for step in range(first, first + num_slots):
+            slot = step % num_slots
+            if (slot * length - row) % interval > MAX_QUEUED_CYCLES:
                 return None
             if evicting or served[slot] == FREE:
                 return slot
@@ -318,9 +336,6 @@ class ReservationTable:
         first = (row + self._machine.sdma_startup_cycles) // self._machine.pad_row_interval
         return [(served, (first + step) % len(served)) for step in range(min(rows, len(served)))]
 
-    def _queued(self, slot: int, row: int) -> int:
-        return (slot * self._machine.pad_row_interval - row) % self._interval
-
     def _has_room_in_tree(self, index: int, row: int) -> bool:
         if self._units[index] is not Unit.REDUCTION:
             return True
@@ -334,6 +349,8 @@ class ReservationTable:
 
     def _mark(self, index: int, row: int, owner: int) -> None:
         """Enters or (with FREE) removes an instruction where its unit keeps book."""
+        if self._is_plain[index]:
+            return
         name = self._names[index]
         if self._units[index] is Unit.VLSU:
             served = self._served[name]
