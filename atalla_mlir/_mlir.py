@@ -28,6 +28,7 @@ __all__ = [
     "DIALECTS",
     "AffineForm",
     "PassManager",
+    "Sources",
     "affine_forms",
     "arith",
     "array_attr",
@@ -324,6 +325,28 @@ def _location_parts(location: ir.Location) -> Iterator[ir.Location]:
         children = (location.callee, location.caller)
     for child in children:
         yield from _location_parts(child)
+
+
+class Sources:
+    """Source positions as text; each location is looked at once."""
+
+    def __init__(self) -> None:
+        self._texts: dict[ir.Location, str | None] = {}
+
+    def text(self, location: ir.Location) -> str | None:
+        """ "file:line (value, value)", as much of it as the location knows."""
+        if location not in self._texts:
+            self._texts[location] = self._describe(location)
+        return self._texts[location]
+
+    @staticmethod
+    def _describe(location: ir.Location) -> str | None:
+        position, names = file_position(location), location_names(location)
+        listed = ", ".join(names)
+        if position is None:
+            return listed or None
+        place = f"{position[0]}:{position[1]}"
+        return f"{place} ({listed})" if listed else place
 
 
 # Constants

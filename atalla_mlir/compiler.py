@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from atalla_mlir import pipeline, translate
@@ -39,6 +41,8 @@ Decisions = Sequence[Mapping[str, Any]]
 """Rules that fix choices about kernels."""
 
 _ALIGNMENT_BYTES = 64
+_COLLECTED_ALLOCATIONS = 200_000
+"""Objects allocated between two collections while a model is compiled."""
 
 
 def compile_model(
@@ -123,9 +127,22 @@ def compile_plans(
     )
     store = default_store() if cache else None
     kernels = KernelCache(store, options) if store is not None else None
-    module = lower_plans([named.plan for named in plans], options, kernels=kernels, timing=timing)
-    with timing.measure("(link)"):
-        return _linked(plans, module, target)
+    with _rare_collections():
+        module = lower_plans([named.plan for named in plans], options, kernels=kernels, timing=timing)
+        with timing.measure("(link)"):
+            return _linked(plans, module, target)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Looks for garbage in circles more rarely: compiling makes few circles, and many objects that live for long."""
+    allocations, *others = gc.get_threshold()
+    if allocations:
+        gc.set_threshold(max(allocations, _COLLECTED_ALLOCATIONS), *others)
+    try:
+        yield
+    finally:
+        gc.set_threshold(allocations, *others)
 
 
 def _linked(plans: Sequence[NamedPlan], module: Any, target: Machine) -> Loadable:

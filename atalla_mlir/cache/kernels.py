@@ -18,15 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from atalla_mlir import pipeline
-from atalla_mlir._mlir import create_op, ir, operations, string_value
+from atalla_mlir._mlir import Sources, create_op, ir, operations, string_value
 from atalla_mlir.cache.identity import compiler_digest
 from atalla_mlir.cache.store import Store
-from atalla_mlir.dialects.encoded_packets import PACKETS
-from atalla_mlir.dialects.source_positions import Sources
 from atalla_mlir.errors import BadInputError
 from atalla_mlir.firmware.link import ObjectCode
 from atalla_mlir.firmware.objects import object_from_bytes, object_to_bytes
-from atalla_mlir.translate.functions import function_object, has_object_code, make_object_function
+from atalla_mlir.translate.functions import IN_OBJECT, function_object, has_object_code, make_object_function
 
 _SIGNATURE = ("sym_name", "sym_visibility", "function_type")
 """Attributes of a declaration that the kernel has before it is compiled."""
@@ -184,7 +182,7 @@ def _pack(function: ir.Operation, sources: Sources, declared: str, unknown: _Unk
     if any(source not in numbers for source in code.sources):
         return None
     numbered = dataclasses.replace(code, sources=tuple(numbers[source] for source in code.sources))
-    header = {"declaration": declared, "function": _attribute_text(function, without=("sym_name", PACKETS))}
+    header = {"declaration": declared, "function": _attribute_text(function, without=IN_OBJECT)}
     return json.dumps(header).encode() + b"\n" + object_to_bytes(numbered)
 
 

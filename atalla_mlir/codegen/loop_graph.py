@@ -44,6 +44,9 @@ class LoopEdge:
     is_result: bool
 
 
+Spans = list[list[tuple[int, int, bool]]]
+
+
 @dataclass(frozen=True)
 class LoopGraph:
     """The dependences of a body without its counter and branch.
@@ -84,6 +87,26 @@ class LoopGraph:
             [(e.second, e.latency, e.distance, e.is_result) for e in edges if e.first != e.second]
             for edges in self.outgoing
         ]
+
+    def spans(self, interval: int) -> tuple[Spans, Spans]:
+        """What comes before and after each node at an II: (node, cycles that must lie between, whether that is a
+        result, so that a delay comes on top)."""
+        if interval not in self._known_spans:
+            self._known_spans.clear()
+            before, after = (
+                [
+                    [(other, latency - distance * interval, is_result) for other, latency, distance, is_result in edges]
+                    for edges in lists
+                ]
+                for lists in (self.before, self.after)
+            )
+            self._known_spans[interval] = before, after
+        return self._known_spans[interval]
+
+    @cached_property
+    def _known_spans(self) -> dict[int, tuple[Spans, Spans]]:
+        """Those asked for last: several attempts are made at one II."""
+        return {}
 
     @cached_property
     def near_incoming(self) -> list[list[tuple[int, int]]]:

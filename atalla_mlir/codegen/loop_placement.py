@@ -37,15 +37,7 @@ class Placement:
         self._delays = [0] * graph.num_nodes
         self._fixed: set[int] = set()
         """Instructions whose time is settled from the start."""
-        # (other end, cycles that must lie between, whether the delay of the first comes on top)
-        self._before = [
-            [(first, latency - distance * interval, is_result) for first, latency, distance, is_result in edges]
-            for edges in graph.before
-        ]
-        self._after = [
-            [(second, latency - distance * interval, is_result) for second, latency, distance, is_result in edges]
-            for edges in graph.after
-        ]
+        self._before, self._after = graph.spans(interval)
 
     def run(self) -> list[int] | None:
         """Cycles of the instructions, from 0 on; None when the budget runs out."""

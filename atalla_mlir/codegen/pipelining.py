@@ -178,9 +178,12 @@ def find_kernels(
     """
     if -(-len(graph.insts) // SLOTS) * PACKET_BYTES > machine.icache_bytes:
         return
+    largest = largest_interval()
+    if max(resource_bounds(graph.insts, machine).values(), default=1) > largest:
+        return
     max_stages = _most_stages(graph)
     scheduler = ModuloScheduler(graph, machine, banks)
-    schedule = scheduler.schedule(largest_interval())
+    schedule = scheduler.schedule(largest)
     smallest_unroll: int | None = None
     most: int | None = None
     while schedule is not None:

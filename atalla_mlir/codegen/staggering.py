@@ -148,11 +148,13 @@ def _kernels(
     written = frozenset(register for inst in split.body for register in inst.defs)
     graph = build_loop_graph(split.body, machine, written)
     bounds = resource_bounds(split.body, machine)
+    most = contest.largest_interval(graph, setup=len(split.pointers))
+    if max(bounds.values(), default=1) > most:
+        return
     recurrence = recurrence_bound(graph, context.cycles)
     demands = LoopDemands(split.body, machine, banks)
     contention = contention_bound(graph, demands)
     memo = LoopMemo(graph, machine, banks)
-    most = contest.largest_interval(graph, setup=len(split.pointers))
     for interval in intervals(max(*bounds.values(), recurrence), most):
         if interval > most:
             return

@@ -19,7 +19,7 @@ PACKETS = "atalla.packets"
 
 @dataclass(frozen=True)
 class EncodedPackets:
-    """Code in the machine's bytes; `sources` has one entry per packet (`dialects.source_positions`)."""
+    """Code in the machine's bytes; `sources` has one entry per packet (`_mlir.Sources`)."""
 
     code: bytes
     jumps: Sequence[tuple[int, int, str]]

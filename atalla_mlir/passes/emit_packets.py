@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
-from atalla_mlir._mlir import array_attr, i64_attr, ir, string_attr
+from atalla_mlir._mlir import Sources, array_attr, i64_attr, ir, string_attr
 from atalla_mlir.codegen.allocate import AllocatedFunction, allocate
 from atalla_mlir.codegen.coalesce import coalesce
 from atalla_mlir.codegen.layout import Label, Slot, packet_contents, slot_histogram
@@ -20,7 +20,6 @@ from atalla_mlir.codegen.schedule import ScheduledFunction, schedule
 from atalla_mlir.dialects.ax01_builder import Builder
 from atalla_mlir.dialects.encoded_packets import PACKETS, EncodedPackets
 from atalla_mlir.dialects.module_attributes import CODE, LOOPS, OBJECT, PAD_ROWS
-from atalla_mlir.dialects.source_positions import Sources
 from atalla_mlir.errors import InternalError, LimitError
 from atalla_mlir.passes.base import Pass
 from atalla_mlir.passes.machine_functions import FunctionReader

@@ -156,7 +156,7 @@ class _Run:
                 self._step(step, self._root)
             if self._instrumentation.verify and not self._instrumentation.verify_each and steps:
                 with self._instrumentation.around_verifier():
-                    self._verify(steps[-1], self._root)
+                    self._verify(f"a pass up to {steps[-1].element.name}", self._root)
 
     def _step(self, step: _Step, op: ir.Operation) -> None:
         if not isinstance(step, _Nest):
@@ -171,7 +171,7 @@ class _Run:
             self._execute(step, op)
         if self._instrumentation.verify and self._instrumentation.verify_each:
             with self._instrumentation.around_verifier():
-                self._verify(step, op)
+                self._verify(step.element.name, op)
 
     def _execute(self, step: _PythonPass | _UpstreamPass, op: ir.Operation) -> None:
         name = step.element.name
@@ -196,14 +196,12 @@ class _Run:
         if any(diagnostic.severity == "error" for diagnostic in self._reported):
             raise self._failure(name, [], PassFailure.category)
 
-    def _verify(self, step: _Step, op: ir.Operation) -> None:
+    def _verify(self, name: str, op: ir.Operation) -> None:
         try:
             op.verify()
         except ir.MLIRError as error:
-            name = step.element.name
-            raise self._failure(
-                f"{name} (verification after it)", of_mlir_error(error), InternalError.category
-            ) from error
+            name = f"{name} (verification after it)"
+            raise self._failure(name, of_mlir_error(error), InternalError.category) from error
 
     def _failure(self, name: str, diagnostics: Sequence[Diagnostic], category: str) -> PipelineFailure:
         everything = [*self._reported, *diagnostics]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 
-from atalla_mlir._mlir import ir, operations, string_attr, string_value
+from atalla_mlir._mlir import Sources, ir, operations, string_attr, string_value
 from atalla_mlir.dialects.ax01 import instruction_of, pinned_operands
 from atalla_mlir.dialects.encoded_packets import PACKETS, EncodedPackets
 from atalla_mlir.dialects.module_attributes import OBJECT
-from atalla_mlir.dialects.source_positions import Sources
 from atalla_mlir.errors import BadInputError
 from atalla_mlir.firmware.link import CodeBlock, ObjectCode, Relocation, encode_block
 from atalla_mlir.firmware.objects import object_from_bytes, object_to_bytes
 from atalla_mlir.mc.instruction import MachineInstruction
 from atalla_mlir.target.isa import Role
+
+IN_OBJECT = ("sym_name", PACKETS)
+"""Attributes of a function that its object code says too."""
 
 
 class _FunctionReader:

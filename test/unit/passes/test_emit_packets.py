@@ -10,11 +10,13 @@ from atalla_mlir._mlir import context, ir, operations, string_value
 from atalla_mlir.codegen.layout import Item, Label, Slot
 from atalla_mlir.dialects.ax01 import instruction_of, pinned_operands
 from atalla_mlir.dialects.ax01_builder import Builder
+from atalla_mlir.firmware.link import ObjectCode
 from atalla_mlir.passes.base import PassFailure
 from atalla_mlir.passes.emit_packets import EmitPacketsPass
 from atalla_mlir.target.registers import ALL_ONES_MASK, LINK, RegisterFile
 from atalla_mlir.testing.machine_code import run_packets
 from atalla_mlir.translate.attributes import to_json
+from atalla_mlir.translate.functions import object_code
 
 X, V, M = RegisterFile.SCALAR, RegisterFile.VECTOR, RegisterFile.MASK
 
@@ -70,6 +72,34 @@ def test_a_loop_runs_its_trip_count_and_carries_values_in_one_register(module: i
     (addition,) = slots(items, "add.vv")
     assert addition.operands[0] == addition.operands[1]
     assert slots(items, "sub.vs") == []
+
+
+@pytest.mark.parametrize("pipeline", [False, True])
+def test_encoded_packets_are_those_of_the_operations(module: ir.Module, pipeline: bool):
+    """The same code, jumps, labels and sources, and a module that is verified and read back from its text."""
+    codes: list[ObjectCode] = []
+    for encode in (False, True):
+        b = Builder()
+        with b.function("f") as function:
+            b.loc = ir.Location.file("model.py", 7, 1)
+            x0, m0 = b.get_register(X, 0), b.get_register(M, 0)
+            total = b.vreg_ld(x0, x0, 31, 0)
+            b.loc = ir.Location.name("mul", ir.Location.file("model.py", 8, 1))
+            with b.loop(b.addi_s(x0, 20), [total]) as loop:
+                loop.next = [b.mul_vv(loop.carried[0], total, m0)]
+            b.call("spad_alloc")
+            b.vreg_st(loop.results[0], x0, x0, 31, 2)
+            b.halt_s()
+        EmitPacketsPass(pipeline=pipeline, encode=encode).run(function)
+        module.operation.verify()
+        again = ir.Module.parse(module.operation.get_asm(enable_debug_info=True))
+        (read,) = object_code(again.operation)
+        assert read == object_code(module.operation)[0]
+        codes.append(read)
+        function.erase()
+    assert codes[0] == codes[1]
+    assert len(codes[0].relocations) == 2
+    assert "model.py:8 (mul)" in codes[0].sources
 
 
 def test_a_pipelined_loop_stores_the_same_and_is_reported(module: ir.Module):

@@ -122,6 +122,16 @@ def test_timing_counts_runs(module: ir.Module) -> None:
     assert timing.table().splitlines()[-1].endswith("total")
 
 
+def test_verification_once_for_a_pipeline(module: ir.Module) -> None:
+    timing = Timing()
+    once = Instrumentation(timing=timing, verify_each=False, reproducer=False)
+    run_pipeline(module, "cse,func.func(cse,test-function)", once)
+    assert timing.rows["(verify)"][1] == 1
+    with pytest.raises(PipelineFailure) as caught:
+        run_pipeline(module, "func.func(test-fail{how=break}),test-mark", once)
+    assert caught.value.pass_name == "a pass up to test-mark (verification after it)"
+
+
 def test_verification_can_be_left_out(module: ir.Module) -> None:
     run_pipeline(module, "func.func(test-fail{how=break})", Instrumentation(verify=False))
     with pytest.raises(ir.MLIRError):
