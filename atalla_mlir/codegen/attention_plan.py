@@ -2,7 +2,7 @@
 
 For a group of heads the pads hold queries, keys, values, values turned, scores and results at once. Three flat loops
 run over the group: scores (a block of queries against a tile of keys), softmax (some rows of scores), results (a block
-of probabilities against a tile of values). Row r of a block lies in pad r mod 4, so that neighbours use different pads.
+of exponentials against a tile of values). Row r of a block lies in pad r mod 4, so that neighbours use different pads.
 """
 
 from __future__ import annotations
@@ -30,14 +30,21 @@ MAX_WIDTH = 256
 """Elements of a query, and of a row of values: all of their slices are straight code."""
 MAX_PITCH = 1 << 20
 """Elements between two rows of a transfer, at most."""
-MAX_STEP_CHUNKS = 32
-MAX_STEP_ROWS = 8
-"""Rows of a step of the softmax, which masks tell apart in the sums of the array."""
-RESULT_ROWS = 210
-"""Rows that the array takes in an iteration that makes results: a packet has one, and sums need registers."""
-LAG = 3
+SUMMED_CHUNKS = 32
+"""Chunks of rows that the array sums at once."""
+STEP_CHUNKS = 64
+"""Chunks of a step of the softmax: so many cover the time in which the array turns a tile of values."""
+MAX_STEP_ROWS = 16
+RESULT_CODE = 1040
+"""Instructions of an iteration that makes results, but for addresses and transfers: with these the code of a loop fits
+into the cache."""
+MAX_SCALAR_TERMS = 8
+"""Sums of chunks that are added as scalars."""
+AHEAD = 3
+"""Iterations that the scheduler may overlap."""
+LAG = AHEAD
 """Steps of the softmax between two of its phases, each of which works on another step in an iteration."""
-PHASES = 4
+PHASES = 2
 EDGE = (PHASES - 1) * LAG
 """Steps that do not exist at either end, for phases that are ahead or late."""
 
@@ -134,9 +141,19 @@ class AttentionPlan:
         return self.step_rows // PADS * self.key_tiles
 
     @property
+    def total_roundings(self) -> int:
+        """Rounded additions that an exponential takes part in on its way to the sum of its row."""
+        return 1 + (self.key_tiles - 1).bit_length() if self.key_tiles <= MAX_SCALAR_TERMS else 3
+
+    @property
+    def summed_rows(self) -> int:
+        """Rows of a step whose chunks the array sums at once."""
+        return max(1, SUMMED_CHUNKS // self.key_tiles)
+
+    @property
     def step_sums(self) -> int:
         """Rows of sums that the array gives for a step."""
-        return -(-self.step_rows // max(1, MAX_STEP_CHUNKS // self.key_tiles))
+        return -(-self.step_rows // self.summed_rows)
 
     @property
     def key_rows(self) -> int:
@@ -154,39 +171,51 @@ class AttentionPlan:
         return self.heads * self.width_tiles * self.key_tiles
 
     @property
+    def turns_beside(self) -> bool:
+        """Whether values are turned beside the softmax, one tile in each step, as the array has time there."""
+        return not self.is_turned and self.value_pieces <= self.steps
+
+    @property
     def turned_together(self) -> int:
         """Tiles of values that are turned in one iteration."""
-        return 2 if self.value_pieces % 2 == 0 else 1
+        return 2 if self.value_pieces % 2 == 0 and not self.turns_beside else 1
+
+    @property
+    def turned_rows(self) -> int:
+        """Rows in a pad of values that are turned; beside the softmax there may be more turns than values."""
+        return (self.value_pieces + self.turns_beside) * LANES // PADS
 
     @property
     def result_loops(self) -> list[KeyRange]:
         """The tiles of keys that each loop over results takes: one loop where their code fits into the cache, else the
-        first tiles, of which there may be fewer, then those that are added in rounds, then the last ones."""
-        most = max(1, RESULT_ROWS // (LANES + self.queries.size))
-        count = -(-self.key_tiles // most)
-        each = -(-self.key_tiles // count)
-        left = self.key_tiles - each * (count - 1)
-        found = [KeyRange(0, left, 1)]
-        if count > 2:
-            found.append(KeyRange(left, each, count - 2))
-        if count > 1:
-            found.append(KeyRange(self.key_tiles - each, each, 1))
-        return found
+        first tiles, of which there may be fewer, those that are added in rounds, and the last ones, which also divide
+        by the sums of the softmax."""
+        last = min(self._tiles_together(4), self.key_tiles)
+        each, before = self._tiles_together(2), self.key_tiles - last
+        first = (before - 1) % each + 1 if before else 0
+        rounds = (before - first) // each
+        loops = [KeyRange(0, first, 1), KeyRange(first, each, rounds), KeyRange(before, last, 1)]
+        return [loop for loop in loops if loop.tiles * loop.rounds]
+
+    def _tiles_together(self, per_row: int) -> int:
+        """Tiles of keys in an iteration with `per_row` more instructions for each row of results.
+
+        A row of a tile is loaded, met by the array and added; the rows of its weights are loaded and pushed.
+        """
+        rows = self.queries.size
+        return max(1, (RESULT_CODE - per_row * rows) // (3 * rows + 2 * LANES))
 
     @property
     def pad_rows(self) -> int:
         """Rows of each pad for a group."""
         tiles = self.heads * self.key_tiles
-        turned = tiles * self.width_tiles * LANES // PADS
         queries = self.blocks * self.piece_rows * self.depth_slices
-        scores = self.blocks * self.stored_rows * self.key_tiles
-        results = (self.steps + EDGE) * (self.step_rows // PADS) * self.width_tiles
-        steps = self.steps + 2 * EDGE
-        softmax = steps * (self.step_sums + 2 * self.step_rows // PADS) + 2 * EDGE * self.step_chunks
+        scores = self.blocks * self.stored_rows * self.key_tiles + 2 * EDGE * self.step_chunks
+        sums = (self.steps + 2 * EDGE) * (self.step_sums + self.step_rows // PADS)
+        results = self.blocks * self.piece_rows * self.width_tiles
         outside = sum(self.outside_rows(access) for access in self.outside)
-        return (
-            tiles * (self.key_rows + self.value_rows) + turned + queries + scores + results + softmax + outside + LANES
-        )
+        operands = tiles * (self.key_rows + self.value_rows) + self.turned_rows + queries + outside
+        return operands + scores + sums + results + LANES
 
     def varies(self, access: Access) -> bool:
         """Whether an operand of the scores differs between the heads of a group."""
@@ -323,4 +352,7 @@ def _block_rows(extent: int) -> int:
 
 
 def _step_rows(key_tiles: int) -> int:
-    return MAX_STEP_ROWS if key_tiles * MAX_STEP_ROWS <= MAX_STEP_CHUNKS else PADS
+    rows = MAX_STEP_ROWS
+    while rows > PADS and rows * key_tiles > STEP_CHUNKS:
+        rows //= 2
+    return rows

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from atalla_mlir.codegen.loop_graph import LoopGraph
-from atalla_mlir.codegen.loops import CountedLoop, LoopContext, LoopPart, PipelinedLoop
-from atalla_mlir.target.encoding import SLOTS
+from atalla_mlir.codegen.loops import FETCH_CYCLES, CountedLoop, LoopContext, LoopPart, PipelinedLoop
+from atalla_mlir.target.encoding import PACKET_BYTES, SLOTS
 from atalla_mlir.target.machine import Machine
 
 
@@ -26,9 +26,10 @@ class Contest:
     def __init__(self, loop: CountedLoop, context: LoopContext, machine: Machine) -> None:
         self._loop, self._context, self._machine = loop, context, machine
         self.best: Way | None = None
-        self._cycles: float = context.entered_cycles(
-            [LoopPart(context.packets, context.cycles, loop.trip_count)], machine
-        )
+        # what does not fit into the cache is fetched again in each iteration
+        refetched = 2 * max(0, context.packets - machine.icache_bytes // PACKET_BYTES)
+        as_is = LoopPart(context.packets, context.cycles + FETCH_CYCLES * refetched, loop.trip_count)
+        self._cycles: float = context.entered_cycles([as_is], machine)
 
     def enter(self, way: Way) -> None:
         cycles = way.cycles(self._context, self._machine)

@@ -172,6 +172,8 @@ class ForwardPlacement(Placement):
         shares = EAGER_SHARES if self._is_eager else LOADING_SHARES
         spread = shares[self._turn % len(shares)] * self._interval / max(1, len(loads))
         needed = self._needed_times(part)
+        if self._is_eager:
+            loads.sort(key=lambda index: (needed[index], index))
         spaced = {index: int(number * spread) for number, index in enumerate(loads)}
         if self._is_eager:
             return {index: max(needed[index], at) for index, at in spaced.items()}

@@ -193,10 +193,11 @@ class Placement:
         return moved
 
     def _may_sink(self, index: int) -> bool:
-        """Whether a later place shortens live ranges: of values made from nothing, and along chains of scalars."""
+        """Whether a later place is better: for values made from nothing and along chains of scalars, which then live
+        for less, and for waits, which then find that their transfer is complete."""
         inst = self._graph.insts[index]
         if not inst.defs:
-            return False
+            return inst.is_wait
         file = inst.defs[0].file
         return file is not RegisterFile.VECTOR or not any(register.file is file for register in inst.uses)
 

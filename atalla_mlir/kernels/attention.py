@@ -1,7 +1,8 @@
 """Attention as one kernel (`codegen.attention_plan`): the scores of a group of heads stay in the pads.
 
-Queries are streamed through the array against keys as weights, the softmax works on rows of scores in place, and the
-probabilities are streamed against values that were turned, so that their keys lie along the lanes.
+Queries are streamed through the array against keys as weights, the softmax turns rows of scores into exponentials in
+place, and these are streamed against values that were turned, so that their keys lie along the lanes; results are
+multiplied by the reciprocals of the sums of their exponentials at the end.
 """
 
 from __future__ import annotations
@@ -10,22 +11,22 @@ from collections.abc import Callable, Mapping, Sequence
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_pattern import Attention
-from atalla_mlir.codegen.attention_plan import EDGE, LAG, LANES, PADS, PHASES, AttentionPlan, KeyRange
+from atalla_mlir.codegen.attention_plan import AHEAD, EDGE, LAG, LANES, PADS, PHASES, AttentionPlan, KeyRange
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.row_plan import SumOrder
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.attention_flows import GroupFlows
-from atalla_mlir.kernels.attention_moves import Flow, FlowLoop
-from atalla_mlir.kernels.attention_softmax import ScoreMaps, SoftmaxStep
+from atalla_mlir.kernels.attention_moves import Flow, FlowLoop, ahead
+from atalla_mlir.kernels.attention_softmax import ScoreLimit, ScoreMaps, SoftmaxStep, score_limits
 from atalla_mlir.kernels.attention_transfers import GroupTransfers, Outer, Tiles
+from atalla_mlir.kernels.attention_values import ValueTurning
 from atalla_mlir.kernels.builder import Builder
+from atalla_mlir.kernels.expression import Evaluated, Evaluator
 from atalla_mlir.kernels.functions.bound import FunctionBound
 from atalla_mlir.kernels.rings import ROW_BYTES
 from atalla_mlir.kernels.walks import Walk
 from atalla_mlir.target.encoding import DmaShape
 
-AHEAD = 3
-"""Iterations that the scheduler may overlap."""
 UNROLLED_ROWS = 8
 """Rows of each pad that are filled in an iteration."""
 NEAR_ROWS = 32
@@ -54,7 +55,7 @@ class AttentionKernel:
         found, plan = self.attention.found, self.plan
         return {
             found.scores: SumOrder("slices", plan.depth_slices),
-            found.total: SumOrder("any", 1, 3),
+            found.total: SumOrder("any", 1, plan.total_roundings),
             found.output: SumOrder("slices", plan.key_tiles),
         }
 
@@ -71,15 +72,13 @@ class AttentionKernel:
         self.queries = self._tiles(plan.blocks * plan.piece_rows * plan.depth_slices)
         self.keys = self._tiles(tiles * plan.key_rows)
         self.values = self._tiles(tiles * plan.value_rows)
-        self.turned = self._tiles(tiles * plan.width_tiles * LANES // PADS)
+        self.turned = self._tiles(plan.turned_rows)
         rows = plan.blocks * plan.stored_rows
         # the steps of the softmax go beyond both ends
-        steps = plan.steps + 2 * EDGE
         self.scores = self._tiles(rows * plan.key_tiles + 2 * EDGE * plan.step_chunks)
-        self.highest = self._tiles(steps * plan.step_rows // PADS)
-        self.factors = self._tiles(steps * plan.step_rows // PADS)
-        self.sums = self._tiles(steps * plan.step_sums)
-        self.results = self._tiles((plan.steps + EDGE) * (plan.step_rows // PADS) * plan.width_tiles)
+        self.sums = self._tiles((plan.steps + 2 * EDGE) * plan.step_sums)
+        self.factors = self._tiles((plan.steps + 2 * EDGE) * plan.step_rows // PADS)
+        self.results = self._tiles(plan.blocks * plan.piece_rows * plan.width_tiles)
         self.outside = {id(access): self._tiles(plan.outside_rows(access)) for access in self.attention.outside}
         self.sink = self._tiles(1)
 
@@ -101,7 +100,7 @@ class AttentionKernel:
         if plan.width % LANES and not plan.is_turned:
             cleared.append((self.values, plan.heads * plan.key_tiles * plan.value_rows))
         if plan.keys.size < LANES and plan.is_turned:
-            cleared.append((self.turned, plan.heads * plan.key_tiles * plan.width_tiles * LANES // PADS))
+            cleared.append((self.turned, plan.turned_rows))
         zero = self.builder.splat(0.0)
         for tiles, rows in cleared:
             self._store_everywhere(tiles, rows, zero)
@@ -115,17 +114,6 @@ class AttentionKernel:
         whole, rest = divmod(rows, UNROLLED_ROWS)
         self.builder.repeat(whole, lambda index: store(index.scaled(UNROLLED_ROWS), UNROLLED_ROWS))
         store(Index(whole * UNROLLED_ROWS), rest)
-
-    def _make_unit_rows(self) -> None:
-        """Rows with a one in lane k: differences of rows whose first lanes are ones."""
-        self.units: list[ir.Value] = []
-        builder, tile = self.builder, self.sink.pads[0]
-        builder.tile_store(builder.splat(1.0), tile, Index(), LANES)
-        before = None
-        for lane in range(LANES):
-            ones = builder.tile_load(tile, Index(), lane + 1)
-            self.units.append(ones if before is None else builder.binary("sub", ones, before))
-            before = ones
 
     # Groups of heads
 
@@ -141,7 +129,8 @@ class AttentionKernel:
         self.builder.repeat(loop.extent // count, lambda i: self._group(Outer({**at, loop: i.scaled(count)})))
 
     def _group(self, outer: Outer) -> None:
-        flows = GroupFlows(self.builder, self.attention, self.plan, self.buffers, outer, self.sink)
+        plan = self.plan
+        flows = GroupFlows(self.builder, self.attention, plan, self.buffers, outer, self.sink)
         queries, keys = flows.queries(self.queries), flows.keys(self.keys)
         values, results = flows.values(self.values), flows.results(self.results)
         self._fetch(outer, [queries, keys, values])
@@ -149,10 +138,13 @@ class AttentionKernel:
             if flow is not None:
                 FlowLoop(self.builder, flow).before()
         self._fence()
+        self._make_limits()
         self._make_scores([flow for flow in (queries, keys) if flow is not None])
         self._fence()
-        self._turn_values([] if values is None else [values])
-        self._softmax()
+        turned = [] if values is None else [values]
+        if not plan.is_turned and not plan.turns_beside:
+            self._turn_values(turned)
+        self._softmax(turned if plan.turns_beside else [])
         self._fence()
         self._make_results(results)
         if results is None:
@@ -225,30 +217,11 @@ class AttentionKernel:
         return [self.builder.tile_at(tile, offset, name) for tile in tiles.pads]
 
     def _turn_values(self, flows: Sequence[Flow]) -> None:
-        """Through the array: unit rows met by the rows of a tile give its columns."""
-        plan, builder = self.plan, self.builder
-        if plan.is_turned:
-            return
-        self._make_unit_rows()
-        together = plan.turned_together
-        step = together * LANES // PADS * ROW_BYTES
-        walk = Walk(builder, (plan.value_pieces // together,), {"values": (step,), "turned": (step,)})
-
-        def turn(offsets: dict[str, ir.Value]) -> None:
-            values = self._parts(self.values, offsets["values"], ahead("values"))
-            turned = self._parts(self.turned, offsets["turned"], ahead("turned"))
-            for piece in range(together):
-                for key in reversed(range(LANES)):
-                    if key >= plan.keys.size:
-                        builder.push(builder.splat(0.0))
-                        continue
-                    row = Index(piece * (LANES // PADS) + key // PADS)
-                    builder.push(builder.tile_load(values[key % PADS], row, LANES))
-                for lane in range(LANES):
-                    row = piece * (LANES // PADS) + lane // PADS
-                    builder.tile_store(builder.gemm(self.units[lane]), turned[lane % PADS], Index(row), LANES)
-
-        self._loop([walk], turn, flows)
+        """In a loop of its own."""
+        plan = self.plan
+        turning = ValueTurning(self.builder, plan, self.values, self.turned, self.sink)
+        walk = turning.walk(plan.value_pieces // plan.turned_together)
+        self._loop([walk], turning.emit, flows)
 
     def _make_scores(self, flows: Sequence[Flow]) -> None:
         """Scores after the maps: the lanes have more room beside the array than in the softmax."""
@@ -297,6 +270,27 @@ class AttentionKernel:
 
         self._loop(walks, multiply, flows)
 
+    def _make_limits(self) -> None:
+        """Of operands that tell which scores count."""
+        builder, plan = self.builder, self.plan
+        for stage, limit in score_limits(self.attention).items():
+            access = stage.reads[limit.read]
+            tiles, rows = self.outside[id(access)], plan.outside_rows(access)
+            step = min(UNROLLED_ROWS, rows)
+
+            def make(first: Index, count: int, limit: ScoreLimit = limit, tiles: Tiles = tiles) -> None:
+                for at in range(count):
+                    for tile in tiles.pads:
+                        row = builder.tile_load(tile, first + at, LANES)
+                        evaluator = Evaluator(builder, lambda _, row=row: Evaluated(row, False))
+                        builder.tile_store(evaluator.row(evaluator.evaluate(limit.node)), tile, first + at, LANES)
+
+            builder.repeat(
+                rows // step, lambda index, make=make, step=step: make(index.scaled(step), step), overlap=True
+            )
+            make(Index(rows - rows % step), rows % step)
+            self._fence()
+
     def _outside_strides(self, access: Access) -> tuple[int, int, int]:
         """Bytes from head to head, block to block and tile to tile."""
         plan = self.plan
@@ -305,46 +299,37 @@ class AttentionKernel:
             return per_head, 0, ROW_BYTES
         return per_head, plan.key_tiles * plan.piece_rows * ROW_BYTES, plan.piece_rows * ROW_BYTES
 
-    def _softmax(self) -> None:
-        """Steps in phases, each of which works on an earlier step than the one before."""
+    def _softmax(self, flows: Sequence[Flow]) -> None:
+        """Steps in phases, of which the second works on an earlier step; values are turned beside them."""
         plan, builder = self.plan, self.builder
-        bytes_of = {
-            "scores": plan.step_chunks * ROW_BYTES,
-            "rows": plan.step_rows // PADS * ROW_BYTES,
-            "sums": plan.step_sums * ROW_BYTES,
-        }
-        behind = [(PHASES - 1 - phase) * LAG for phase in range(PHASES)]
+        tiles = {"scores": self.scores, "sums": self.sums, "factors": self.factors}
+        rows = {"scores": plan.step_chunks, "sums": plan.step_sums, "factors": plan.step_rows // PADS}
         walks = [
             Walk(
                 builder,
                 (plan.steps + EDGE,),
-                {f"{kind}{phase}": (size,) for kind, size in bytes_of.items()},
-                begins={f"{kind}{phase}": steps * size for kind, size in bytes_of.items()},
+                {f"{name}{phase}": (count * ROW_BYTES,) for name, count in rows.items()},
+                begins={f"{name}{phase}": (EDGE - phase * LAG) * count * ROW_BYTES for name, count in rows.items()},
             )
-            for phase, steps in enumerate(behind)
+            for phase in range(PHASES)
         ]
         ones = builder.splat(1.0)
+        turning = None
+        if plan.turns_beside:
+            turning = ValueTurning(builder, plan, self.values, self.turned, self.sink)
+            walks.append(turning.walk(plan.steps + EDGE))
 
         def work(offsets: dict[str, ir.Value]) -> None:
-            def parts(phase: int, tiles: Tiles, kind: str, use: str) -> list[ir.Value]:
-                return self._parts(tiles, offsets[f"{kind}{phase}"], ahead(f"{use}{phase}"))
+            def parts(phase: int, name: str, use: str) -> list[ir.Value]:
+                return self._parts(tiles[name], offsets[f"{name}{phase}"], ahead(f"{use}.{phase}"))
 
-            SoftmaxStep(
-                builder,
-                plan,
-                scores=(parts(0, self.scores, "scores", "scores"), parts(1, self.scores, "scores", "scores")),
-                highest=(parts(0, self.highest, "rows", "highest"), parts(1, self.highest, "rows", "highest")),
-                exponentials=(
-                    parts(1, self.scores, "scores", "exponentials"),
-                    parts(3, self.scores, "scores", "exponentials"),
-                ),
-                sums=(parts(1, self.sums, "sums", "sums")[0], parts(2, self.sums, "sums", "sums")[0]),
-                factors=(parts(2, self.factors, "rows", "factors"), parts(3, self.factors, "rows", "factors")),
-                probabilities=parts(3, self.scores, "scores", "probabilities"),
-                ones=ones,
-            ).emit()
+            def beside() -> None:
+                if turning is not None:
+                    turning.emit(offsets)
 
-        self._loop(walks, work)
+            SoftmaxStep(builder, plan, parts, ones).emit(beside)
+
+        self._loop(walks, work, flows)
 
     def _make_results(self, flow: Flow | None) -> None:
         """The first tiles of keys make results, others are added to these; the last loop may send them as well."""
@@ -355,7 +340,7 @@ class AttentionKernel:
         moved = (count * parts * result, 0, count * result, result)
         loops = plan.result_loops
         for loop in loops:
-            loaded = {
+            loaded: dict[str, Sequence[int]] = {
                 "scores": (count * rows, loop.tiles * ROW_BYTES, 0, rows),
                 "turned": (tiles * parts * tile, loop.tiles * tile, tiles * tile, 0),
             }
@@ -364,25 +349,30 @@ class AttentionKernel:
                 "turned": loop.first * tile,
             }
             extents = (plan.heads, loop.rounds, parts, count)
-            uses = (loaded, {"results": moved}, {"stored": moved}) if loop.first else (loaded, {"stored": moved})
-            walks = [Walk(builder, extents, strides, begins=begins) for strides in uses]
+            is_last = loop is loops[-1]
+            uses: list[dict[str, Sequence[int]]] = [loaded, {"stored": moved}]
             if loop.first:
                 self._fence()
-            is_last = loop is loops[-1]
+                uses.append({"results": moved})
+            if is_last:
+                factor = plan.stored_rows * ROW_BYTES
+                uses.append({"factors": (count * factor, 0, 0, factor)})
+                begins["factors"] = EDGE * plan.step_rows // PADS * ROW_BYTES
+            walks = [Walk(builder, extents, strides, begins=begins) for strides in uses]
             flows = [flow] if flow is not None and is_last else []
             self._loop(walks, lambda offsets, loop=loop: self._multiply_values(offsets, loop), flows)
             if flow is not None and is_last:
                 FlowLoop(builder, flow).after(walks[0].iterations)
 
-    def _sum_name(self, part: int) -> str:
-        """Of rows of results, which are read and written again after all blocks of a head have had their turn."""
+    def _sum_name(self, part: int, loop: KeyRange) -> str:
+        """Of rows of results; rounds read and write them again after all blocks of a head have had their turn."""
         turns = self.plan.queries.count * self.plan.width_tiles
-        return ahead(f"results{part}") if turns >= AHEAD else f"results{part}"
+        return ahead(f"results{part}") if loop.rounds == 1 or turns >= AHEAD else f"results{part}"
 
     def _multiply_values(self, offsets: dict[str, ir.Value], loop: KeyRange) -> None:
-        """Sum the products of a block of probabilities with tiles of values, and what is there of earlier tiles."""
+        """Sum the products of a block of exponentials with tiles of values, and what is there of earlier tiles."""
         plan, builder = self.plan, self.builder
-        scores = self._parts(self.scores, offsets["scores"], ahead("probabilities"))
+        scores = self._parts(self.scores, offsets["scores"], ahead("exponentials"))
         turned = self._parts(self.turned, offsets["turned"], ahead("turned"))
         sums: list[ir.Value] = []
         for part in range(loop.tiles):
@@ -390,23 +380,36 @@ class AttentionKernel:
                 row = part * (LANES // PADS) + lane // PADS
                 builder.push(builder.tile_load(turned[lane % PADS], Index(row), LANES))
             if loop.first and not part:
-                sums = self._move_results(offsets, "load")
+                sums = self._move_results(offsets, loop, "load")
             terms: list[ir.Value] = []
             for row in range(plan.queries.size):
                 place = Index(row // PADS * plan.key_tiles + part)
                 term = builder.gemm(builder.tile_load(scores[row % PADS], place, LANES))
                 terms.append(builder.binary("add", sums[row], term) if sums else term)
             sums = terms
-        self._move_results(offsets, "store", sums)
+        self._move_results(offsets, loop, "store", self._normalised(sums, offsets))
+
+    def _normalised(self, sums: Sequence[ir.Value], offsets: Mapping[str, ir.Value]) -> list[ir.Value]:
+        """The last sums of a block times the reciprocals of the sums of its exponentials."""
+        if "factors" not in offsets:
+            return list(sums)
+        builder, factors = self.builder, list[ir.Value]()
+        for first in range(0, len(sums), NEAR_ROWS):
+            parts = self._parts(self.factors, offsets["factors"], ahead(f"factors{first // NEAR_ROWS}"))
+            factors += [
+                builder.tile_load(parts[row % PADS], Index(row // PADS), LANES)
+                for row in range(first, min(first + NEAR_ROWS, len(sums)))
+            ]
+        return [builder.binary("mul", *pair) for pair in zip(sums, factors, strict=True)]
 
     def _move_results(
-        self, offsets: Mapping[str, ir.Value], kind: str, sums: Sequence[ir.Value] = ()
+        self, offsets: Mapping[str, ir.Value], loop: KeyRange, kind: str, sums: Sequence[ir.Value] = ()
     ) -> list[ir.Value]:
         """Load the sums of a block, or store them."""
         plan, builder = self.plan, self.builder
         loaded: list[ir.Value] = []
         for first in range(0, plan.queries.size, NEAR_ROWS):
-            name = self._sum_name(first // NEAR_ROWS)
+            name = self._sum_name(first // NEAR_ROWS, loop)
             parts = self._parts(self.results, offsets["results" if kind == "load" else "stored"], name)
             for row in range(first, min(first + NEAR_ROWS, plan.queries.size)):
                 if kind == "load":
@@ -414,8 +417,3 @@ class AttentionKernel:
                 else:
                     builder.tile_store(sums[row], parts[row % PADS], Index(row // PADS), LANES)
         return loaded
-
-
-def ahead(name: str) -> str:
-    """The name of rows that iterations may use in any order."""
-    return f"{name}^{AHEAD}"

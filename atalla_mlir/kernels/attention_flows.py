@@ -44,6 +44,9 @@ class GroupFlows:
         """A flow beside the scores: all of a head before its first product."""
         plan = self.plan
         iterations = plan.queries.count * plan.key_tiles
+        while 2 * plan.depth_slices * blocks.count <= iterations and not blocks.excess and not rows % 2:
+            # more and smaller pieces, in the same places: a piece that does not exist takes as much time
+            blocks, rows = Blocks(blocks.extent, blocks.size // 2), rows // 2
         pieces = plan.depth_slices * blocks.count
         each = -(-pieces // iterations)
         first = -(-pieces // each) + LEAD

@@ -11,19 +11,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
-from atalla_mlir.codegen.attention_plan import LANES, PADS
+from atalla_mlir.codegen.attention_plan import AHEAD, LANES, PADS
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.rings import ROW_BYTES
 from atalla_mlir.kernels.walks import Walk
 from atalla_mlir.target.encoding import DmaShape
 
 ELEMENT_BYTES = 2
-LEAD = 4
+LEAD = AHEAD + 1
 """Iterations by which operands come before their use: one more than may be in progress at once."""
-LAG = 3
+LAG = AHEAD
 """Iterations by which results go out after the last of them is there: as many as may be in progress at once."""
 PAD_SHIFT = 30
 SINK = DmaShape(0, 1, 1, 1).encode()
+
+
+def ahead(name: str) -> str:
+    """The name of rows that iterations may use in any order."""
+    return f"{name}^{AHEAD}"
 
 
 @dataclass(frozen=True)

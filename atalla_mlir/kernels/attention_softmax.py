@@ -1,19 +1,22 @@
-"""What `kernels.attention` does to scores: the maps before the softmax, and the two halves of a step of it."""
+"""What `kernels.attention` does to scores: the maps before the softmax, and a step of it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_pattern import Attention
-from atalla_mlir.codegen.attention_plan import LANES, MAX_STEP_CHUNKS, PADS, AttentionPlan
+from atalla_mlir.codegen.attention_plan import LANES, MAX_SCALAR_TERMS, PADS, AttentionPlan
 from atalla_mlir.codegen.iteration import Access, Buffer, Node, Stage
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
 from atalla_mlir.kernels.functions.bound import FunctionBound
+
+NEAR_ROWS = 4
+"""Rows whose sums are loaded at once."""
 
 Row = tuple[int, int]
 """Pad, and number of the row there."""
@@ -26,6 +29,7 @@ class ScoreMaps:
         self, builder: Builder, attention: Attention, plan: AttentionPlan, operands: Mapping[int, Sequence[ir.Value]]
     ) -> None:
         self.builder, self.attention, self.plan, self.operands = builder, attention, plan, operands
+        self.limits = score_limits(attention)
         self.shared: dict[int, ir.Value] = {}
         self.expansions: dict[Stage, FunctionBound] = {}
 
@@ -43,6 +47,10 @@ class ScoreMaps:
                 return Evaluated(self._operand(access, pad, at), False)
 
             evaluator = Evaluator(builder, load)
+            if stage in self.limits:
+                value = Evaluated(self._limited(evaluator.row(value), load(self.limits[stage].read)), False)
+                values[stage.write.buffer] = value
+                continue
             value = Evaluated(evaluator.row(evaluator.evaluate(_overwriting(stage.body))), False)
             for bound in evaluator.expansions:
                 self.expansions[stage] = bound
@@ -53,6 +61,11 @@ class ScoreMaps:
         mask = builder.lane_mask(self.plan.keys.size, LANES - 1)
         return builder.select(mask, builder.constant(-math.inf), value.value)
 
+    def _limited(self, score: ir.Value, limit: Evaluated) -> ir.Value:
+        """A score below its limit, else the limit."""
+        assert limit.value is not None
+        return self.builder.select(self.builder.compare("lt", score, limit.value), score, limit.value)
+
     def _operand(self, access: Access, pad: int, at: int) -> ir.Value:
         tiles = self.operands[id(access)]
         if access.stride(self.attention.queries):
@@ -60,6 +73,54 @@ class ScoreMaps:
         if id(access) not in self.shared:
             self.shared[id(access)] = self.builder.tile_load(tiles[0], Index(), LANES)
         return self.shared[id(access)]
+
+
+@dataclass(frozen=True)
+class ScoreLimit:
+    """A map that gives -inf to some scores, as the smaller of a score and a limit that is an infinity.
+
+    The limits are made once, of what tells the scores apart, and serve all heads. A score that is NaN or +inf gives
+    +inf then, which makes a row of probabilities NaN as well.
+    """
+
+    read: int
+    """What the limit is made of: a read of the map."""
+    node: Node
+
+
+def score_limits(attention: Attention) -> dict[Stage, ScoreLimit]:
+    """The maps that limit scores, by an operand with rows of its own for each query."""
+    outside = {id(access) for access in attention.outside}
+    limits: dict[Stage, ScoreLimit] = {}
+    for stage in attention.found.maps:
+        limit = _limit(stage.body)
+        if limit is None:
+            continue
+        access = stage.reads[limit.read]
+        if id(access) in outside and access.stride(attention.queries) and _has_own_rows(attention, stage, access):
+            limits[stage] = limit
+    return limits
+
+
+def _has_own_rows(attention: Attention, stage: Stage, access: Access) -> bool:
+    """Whether nothing else in the maps reads what limits are made of, which they replace."""
+    readers = [other for other in attention.found.maps for read in other.reads if read is access]
+    return readers == [stage]
+
+
+def _limit(body: Node) -> ScoreLimit | None:
+    """The limit that `select(condition of one read, score, -inf)` stands for; the arms may be the other way round."""
+    if body.op != "select" or not body.args[0].op.startswith("cmp_"):
+        return None
+    condition, *arms = body.args
+    reads = [node.read for node in condition.args if node.op == "load"]
+    kept = [arm.op == "load" and arm.read not in reads for arm in arms]
+    dropped = [arm.op == "constant" and arm.value == -math.inf for arm in arms]
+    is_simple = len(reads) == 1 and all(node.op in ("load", "constant") for node in condition.args)
+    if not is_simple or kept == dropped or [not is_kept for is_kept in kept] != dropped:
+        return None
+    limits = (Node("constant", value=math.inf if is_kept else -math.inf) for is_kept in kept)
+    return ScoreLimit(reads[0], Node("select", (condition, *limits)))
 
 
 def _overwriting(node: Node) -> Node:
@@ -74,70 +135,64 @@ def _rows(plan: AttentionPlan) -> list[Row]:
     return [(pad, at) for at in range(plan.step_rows // PADS) for pad in range(PADS)]
 
 
-def _together(plan: AttentionPlan) -> list[list[Row]]:
-    """The rows of a step, those together whose chunks the array sums at once."""
-    rows, count = _rows(plan), max(1, MAX_STEP_CHUNKS // plan.key_tiles)
-    return [rows[first : first + count] for first in range(0, len(rows), count)]
-
-
 Tiles = Sequence[ir.Value]
 """A part of each pad."""
 
 
 @dataclass
 class SoftmaxStep:
-    """The phases of the softmax, on parts of the pads that belong to different steps; of pairs, the first is written.
+    """The two phases of the softmax, on rows of the pads that belong to different steps.
 
-    Each phase is a chain of few instructions from pads to pads: the highest score of a row; exponentials of differences
-    to it and their sums; factors; probabilities. The sums of chunks come from the array: rows pushed as weights, met by
-    a row of ones.
+    The first one finds the highest score of a row and takes the exponentials of the differences to it, in place of the
+    scores. Their sums come from the array: rows pushed as weights, met by a row of ones. The second one makes
+    reciprocals of the sums, which the results are multiplied by: there are fewer of these than probabilities.
     """
 
     builder: Builder
     plan: AttentionPlan
-    scores: tuple[Tiles, Tiles]
-    highest: tuple[Tiles, Tiles]
-    exponentials: tuple[Tiles, Tiles]
-    sums: tuple[ir.Value, ir.Value]
-    factors: tuple[Tiles, Tiles]
-    probabilities: Tiles
+    parts: Callable[[int, str, str], Tiles]
+    """The rows of a phase, of `scores`, `sums` or `factors`, for a use by name."""
     ones: ir.Value
 
-    def emit(self) -> None:
-        for number, rows in enumerate(_together(self.plan)):
-            for row in rows:
-                self._find_highest(row)
-            for row in rows:
-                self._exponentiate(row)
-            self.builder.tile_store(self.builder.gemm(self.ones), self.sums[0], Index(number), LANES)
-            sums = self.builder.tile_load(self.sums[1], Index(number), LANES)
-            for position, row in enumerate(rows):
-                # what was pushed last is in the first lane
-                self._invert(row, sums, (len(rows) - 1 - position) * self.plan.key_tiles)
-            for row in rows:
-                self._normalise(row)
+    def emit(self, beside: Callable[[], None]) -> None:
+        """`beside` emits what else the array is to do: after the first rows, as those that follow take their time."""
+        builder, rows, count = self.builder, _rows(self.plan), self.plan.summed_rows
+        scores, exponentials = self.parts(0, "scores", "scores"), self.parts(0, "scores", "exponentials")
+        stored, factors = self.parts(0, "sums", "sums")[0], self.parts(1, "factors", "factors")
+        for number, first in enumerate(range(0, len(rows), count)):
+            together = rows[first : first + count]
+            for row in together:
+                self._exponentiate(row, scores, exponentials)
+            builder.tile_store(builder.gemm(self.ones), stored, Index(number), LANES)
+            if not number:
+                beside()
+            for at in range(0, len(together), NEAR_ROWS):
+                # loaded anew: a register should not be in use while all reciprocals are taken
+                sums = builder.tile_load(self.parts(1, "sums", f"sums{number}.{at}")[0], Index(number), LANES)
+                for position, row in enumerate(together[at : at + NEAR_ROWS], at):
+                    # what was pushed last is in the first lane
+                    self._invert(row, sums, (len(together) - 1 - position) * self.plan.key_tiles, factors)
 
     def _places(self, row: Row) -> list[Index]:
         return [Index(row[1] * self.plan.key_tiles + chunk) for chunk in range(self.plan.key_tiles)]
 
-    def _find_highest(self, row: Row) -> None:
-        """In a tree; a NaN may get lost, as it comes back with the difference."""
-        builder, (pad, at) = self.builder, row
-        rows = [builder.tile_load(self.scores[0][pad], place, LANES) for place in self._places(row)]
+    def _exponentiate(self, row: Row, scores: Tiles, exponentials: Tiles) -> None:
+        builder, (pad, _) = self.builder, row
+        chunks = [builder.tile_load(scores[pad], place, LANES) for place in self._places(row)]
+        highest = self._highest(chunks)
+        for chunk, (score, place) in enumerate(zip(chunks, self._places(row), strict=True)):
+            exponential = self._without_strangers(builder.exp(builder.binary("sub", score, highest)), chunk)
+            builder.push(exponential)
+            builder.tile_store(exponential, exponentials[pad], place, LANES)
+
+    def _highest(self, rows: Sequence[ir.Value]) -> ir.Value:
+        """Of all elements, in all lanes, found in a tree; a NaN may get lost, as it comes back with the difference."""
+        builder, rows = self.builder, list(rows)
         while len(rows) > 1:
             pairs = list(zip(rows[::2], rows[1::2], strict=False))
             rest = rows[-1:] if len(rows) % 2 else []
-            rows = [builder.select(builder.compare("lt", a, b), b, a) for a, b in pairs] + rest
-        builder.tile_store(builder.reduce("max", rows[0]), self.highest[0][pad], Index(at), LANES)
-
-    def _exponentiate(self, row: Row) -> None:
-        builder, (pad, at) = self.builder, row
-        highest = builder.tile_load(self.highest[1][pad], Index(at), LANES)
-        for chunk, place in enumerate(self._places(row)):
-            score = builder.tile_load(self.scores[1][pad], place, LANES)
-            exponential = self._without_strangers(builder.exp(builder.binary("sub", score, highest)), chunk)
-            builder.push(exponential)
-            builder.tile_store(exponential, self.exponentials[0][pad], place, LANES)
+            rows = [builder.select(builder.compare("lt", a, b), b, builder.again(a)) for a, b in pairs] + rest
+        return builder.reduce("max", rows[0])
 
     def _without_strangers(self, row: ir.Value, chunk: int) -> ir.Value:
         """Zero in lanes whose keys belong to the chunk before."""
@@ -146,15 +201,19 @@ class SoftmaxStep:
             return row
         return self.builder.select(self.builder.lane_mask(0, keys.excess - 1), self.builder.constant(0.0), row)
 
-    def _invert(self, row: Row, sums: ir.Value, first: int) -> None:
-        builder, (pad, at) = self.builder, row
-        total = builder.reduce("add", sums, self.plan.key_tiles, first)
-        factor = builder.scalar_op("reciprocal", builder.extract(total))
-        builder.tile_store(builder.binary("mul", self.ones, factor), self.factors[0][pad], Index(at), LANES)
+    def _total(self, sums: ir.Value, first: int) -> ir.Value:
+        """The sum of the chunks of a row, in lane `first` and those that follow; of few chunks beside the lanes."""
+        builder, count = self.builder, self.plan.key_tiles
+        if count > MAX_SCALAR_TERMS:
+            return builder.extract(builder.reduce("add", sums, count, first))
+        terms = [builder.extract(sums, first + lane) for lane in range(count)]
+        while len(terms) > 1:
+            pairs = list(zip(terms[::2], terms[1::2], strict=False))
+            rest = terms[-1:] if len(terms) % 2 else []
+            terms = [builder.scalar_op("scalar_add", a, b) for a, b in pairs] + rest
+        return terms[0]
 
-    def _normalise(self, row: Row) -> None:
+    def _invert(self, row: Row, sums: ir.Value, first: int, factors: Tiles) -> None:
         builder, (pad, at) = self.builder, row
-        factor = builder.tile_load(self.factors[1][pad], Index(at), LANES)
-        for place in self._places(row):
-            exponential = builder.tile_load(self.exponentials[1][pad], place, LANES)
-            builder.tile_store(builder.binary("mul", exponential, factor), self.probabilities[pad], place, LANES)
+        factor = builder.scalar_op("reciprocal", self._total(sums, first))
+        builder.tile_store(builder.binary("mul", self.ones, factor), factors[pad], Index(at), LANES)

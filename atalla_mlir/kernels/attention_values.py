@@ -1,0 +1,67 @@
+"""Values of attention turned through the array, tile by tile: unit rows met by the rows of a tile give its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.attention_plan import LANES, PADS, AttentionPlan
+from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.attention_moves import ahead
+from atalla_mlir.kernels.attention_transfers import Tiles
+from atalla_mlir.kernels.builder import Builder
+from atalla_mlir.kernels.rings import ROW_BYTES
+from atalla_mlir.kernels.walks import Walk
+
+TILE_ROWS = LANES // PADS
+"""Rows of a tile in each pad."""
+
+
+class ValueTurning:
+    """Turns some tiles in each iteration of a loop, from `values` to `turned`.
+
+    In iterations beyond the tiles, the last one is turned into rows that nobody reads.
+    """
+
+    def __init__(self, builder: Builder, plan: AttentionPlan, values: Tiles, turned: Tiles, scratch: Tiles) -> None:
+        self.builder, self.plan, self.values, self.turned = builder, plan, values, turned
+        self.units = _unit_rows(builder, scratch.pads[0])
+
+    def walk(self, iterations: int) -> Walk:
+        step = self.plan.turned_together * TILE_ROWS * ROW_BYTES
+        return Walk(self.builder, (iterations,), {"values": (step,), "turned": (step,)})
+
+    def emit(self, offsets: Mapping[str, ir.Value]) -> None:
+        """One iteration."""
+        plan, builder = self.plan, self.builder
+        values, turned = (
+            [builder.tile_at(tile, self._limited(offsets[name], beyond), ahead(name)) for tile in tiles.pads]
+            for name, tiles, beyond in (("values", self.values, 0), ("turned", self.turned, 1))
+        )
+        for piece in range(plan.turned_together):
+            for key in reversed(range(LANES)):
+                if key >= plan.keys.size:
+                    builder.push(builder.splat(0.0))
+                    continue
+                row = Index(piece * TILE_ROWS + key // PADS)
+                builder.push(builder.tile_load(values[key % PADS], row, LANES))
+            for lane in range(LANES):
+                row = piece * TILE_ROWS + lane // PADS
+                builder.tile_store(builder.gemm(self.units[lane]), turned[lane % PADS], Index(row), LANES)
+
+    def _limited(self, offset: ir.Value, beyond: int) -> ir.Value:
+        if not self.plan.turns_beside:
+            return offset
+        return self.builder.at_most(offset, (self.plan.value_pieces - 1 + beyond) * TILE_ROWS * ROW_BYTES)
+
+
+def _unit_rows(builder: Builder, tile: ir.Value) -> list[ir.Value]:
+    """Rows with a one in lane k: differences of rows whose first lanes are ones; `tile` has a row for these."""
+    units: list[ir.Value] = []
+    builder.tile_store(builder.splat(1.0), tile, Index(), LANES)
+    before = None
+    for lane in range(LANES):
+        ones = builder.tile_load(tile, Index(), lane + 1)
+        units.append(ones if before is None else builder.binary("sub", ones, before))
+        before = ones
+    return units
