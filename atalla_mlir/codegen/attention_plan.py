@@ -223,10 +223,17 @@ class AttentionPlan:
 
     def outside_rows(self, access: Access) -> int:
         """Rows of each pad for an operand of the scores."""
+        if is_uniform(access):
+            return 1
         count = self.heads if self.varies(access) else 1
         if not access.stride(self.query_loop):
             return count * self.key_tiles
         return count * self.queries.count * self.key_tiles * self.piece_rows
+
+
+def is_uniform(access: Access) -> bool:
+    """Whether all scores meet the same element."""
+    return not any(access.strides.values())
 
 
 def plan_attention(attention: Attention, pad_rows: int = PAD_ROWS) -> AttentionPlan | str:
@@ -338,7 +345,7 @@ def _outside_refusal(access: Access, attention: Attention) -> str | None:
     known = {attention.queries, attention.keys, *attention.heads}
     if access.indirect or any(loop not in known for loop in access.strides):
         return "its scores meet an operand of another shape"
-    if access.stride(attention.keys) != 1:
+    if access.stride(attention.keys) != 1 and not is_uniform(access):
         return "its scores meet an operand that is not a row of keys"
     return None
 

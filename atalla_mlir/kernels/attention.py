@@ -11,7 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_pattern import Attention
-from atalla_mlir.codegen.attention_plan import AHEAD, EDGE, LAG, LANES, PADS, PHASES, AttentionPlan, KeyRange
+from atalla_mlir.codegen.attention_plan import (
+    AHEAD,
+    EDGE,
+    LAG,
+    LANES,
+    PADS,
+    PHASES,
+    AttentionPlan,
+    KeyRange,
+    is_uniform,
+)
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.row_plan import SumOrder
 from atalla_mlir.kernels.affine_index import Index
@@ -294,6 +304,8 @@ class AttentionKernel:
     def _outside_strides(self, access: Access) -> tuple[int, int, int]:
         """Bytes from head to head, block to block and tile to tile."""
         plan = self.plan
+        if is_uniform(access):
+            return 0, 0, 0
         per_head = plan.outside_rows(access) // plan.heads * ROW_BYTES if plan.varies(access) else 0
         if not access.stride(self.attention.queries):
             return per_head, 0, ROW_BYTES

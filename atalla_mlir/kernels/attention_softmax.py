@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_pattern import Attention
-from atalla_mlir.codegen.attention_plan import LANES, MAX_SCALAR_TERMS, PADS, AttentionPlan
+from atalla_mlir.codegen.attention_plan import LANES, MAX_SCALAR_TERMS, PADS, AttentionPlan, is_uniform
 from atalla_mlir.codegen.iteration import Access, Buffer, Node, Stage
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.builder import Builder
@@ -44,7 +44,7 @@ class ScoreMaps:
                 access = stage.reads[read]
                 if access.buffer in values:
                     return values[access.buffer]
-                return Evaluated(self._operand(access, pad, at), False)
+                return Evaluated(self._operand(access, pad, at), is_uniform(access))
 
             evaluator = Evaluator(builder, load)
             if stage in self.limits:
@@ -71,7 +71,8 @@ class ScoreMaps:
         if access.stride(self.attention.queries):
             return self.builder.tile_load(tiles[pad], Index(at), LANES)
         if id(access) not in self.shared:
-            self.shared[id(access)] = self.builder.tile_load(tiles[0], Index(), LANES)
+            row = self.builder.tile_load(tiles[0], Index(), LANES)
+            self.shared[id(access)] = self.builder.extract(row) if is_uniform(access) else row
         return self.shared[id(access)]
 
 

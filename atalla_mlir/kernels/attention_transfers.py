@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_pattern import Attention
-from atalla_mlir.codegen.attention_plan import LANES, PADS, AttentionPlan, Blocks
+from atalla_mlir.codegen.attention_plan import LANES, PADS, AttentionPlan, Blocks, is_uniform
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.builder import Builder
@@ -113,9 +113,11 @@ class GroupTransfers:
         return Moved(access, tiles, [(self.attention.keys, plan.keys)], slices, pitch, LANES // PADS)
 
     def outside(self, access: Access, tiles: Tiles) -> Moved:
-        """What the scores meet: in blocks like theirs, or a row for all queries."""
+        """What the scores meet: in blocks like theirs, or a row for all queries, or one element for all scores."""
         plan, is_shared = self.plan, not self.plan.varies(access)
         pitch = access.stride(self.attention.queries)
+        if is_uniform(access):
+            return Moved(access, tiles, [], [Slice(0, 1, 1)], 1, 1, is_shared)
         keys, cols = (self.attention.keys, plan.keys), plan.keys.size
         if not pitch:
             return Moved(access, tiles, [keys], [Slice(0, 1, cols)], cols, 1, is_shared)

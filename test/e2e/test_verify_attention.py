@@ -95,6 +95,31 @@ def test_masks_of_booleans() -> None:
     _assert_one_kernel(report)
 
 
+def test_causal_scores_that_are_infinite_where_they_do_not_count() -> None:
+    shape = Shape(1, 2, 40, 40, 32)
+    query, key, value = _operands(shape)
+    key[0, 30, :] = math.inf
+    _assert_one_kernel(verify(Attention(shape, is_causal=True), (query, key, value)))
+
+
+def test_scores_that_a_mask_drops() -> None:
+    class Masked(nn.Module):
+        def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+            scores = (query @ key.transpose(-2, -1)).masked_fill(mask, -math.inf)
+            return torch.softmax(scores, -1) @ value
+
+    mask = torch.rand(33, 40) > 0.6
+    _assert_one_kernel(verify(Masked(), (*_operands(Shape(1, 1, 33, 40, 16)), mask)))
+
+
+def test_scale_that_is_an_input() -> None:
+    class Scaled(nn.Module):
+        def forward(self, query: Tensor, key: Tensor, value: Tensor, scale: Tensor) -> Tensor:
+            return torch.softmax(query @ key.transpose(-2, -1) * scale, -1) @ value
+
+    _assert_one_kernel(verify(Scaled(), (*_operands(Shape(1, 1, 33, 40, 16)), torch.tensor(0.3))))
+
+
 def test_scores_that_are_infinite() -> None:
     shape = Shape(1, 1, 40, 40, 32)
     query, key, value = _operands(shape)

@@ -1,0 +1,46 @@
+"""How an attention is laid over the machine: what its loops take, and what runs beside them."""
+
+from __future__ import annotations
+
+import pytest
+
+from atalla_mlir.codegen.attention_plan import LANES, AttentionPlan, Blocks, KeyRange
+from atalla_mlir.codegen.iteration import Loop
+
+
+def _plan(heads: int, queries: Blocks, keys: int, width: int = 64, *, step_rows: int = 8) -> AttentionPlan:
+    query_loop = Loop(queries.extent)
+    blocks = Blocks(keys, min(LANES, keys))
+    group = ((Loop(heads), heads),)
+    return AttentionPlan((), group, queries, blocks, width, width, step_rows, False, query_loop, ())
+
+
+@pytest.mark.parametrize("rows", [4, 32, 64, 68, 72])
+@pytest.mark.parametrize("keys", [1, 31, 32, 64, 128, 197, 512, 1024])
+def test_result_loops_take_each_tile_of_keys_once(rows: int, keys: int) -> None:
+    plan = _plan(1, Blocks(rows, rows), keys)
+    taken = [
+        loop.first + number * loop.tiles + tile
+        for loop in plan.result_loops
+        for number in range(loop.rounds)
+        for tile in range(loop.tiles)
+    ]
+    assert taken == list(range(plan.key_tiles))
+    # the last one takes what is loaded once more for each row, and so it stands alone
+    assert plan.result_loops[-1].rounds == 1
+
+
+def test_the_first_of_the_result_loops_takes_what_is_left() -> None:
+    assert _plan(12, Blocks(128, 64), 128).result_loops == [KeyRange(0, 1, 1), KeyRange(1, 3, 1)]
+    assert _plan(12, Blocks(128, 64), 64).result_loops == [KeyRange(0, 2, 1)]
+
+
+def test_values_are_turned_beside_the_softmax_where_it_has_a_step_for_each_tile() -> None:
+    assert _plan(12, Blocks(128, 64), 128, step_rows=16).turns_beside
+    assert not _plan(12, Blocks(8, 8), 1024, step_rows=4).turns_beside
+
+
+def test_rounded_additions_of_a_row() -> None:
+    """The array rounds once; up to eight chunks are then added in a tree, more by the lanes."""
+    roundings = {keys: _plan(1, Blocks(8, 8), keys).total_roundings for keys in (32, 64, 128, 256, 1024)}
+    assert roundings == {32: 1, 64: 2, 128: 3, 256: 4, 1024: 3}
