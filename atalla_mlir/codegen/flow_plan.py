@@ -47,6 +47,8 @@ SLOTS_FILLED = 3.0
 PACKING, PACKING_CYCLES = 1.1, 15
 """What an iteration takes beyond its busiest unit, roughly."""
 START_CYCLES = 1000
+TURNING_CYCLES, TILE_CYCLES = 3000, 105
+"""Of turning columns through the array, and of each tile of 32x32 elements."""
 PANEL_CYCLES, FILLING = 1100, 1.3
 """Before the loop over a panel and after it; what fetching takes beyond the DRAM channel there."""
 ENTRY_CYCLES = 5
@@ -94,6 +96,9 @@ class FlowPlan:
     slices: int
     row_feed: Feed
     col_feed: Feed
+    source: Access | None = None
+    """What `pushed` is a copy of, whose columns lie along its rows: the array turns those of a panel before its tiles.
+    The feed is then that of the loop that does so, one tile of 32x32 elements in an iteration."""
 
     @property
     def parts(self) -> int:
@@ -122,13 +127,25 @@ class FlowPlan:
         return self.parts * self.panel * self.cols.count
 
     @property
+    def turned_tiles(self) -> int:
+        """Of 32x32 elements, in a panel."""
+        return self.parts * self.cols.count * self.slices if self.source is not None else 0
+
+    @property
+    def beside(self) -> tuple[Feed, ...]:
+        """Feeds of operands that come beside the tiles."""
+        feeds = (self.row_feed,) if self.source is not None else (self.row_feed, self.col_feed)
+        return tuple(feed for feed in feeds if not feed.is_before)
+
+    @property
     def piece_rows(self) -> int:
         """Rows of each pad that a block of rows takes."""
         return self.rows.size // PADS
 
     def pad_rows(self, stored: int, staged: int, columns: int) -> int:
         """Rows of each pad that a panel takes: operands, results and operands of the epilogue."""
-        operands = self.panel * self.piece_rows * self.slices + self.cols.count * LANES // PADS * self.slices
+        cols = self.cols.count * LANES // PADS * self.slices
+        operands = self.panel * self.piece_rows * self.slices + cols * (2 if self.source is not None else 1)
         results = self.panel * self.piece_rows * self.cols.count * (stored + staged)
         return self.parts * (operands + results + columns * self.cols.count) + 1
 
@@ -142,20 +159,22 @@ def choose_flow_plan(
     pads: int,
     pad_rows: int,
     wanted: Fields,
+    source: Access | None = None,
 ) -> tuple[FlowPlan, Decision] | None:
     """The plan that is predicted to take the fewest cycles, of those that are as `wanted`.
 
     None where the product does not have the form, or is too small. `pad_rows` are the rows of each pad that it may use.
+    `source` is what the pushed operand is a turned copy of, if the array is to turn it.
     """
     if pads != PADS:
         return None
-    found = list(_plans(plan, product, epilogue, stored, pad_rows))
+    found = list(_plans(plan, product, epilogue, stored, pad_rows, source))
     others = len(stored) + sum(not is_column_read(read, plan) for read in outside_reads(product, epilogue))
     ways = [(_cycles(way, epilogue, others), way) for way in allowed(FORM_NAME, found, flow_fields, wanted)]
     if not ways:
         return None
     cycles, best = min(ways, key=lambda way: way[0])
-    facts = {"iterations": best.iterations, "rounds": best.rounds, "slices": best.slices}
+    facts = {"iterations": best.iterations, "rounds": best.rounds, "turned_tiles": best.turned_tiles}
     return best, Decision(FORM_NAME, flow_fields(best), facts, round(cycles), len(ways))
 
 
@@ -165,7 +184,12 @@ def flow_fields(plan: FlowPlan) -> Fields:
 
 
 def _plans(
-    plan: ProductPlan, product: Stage, epilogue: Sequence[Stage], stored: Sequence[Access], pad_rows: int
+    plan: ProductPlan,
+    product: Stage,
+    epilogue: Sequence[Stage],
+    stored: Sequence[Access],
+    pad_rows: int,
+    source: Access | None,
 ) -> Iterator[FlowPlan]:
     """One for each size of the blocks of rows."""
     streamed, pushed, depth = product.reads[plan.streamed], product.reads[plan.pushed], plan.depth_lane
@@ -178,6 +202,8 @@ def _plans(
     row_loop, reads = plan.rows[0], outside_reads(product, epilogue)
     columns = [read for read in reads if is_column_read(read, plan)]
     staged = [read for read in reads if read not in columns]
+    if source is not None and (source.stride(plan.lane) != 1 or not LANES <= source.stride(depth) * PADS <= MAX_PITCH):
+        return
     if not _is_plain(plan, epilogue) or not _can_move(plan, streamed, pushed, [*stored, *staged]):
         return
     cols = Blocks(plan.lane.extent, LANES)
@@ -185,7 +211,7 @@ def _plans(
         rows = Blocks(row_loop.extent, size)
         unfed = Feed(size, 1, 0, 0)
         whole = FlowPlan(
-            streamed, pushed, plan.batch, (), row_loop, plan.lane, rows, cols, rows.count, SLICES, unfed, unfed
+            streamed, pushed, plan.batch, (), row_loop, plan.lane, rows, cols, rows.count, SLICES, unfed, unfed, source
         )
         if _num_instructions(whole, epilogue, len(stored) + len(staged)) > MAX_INSTRUCTIONS:
             continue
@@ -249,7 +275,10 @@ def _fed(panel: FlowPlan) -> Iterator[FlowPlan]:
     rows_needed = [(at // panel.cols.count + 1) * panel.slices for at in range(per_part)]
     cols_needed = [min(at + 1, panel.cols.count) * panel.slices for at in range(per_part)]
     row_feeds = list(_feeds(panel, row_pieces, rows_needed, panel.rows.size))
-    col_feeds = list(_feeds(panel, col_pieces, cols_needed, LANES))
+    if panel.source is None:
+        col_feeds = list(_feeds(panel, col_pieces, cols_needed, LANES))
+    else:
+        col_feeds = [Feed(LANES, 1, min(LEAD + 1, panel.turned_tiles), panel.turned_tiles)]
     for row_feed in row_feeds:
         for col_feed in col_feeds:
             yield replace(panel, row_feed=row_feed, col_feed=col_feed)
@@ -277,7 +306,7 @@ def _counts(epilogue: Sequence[Stage]) -> tuple[int, int]:
 
 def _num_pieces(plan: FlowPlan, others: int) -> int:
     """That an iteration moves, those of `others` results and operands of the epilogue included."""
-    return others + sum(feed.each for feed in (plan.row_feed, plan.col_feed) if not feed.is_before)
+    return others + sum(feed.each for feed in plan.beside)
 
 
 def _num_instructions(plan: FlowPlan, epilogue: Sequence[Stage], others: int) -> float:
@@ -293,8 +322,7 @@ def _cycles(plan: FlowPlan, epilogue: Sequence[Stage], others: int) -> float:
     alu, mul = _counts(epilogue)
     pieces = _num_pieces(plan, others)
     instructions = _num_instructions(plan, epilogue, others)
-    feeds = (plan.row_feed, plan.col_feed)
-    moved = others * size + sum(feed.each * feed.rows for feed in feeds if not feed.is_before)
+    moved = others * size + sum(feed.each * feed.rows for feed in plan.beside)
     busy = max(
         slices * (size + ARRAY_SWAP_CYCLES),
         LANE_INTERVAL * size * max(alu + slices - 1, mul),
@@ -304,6 +332,11 @@ def _cycles(plan: FlowPlan, epilogue: Sequence[Stage], others: int) -> float:
         COUNTING + PIECE_COUNTING * pieces,
         instructions / SLOTS_FILLED,
     )
-    before = sum(feed.moved_before * max(FILLING * ROW_CHANNEL_CYCLES * feed.rows, PIECE_COUNTING) for feed in feeds)
+    before = sum(
+        feed.moved_before * max(FILLING * ROW_CHANNEL_CYCLES * feed.rows, PIECE_COUNTING)
+        for feed in (plan.row_feed, plan.col_feed)
+    )
+    if plan.source is not None:
+        before += TURNING_CYCLES + TILE_CYCLES * plan.turned_tiles
     iterations = max(0, plan.iterations - ENTERED) * (PACKING * busy + PACKING_CYCLES)
     return START_CYCLES + plan.rounds * (iterations + before + PANEL_CYCLES + ENTRY_CYCLES * instructions)

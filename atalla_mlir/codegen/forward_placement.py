@@ -51,7 +51,7 @@ class ForwardPlacement(Placement):
         """Nodes of equal kinds are refused together, whatever they read."""
         self._phases: dict[int, int] = {}
         """When transfers to DRAM may issue, modulo the interval."""
-        self._runs = _push_runs(graph)
+        self._runs = push_runs(graph)
         """For the first of some weight pushes: what makes the rows that are pushed, and how many must be there."""
         self._open_masks: dict[int, int] = {}
         """Instructions whose mask still has readers to place, with their number."""
@@ -408,7 +408,7 @@ def independent_parts(graph: LoopGraph, nodes: Sequence[int]) -> list[list[int]]
     return parts
 
 
-def _push_runs(graph: LoopGraph) -> dict[int, list[int]]:
+def push_runs(graph: LoopGraph) -> dict[int, list[int]]:
     """For the first of the weight pushes that follow each other without a product: the makers of the rows pushed."""
     runs: dict[int, list[int]] = {}
     first: int | None = None

@@ -30,6 +30,7 @@ from atalla_mlir.codegen.iteration import (
 )
 from atalla_mlir.codegen.placement import LANES
 from atalla_mlir.codegen.product_chain import chained_buffer, plan_chain
+from atalla_mlir.codegen.turned_product import plan_turned_product
 
 # Rows of intermediate values that one kernel may keep in pads: a quarter of one pad of the default machine.
 MAX_TEMPORARY_ROWS = 2048
@@ -48,6 +49,8 @@ class Group:
     """The attention that the stages are, which has a kernel of its own."""
     chain: tuple[list[Stage], list[Stage]] | None = None
     """Two products with their maps that the stages are, of which the second one finds its operand in the pads."""
+    turned: tuple[Stage, list[Stage]] | None = None
+    """A copy that turns a matrix, and the product with its maps that pushes its columns: the copy stays in the pads."""
     fill: FillPlan | None = None
     """How the stages, which have loops of their own, write one number to places of one buffer."""
 
@@ -292,7 +295,9 @@ def _chained(groups: Sequence[Group], results: Collection[Buffer]) -> list[Group
     """Neighbours whose products are better one kernel are one group; pairs from the front, which do not overlap."""
     chained: list[Group] = []
     for group in groups:
-        pair = _chain(chained[-1], group, groups, results) if chained else None
+        pair = None
+        if chained:
+            pair = _chain(chained[-1], group, groups, results) or _turned(chained[-1], group, groups, results)
         if pair is not None:
             chained[-1] = pair
         else:
@@ -300,15 +305,49 @@ def _chained(groups: Sequence[Group], results: Collection[Buffer]) -> list[Group
     return chained
 
 
-def _chain(first: Group, second: Group, groups: Sequence[Group], results: Collection[Buffer]) -> Group | None:
-    if any(group.attention or group.chain or group.loose or group.is_sealed for group in (first, second)):
-        return None
-    others = [
+def _can_pair(first: Group, second: Group) -> bool:
+    """Whether both are groups of stages with common loops."""
+    pair = (first, second)
+    return not any(g.attention or g.chain or g.turned or g.loose or g.is_sealed for g in pair)
+
+
+def _others(first: Group, second: Group, groups: Sequence[Group]) -> list[Stage]:
+    """Stages of all other groups."""
+    return [
         stage
         for group in groups
         if group is not second and group.stages[0] is not first.stages[0]
         for stage in group.all_stages
     ]
+
+
+def _turned(first: Group, second: Group, groups: Sequence[Group], results: Collection[Buffer]) -> Group | None:
+    """A turned copy and the product that alone reads it, where the array turns it in less time in the pads."""
+    if not _can_pair(first, second) or len(first.stages) != 1 or second.product is None:
+        return None
+    copied = first.stages[0].write.buffer
+    others = _others(first, second, groups)
+    read = {access.buffer for stage in others for access in stage.reads}
+    if copied in read or copied in results:
+        return None
+    leaving = {stage.write.buffer for stage in second.stages} & (read | set(results))
+    # planning changes loops, which must not happen to stages that stay apart
+    copies = copy.deepcopy((first.stages, second.stages, leaving))
+    for stages in copies[:2]:
+        coalesce_loops(stages)
+    if plan_turned_product(copies[0][0], copies[1], copies[2], {}) is None:
+        return None
+    return Group(
+        [*first.stages, *second.stages],
+        refusals=[*first.refusals, *second.refusals],
+        turned=(first.stages[0], second.stages),
+    )
+
+
+def _chain(first: Group, second: Group, groups: Sequence[Group], results: Collection[Buffer]) -> Group | None:
+    if not _can_pair(first, second):
+        return None
+    others = _others(first, second, groups)
     kept = chained_buffer(first.stages, second.stages, others)
     if kept is None or kept in results or any(stage.write.buffer in results for stage in first.stages):
         return None

@@ -7,26 +7,28 @@ instructions are placed next to what they depend on (`loop_placement`) or, where
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from atalla_mlir.codegen.contention import contention_bound
-from atalla_mlir.codegen.forward_placement import ForwardPlacement, different_turns
+from atalla_mlir.codegen.forward_placement import ForwardPlacement, different_turns, push_runs
 from atalla_mlir.codegen.loop_graph import LoopGraph, resource_bounds
 from atalla_mlir.codegen.loop_memo import Found, LoopMemo
 from atalla_mlir.codegen.loop_placement import Placement
 from atalla_mlir.codegen.machine_ir import Register
 from atalla_mlir.codegen.reservations import LoopDemands
-from atalla_mlir.target.isa import Format
+from atalla_mlir.target.isa import Format, Unit
 from atalla_mlir.target.machine import Machine
 
 FINENESS = 64
 """The search raises II by a fraction of this."""
 NEAR_BOUND = 1.08
 """How close to the bound an interval is with which no other way of placing is tried."""
-LEAST_GAIN = 1.06
-"""By how much an interval must be shorter than one in which transfers have places of their own: some are waited for."""
+LEAST_GAIN = 1.12
+"""By how much an interval must be shorter than one in which transfers have places of their own, where the weights of
+the array change: transfers are waited for, and the array waits for that."""
 MAX_FORWARD_GROWTH = 1.25
 """By how much II exceeds the first that is tried before placing forwards is given up: where units are not to blame that
 something comes too late, more cycles hardly help."""
@@ -66,19 +68,26 @@ class ModuloSchedule:
 
 
 class ModuloScheduler:
-    """Searches schedules of one loop; what was found for an equal loop is not searched again."""
+    """Searches schedules of one loop; what was found for an equal loop is not searched again.
 
-    def __init__(self, graph: LoopGraph, machine: Machine, banks: Mapping[Register, int]) -> None:
-        self._graph = graph
+    At most `max_stages` iterations may be in progress at once.
+    """
+
+    def __init__(
+        self, graph: LoopGraph, machine: Machine, banks: Mapping[Register, int], max_stages: float = math.inf
+    ) -> None:
+        self._graph, self._max_stages = graph, max_stages
         self._demands = LoopDemands(graph.insts, machine, banks)
         self._bounds = resource_bounds(graph.insts, machine)
-        self._bound = max(*self._bounds.values(), graph.recurrence)
+        self._bound = max(*self._bounds.values(), graph.recurrence, _array_bound(graph, machine))
         self._contention = contention_bound(graph, self._demands)
         self._memo = LoopMemo(graph, machine, banks)
+        has_slices = len(push_runs(graph)) > 1
+        self._least_gain = LEAST_GAIN if graph.is_ahead and has_slices else 1.0
         self._ways: list[list[Callable[[LoopGraph, LoopDemands, int], Placement]]] = [[Placement]]
         """Where placing forwards finds nothing, or a slow kernel, placing next to what is there may do better."""
         if _overlaps_transfers(graph):
-            for is_eager in (True, False) if graph.is_ahead else (False,):
+            for is_eager in (True, False) if graph.is_ahead and has_slices else (False,):
                 turns = different_turns(graph, is_eager=is_eager)
                 self._ways.insert(0, [partial(ForwardPlacement, turn=turn, is_eager=is_eager) for turn in turns])
 
@@ -113,7 +122,7 @@ class ModuloScheduler:
             most = tried[-1] if number == len(self._ways) - 1 else MAX_FORWARD_GROWTH * tried[0]
             if best is not None:
                 is_last = number == len(self._ways) - 1
-                gain = LEAST_GAIN if is_last and self._graph.is_ahead else 1
+                gain = self._least_gain if is_last else 1
                 most = min(most, int((best.interval - 1) / gain))
             for at in tried:
                 if at > most:
@@ -131,10 +140,11 @@ class ModuloScheduler:
     def _best_placement(
         self, attempts: Sequence[Callable[[LoopGraph, LoopDemands, int], Placement]], interval: int
     ) -> Found | None:
-        """The placement whose values are kept for the shortest time."""
+        """Of placements with few enough stages the one whose values are kept for the shortest time."""
         found = [
             Found(interval, tuple(cycles), placement.banks())
             for placement, cycles in self._placements(attempts, interval)
+            if max(cycles, default=0) // interval < self._max_stages
         ]
         return min(found, key=self._longest_lifetime, default=None)
 
@@ -165,6 +175,12 @@ def intervals(first: int, last: int) -> Iterator[int]:
     while first <= last:
         yield first
         first += max(1, first // FINENESS)
+
+
+def _array_bound(graph: LoopGraph, machine: Machine) -> int:
+    """The least II that the array allows: after the last row of a product it drains before weights move."""
+    num_uses = sum(inst.op.unit is Unit.GSAU for inst in graph.insts)
+    return num_uses + (machine.array_drain_cycles - 1) * len(push_runs(graph))
 
 
 def _overlaps_transfers(graph: LoopGraph) -> bool:

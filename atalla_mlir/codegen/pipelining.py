@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from atalla_mlir.codegen.contest import Contest
+from atalla_mlir.codegen.forward_placement import push_runs
 from atalla_mlir.codegen.kernel import Kernel, LoopReport
 from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness
 from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph, resource_bounds
@@ -42,6 +43,8 @@ MAX_INTERVAL_GROWTH = 1.15
 """By how much II may exceed its bound, or the first that was found, before the search for a smaller kernel ends."""
 LUMPED_TRANSFERS = 1.3
 """By how much a loop exceeds the bound of its busiest resource when its transfers begin in a row."""
+UNSEEN_WAITS = 1.12
+"""By how much a loop as it is exceeds its packets when nothing in it says how its transfers wait."""
 PACKED_SLOTS = 2.2
 """Slots that list scheduling fills in code that runs once, on average."""
 INTERVAL_STEPS = 24
@@ -139,7 +142,7 @@ def pipeline_loop(
     if graph.is_ahead:
         # the order of the instructions says nothing about how transfers wait for each other
         least = int(max(resource_bounds(loop.body, machine).values()) * LUMPED_TRANSFERS)
-        context = replace(context, cycles=max(context.cycles, least))
+        context = replace(context, cycles=max(int(context.cycles * UNSEEN_WAITS), least))
     contest = Contest(loop, context, machine)
     refill = len(graph.insts) / PACKED_SLOTS
     for kernel in find_kernels(
@@ -182,13 +185,14 @@ def find_kernels(
     if max(resource_bounds(graph.insts, machine).values(), default=1) > largest:
         return
     max_stages = _most_stages(graph)
-    scheduler = ModuloScheduler(graph, machine, banks)
+    scheduler = ModuloScheduler(graph, machine, banks, max_stages if len(push_runs(graph)) > 1 else math.inf)
     schedule = scheduler.schedule(largest)
     smallest_unroll: int | None = None
     most: int | None = None
     while schedule is not None:
         kernel = Kernel(schedule, banks, first_index)
         fits = context.has_room(kernel.max_live()) and kernel.num_packets * PACKET_BYTES <= machine.icache_bytes
+        # bodies that seldom change the array's weights try a longer interval in the same way
         fits = fits and schedule.num_stages <= max_stages
         if fits and (smallest_unroll is None or kernel.unroll < smallest_unroll):
             smallest_unroll = kernel.unroll

@@ -10,10 +10,17 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from atalla_mlir.codegen.decision import Decision, Fields, allowed
+from atalla_mlir.codegen.flow_plan import choose_flow_plan
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind
 from atalla_mlir.codegen.product_plan import ProductPlan, choose_product_plan
 from atalla_mlir.codegen.stream_plan import choose_stream_plan
-from atalla_mlir.codegen.tile_cost import START_CYCLES, fill_cycles, predicted_cycles, start_cycles
+from atalla_mlir.codegen.tile_cost import (
+    START_CYCLES,
+    choose_tile_schedule,
+    fill_cycles,
+    predicted_cycles,
+    start_cycles,
+)
 from atalla_mlir.codegen.tile_epilogue import TileEpilogue, tile_epilogue
 from atalla_mlir.codegen.tile_schedule import LANES, TileSchedule, resident_schedules, tile_schedules
 from atalla_mlir.codegen.vector_product_plan import choose_vector_product
@@ -111,7 +118,7 @@ def plan_chain(
     if not found:
         return None
     cycles, plan = min(found, key=lambda item: item[0])
-    if not wanted and cycles >= _apart(first, {kept}) + _apart(second, results):
+    if not wanted and cycles >= apart_cycles(first, {kept}) + apart_cycles(second, results):
         return None
     facts = {
         "tile_rows": plan.walks[0].rows.rows,
@@ -177,14 +184,13 @@ def _is_same_matrix(written: Access, read: Access, plans: tuple[ProductPlan, Pro
     return own == [(loop.extent, read.stride(loop)) for loop in consumer.rows] and len(producer.cols) == 1
 
 
-def _apart(stages: Sequence[Stage], results: Collection[Buffer]) -> float:
-    """Cycles of one product as a kernel of its own."""
+def apart_cycles(stages: Sequence[Stage], results: Collection[Buffer]) -> float:
+    """Of one product as a kernel of its own."""
     stored = [stage.write for stage in stages if stage.write.buffer in results]
     plan = choose_product_plan(stages[0], stored)
-    cost = tile_epilogue(plan, stages[0], stages[1:], results).cost
-    walks = tile_schedules(plan, stages[0], stages[1:], stored, pads=AX01.pads, pad_rows=PAD_ROWS)
-    ways = [start_cycles(walk, cost) + predicted_cycles(walk, cost) for walk in walks]
-    stream = choose_stream_plan(plan, stages[0], stages[1:], stored, pads=AX01.pads, pad_rows=PAD_ROWS, wanted={})
-    if stream is not None and stream[1].predicted_cycles is not None:
-        ways.append(stream[1].predicted_cycles)
-    return min(ways, default=float("inf"))
+    ways = (
+        choose(plan, stages[0], stages[1:], stored, pads=AX01.pads, pad_rows=PAD_ROWS, wanted={})
+        for choose in (choose_tile_schedule, choose_stream_plan, choose_flow_plan)
+    )
+    cycles = (way[1].predicted_cycles for way in ways if way is not None)
+    return min((found for found in cycles if found is not None), default=float("inf"))

@@ -9,17 +9,18 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_plan import PADS, Blocks
 from atalla_mlir.codegen.flow_plan import LEAD, STAGES, Feed, FlowPlan
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
-from atalla_mlir.codegen.machine_ir import AHEAD_MARK
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.codegen.row_plan import SumOrder
 from atalla_mlir.codegen.tile_schedule import outside_reads
+from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.attention_moves import ELEMENT_BYTES, Flow, FlowLoop, Level
-from atalla_mlir.kernels.builder import Builder, Index
+from atalla_mlir.kernels.column_turning import ColumnTurning
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
+from atalla_mlir.kernels.flow_loops import Area, ahead, fence, run_beside
 from atalla_mlir.kernels.functions.bound import FunctionBound
+from atalla_mlir.kernels.integer_builder import IntegerBuilder
 from atalla_mlir.kernels.rings import ROW_BYTES
 from atalla_mlir.kernels.walks import Walk
-from atalla_mlir.target.encoding import DmaShape
 
 COL_ROWS = LANES // PADS
 """Rows of each pad that a slice of 32 columns takes."""
@@ -28,24 +29,11 @@ NEAR_ROWS = 32
 CHUNK_BYTES = LANES * ELEMENT_BYTES
 
 
-def _name(use: str) -> str:
-    """Name of rows that iterations may use in any order."""
-    return f"{use}{AHEAD_MARK}{STAGES}"
-
-
-@dataclass(frozen=True)
-class _Area:
-    """Rows of every pad."""
-
-    tiles: Sequence[ir.Value]
-    base: int
-
-
 @dataclass
 class FlowingProduct:
     """Emits one product with its epilogue. `buffers` are the kernel's DRAM arguments by buffer."""
 
-    builder: Builder
+    builder: IntegerBuilder
     product: Stage
     epilogue: Sequence[Stage]
     plan: FlowPlan
@@ -72,15 +60,17 @@ class FlowingProduct:
         plan, self._used = self.plan, 0
         tiles = plan.parts * plan.panel * plan.cols.count * plan.piece_rows
         self.rows = self._area(plan.parts * plan.panel * plan.slices * plan.piece_rows)
-        self.cols = self._area(plan.parts * plan.cols.count * plan.slices * COL_ROWS)
+        columns = plan.parts * plan.cols.count * plan.slices * COL_ROWS
+        self.cols = self._area(columns)
+        self.raw = self._area(columns) if plan.source is not None else None
         self.results = [self._area(tiles) for _ in self.stored]
         self.staged = [self._area(tiles) for _ in self.staged_reads]
         self.shared = [self._area(plan.parts * plan.cols.count) for _ in self.column_reads]
         self.sink = self._area(1)
 
-    def _area(self, rows: int) -> _Area:
+    def _area(self, rows: int) -> Area:
         with ir.InsertionPoint.at_block_begin(self.block):
-            area = _Area([self.builder.placed_tile(rows, pad, self._used) for pad in range(PADS)], self._used)
+            area = Area([self.builder.placed_tile(rows, pad, self._used) for pad in range(PADS)], self._used)
         self._used += rows
         return area
 
@@ -99,7 +89,9 @@ class FlowingProduct:
     def _panel(self, at: Mapping[Loop, Index], panel: Index) -> None:
         builder, plan = self.builder, self.plan
         starts = {id(access): self._start(access, at, panel) for access in self._moved()}
-        feeds = [self._row_flow(starts), self._col_flow(starts)]
+        feeds = [self._row_flow(starts)]
+        if plan.source is None:
+            feeds.append(self._col_flow(starts))
         staged = [
             self._tile_flow(f"staged{number}", "fetch", access, area, starts, 1 + LEAD)
             for number, (access, area) in enumerate(zip(self.staged_reads, self.staged, strict=True))
@@ -109,17 +101,22 @@ class FlowingProduct:
             for number, (access, area) in enumerate(zip(self.stored, self.results, strict=True))
         ]
         self._load_shared(at)
+        if self.raw is not None and plan.source is not None:
+            ColumnTurning(self.builder, plan, self.cols, self.raw, self.sink).emit(
+                self.buffers[plan.source.buffer], self._start(plan.source, at, panel)
+            )
         for flow in (*feeds, *staged):
             FlowLoop(builder, flow).before()
         self._fence()
-        beside = [flow for flow, feed in zip(feeds, (plan.row_feed, plan.col_feed), strict=True) if not feed.is_before]
+        beside = [flow for flow, feed in zip(feeds, (plan.row_feed, plan.col_feed), strict=False) if not feed.is_before]
         self._loop([*beside, *staged, *results])
         for flow in results:
             FlowLoop(builder, flow).after(plan.iterations)
         self._fence()
 
     def _moved(self) -> list[Access]:
-        return [self.plan.streamed, self.plan.pushed, *self.staged_reads, *self.stored]
+        operands = [self.plan.streamed] if self.plan.source is not None else [self.plan.streamed, self.plan.pushed]
+        return [*operands, *self.staged_reads, *self.stored]
 
     def _start(self, access: Access, at: Mapping[Loop, Index], panel: Index) -> ir.Value:
         """Address of the first element of a panel; the last panel ends with the rows."""
@@ -136,23 +133,7 @@ class FlowingProduct:
         return builder.plus(address, builder.times(first, access.stride(plan.row_loop) * ELEMENT_BYTES))
 
     def _fence(self) -> None:
-        """Nothing after this comes before anything ahead of it."""
-        builder = self.builder
-        zero, buffer = builder.index_constant(0), self.buffers[self.plan.streamed.buffer]
-        tokens = [
-            builder.transfer(
-                "fetch",
-                self.sink.tiles[pad],
-                zero,
-                builder.address(buffer),
-                builder.index_constant(DmaShape(pad, 1, 1, 1).encode()),
-                [buffer],
-                rows=1,
-                cols=1,
-            )
-            for pad in range(PADS)
-        ]
-        builder.wait(tokens)
+        fence(self.builder, self.sink, self.buffers[self.plan.streamed.buffer])
 
     def _load_shared(self, at: Mapping[Loop, Index]) -> None:
         """Operands that are one row for all rows of a part of the batch: 32 columns in a row of a pad."""
@@ -163,7 +144,7 @@ class FlowingProduct:
             self._load_shared_of(self.plan.group, access, area, begin, Index())
 
     def _load_shared_of(
-        self, loops: Sequence[tuple[Loop, int]], access: Access, area: _Area, begin: Index, part: Index
+        self, loops: Sequence[tuple[Loop, int]], access: Access, area: Area, begin: Index, part: Index
     ) -> None:
         """Those of all parts of the batch that `loops` go over; `part` counts the parts before."""
         if not loops:
@@ -176,7 +157,7 @@ class FlowingProduct:
             lambda i: self._load_shared_of(others, access, area, begin + i.scaled(stride), part.scaled(count) + i),
         )
 
-    def _load_shared_row(self, access: Access, area: _Area, begin: Index, row: Index) -> None:
+    def _load_shared_row(self, access: Access, area: Area, begin: Index, row: Index) -> None:
         cols, tokens = self.plan.cols, list[ir.Value]()
         aligned = cols.count - (1 if cols.excess else 0)
         starts = [(first, min(LANES, aligned - first), first * LANES) for first in range(0, aligned, LANES)]
@@ -221,7 +202,7 @@ class FlowingProduct:
         self,
         name: str,
         access: Access,
-        area: _Area,
+        area: Area,
         starts: Mapping[int, ir.Value],
         inside: Sequence[Level],
         loop: Loop,
@@ -232,7 +213,7 @@ class FlowingProduct:
         return self._moves(name, "fetch", access, area, starts, levels, loop, feed.rows // PADS, first, feed.each)
 
     def _tile_flow(
-        self, name: str, kind: str, access: Access, area: _Area, starts: Mapping[int, ir.Value], first: int
+        self, name: str, kind: str, access: Access, area: Area, starts: Mapping[int, ir.Value], first: int
     ) -> Flow:
         """A flow of tiles in the order in which they are computed."""
         plan, rows, cols = self.plan, self.plan.panel_rows, self.plan.cols
@@ -258,7 +239,7 @@ class FlowingProduct:
         name: str,
         kind: str,
         access: Access,
-        area: _Area,
+        area: Area,
         starts: Mapping[int, ir.Value],
         levels: Sequence[Level],
         loop: Loop,
@@ -295,38 +276,18 @@ class FlowingProduct:
             Walk(builder, extents, {name: [step * ROW_BYTES for step in steps] for name, steps in names.items()})
             for names in (operands, others)
         ]
-        moves = [FlowLoop(builder, flow) for flow in flows]
-        begins = [move.initial() for move in moves]
 
-        def iteration(_: Index, carried: list[ir.Value]) -> list[ir.Value]:
-            offsets: dict[str, ir.Value] = {}
-            following: list[ir.Value] = []
-            for walk in walks:
-                own = carried[len(following) : len(following) + walk.num_values]
-                offsets.update(walk.offsets(own))
-                following += walk.next(own)
-            for move, begin in zip(moves, begins, strict=True):
-                following += move.iteration(carried[len(following) : len(following) + len(begin)])
+        def iteration(offsets: dict[str, ir.Value], _: Sequence[ir.Value]) -> list[ir.Value]:
             self._tile(offsets)
-            return following
+            return []
 
-        initial = [value for walk in walks for value in walk.initial()]
-        for begin in begins:
-            initial += begin
-        done = builder.loop(plan.iterations, initial, iteration, overlap=True)
-        first = len(initial) - sum(len(begin) for begin in begins)
-        for flow, begin in zip(flows, begins, strict=True):
-            first += len(begin)
-            builder.wait(done[first - flow.num_tokens : first])
-
-    def _parts(self, area: _Area, offset: ir.Value, name: str) -> list[ir.Value]:
-        return [self.builder.tile_at(tile, offset, name) for tile in area.tiles]
+        run_beside(builder, walks, flows, [], iteration)
 
     def _tile(self, offsets: Mapping[str, ir.Value]) -> None:
         """Sum the products of all slices, run the epilogue and store the results."""
         builder, plan = self.builder, self.plan
-        rows = self._parts(self.rows, offsets["rows"], _name("rows"))
-        cols = self._parts(self.cols, offsets["cols"], _name("cols"))
+        rows = self.rows.parts(builder, offsets["rows"], ahead("rows"))
+        cols = self.cols.parts(builder, offsets["cols"], ahead("cols"))
         sums: list[ir.Value] = []
         for part in range(plan.slices):
             for col in reversed(range(LANES)):
@@ -338,7 +299,7 @@ class FlowingProduct:
             sums = [builder.binary("add", *pair) for pair in zip(sums, terms, strict=True)] if part else terms
         columns = {
             (access.buffer, access.offset): builder.tile_load(
-                builder.tile_at(area.tiles[0], offsets["shared"], _name(f"shared{number}")), Index(), LANES
+                builder.tile_at(area.tiles[0], offsets["shared"], ahead(f"shared{number}")), Index(), LANES
             )
             for number, (access, area) in enumerate(zip(self.column_reads, self.shared, strict=True))
         }
@@ -355,10 +316,10 @@ class FlowingProduct:
         """Run the epilogue on rows of a tile from the first on, and store their results."""
         builder, number = self.builder, first // NEAR_ROWS
         staged = {
-            (access.buffer, access.offset): self._parts(area, offset, _name(f"staged{at}.{number}"))
+            (access.buffer, access.offset): area.parts(builder, offset, ahead(f"staged{at}.{number}"))
             for at, (access, area) in enumerate(zip(self.staged_reads, self.staged, strict=True))
         }
-        stored = [self._parts(area, offset, _name(f"result{at}.{number}")) for at, area in enumerate(self.results)]
+        stored = [area.parts(builder, offset, ahead(f"result{at}.{number}")) for at, area in enumerate(self.results)]
         for row, total in enumerate(sums, first):
             pad, place = row % PADS, Index(row // PADS)
             values = {self.product.write.buffer: total}

@@ -7,7 +7,7 @@ decision before anything is emitted.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from atalla_mlir._mlir import ir
@@ -15,7 +15,7 @@ from atalla_mlir.codegen.attention_pattern import unify
 from atalla_mlir.codegen.attention_plan import AttentionPlan, plan_attention
 from atalla_mlir.codegen.column_plan import plan_columns
 from atalla_mlir.codegen.decision import FORM, Decision, DecisionError, Fields, allowed, check_names
-from atalla_mlir.codegen.flow_plan import choose_flow_plan
+from atalla_mlir.codegen.flow_plan import FlowPlan, choose_flow_plan
 from atalla_mlir.codegen.grouping import Group
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.phase_plan import plan_phases
@@ -25,6 +25,7 @@ from atalla_mlir.codegen.row_plan import RowPlan, SumOrder, choose_row_plan, row
 from atalla_mlir.codegen.stream_plan import choose_stream_plan
 from atalla_mlir.codegen.tile_cost import choose_tile_schedule
 from atalla_mlir.codegen.turn_plan import plan_turn
+from atalla_mlir.codegen.turned_product import plan_turned_product
 from atalla_mlir.codegen.vector_product_plan import choose_vector_product
 from atalla_mlir.codegen.window_plan import plan_windows
 from atalla_mlir.errors import InternalError, UnsupportedError
@@ -126,6 +127,9 @@ def _forms(nest: Nest) -> Iterator[tuple[str, Planner]]:
         return
     if nest.group.chain is not None:
         yield "chain of products", _chain_of_products
+        return
+    if nest.group.turned is not None:
+        yield "flowing product", _turned_product
         return
     if nest.group.fill is not None:
         yield "fill", _fill
@@ -238,13 +242,28 @@ def _flowing_product(nest: Nest, wanted: Fields) -> Planned | None:
         return None
     flow, decision = chosen
 
-    def emit() -> None:
-        kernel = FlowingProduct(Builder(), product, epilogue, flow, nest.values, nest.block)
-        nest.numerics.sums[product] = kernel.sum_order()
-        kernel.emit()
-        nest.numerics.expansions.update(kernel.expansions)
+    return Planned(decision, lambda: _emit_flow(nest, nest.stages, flow))
 
-    return Planned(decision, emit)
+
+def _turned_product(nest: Nest, wanted: Fields) -> Planned | None:
+    if nest.group.turned is None:
+        return None
+    copy, stages = nest.group.turned
+    for own in ([copy], stages):
+        coalesce_loops(own)
+    chosen = plan_turned_product(copy, stages, nest.values, wanted)
+    if chosen is None:
+        raise InternalError("a product was fused with a turned copy, but there is no plan for that")
+    flow, decision = chosen
+    return Planned(decision, lambda: _emit_flow(nest, stages, flow))
+
+
+def _emit_flow(nest: Nest, stages: Sequence[Stage], flow: FlowPlan) -> None:
+    product, *epilogue = stages
+    kernel = FlowingProduct(IntegerBuilder(), product, epilogue, flow, nest.values, nest.block)
+    nest.numerics.sums[product] = kernel.sum_order()
+    kernel.emit()
+    nest.numerics.expansions.update(kernel.expansions)
 
 
 def _chain_of_products(nest: Nest, wanted: Fields) -> Planned | None:

@@ -28,6 +28,21 @@ Position = Sequence[ir.Value]
 """Iterations of each of the plan's loops before a tile, not yet held within the loop."""
 
 
+def unit_rows(builder: IntegerBuilder) -> tuple[list[ir.Value], ir.Value]:
+    """Rows with a one in lane 0, 1, .., 31, and one of zeros."""
+    one, zero = builder.constant(1.0), builder.splat(0.0)
+    return [builder.insert(one, zero, builder.at(lane)) for lane in range(LANES)], zero
+
+
+def tiles_again(builder: IntegerBuilder, flaws: ir.Value, tiles: int) -> ir.Value:
+    """How many tiles are to be turned once more: all if `flaws` has a NaN, else the first, which does no harm."""
+    found = builder.mask_bits(builder.compare("ne", flaws, flaws))
+    any_found = builder.integer("ltu", builder.number(0), found)
+    others = builder.integer("mul", any_found, builder.number(tiles - 1))
+    ((trips, _),) = builder.as_index(builder.integer("add", others, builder.number(1))).terms
+    return trips
+
+
 @dataclass
 class TurnedTiles:
     """Emits a plan; `buffers` are the kernel's DRAM arguments by buffer."""
@@ -42,9 +57,7 @@ class TurnedTiles:
         self.pads = Pads(builder, self.block)
         counts = [(LANES // PADS, LANES)] * PADS
         self.coming, self.going = (self.pads.ring(SLOTS, counts, 1.0) for _ in range(2))
-        one, zero = builder.constant(1.0), builder.splat(0.0)
-        self.units = [builder.insert(one, zero, builder.at(lane)) for lane in range(LANES)]
-        self.zero = zero
+        self.units, self.zero = unit_rows(builder)
         flaws = self._turn_in_array()
         self._turn_again(flaws)
 
@@ -167,12 +180,7 @@ class TurnedTiles:
     def _turn_again(self, flaws: ir.Value) -> None:
         """Turn all tiles in the transpose unit if `flaws` says so, else the first, which does no harm."""
         builder = self.builder
-        found = builder.mask_bits(builder.compare("ne", flaws, flaws))
-        any_found = builder.integer("ltu", builder.number(0), found)
-        others = builder.integer("mul", any_found, builder.number(self.plan.tiles - 1))
-        (tiles,) = [
-            variable for variable, _ in builder.as_index(builder.integer("add", others, builder.number(1))).terms
-        ]
+        tiles = tiles_again(builder, flaws, self.plan.tiles)
         pads = self.pads.quiet(2)
         raw, turned = (Part(self.pads.tile(LANES, pad, 1.0), pad, 0, LANES) for pad in pads)
 

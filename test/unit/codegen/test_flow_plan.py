@@ -7,6 +7,7 @@ import pytest
 from atalla_mlir.codegen.flow_plan import LEAD, MAX_BLOCK_ROWS, Feed, FlowPlan, choose_flow_plan
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Node, Stage, StageKind
 from atalla_mlir.codegen.product_plan import choose_product_plan
+from atalla_mlir.codegen.turned_product import plan_turned_product
 
 PAD_ROWS = 7936
 
@@ -72,3 +73,43 @@ def test_other_depths_and_few_rows_have_other_forms(shape: tuple[int, int, int, 
 
 def test_rows_are_dealt_out_over_four_pads() -> None:
     assert plan_of(1, 4096, 64, 64, pads=2) is None
+
+
+def test_columns_that_are_turned_come_before_all_tiles() -> None:
+    part, row, lane, deep = Loop(12), Loop(128), Loop(128), Loop(64)
+    own, across, down = Loop(12), Loop(128), Loop(64)
+    copied = Buffer("t", 1 << 24)
+    source = Access(Buffer("w", 1 << 24), 0, {own: 8192, across: 1, down: 128})
+    copy = Stage(
+        kind=StageKind.MAP,
+        loops=[own, across, down],
+        reduced=[],
+        reads=[source],
+        write=Access(copied, 0, {own: 8192, across: 64, down: 1}),
+        body=Node("load", read=0),
+    )
+    read = Access(Buffer("x", 1 << 24), 0, {part: 8192, row: 64, deep: 1})
+    pushed = Access(copied, 0, {part: 8192, lane: 64, deep: 1})
+    write = Access(Buffer("y", 1 << 24), 0, {part: 16384, row: 128, lane: 1})
+    body = Node("mul", (Node("load", read=0), Node("load", read=1)))
+    product = Stage(
+        kind=StageKind.PRODUCT,
+        loops=[part, row, lane, deep],
+        reduced=[deep],
+        reads=[read, pushed],
+        write=write,
+        body=body,
+        combine=Combine.ADD,
+    )
+    chosen = plan_turned_product(copy, [product], {write.buffer}, {})
+    assert chosen is not None
+    plan, _ = chosen
+    assert plan.source is not None
+    assert plan.source.buffer is source.buffer
+    assert (plan.source.stride(part), plan.source.stride(lane), plan.source.stride(deep)) == (8192, 1, 128)
+    assert plan.turned_tiles == 12 * 4 * 2
+    assert plan.col_feed not in plan.beside
+    # a copy that turns nothing is not taken for one that does
+    straight = Access(Buffer("w", 1 << 24), 0, {own: 8192, across: 64, down: 1})
+    copy.reads[0] = straight
+    assert plan_turned_product(copy, [product], {write.buffer}, {}) is None
