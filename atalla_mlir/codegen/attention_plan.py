@@ -38,6 +38,8 @@ MAX_STEP_ROWS = 16
 RESULT_CODE = 1040
 """Instructions of an iteration that makes results, but for addresses and transfers: with these the code of a loop fits
 into the cache."""
+RESULT_ROWS = 300
+"""Rows that the array takes in an iteration that makes results, those of weights as well."""
 MAX_SCALAR_TERMS = 8
 """Sums of chunks that are added as scalars."""
 AHEAD = 3
@@ -203,7 +205,8 @@ class AttentionPlan:
         A row of a tile is loaded, met by the array and added; the rows of its weights are loaded and pushed.
         """
         rows = self.queries.size
-        return max(1, (RESULT_CODE - per_row * rows) // (3 * rows + 2 * LANES))
+        code = (RESULT_CODE - per_row * rows) // (3 * rows + 2 * LANES)
+        return max(1, min(code, RESULT_ROWS // (LANES + rows)))
 
     @property
     def pad_rows(self) -> int:
