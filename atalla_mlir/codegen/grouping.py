@@ -26,11 +26,14 @@ from atalla_mlir.codegen.iteration import (
     coalesce_loops,
     covers_buffer,
     match_loops,
+    outer_loops,
     rename_loops,
 )
 from atalla_mlir.codegen.placement import LANES
 from atalla_mlir.codegen.product_chain import chained_buffer, plan_chain
 from atalla_mlir.codegen.turned_product import plan_turned_product
+from atalla_mlir.codegen.window_frame import frame_stages
+from atalla_mlir.codegen.window_plan import plan_windows
 
 # Rows of intermediate values that one kernel may keep in pads: a quarter of one pad of the default machine.
 MAX_TEMPORARY_ROWS = 2048
@@ -51,12 +54,14 @@ class Group:
     """Two products with their maps that the stages are, of which the second one finds its operand in the pads."""
     turned: tuple[Stage, list[Stage]] | None = None
     """A copy that turns a matrix, and the product with its maps that pushes its columns: the copy stays in the pads."""
+    frame: list[Stage] = field(default_factory=list)
+    """Stages that make the framed image which the first of `stages` looks at and nobody stores."""
     fill: FillPlan | None = None
     """How the stages, which have loops of their own, write one number to places of one buffer."""
 
     @property
     def all_stages(self) -> list[Stage]:
-        return [*self.stages, *self.loose]
+        return [*self.frame, *self.stages, *self.loose]
 
     @property
     def product(self) -> Stage | None:
@@ -112,6 +117,8 @@ class Group:
             return "it stores its result along another loop, which would have to be in the lanes"
         self._match_external(stage, names)
         self._match_reduced(stage, names)
+        if self.frame and not _keeps_frame(self, stage, names):
+            return "windows would have to look at a framed image in memory"
         if self.product is not None:
             if stage.kind is not StageKind.MAP:
                 return "only maps follow a product in its kernel"
@@ -200,6 +207,21 @@ class Group:
         return None
 
 
+def _has_windows(frame: Sequence[Stage], window: Stage) -> bool:
+    """Whether windows can look at an image without its frame."""
+    # planning changes loops, which must not happen to stages that stay apart
+    made, own = copy.deepcopy((list(frame), [window]))
+    return plan_windows(own, [own[0].write], frame=made) is not None
+
+
+def _keeps_frame(group: Group, stage: Stage, names: dict[Loop, Loop]) -> bool:
+    """Whether they still can when `stage`, whose loops are called as `names` says, follows them."""
+    frame, stages, last = copy.deepcopy((group.frame, group.stages, [(stage, names)]))
+    rename_loops(*last[0])
+    stages.append(last[0][0])
+    return plan_windows(stages, [own.write for own in stages], frame=frame) is not None
+
+
 def _is_copy(stage: Stage) -> bool:
     return stage.kind is StageKind.MAP and stage.body.op == "load"
 
@@ -216,12 +238,6 @@ def _run_length(access: Access) -> int:
         if stride == length:
             length *= loop.extent
     return length
-
-
-def outer_loops(stages: Sequence[Stage]) -> set[Loop]:
-    """Loops that all stages have and none reduces: each of their iterations can be computed alone."""
-    reduced = {loop for stage in stages for loop in stage.reduced}
-    return set.intersection(*(set(stage.loops) for stage in stages)) - reduced
 
 
 def _match_same_read(mine: Access, theirs: Access, names: dict[Loop, Loop]) -> None:
@@ -251,10 +267,17 @@ def form_groups(
     groups: list[Group] = []
     home: dict[Buffer, Group] = {}
     attentions, refusals = _attentions(stages, results)
+    frames = {window: made for window, made in frame_stages(stages, results).items() if _has_windows(made, window)}
+    inside = {stage for made in frames.values() for stage in made}
     for _, members in itertools.groupby(zip(stages, parts, strict=True), key=lambda item: item[1]):
-        operation = [stage for stage, _ in members]
+        operation = [stage for stage, _ in members if stage not in inside]
+        if not operation:
+            continue
         attention = attentions.get(operation[0])
-        if attention is None:
+        if operation[0] in frames:
+            group = home[operation[0].write.buffer] = Group(operation, frame=frames[operation[0]])
+            groups.append(group)
+        elif attention is None:
             group = home[operation[0].write.buffer] = _join_or_start(operation, groups, home)
             if operation[0] in refusals:
                 group.refusals.append(refusals[operation[0]])
@@ -308,7 +331,7 @@ def _chained(groups: Sequence[Group], results: Collection[Buffer]) -> list[Group
 def _can_pair(first: Group, second: Group) -> bool:
     """Whether both are groups of stages with common loops."""
     pair = (first, second)
-    return not any(g.attention or g.chain or g.turned or g.loose or g.is_sealed for g in pair)
+    return not any(g.attention or g.chain or g.turned or g.loose or g.frame or g.is_sealed for g in pair)
 
 
 def _others(first: Group, second: Group, groups: Sequence[Group]) -> list[Stage]:

@@ -204,6 +204,12 @@ def split_loop(stages: Iterable[Stage], loop: Loop, inner_extent: int) -> tuple[
     return outer, inner
 
 
+def outer_loops(stages: Sequence[Stage]) -> set[Loop]:
+    """Loops that all stages have and none reduces: each of their iterations can be computed alone."""
+    reduced = {loop for stage in stages for loop in stage.reduced}
+    return set.intersection(*(set(stage.loops) for stage in stages)) - reduced
+
+
 def covers_buffer(access: Access) -> bool:
     """Whether the access visits each element of its buffer exactly once (a mixed-radix numbering)."""
     expected = 1

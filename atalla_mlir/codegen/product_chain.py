@@ -33,6 +33,8 @@ SPILL_ROWS = 256
 PAD_ROWS = AX01.pad_rows - SPILL_ROWS
 """Rows of each pad for the products; the register allocator may spill to the others."""
 
+SINGLE_STEP = 1.6
+"""Times what tiles of one step are predicted to take: nothing runs beside what follows them."""
 MAX_EARLY_STEPS = 2
 """Of columns that one tile fetches: it is straight code."""
 
@@ -66,7 +68,11 @@ class ChainPlan:
     def predicted_cycles(self) -> float:
         """Code of both runs cold once; a kernel begins once."""
         both = list(zip(self.walks, self.epilogues, strict=True))
-        cycles = sum(start_cycles(w, own.cost) + predicted_cycles(w, own.cost) for w, own in both) - START_CYCLES
+        cycles = sum(
+            start_cycles(w, own.cost) + predicted_cycles(w, own.cost) * (SINGLE_STEP if w.depth.steps == 1 else 1.0)
+            for w, own in both
+        )
+        cycles -= START_CYCLES
         return cycles - fill_cycles(self.walks[1]) * (self.early_steps > 0)
 
     @property

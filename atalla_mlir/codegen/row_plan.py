@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from atalla_mlir.codegen.decision import Fields
-from atalla_mlir.codegen.grouping import outer_loops
-from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Stage
+from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Stage, outer_loops
 from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, ROOT_COSTS, FunctionCost
 
 LANES = 32

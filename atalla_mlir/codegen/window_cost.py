@@ -20,6 +20,8 @@ ADDRESS_CYCLES = 7
 CHUNKS_CYCLES = 14
 LEVEL_CYCLES = 8
 """What it needs for more than one chunk, and in each transfer for that and for more than one piece."""
+FRAME_CYCLES = 7
+"""What it needs in an iteration for each line of the frame, roughly."""
 GOOD_TRANSFERS = 4
 """Of all pads in an iteration: more are hard to schedule without gaps."""
 ROW_CYCLES = 7
@@ -75,7 +77,7 @@ def _iteration_cycles(plan: WindowPlan, stages: Sequence[Stage]) -> float:
 def working_cycles(plan: WindowPlan, stages: Sequence[Stage]) -> float:
     """Cycles of lanes, pads and the DRAM channel in an iteration."""
     reads = plan.lines.taps * plan.columns_of_a_group * PAD_INTERVAL / plan.pads
-    rows = plan.columns.extent * plan.lines.extent / plan.iterations_of_a_plane + plan.group
+    rows = plan.columns.fetched * plan.lines.fetched / plan.iterations_of_a_plane + plan.group
     return max(LANE_INTERVAL * max(_lane_counts(plan, stages)), reads, rows * CHANNEL_CYCLES)
 
 
@@ -100,4 +102,5 @@ def counting_cycles(plan: WindowPlan) -> float:
     addresses = plan.pads * plan.lines.taps
     levels = (plan.chunks > 1) + (plan.pieces > 1)
     transfer = TRANSFER_CYCLES + ADDRESS_CYCLES * plan.pads + LEVEL_CYCLES * levels
+    addresses += FRAME_CYCLES * len(plan.lines.framed)
     return COUNTING_CYCLES + addresses + CHUNKS_CYCLES * (plan.chunks > 1) + plan.transfers * transfer

@@ -20,13 +20,19 @@ MAX_TRANSFERS = 4
 
 @dataclass(frozen=True)
 class Axis:
-    """One direction of an image: result i sees positions `i * step + t * dilation`, `unit` elements apart."""
+    """One direction of an image: result i sees positions `i * step + t * dilation`, `unit` elements apart.
+
+    Of these the image has `size`, from position `low` on; the others are its frame.
+    """
 
     loop: Loop | None
     taps_loop: Loop | None
     unit: int
     step: int
     dilation: int
+    low: int = 0
+    size: int | None = None
+    """None where there is no frame."""
 
     @property
     def outs(self) -> int:
@@ -38,8 +44,18 @@ class Axis:
 
     @property
     def extent(self) -> int:
-        """Positions that are looked at, gaps between windows included."""
+        """Positions that are looked at, gaps between windows and the frame included."""
         return (self.outs - 1) * self.step + (self.taps - 1) * self.dilation + 1
+
+    @property
+    def fetched(self) -> int:
+        """Positions of the image that are looked at, gaps included."""
+        return self.extent if self.size is None else min(self.size, self.extent - self.low)
+
+    @property
+    def framed(self) -> tuple[int, ...]:
+        """Positions of the frame that are looked at."""
+        return (*range(self.low), *range(self.low + self.fetched, self.extent))
 
 
 @dataclass(frozen=True)
@@ -60,6 +76,8 @@ class WindowPlan:
     pieces: int = 1
     is_separable: bool = False
     """Whether a column of lines is folded once for all results that look at it: terms are the same for all of them."""
+    frame: float | None = None
+    """The number around the image."""
     ring_lines: int = 0
     lead: int = 0
     """Pieces (of each pad) that are fetched before the first iteration."""
@@ -115,20 +133,28 @@ class WindowPlan:
 
     @property
     def units_of_a_plane(self) -> int:
-        return self.lines.extent * self.pieces
+        return self.lines.fetched * self.pieces
 
     @property
     def transfers(self) -> int:
         """Of each pad in an iteration; not all of them are always needed."""
         return -(-self.units_of_a_plane // self.iterations_of_a_plane)
 
+    def first_position(self, pad: int) -> int:
+        """The first position of a line's columns, frame included, that is fetched into a pad."""
+        return self.columns.low + (pad - self.columns.low) % self.pads
+
     def part_rows(self, pad: int) -> int:
         """Rows that a line takes of a pad."""
-        return len(range(pad, self.columns.extent, self.pads))
+        return len(range(self.first_position(pad), self.columns.low + self.columns.fetched, self.pads))
+
+    @property
+    def most_part_rows(self) -> int:
+        return max(map(self.part_rows, range(self.pads)))
 
     @property
     def piece_rows(self) -> int:
-        return -(-self.part_rows(0) // self.pieces)
+        return -(-self.most_part_rows // self.pieces)
 
     def last_piece_rows(self, pad: int) -> int:
         return self.part_rows(pad) - (self.pieces - 1) * self.piece_rows
@@ -136,12 +162,19 @@ class WindowPlan:
     @property
     def line_rows(self) -> int:
         """Rows between the lines of the ring, a power of two: groups may look beyond the end of a line."""
+        ends = (self.first_position(pad) // self.pads + self.piece_rows * self.pieces for pad in range(self.pads))
+        return ring_rows(max(self.seen_rows, *ends))
+
+    @property
+    def seen_rows(self) -> int:
+        """Rows of a line in a pad that groups look at."""
         seen = (self.groups * self.group - 1) * self.columns.step + (self.columns.taps - 1) * self.columns.dilation + 1
-        return ring_rows(max(-(-seen // self.pads), self.piece_rows * self.pieces))
+        return -(-seen // self.pads)
 
     @property
     def ring_pad_rows(self) -> int:
-        return self.ring_lines * self.line_rows
+        """Of the ring, and of one line of the frame behind it."""
+        return (self.ring_lines + bool(self.lines.framed)) * self.line_rows
 
     def sum_order(self) -> SumOrder:
         """How the terms of a sum are added: in sequence, in blocks where they are many."""
@@ -170,11 +203,11 @@ def cuts(shape: WindowPlan) -> Iterator[WindowPlan]:
     Of each line and pad as many pieces as iterations have transfers for, so that one takes about as long as another.
     """
     parts = [shape.part_rows(pad) for pad in range(shape.pads)]
-    fewest, before = -(-parts[0] // MAX_DMA_ROWS), 0
+    fewest, before = -(-max(parts) // MAX_DMA_ROWS), 0
     for transfers in range(1, MAX_TRANSFERS + 1):
-        most = min(min(parts), shape.iterations_of_a_plane * transfers // shape.lines.extent)
+        most = min(min(parts), shape.iterations_of_a_plane * transfers // shape.lines.fetched)
         counts = range(most, max(fewest, before + 1) - 1, -1)
-        pieces = next((count for count in counts if min(parts) > (count - 1) * -(-parts[0] // count)), None)
+        pieces = next((count for count in counts if min(parts) > (count - 1) * -(-max(parts) // count)), None)
         if pieces is not None:
             yield replace(shape, pieces=pieces)
             before = pieces
@@ -191,8 +224,19 @@ def with_ring(shape: WindowPlan) -> WindowPlan | None:
 
 def first_line(plan: WindowPlan, iteration: int) -> int:
     """The first line, of those of all planes, that an iteration looks at."""
+    return _line(plan, iteration, 0)
+
+
+def last_line(plan: WindowPlan, iteration: int) -> int:
+    """The last line, of those of all planes, that an iteration looks at."""
+    return _line(plan, iteration, (plan.lines.taps - 1) * plan.lines.dilation)
+
+
+def _line(plan: WindowPlan, iteration: int, tap: int) -> int:
+    """That of the image which is nearest where a tap is in the frame."""
     plane, rest = divmod(iteration, plan.iterations_of_a_plane)
-    return plane * plan.lines.extent + rest // plan.groups * plan.lines.step
+    position = rest // plan.groups * plan.lines.step + tap - plan.lines.low
+    return plane * plan.lines.fetched + min(max(0, position), plan.lines.fetched - 1)
 
 
 def _started(plan: WindowPlan, iteration: int) -> int:
@@ -202,10 +246,8 @@ def _started(plan: WindowPlan, iteration: int) -> int:
 
 def _lead(plan: WindowPlan) -> int:
     """So many that those which an iteration looks at are there: begun `AHEAD` iterations earlier."""
-    window = (plan.lines.taps - 1) * plan.lines.dilation + 1
     needed = (
-        (first_line(plan, at) + window) * plan.pieces - _started(plan, at - AHEAD)
-        for at in range(plan.iterations_of_a_plane)
+        (last_line(plan, at) + 1) * plan.pieces - _started(plan, at - AHEAD) for at in range(plan.iterations_of_a_plane)
     )
     return max(needed)
 

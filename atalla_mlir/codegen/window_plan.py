@@ -11,10 +11,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from atalla_mlir.codegen import window_cost
 from atalla_mlir.codegen.decision import Decision, Fields, allowed
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Stage, StageKind, coalesce_loops
+from atalla_mlir.codegen.window_frame import Frame, read_frame
 from atalla_mlir.codegen.window_layout import Axis, WindowPlan, cuts, with_ring
 
 FORM_NAME = "windows"
@@ -25,9 +27,15 @@ PAD_COUNTS = (1, 2, 4)
 
 
 def plan_windows(
-    stages: Sequence[Stage], stored: Sequence[Access], wanted: Fields | None = None
+    stages: Sequence[Stage],
+    stored: Sequence[Access],
+    wanted: Fields | None = None,
+    frame: Sequence[Stage] = (),
 ) -> tuple[WindowPlan, Decision] | None:
-    """A plan and what it was chosen by, or None where the stages do not have the form; `wanted` fields are fixed."""
+    """A plan and what it was chosen by, or None where the stages do not have the form; `wanted` fields are fixed.
+
+    The stages of a `frame` make what windows look at; where there is a plan they then look at the image in it.
+    """
     window, *others = stages
     if window.kind is not StageKind.REDUCE or window.combine not in (Combine.ADD, Combine.MAX, Combine.MIN):
         return None
@@ -36,26 +44,41 @@ def plan_windows(
     lane = next((loop for loop in window.loops if all(access.stride(loop) == 1 for access in stored)), None)
     if lane is None:
         return None
-    coalesce_loops(stages, apart={lane})
+    if not frame:
+        coalesce_loops(stages, apart={lane})
     kept = [loop for loop in window.loops if loop not in window.reduced]
     image = _image(window, lane)
-    if image is None or not _are_plain(stages, stored, kept, lane):
+    framed = read_frame(frame) if frame else None
+    if (
+        image is None
+        or (frame and (framed is None or image.buffer is not frame[0].write.buffer))
+        or not _are_plain(stages, stored, kept, lane)
+    ):
         return None
     if math.prod(loop.extent for loop in window.reduced) > MAX_TAPS:
         return None
-    possible = list(_shapes(window, image, lane, kept))
+    whole = image
+    if framed is not None:
+        image = framed.unframed(whole)
+        if image is None or image.stride(lane) != 1:
+            return None
+    possible = [
+        replace(shape, lines=axes[0], columns=axes[1], frame=framed.value if framed else None)
+        for shape in _shapes(window, image, lane, kept)
+        if (axes := _framed_axes(shape, whole, framed)) is not None
+    ]
+    possible = [plan for shape in possible for plan in cuts(shape)]
     if wanted:
         possible = [shape for shape in possible if with_ring(shape) is not None]
     found = allowed(FORM_NAME, possible, window_fields, wanted or {})
-    shapes = [(window_cost.cycles(shape, stages), -shape.group, shape) for shape in found]
-    ordered = (shape for _, _, shape in sorted(shapes, key=lambda item: item[:2]))
+    costs = [(window_cost.cycles(shape, stages), -shape.group, shape) for shape in found]
+    ordered = (shape for _, _, shape in sorted(costs, key=lambda item: item[:2]))
     plan = next((plan for plan in map(with_ring, ordered) if plan is not None), None)
     if plan is None or (not plan.moves and window_cost.is_mostly_counting(plan, stages)):
         return None
+    window.reads = [image if read is whole else read for read in window.reads]
     facts = {"iterations": plan.iterations, "ring_lines": plan.ring_lines, "folds_columns_once": plan.is_separable}
-    return plan, Decision(
-        FORM_NAME, window_fields(plan), facts, window_cost.predicted_cycles(plan, stages), len(shapes)
-    )
+    return plan, Decision(FORM_NAME, window_fields(plan), facts, window_cost.predicted_cycles(plan, stages), len(costs))
 
 
 def window_fields(plan: WindowPlan) -> Fields:
@@ -101,8 +124,13 @@ def _are_plain(stages: Sequence[Stage], stored: Sequence[Access], kept: Sequence
     return all(set(access.strides) == set(kept) for access in stored) and len(others) <= MAX_GROUP
 
 
+def _framed_axes(shape: WindowPlan, whole: Access, frame: Frame | None) -> Sequence[Axis] | None:
+    axes = (shape.lines, shape.columns)
+    return axes if frame is None else frame.with_frame(whole, axes, shape.planes)
+
+
 def _shapes(window: Stage, image: Access, lane: Loop, kept: Sequence[Loop]) -> Iterator[WindowPlan]:
-    """All ways to call one loop of the results lines, and one columns, and to cut them."""
+    """All ways to call one loop of the results lines, and one columns, and to group results."""
     taps = sorted(window.reduced, key=image.stride, reverse=True)
     if len(taps) > 2:
         return
@@ -118,7 +146,7 @@ def _shapes(window: Stage, image: Access, lane: Loop, kept: Sequence[Loop]) -> I
             for group, pads in itertools.product(range(1, min(MAX_GROUP, columns.outs) + 1), PAD_COUNTS):
                 plan = WindowPlan(lane, image, planes, lines, columns, group, pads, is_separable=is_separable)
                 if plan.groups == 1 or group * columns.step % pads == 0:
-                    yield from cuts(plan)
+                    yield plan
 
 
 def _axis(image: Access, loop: Loop | None, taps: Loop | None) -> Axis:

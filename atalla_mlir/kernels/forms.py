@@ -135,6 +135,8 @@ def _forms(nest: Nest) -> Iterator[tuple[str, Planner]]:
         yield "fill", _fill
         return
     yield "windows", _windows
+    if nest.group.frame:
+        return
     coalesce_loops(nest.stages)
     if nest.stages[0].is_scalar:
         yield "elements", _elements
@@ -373,7 +375,7 @@ def _fill(nest: Nest, wanted: Fields) -> Planned | None:
 
 def _windows(nest: Nest, wanted: Fields) -> Planned | None:
     stages, stored = nest.stages, nest.stored()
-    chosen = plan_windows(stages, stored, wanted)
+    chosen = plan_windows(stages, stored, wanted, nest.group.frame)
     if chosen is None:
         return None
     plan, decision = chosen

@@ -17,7 +17,7 @@ from atalla_mlir.kernels.window_pads import Tap, WindowPads, taps_of
 
 
 class WindowBody:
-    """The group whose windows begin `position` bytes into the ring of lines; `chunk` says which rows it shares.
+    """The group whose windows are where `at` says (`WindowTransfers.windows`): in the ring of lines, in shared rows.
 
     `expansions` takes a note of functions that had to be expanded.
     """
@@ -29,21 +29,40 @@ class WindowBody:
         plan: WindowPlan,
         pads: WindowPads,
         expansions: dict[Stage, FunctionBound],
-        position: ir.Value,
-        chunk: ir.Value,
+        at: Sequence[ir.Value],
     ) -> None:
         self.builder, self.stages, self.plan, self.pads = builder, stages, plan, pads
         self.expansions = expansions
-        line_bytes = plan.line_rows * ROW_BYTES
+        position, chunk, *first = at
         self.line_tiles: list[list[ir.Value]] = []
         for line in range(plan.lines.taps):
-            at = builder.plus(position, line * plan.lines.dilation * line_bytes)
-            at = builder.both(at, plan.ring_lines * line_bytes - 1) if line else position
-            self.line_tiles.append([builder.tile_at(tile, at, tile_name(f"line{line}")) for tile in pads.lines])
+            place = self._line_place(position, first, line)
+            self.line_tiles.append([builder.tile_at(tile, place, tile_name(f"line{line}")) for tile in pads.lines])
         self.fixed_tiles = list(pads.fixed_tiles)
         if plan.chunks > 1:
             self.fixed_tiles = [builder.tile_at(tile, chunk, "read") for tile in pads.fixed_tiles]
         self.loaded: dict[object, ir.Value] = {}
+
+    def _line_place(self, position: ir.Value, first: Sequence[ir.Value], line: int) -> ir.Value:
+        """Bytes into the ring to a line of the windows, or to that of the frame behind it."""
+        plan, builder = self.plan, self.builder
+        line_bytes = plan.line_rows * ROW_BYTES
+        at = position
+        if line:
+            at = builder.plus(position, line * plan.lines.dilation * line_bytes)
+            at = builder.both(at, plan.ring_lines * line_bytes - 1)
+        if not first:
+            return at
+        moved = line * plan.lines.dilation - plan.lines.low
+        last = plan.lines.fetched - 1
+        outside: list[ir.Value] = []
+        if moved < 0:
+            outside.append(builder.is_negative(builder.plus(first[0], moved)))
+        if (plan.lines.outs - 1) * plan.lines.step + moved > last:
+            outside.append(builder.is_negative(builder.minus(builder.index_constant(last - moved), first[0])))
+        for is_outside in outside:
+            at = builder.select_bits(is_outside, builder.index_constant(plan.ring_lines * line_bytes), at)
+        return at
 
     def emit(self, written: Sequence[ir.Value]) -> None:
         """Compute the results and put them into their rings, `written` bytes from the begin of each."""

@@ -10,6 +10,7 @@ from atalla_mlir.codegen.iteration import Access, Buffer, Stage
 from atalla_mlir.codegen.phase_plan import ring_rows
 from atalla_mlir.codegen.row_plan import LANES, MAX_DMA_ROWS
 from atalla_mlir.codegen.window_layout import RESULT_SLOTS, WindowPlan
+from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.rings import PADS, ROW_BYTES, Pads
 
@@ -124,6 +125,27 @@ class WindowPads:
                 for row, rows, element in _runs(plan)
             ]
         )
+
+    def fill_frame(self) -> None:
+        """Put the number around the image beside the lines of the ring, and into the line behind it."""
+        plan, builder = self.plan, self.builder
+        if plan.frame is None:
+            return
+        number = builder.splat(plan.frame)
+        rows = [(self.lines[at % plan.pads], at // plan.pads) for at in plan.columns.framed]
+
+        def beside(line: Index) -> None:
+            for tile, row in rows:
+                builder.tile_store(number, tile, line.scaled(plan.line_rows) + row, LANES)
+
+        def behind(row: Index) -> None:
+            for tile in self.lines:
+                builder.tile_store(number, tile, row + plan.ring_lines * plan.line_rows, LANES)
+
+        if rows:
+            builder.repeat(plan.ring_lines, beside)
+        if plan.lines.framed:
+            builder.repeat(plan.seen_rows, behind)
 
 
 def _runs(plan: WindowPlan) -> Iterator[tuple[int, int, int]]:

@@ -21,7 +21,8 @@ CHUNK_BYTES = ELEMENT_BYTES * LANES
 class WindowTransfers:
     """Moves lines and results; the offsets of its odometers are bytes.
 
-    `fetches`: in DRAM, in the ring of lines. `windows`: in the ring of lines, of the chunk in rows that results share.
+    `fetches`: in DRAM, in the ring of lines. `windows`: in the ring of lines, of the chunk in rows that results share,
+    and, where there are lines of a frame, the position of the first line (not bytes).
     `sends`: in DRAM for each result. Where only the last chunk overlaps the one before, `fetches` and `sends` have the
     offset of the channel apart, for it has a limit.
     """
@@ -40,9 +41,9 @@ class WindowTransfers:
         pixel = ELEMENT_BYTES * plan.pads * plan.columns.unit
         levels = [
             Level(plan.pieces, (plan.piece_rows * pixel, plan.piece_rows * ROW_BYTES), plan.pieces > 1),
-            Level(plan.lines.extent, (ELEMENT_BYTES * plan.lines.unit, self.line_bytes)),
+            Level(plan.lines.fetched, (ELEMENT_BYTES * plan.lines.unit, self.line_bytes)),
         ]
-        plane = plan.lines.extent * self.line_bytes
+        plane = plan.lines.fetched * self.line_bytes
         for loop in reversed(plan.planes):
             levels.append(Level(loop.extent, (ELEMENT_BYTES * plan.image.stride(loop), plane)))
             plane *= loop.extent
@@ -61,14 +62,22 @@ class WindowTransfers:
 
     def _windows(self) -> Odometer:
         plan = self.plan
-        plane = plan.lines.extent * self.line_bytes
+        plane = plan.lines.fetched * self.line_bytes
+        counts = [(0,), (plan.lines.step,), (0,), (0,)] if plan.lines.framed else [()] * 4
         levels = [
-            Level(plan.groups, (plan.group * plan.columns.step // plan.pads * ROW_BYTES, 0)),
-            Level(plan.lines.outs, (plan.lines.step * self.line_bytes, 0)),
-            Level(plan.num_planes, (plane, 0)),
-            Level(plan.chunks, (plan.num_planes * plane, ROW_BYTES)),
+            Level(plan.groups, (plan.group * plan.columns.step // plan.pads * ROW_BYTES, 0, *counts[0])),
+            Level(plan.lines.outs, (plan.lines.step * self.line_bytes, 0, *counts[1])),
+            Level(plan.num_planes, (plane, 0, *counts[2])),
+            Level(plan.chunks, (plan.num_planes * plane, ROW_BYTES, *counts[3])),
         ]
-        return Odometer(self.builder, levels, (self.ring_mask, -1), endless=True)
+        masks = (self.ring_mask, -1, *(-1 for _ in counts[0]))
+        return Odometer(self.builder, levels, masks, endless=True)
+
+    def first_window(self) -> Reading:
+        """Windows begin in the frame, so many lines before the image."""
+        first = self.windows.first()
+        begin = self.builder.index_constant(-self.plan.lines.low * self.line_bytes & self.ring_mask)
+        return Reading((begin, *first.offsets[1:]), first.counters)
 
     def _sends(self) -> Odometer:
         plan = self.plan
@@ -116,12 +125,13 @@ class WindowTransfers:
         is_last = self.fetches.is_last(at) if plan.pieces > 1 else None
         tokens: list[ir.Value] = []
         for pad, tile in enumerate(self.pads.lines):
-            distance = ELEMENT_BYTES * (plan.image.offset + pad * plan.columns.unit)
+            first = plan.first_position(pad)
+            distance = ELEMENT_BYTES * (plan.image.offset + (first - plan.columns.low) * plan.columns.unit)
             tokens.append(
                 builder.transfer(
                     "fetch",
                     builder.tile_at(tile, target, name),
-                    builder.index_constant(0),
+                    builder.index_constant(first // plan.pads * ROW_BYTES),
                     builder.plus(start, distance),
                     self._shape(pad, is_last, idle),
                     [buffer],

@@ -57,6 +57,7 @@ class WindowKernel:
         self.pads = WindowPads(self.builder, self.stages, self.plan, self.buffers, self.block)
         self.transfers = WindowTransfers(self.builder, self.plan, self.pads, self.buffers)
         self.pads.load_fixed()
+        self.pads.fill_frame()
         state = self._begin()
         carried = state.pack()
         count = self.plan.iterations + MAX_STAGES
@@ -101,7 +102,7 @@ class WindowKernel:
         return _State(
             self.transfers.fetches.unpack(values[pads:]),
             zero,
-            self.transfers.windows.first(),
+            self.transfers.first_window(),
             self.transfers.sends.first(),
             builder.index_constant(-MAX_STAGES),
             [zero for _ in self.pads.results],
@@ -136,8 +137,7 @@ class WindowKernel:
             tokens += self.transfers.fetch(fetch, idle, tile_name(f"fetch{number}"))
             moves = builder.index_constant(-1) if idle is None else builder.differ(idle, -1)
             fetch = self.transfers.fetches.after(fetch, moves)
-        position, chunk = state.window.offsets
-        body = WindowBody(builder, self.stages, self.plan, self.pads, self.expansions, position, chunk)
+        body = WindowBody(builder, self.stages, self.plan, self.pads, self.expansions, state.window.offsets)
         body.emit(state.written)
         is_waiting = builder.is_negative(state.waiting)
         tokens += self.transfers.send(state.send, state.sent, list(earlier))
