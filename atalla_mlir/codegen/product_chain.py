@@ -34,7 +34,7 @@ PAD_ROWS = AX01.pad_rows - SPILL_ROWS
 """Rows of each pad for the products; the register allocator may spill to the others."""
 
 SINGLE_STEP = 1.6
-"""Times what tiles of one step are predicted to take: nothing runs beside what follows them."""
+"""Times what tiles of one step are predicted to take in a second product: nothing runs beside what follows them."""
 MAX_EARLY_STEPS = 2
 """Of columns that one tile fetches: it is straight code."""
 
@@ -68,11 +68,10 @@ class ChainPlan:
     def predicted_cycles(self) -> float:
         """Code of both runs cold once; a kernel begins once."""
         both = list(zip(self.walks, self.epilogues, strict=True))
-        cycles = sum(
-            start_cycles(w, own.cost) + predicted_cycles(w, own.cost) * (SINGLE_STEP if w.depth.steps == 1 else 1.0)
-            for w, own in both
-        )
-        cycles -= START_CYCLES
+        cycles = sum(start_cycles(w, own.cost) + predicted_cycles(w, own.cost) for w, own in both) - START_CYCLES
+        second, own = both[1]
+        if second.depth.steps == 1:
+            cycles += (SINGLE_STEP - 1) * predicted_cycles(second, own.cost)
         return cycles - fill_cycles(self.walks[1]) * (self.early_steps > 0)
 
     @property

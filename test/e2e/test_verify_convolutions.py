@@ -54,6 +54,27 @@ def test_layers(layer: str) -> None:
     check(module, torch.randn(shape))
 
 
+FRAMED = {
+    "depthwise": (nn.Conv2d(40, 40, 3, padding=1, groups=40), nn.ReLU6()),
+    "depthwise 5x5": (nn.Conv2d(40, 40, 5, 2, 2, groups=40), nn.Hardswish()),
+    "dilated": (nn.Conv2d(40, 40, 3, padding=2, dilation=2, groups=40),),
+    "above and right": (nn.ZeroPad2d((0, 1, 2, 0)), nn.Conv2d(40, 40, 3, 2, groups=40)),
+    "left and below": (nn.ConstantPad2d((3, 0, 0, 2), 0.5), nn.Conv2d(40, 40, (2, 4), groups=40)),
+    "above": (nn.ZeroPad2d((0, 0, 2, 0)), nn.Conv2d(40, 40, 3, 2, groups=40)),
+    "max": (nn.MaxPool2d(3, 2, 1),),
+    "average": (nn.AvgPool2d(3, 1, 1),),
+}
+
+
+@pytest.mark.parametrize("size", [(1, 8, 9, 10), (2, 8, 14, 7)])
+@pytest.mark.parametrize("layer", FRAMED)
+def test_windows_look_at_the_frame_of_an_image_that_nobody_stores(layer: str, size: tuple[int, ...]) -> None:
+    report = verify(nn.Sequential(nn.Conv2d(8, 40, 1), nn.ReLU(), *FRAMED[layer]).eval(), (torch.randn(size),))
+    assert report.ok, str(report)
+    assert [decision["form"] for decision in report.ops[1].decisions] == ["windows"]
+    assert len(report.ops) == 2
+
+
 @pytest.mark.parametrize("scale", [0.01, 0.05, 0.1, 0.2, 0.5, 1.0])
 def test_alexnet_small(scale: float) -> None:
     model, inputs = zoo.build("alexnet_small", scale=scale)

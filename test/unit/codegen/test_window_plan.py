@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import pytest
 
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Node, Stage, StageKind
 from atalla_mlir.codegen.phase_plan import AHEAD, MAX_STAGES
 from atalla_mlir.codegen.window_cost import LANE_INTERVAL, ROW_CYCLES
-from atalla_mlir.codegen.window_layout import WindowPlan, first_line
+from atalla_mlir.codegen.window_layout import WindowPlan, first_line, last_line
 from atalla_mlir.codegen.window_plan import plan_windows
 
 
@@ -43,6 +46,37 @@ def _depthwise(
         access.drop_unit_loops()
     stage.drop_unit_loops()
     return [stage], [result]
+
+
+def _framed(
+    height: int, width: int, channels: int, *, taps: int = 3, step: int = 1, dilation: int = 1, batch: int = 1
+) -> tuple[list[Stage], list[Access], list[Stage]]:
+    """The same over a framed image, and what makes that: a frame as wide as half a window, but nothing on the right."""
+    stages, stored = _depthwise(height, width, channels, taps=taps, step=step, dilation=dilation, batch=batch)
+    whole = stages[0].reads[0].buffer
+    lines, columns = ((extent - 1) * step + (taps - 1) * dilation + 1 for extent in (height, width))
+    wide = taps // 2 * dilation
+    inner = (batch, lines - 2 * wide, columns - wide, channels)
+    image = Buffer("image", math.prod(inner))
+    outside = (lines * columns * channels, columns * channels, channels, 1)
+    inside = (inner[1] * inner[2] * channels, inner[2] * channels, channels, 1)
+
+    def part(extents: Sequence[int], line: int, column: int, source: Buffer | None) -> Stage:
+        loops = [Loop(extent) for extent in extents]
+        write = Access(whole, line * outside[1] + column * outside[2], dict(zip(loops, outside, strict=True)))
+        reads = [Access(source, 0, dict(zip(loops, inside, strict=True)))] if source else []
+        body = Node("load", read=0) if source else Node("constant", value=0.0)
+        stage = Stage(StageKind.MAP, loops, reads, write, body)
+        stage.drop_unit_loops()
+        return stage
+
+    frame = [
+        part((batch, wide, columns, channels), 0, 0, None),
+        part((batch, wide, columns, channels), lines - wide, 0, None),
+        part((batch, inner[1], wide, channels), wide, 0, None),
+        part(inner, wide, wide, image),
+    ]
+    return stages, stored, frame
 
 
 def _plan(*sizes: int, **options: int) -> WindowPlan:
@@ -99,9 +133,40 @@ def test_a_transfer_takes_no_longer_than_its_share_of_an_iteration(sizes: tuple[
 @pytest.mark.parametrize("sizes", [(7, 7, 960), (112, 112, 32), (1, 40, 64), (5, 200, 64), (30, 1, 40)])
 @pytest.mark.parametrize("step", [1, 2])
 def test_the_ring_holds_what_is_looked_at(sizes: tuple[int, int, int], step: int) -> None:
+    _check_ring(_plan(*sizes, step=step))
+
+
+@pytest.mark.parametrize("sizes", [(7, 7, 960), (56, 56, 144), (5, 40, 64), (9, 8, 40)])
+@pytest.mark.parametrize(("taps", "step", "dilation"), [(3, 1, 1), (3, 2, 1), (5, 1, 1), (5, 2, 1), (3, 1, 2)])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_images_are_walked_without_their_frames(
+    sizes: tuple[int, int, int], taps: int, step: int, dilation: int, batch: int
+) -> None:
+    stages, stored, frame = _framed(*sizes, taps=taps, step=step, dilation=dilation, batch=batch)
+    image = frame[-1].reads[0].buffer
+    found = plan_windows(stages, stored, frame=frame)
+    assert found is not None
+    plan, _ = found
+    assert plan.image.buffer is image
+    assert stages[0].reads[0] is plan.image
+    assert plan.num_planes == batch
+    assert plan.frame == 0.0
+    wide = taps // 2 * dilation
+    assert {plan.lines.low, plan.columns.low} == {wide}
+    assert sorted(map(len, (plan.lines.framed, plan.columns.framed))) == [wide, 2 * wide]
+    moved = sum(plan.part_rows(pad) for pad in range(plan.pads)) * plan.lines.fetched * batch * sizes[2]
+    assert moved == image.num_elements
+    _check_ring(plan)
+
+
+def test_another_way_to_make_an_image_has_no_plan() -> None:
+    stages, stored, frame = _framed(9, 9, 64)
+    frame[0].body = Node("constant", value=1.0)
+    assert plan_windows(stages, stored, frame=frame) is None
+
+
+def _check_ring(plan: WindowPlan) -> None:
     """Pieces are there `AHEAD` iterations after they were asked for, and stay until no iteration looks at them."""
-    plan = _plan(*sizes, step=step)
-    window = (plan.lines.taps - 1) * plan.lines.dilation + 1
     possible = plan.transfers * plan.iterations_of_a_plane
     begun, credit = [plan.lead], 0
     for iteration in range(2 * plan.iterations_of_a_plane + AHEAD):
@@ -113,7 +178,7 @@ def test_the_ring_holds_what_is_looked_at(sizes: tuple[int, int, int], step: int
             else:
                 begun[-1] += 1
         there = begun[max(0, iteration - AHEAD + 1)]
-        assert there >= (first_line(plan, iteration) + window) * plan.pieces
+        assert there >= (last_line(plan, iteration) + 1) * plan.pieces
         in_use = first_line(plan, max(0, iteration - MAX_STAGES))
         assert begun[-1] // plan.pieces - in_use < plan.ring_lines
 
