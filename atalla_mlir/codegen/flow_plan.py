@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from atalla_mlir.codegen.attention_plan import PADS, Blocks
-from atalla_mlir.codegen.decision import Decision, Fields, allowed
+from atalla_mlir.codegen.decision import Decision, Fields, fastest
 from atalla_mlir.codegen.iteration import Access, Loop, Stage
 from atalla_mlir.codegen.lane_functions import lane_operations
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
@@ -170,12 +170,12 @@ def choose_flow_plan(
         return None
     found = list(_plans(plan, product, epilogue, stored, pad_rows, source))
     others = len(stored) + sum(not is_column_read(read, plan) for read in outside_reads(product, epilogue))
-    ways = [(_cycles(way, epilogue, others), way) for way in allowed(FORM_NAME, found, flow_fields, wanted)]
-    if not ways:
+    chosen = fastest(FORM_NAME, found, flow_fields, lambda way: _cycles(way, epilogue, others), wanted)
+    if chosen is None:
         return None
-    cycles, best = min(ways, key=lambda way: way[0])
+    best, cycles, ways = chosen
     facts = {"iterations": best.iterations, "rounds": best.rounds, "turned_tiles": best.turned_tiles}
-    return best, Decision(FORM_NAME, flow_fields(best), facts, round(cycles), len(ways))
+    return best, Decision(FORM_NAME, flow_fields(best), facts, round(cycles), ways)
 
 
 def flow_fields(plan: FlowPlan) -> Fields:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from atalla_mlir.codegen.decision import Decision, Fields, allowed
+from atalla_mlir.codegen.decision import Decision, Fields, fastest
 from atalla_mlir.codegen.flow_plan import choose_flow_plan
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind
 from atalla_mlir.codegen.product_plan import ProductPlan, choose_product_plan
@@ -119,10 +119,10 @@ def plan_chain(
     `results` are the buffers of the second product that outlive the kernel.
     """
     ways = [] if _differ(first, second, kept) else list(_plans(first, second, kept, results))
-    found = [(plan.predicted_cycles, plan) for plan in allowed(FORM_NAME, ways, ChainPlan.fields, wanted or {})]
-    if not found:
+    chosen = fastest(FORM_NAME, ways, ChainPlan.fields, lambda plan: plan.predicted_cycles, wanted or {})
+    if chosen is None:
         return None
-    cycles, plan = min(found, key=lambda item: item[0])
+    plan, cycles, num_ways = chosen
     if not wanted and cycles >= apart_cycles(first, {kept}) + apart_cycles(second, results):
         return None
     facts = {
@@ -133,7 +133,7 @@ def plan_chain(
         "pad_rows": plan.pad_rows,
         "steps": f"{plan.walks[0].depth.steps} and {plan.walks[1].depth.steps}",
     }
-    return plan, Decision(FORM_NAME, plan.fields(), facts, round(cycles), len(ways))
+    return plan, Decision(FORM_NAME, plan.fields(), facts, round(cycles), num_ways)
 
 
 def _differ(first: Sequence[Stage], second: Sequence[Stage], kept: Buffer) -> bool:

@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from atalla_mlir.codegen.decision import Decision, Fields, allowed
+from atalla_mlir.codegen.decision import Decision, Fields, fastest
 from atalla_mlir.codegen.iteration import Access, Loop, Stage
 from atalla_mlir.codegen.lane_functions import lane_operations
 from atalla_mlir.codegen.phase_plan import ring_rows
@@ -214,12 +214,12 @@ def choose_stream_plan(
         fixed = cols.num_blocks * (cols.rows_per_pad + len(outside_reads(product, epilogue)))
         found += _shapes(whole, stored, pad_rows - fixed)
     possible = [shape for shape in found if _is_short(shape, epilogue, stored)]
-    ways = [(_cycles(way, epilogue, stored), way) for way in allowed(FORM_NAME, possible, stream_fields, wanted)]
-    if not ways:
+    chosen = fastest(FORM_NAME, possible, stream_fields, lambda way: _cycles(way, epilogue, stored), wanted)
+    if chosen is None:
         return None
-    cycles, best = min(ways, key=lambda way: way[0])
+    best, cycles, ways = chosen
     facts = {"iterations": best.iterations, "panels": best.panels, "column_blocks": cols.num_blocks}
-    return best, Decision(FORM_NAME, stream_fields(best), facts, round(cycles), len(ways))
+    return best, Decision(FORM_NAME, stream_fields(best), facts, round(cycles), ways)
 
 
 def stream_fields(plan: StreamPlan) -> Fields:

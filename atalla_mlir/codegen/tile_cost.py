@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from atalla_mlir.codegen.decision import Decision, Fields, allowed
+from atalla_mlir.codegen.decision import Decision, Fields, fastest
 from atalla_mlir.codegen.footprints import FootprintBlocks
 from atalla_mlir.codegen.iteration import Access, Node, Stage
 from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, ROOT_COSTS
@@ -95,10 +95,11 @@ def choose_tile_schedule(
     found = list(tile_schedules(plan, product, epilogue, stored, pads=pads, pad_rows=pad_rows))
     if PANEL in wanted:
         found = [walk for most in found for walk in _smaller_panels(most)]
-    ways = [(predicted_cycles(walk, cost), walk) for walk in allowed(FORM_NAME, found, tile_fields, wanted)]
-    if not ways:
+    found.sort(key=lambda walk: walk.inner_rows)
+    chosen = fastest(FORM_NAME, found, tile_fields, lambda walk: predicted_cycles(walk, cost), wanted)
+    if chosen is None:
         return None
-    cycles, walk = min(ways, key=lambda way: (way[0], way[1].inner_rows))
+    walk, cycles, ways = chosen
     parts = math.prod(loop.extent for loop in plan.batch)
     facts = {
         "tile_rows": walk.rows.rows,
@@ -108,9 +109,7 @@ def choose_tile_schedule(
         "epilogue": "a loop over rows" if finishes_in_loop(walk, cost) else "straight code",
         "operand_rows": walk.operand_rows,
     }
-    return walk, Decision(
-        FORM_NAME, tile_fields(walk), facts, round(start_cycles(walk, cost) + parts * cycles), len(ways)
-    )
+    return walk, Decision(FORM_NAME, tile_fields(walk), facts, round(start_cycles(walk, cost) + parts * cycles), ways)
 
 
 def tile_fields(walk: TileSchedule) -> Fields:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atalla_mlir.codegen.decision import DecisionError, Fields, allowed
+from atalla_mlir.codegen.decision import DecisionError, Fields, allowed, fastest
 from atalla_mlir.codegen.decision_rules import Rule, parse_rules, read_rules
 from atalla_mlir.errors import BadInputError
 
@@ -63,3 +63,17 @@ def test_wrong_rules_are_named(rows: object, message: str) -> None:
 def test_text_that_is_no_json() -> None:
     with pytest.raises(BadInputError, match="decisions are no JSON"):
         read_rules("[{")
+
+
+def test_the_first_of_the_fastest_allowed_ways_is_chosen() -> None:
+    ways = [(4, 2), (8, 1), (8, 3), (16, 1)]
+
+    def fields(way: tuple[int, int]) -> dict[str, int]:
+        return {"width": way[0]}
+
+    def cycles(way: tuple[int, int]) -> float:
+        return way[1]
+
+    assert fastest("form", ways, fields, cycles, {}) == ((8, 1), 1, 4)
+    assert fastest("form", ways, fields, cycles, {"width": 4}) == ((4, 2), 2, 1)
+    assert fastest("form", [], fields, cycles, {"width": 4}) is None
