@@ -4,6 +4,11 @@ Numbers are given in the order in which live ranges begin, first fit in the chea
 ranges without holes needs no more numbers than are live at once. Ranges that wrap around a loop have holes; when
 nothing fits, others make room and look for a new place, a bounded number of times. Last sweeps move registers to
 cheaper banks.
+
+No order of colouring helps where more registers interfere pairwise than there are numbers. With holes that happens
+although fewer are alive at any one time: in a nest that carries a tile of results from one iteration to the next, each
+result meets some of the others at the begin of the loop and the rest at its end. Only other code (`emit_packets` leaves
+registers spare) or spilling makes it fit.
 """
 
 from __future__ import annotations

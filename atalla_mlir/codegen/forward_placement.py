@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import permutations
 
 from atalla_mlir.codegen.dependence import dma_cycles
@@ -47,7 +47,7 @@ class ForwardPlacement(Placement):
     ) -> None:
         super().__init__(graph, demands, interval)
         self._turn, self._is_eager = turn, is_eager
-        self._kinds = [*demands.kinds, *range(graph.num_nodes - self._num_insts)]
+        self._kinds = [*demands.kinds, *range(self._num_insts, graph.num_nodes)]
         """Nodes of equal kinds are refused together, whatever they read."""
         self._phases: dict[int, int] = {}
         """When transfers to DRAM may issue, modulo the interval."""
@@ -154,13 +154,17 @@ class ForwardPlacement(Placement):
     def _place_forwards(self, feeders: set[int]) -> bool:
         """Places all but the feeders; parts that have nothing to do with each other one by one, the longest first."""
         others = [index for index in range(self._graph.num_nodes) if index not in feeders]
+        deadlines = _Deadlines(self._before, self._graph)
+        for index, at in enumerate(self._cycles):
+            if at is not None:
+                deadlines.place(index, at)
         if not self._graph.is_ahead:
-            return self._place_part(others, feeders, {})
+            return self._place_part(others, feeders, {}, deadlines)
         heights = self._graph.heights
         parts = sorted(independent_parts(self._graph, others), key=lambda part: -max(heights[index] for index in part))
         if self._turn % 2:
             parts.reverse()
-        return all(self._place_part(part, feeders, self._releases(part)) for part in parts)
+        return all(self._place_part(part, feeders, self._releases(part), deadlines) for part in parts)
 
     def _releases(self, part: Sequence[int]) -> dict[int, int]:
         """When loads may issue at the earliest where none waits for a transfer: evenly over the interval, from when on
@@ -201,8 +205,10 @@ class ForwardPlacement(Placement):
     def _is_load(self, index: int) -> bool:
         return self._graph.insts[index].op.mnemonic == "vreg.ld"
 
-    def _place_part(self, part: Sequence[int], feeders: set[int], releases: Mapping[int, int]) -> bool:
-        graph = self._graph
+    def _place_part(
+        self, part: Sequence[int], feeders: set[int], releases: Mapping[int, int], deadlines: _Deadlines
+    ) -> bool:
+        graph, kinds = self._graph, self._kinds
         waits = {
             index: sum(edge.distance == 0 and edge.first not in feeders for edge in graph.incoming[index])
             for index in part
@@ -219,25 +225,21 @@ class ForwardPlacement(Placement):
                 pending.setdefault(at, []).append(index)
         left, cycle, last_progress = len(part) - len(placed), 0, 0
         ready: list[int] = []
-        deadlines = _Deadlines(self._before, graph)
-        for index, at in enumerate(self._cycles):
-            if at is not None:
-                deadlines.place(index, at)
         # when what is ready has not been placed for so long there is no more hope
         patience = self._interval + graph.longest_latency
         while left:
             blocked: list[int] = []
-            refused: set[Hashable] = set()
+            refused: set[int] = set()
             fresh = pending.pop(cycle, [])
             deadlines.add(fresh)
             for index in sorted(ready + fresh) if fresh else ready:
-                if self._kinds[index] in refused:
+                if kinds[index] in refused:
                     blocked.append(index)
                     continue
                 if not self._issue(index, cycle):
                     blocked.append(index)
                     if index < self._num_insts and self._table.refuses_kind(index, cycle):
-                        refused.add(self._kinds[index])
+                        refused.add(kinds[index])
                     continue
                 left, last_progress = left - 1, cycle
                 deadlines.place(index, cycle)

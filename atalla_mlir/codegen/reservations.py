@@ -60,9 +60,12 @@ class LoopDemands:
         settled = {register: bank for register, bank in banks.items() if register.file is not RegisterFile.VECTOR}
         self.bits = [bank_bits(inst, settled) | bits[demand.unit] for inst, demand in zip(insts, demands, strict=True)]
         self.counts = [counts(demand) for demand in demands]
-        # what decides whether an instruction finds room, but for the banks of what it reads
-        self.kinds: list[Hashable] = [
-            (self.bits[at], self.counts[at], self.names[at], at if inst.op.unit is Unit.SDMA else -1)
+        # numbers for what decides whether an instruction finds room, but for the banks of what it reads
+        numbers: dict[Hashable, int] = {}
+        self.kinds = [
+            numbers.setdefault(
+                (self.bits[at], self.counts[at], self.names[at], at if inst.op.unit is Unit.SDMA else -1), len(numbers)
+            )
             for at, inst in enumerate(insts)
         ]
         # vector registers that an instruction reads and whose banks are chosen with the schedule
