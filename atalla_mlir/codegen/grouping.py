@@ -10,13 +10,12 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from atalla_mlir.codegen.attention_pattern import AttentionStages, find_attention, unify
 from atalla_mlir.codegen.attention_plan import plan_attention
-from atalla_mlir.codegen.fill_plan import FillPlan, plan_fill
+from atalla_mlir.codegen.fill_plan import FillPlan
 from atalla_mlir.codegen.iteration import (
     Access,
     Buffer,
@@ -33,7 +32,7 @@ from atalla_mlir.codegen.placement import LANES
 from atalla_mlir.codegen.product_chain import chained_buffer, plan_chain
 from atalla_mlir.codegen.turned_product import plan_turned_product
 from atalla_mlir.codegen.window_frame import frame_stages
-from atalla_mlir.codegen.window_plan import plan_windows
+from atalla_mlir.codegen.window_plan import has_windows, keeps_windows
 
 # Rows of intermediate values that one kernel may keep in pads: a quarter of one pad of the default machine.
 MAX_TEMPORARY_ROWS = 2048
@@ -117,7 +116,7 @@ class Group:
             return "it stores its result along another loop, which would have to be in the lanes"
         self._match_external(stage, names)
         self._match_reduced(stage, names)
-        if self.frame and not _keeps_frame(self, stage, names):
+        if self.frame and not keeps_windows(self.frame, self.stages, stage, names):
             return "windows would have to look at a framed image in memory"
         if self.product is not None:
             if stage.kind is not StageKind.MAP:
@@ -207,21 +206,6 @@ class Group:
         return None
 
 
-def _has_windows(frame: Sequence[Stage], window: Stage) -> bool:
-    """Whether windows can look at an image without its frame."""
-    # planning changes loops, which must not happen to stages that stay apart
-    made, own = copy.deepcopy((list(frame), [window]))
-    return plan_windows(own, [own[0].write], frame=made) is not None
-
-
-def _keeps_frame(group: Group, stage: Stage, names: dict[Loop, Loop]) -> bool:
-    """Whether they still can when `stage`, whose loops are called as `names` says, follows them."""
-    frame, stages, last = copy.deepcopy((group.frame, group.stages, [(stage, names)]))
-    rename_loops(*last[0])
-    stages.append(last[0][0])
-    return plan_windows(stages, [own.write for own in stages], frame=frame) is not None
-
-
 def _is_copy(stage: Stage) -> bool:
     return stage.kind is StageKind.MAP and stage.body.op == "load"
 
@@ -267,7 +251,7 @@ def form_groups(
     groups: list[Group] = []
     home: dict[Buffer, Group] = {}
     attentions, refusals = _attentions(stages, results)
-    frames = {window: made for window, made in frame_stages(stages, results).items() if _has_windows(made, window)}
+    frames = {window: made for window, made in frame_stages(stages, results).items() if has_windows(made, window)}
     inside = {stage for made in frames.values() for stage in made}
     for _, members in itertools.groupby(zip(stages, parts, strict=True), key=lambda item: item[1]):
         operation = [stage for stage, _ in members if stage not in inside]
@@ -287,31 +271,6 @@ def form_groups(
             groups.append(group)
             home[operation[0].write.buffer] = group
     return _chained(groups, results) if chains else groups
-
-
-def join_fills(groups: Sequence[Group], pads: int) -> list[Group]:
-    """The groups in order, those that write one number to the same buffer as one, where the first of them was.
-
-    Not where elements are written more than once, for then the order says what stays.
-    """
-    joined: list[Group] = []
-    homes: dict[Buffer, Group] = {}
-    written: Counter[Buffer] = Counter()
-    for stage in (stage for group in groups for stage in group.all_stages):
-        written[stage.write.buffer] += math.prod(loop.extent for loop in stage.write.strides)
-    for group in groups:
-        buffer = group.stages[0].write.buffer
-        home = homes.get(buffer) if written[buffer] <= buffer.num_elements else None
-        stages = [*(home.stages if home is not None else ()), *group.stages]
-        plan = plan_fill(stages, pads) if len(group.stages) == 1 else None
-        if plan is not None and home is not None:
-            home.stages, home.fill = stages, plan
-            continue
-        if plan is not None:
-            group.fill = plan
-            homes[buffer] = group
-        joined.append(group)
-    return joined
 
 
 def _chained(groups: Sequence[Group], results: Collection[Buffer]) -> list[Group]:

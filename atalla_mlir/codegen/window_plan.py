@@ -8,14 +8,15 @@ of earlier ones, so iterations share nothing but counters.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from atalla_mlir.codegen import window_cost
 from atalla_mlir.codegen.decision import Decision, Fields, allowed
-from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Stage, StageKind, coalesce_loops
+from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Stage, StageKind, coalesce_loops, rename_loops
 from atalla_mlir.codegen.window_frame import Frame, read_frame
 from atalla_mlir.codegen.window_layout import Axis, WindowPlan, cuts, with_ring
 
@@ -79,6 +80,21 @@ def plan_windows(
     window.reads = [image if read is whole else read for read in window.reads]
     facts = {"iterations": plan.iterations, "ring_lines": plan.ring_lines, "folds_columns_once": plan.is_separable}
     return plan, Decision(FORM_NAME, window_fields(plan), facts, window_cost.predicted_cycles(plan, stages), len(costs))
+
+
+def has_windows(frame: Sequence[Stage], window: Stage) -> bool:
+    """Whether windows can look at an image without its frame."""
+    # planning changes loops, which must not happen to stages that stay apart
+    made, own = copy.deepcopy((list(frame), [window]))
+    return plan_windows(own, [own[0].write], frame=made) is not None
+
+
+def keeps_windows(frame: Sequence[Stage], stages: Sequence[Stage], stage: Stage, names: Mapping[Loop, Loop]) -> bool:
+    """Whether `stages` still can when `stage`, whose loops are called as `names` says, follows them."""
+    made, own, last = copy.deepcopy((list(frame), list(stages), [(stage, dict(names))]))
+    rename_loops(*last[0])
+    own.append(last[0][0])
+    return plan_windows(own, [one.write for one in own], frame=made) is not None
 
 
 def window_fields(plan: WindowPlan) -> Fields:

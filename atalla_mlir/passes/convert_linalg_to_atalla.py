@@ -9,8 +9,9 @@ from typing import ClassVar
 from atalla_mlir._mlir import array_attr, create_op, i64_array_attr, i64_attr, ir, operations, string_attr, string_value
 from atalla_mlir.codegen.bounds import Bounds, kernel_bounds
 from atalla_mlir.codegen.decision import Decision, DecisionError
-from atalla_mlir.codegen.grouping import Group, form_groups, join_fills
+from atalla_mlir.codegen.grouping import Group, form_groups
 from atalla_mlir.codegen.iteration import Stage
+from atalla_mlir.codegen.joined_fills import join_fills
 from atalla_mlir.codegen.row_plan import SumOrder
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.forms import Nest, Numerics, emit_nest
