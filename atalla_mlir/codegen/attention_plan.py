@@ -20,8 +20,13 @@ PADS = 4
 SPILL_ROWS = 256
 PAD_ROWS = AX01.pad_rows - SPILL_ROWS
 """Rows of each pad for an attention; the register allocator may spill to the others."""
-MAX_BLOCK_ROWS = 72
-"""Queries of a block: what the registers hold between the slices of a depth of two."""
+BLOCK_ROWS = (72, 104)
+"""Queries of a block, at most: what registers hold between the slices of a depth of two, and what they and the code of
+an iteration just allow."""
+LONG_BLOCK_GAIN = 1.15
+"""By what factor longer blocks must take less of the array: their loops come less close to their bounds."""
+WEIGHT_CYCLES = 63
+"""Cycles for which the array takes no rows while a tile of weights comes in."""
 MIN_PANEL_ROWS = 32
 """Queries for which the keys and values of a head may be fetched once more."""
 MAX_KEY_TILES = 32
@@ -256,7 +261,7 @@ def plan_attention(attention: Attention, pad_rows: int = PAD_ROWS) -> AttentionP
         return AttentionPlan(
             tuple(outer),
             tuple(group),
-            Blocks(rows, _block_rows(rows)),
+            Blocks(rows, block_rows(rows)),
             keys,
             attention.depth.extent,
             attention.width.extent,
@@ -353,11 +358,18 @@ def _outside_refusal(access: Access, attention: Attention) -> str | None:
     return None
 
 
-def _block_rows(extent: int) -> int:
+def block_rows(extent: int) -> int:
+    """Rows of the blocks of queries: few of them where blocks of the usual size leave much of the array unused."""
+    usual, longer = (_equal_blocks(extent, most) for most in BLOCK_ROWS)
+    cycles = [-(-extent // rows) * (rows + WEIGHT_CYCLES) for rows in (usual, longer)]
+    return longer if cycles[1] * LONG_BLOCK_GAIN <= cycles[0] else usual
+
+
+def _equal_blocks(extent: int, most: int) -> int:
     """Blocks of equal size, as large as may be; several blocks have a multiple of 4 rows."""
-    if extent <= MAX_BLOCK_ROWS:
+    if extent <= most:
         return extent
-    count = -(-extent // MAX_BLOCK_ROWS)
+    count = -(-extent // most)
     return -(-extent // (PADS * count)) * PADS
 
 

@@ -39,6 +39,8 @@ from atalla_mlir.target.encoding import DmaShape
 
 UNROLLED_ROWS = 8
 """Rows of each pad that are filled in an iteration."""
+MAX_OFFSETS = 48
+"""Numbers of rows that are kept in registers for an address: beyond that, parts of rows have addresses of their own."""
 NEAR_ROWS = 32
 """Rows that are reached with one address: one for many of them would be in use for too long."""
 
@@ -226,6 +228,16 @@ class AttentionKernel:
     def _parts(self, tiles: Tiles, offset: ir.Value, name: str) -> list[ir.Value]:
         return [self.builder.tile_at(tile, offset, name) for tile in tiles.pads]
 
+    def _slices(
+        self, tiles: Tiles, offset: ir.Value, name: str, firsts: Sequence[int], rows: int
+    ) -> list[tuple[list[ir.Value], int]]:
+        """Rows of each pad for parts that begin at `firsts`, `rows` in each, with the number of the first of them."""
+        if len(firsts) * rows <= MAX_OFFSETS:
+            together = self._parts(tiles, offset, ahead(name))
+            return [(together, first) for first in firsts]
+        starts = [self.builder.plus(offset, first * ROW_BYTES) for first in firsts]
+        return [(self._parts(tiles, start, ahead(f"{name}{part}")), 0) for part, start in enumerate(starts)]
+
     def _turn_values(self, flows: Sequence[Flow]) -> None:
         """In a loop of its own."""
         plan = self.plan
@@ -250,7 +262,8 @@ class AttentionKernel:
         walks = [Walk(builder, (plan.heads, count, tiles), offsets, begins=begins) for offsets in uses]
 
         def multiply(offsets: dict[str, ir.Value]) -> None:
-            queries = self._parts(self.queries, offsets["queries"], ahead("queries"))
+            firsts = [part * count * plan.piece_rows for part in range(parts)]
+            slices = self._slices(self.queries, offsets["queries"], "queries", firsts, plan.piece_rows)
             keys = self._parts(self.keys, offsets["keys"], ahead("keys"))
             sums: list[ir.Value] = []
             for part in range(parts):
@@ -260,7 +273,7 @@ class AttentionKernel:
                         continue
                     row = Index(part * tiles * (LANES // PADS) + key // PADS)
                     builder.push(builder.tile_load(keys[key % PADS], row, LANES))
-                first = part * count * plan.piece_rows
+                queries, first = slices[part]
                 terms = [
                     builder.gemm(builder.tile_load(queries[row % PADS], Index(first + row // PADS), LANES))
                     for row in range(plan.queries.size)
@@ -384,7 +397,7 @@ class AttentionKernel:
     def _multiply_values(self, offsets: dict[str, ir.Value], loop: KeyRange) -> None:
         """Sum the products of a block of exponentials with tiles of values, and what is there of earlier tiles."""
         plan, builder = self.plan, self.builder
-        scores = self._parts(self.scores, offsets["scores"], ahead("exponentials"))
+        slices = self._slices(self.scores, offsets["scores"], "exponentials", range(loop.tiles), plan.piece_rows)
         turned = self._parts(self.turned, offsets["turned"], ahead("turned"))
         sums: list[ir.Value] = []
         for part in range(loop.tiles):
@@ -394,8 +407,9 @@ class AttentionKernel:
             if loop.first and not part:
                 sums = self._move_results(offsets, loop, "load")
             terms: list[ir.Value] = []
+            scores, first = slices[part]
             for row in range(plan.queries.size):
-                place = Index(row // PADS * plan.key_tiles + part)
+                place = Index(row // PADS * plan.key_tiles + first)
                 term = builder.gemm(builder.tile_load(scores[row % PADS], place, LANES))
                 terms.append(builder.binary("add", sums[row], term) if sums else term)
             sums = terms

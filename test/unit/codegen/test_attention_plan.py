@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atalla_mlir.codegen.attention_plan import LANES, AttentionPlan, Blocks, KeyRange
+from atalla_mlir.codegen.attention_plan import LANES, AttentionPlan, Blocks, KeyRange, block_rows
 from atalla_mlir.codegen.iteration import Loop
 
 
@@ -44,3 +44,14 @@ def test_rounded_additions_of_a_row() -> None:
     """The array rounds once; up to eight chunks are then added in a tree, more by the lanes."""
     roundings = {keys: _plan(1, Blocks(8, 8), keys).total_roundings for keys in (32, 64, 128, 256, 1024)}
     assert roundings == {32: 1, 64: 2, 128: 3, 256: 4, 1024: 3}
+
+
+def test_blocks_are_long_where_that_saves_much() -> None:
+    assert {extent: block_rows(extent) for extent in (7, 72, 100, 128, 197, 256)} == {
+        7: 7,
+        72: 72,
+        100: 100,
+        128: 64,
+        197: 100,
+        256: 64,
+    }
