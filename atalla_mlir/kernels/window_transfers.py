@@ -41,7 +41,12 @@ class WindowTransfers:
         pixel = ELEMENT_BYTES * plan.pads * plan.columns.unit
         levels = [
             Level(plan.pieces, (plan.piece_rows * pixel, plan.piece_rows * ROW_BYTES), plan.pieces > 1),
-            Level(plan.lines.fetched, (ELEMENT_BYTES * plan.lines.unit, self.line_bytes)),
+            # a single line is counted too, so that what is fetched behind it goes to the next line of the ring
+            Level(
+                plan.lines.fetched,
+                (ELEMENT_BYTES * plan.lines.unit, self.line_bytes),
+                plan.pieces > 1 and plan.lines.fetched == 1,
+            ),
         ]
         plane = plan.lines.fetched * self.line_bytes
         for loop in reversed(plan.planes):

@@ -61,6 +61,7 @@ FRAMED = {
     "above and right": (nn.ZeroPad2d((0, 1, 2, 0)), nn.Conv2d(40, 40, 3, 2, groups=40)),
     "left and below": (nn.ConstantPad2d((3, 0, 0, 2), 0.5), nn.Conv2d(40, 40, (2, 4), groups=40)),
     "above": (nn.ZeroPad2d((0, 0, 2, 0)), nn.Conv2d(40, 40, 3, 2, groups=40)),
+    "wide": (nn.Conv2d(40, 40, (1, 5), (9, 1), (0, 5), (1, 2), groups=40),),
     "max": (nn.MaxPool2d(3, 2, 1),),
     "average": (nn.AvgPool2d(3, 1, 1),),
 }
