@@ -53,10 +53,10 @@ class Frame:
         """The dimension of the framed image in which something moves by a stride."""
         return next((dim for dim in self.dims if stride >= dim.stride), None)
 
-    def with_frame(self, read: Access, axes: Sequence[Axis], planes: Sequence[Loop]) -> list[Axis] | None:
+    def with_frame(self, read: Access, axes: Sequence[Axis], others: Sequence[Loop]) -> list[Axis] | None:
         """The axes of an image that was unframed, with their frames; None where a frame is not that of one of them.
 
-        `read` looks at the framed image; `planes` are its other loops, besides that in the lanes.
+        `read` looks at the framed image; `others` are its other loops, that in the lanes among them.
         """
         found: list[Axis] = []
         left = [dim for dim in self.dims if dim.is_framed]
@@ -73,7 +73,7 @@ class Frame:
                 return None
             left.remove(dim)
             found.append(framed)
-        moved = {self._dim(read.stride(loop)) for loop in planes}
+        moved = {self._dim(read.stride(loop)) for loop in others}
         return None if left or any(dim is None or dim.is_framed for dim in moved) else found
 
 

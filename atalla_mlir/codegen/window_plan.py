@@ -142,7 +142,7 @@ def _are_plain(stages: Sequence[Stage], stored: Sequence[Access], kept: Sequence
 
 def _framed_axes(shape: WindowPlan, whole: Access, frame: Frame | None) -> Sequence[Axis] | None:
     axes = (shape.lines, shape.columns)
-    return axes if frame is None else frame.with_frame(whole, axes, shape.planes)
+    return axes if frame is None else frame.with_frame(whole, axes, (*shape.planes, shape.lane))
 
 
 def _shapes(window: Stage, image: Access, lane: Loop, kept: Sequence[Loop]) -> Iterator[WindowPlan]:
