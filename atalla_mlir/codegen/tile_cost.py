@@ -32,6 +32,10 @@ STEP_OVERHEAD = 2
 STEPS_AHEAD = 2
 """Steps by which a transfer comes before its use, where steps are streamed: it has one of them to arrive."""
 MIN_STREAMED_STEPS = 8
+MIN_JOINED_STEPS = 3
+"""Transfers are then waited for in an iteration before the one that uses them."""
+MAX_JOINED_ROWS = 68
+"""Rows of a tile whose sums may still be in registers while the next one has sums and terms."""
 ROW_TRANSFER_CYCLES = 7
 """A row of a transfer into a pad, of which the next one follows when it has arrived (6.4)."""
 TRANSFER_START_CYCLES = 25
@@ -173,6 +177,15 @@ def streams_steps(schedule: TileSchedule) -> bool:
     if isinstance(schedule.outer, FootprintBlocks) or schedule.outer.num_pieces > schedule.outer.pads:
         return False
     return schedule.depth.steps >= MIN_STREAMED_STEPS
+
+
+def joins_tiles(schedule: TileSchedule) -> bool:
+    """Whether the second step of a tile is computed while the one before is finished.
+
+    The rows of both are then in registers, and their code is one block.
+    """
+    depth = schedule.depth
+    return depth.steps >= MIN_JOINED_STEPS and not depth.has_two_levels and schedule.rows.rows <= MAX_JOINED_ROWS
 
 
 def splits_outer(schedule: TileSchedule) -> bool:

@@ -15,8 +15,10 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.footprints import FootprintBlocks
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.codegen.row_blocks import Blocks
-from atalla_mlir.codegen.tile_cost import splits_outer
+from atalla_mlir.codegen.tile_cost import joins_tiles, splits_outer
+from atalla_mlir.codegen.tile_schedule import Depth
 from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, PAD_SHIFT, ROW_BYTES, SINK, Position, TileAddresses
 
 
@@ -242,6 +244,8 @@ class BlockMoves(OperandFill):
         self.num_pieces = max((blocks.num_pieces for blocks in self.moving), default=0)
         self.splits = self.count > 1 and splits_outer(schedule)
         """Whether outer blocks but the first two come in two halves, under the last two tiles before them."""
+        self.joins = joins_tiles(schedule)
+        """Whether a tile fetches a step less in its loop over steps: each iteration then fetches one."""
 
     def of_tile(self, at: Position) -> Moves:
         """What to fetch under a tile: the next inner block, the next outer one or half of it, or nothing."""
@@ -362,32 +366,38 @@ class BlockMoves(OperandFill):
             return Fetching(moves.target, self.builder.index_constant(0), [])
         target = self.builder.plus(moves.target, moves.target_jumps[-1])
         moved = self.builder.index_constant(0) if self.schedule.depth.has_tail else moves.jumps[-1]
-        return Fetching(target, moved, [])
+        outer = len(self.schedule.depth.levels) - 2
+        counters = [self.builder.index_constant(1 if level == outer else 0) for level in range(outer + 1)]
+        return Fetching(target, moved, counters if self.joins else [])
 
     def fetch(self, fetching: Fetching, moves: Moves, at: StepPlace) -> list[ir.Value]:
-        """Fetch a step; in the last iteration one element of the step before again."""
+        """Fetch a step; where none is left for the last iteration, one element of the step before again."""
         builder = self.builder
-        target, moved = fetching.target, fetching.moved
-        if not moves.limit:
-            shape = builder.select_bits(at.is_last, builder.index_constant(SINK), moves.shape)
-        else:
+        target, moved, shape = fetching.target, fetching.moved, moves.shape
+        if moves.limit:
             # a slice has more taps than image lines
-            goes_on = builder.is_negative(builder.minus(at.counters[0], moves.limit[0]))
-            goes_on = builder.both(goes_on, builder.differ(at.is_last, -1))
+            tap = (fetching.counters if self.joins else at.counters)[0]
+            goes_on = builder.is_negative(builder.minus(tap, moves.limit[0]))
+            if not self.joins:
+                goes_on = builder.both(goes_on, builder.differ(at.is_last, -1))
             shape = builder.differ(builder.both(goes_on, builder.differ(moves.shape, SINK)), SINK)
             sink = builder.index_constant(self.schedule.sink_row * ROW_BYTES)
             target, moved = builder.select_bits(goes_on, target, sink), builder.both(goes_on, moved)
+        elif not self.joins:
+            shape = builder.select_bits(at.is_last, builder.index_constant(SINK), shape)
         return self._fetch(moves, target, builder.plus(moves.address, moved), shape)
 
     def next(self, fetching: Fetching, moves: Moves, at: StepPlace) -> Fetching:
         if self.schedule.depth.steps == 1:
             return fetching
-        builder = self.builder
-        target, moved = (
-            builder.plus(value, builder.both(at.will_not_be_last, self._distance(jumps, at.wraps)))
-            for value, jumps in ((fetching.target, moves.target_jumps), (fetching.moved, moves.jumps))
-        )
-        return Fetching(target, moved, [])
+        builder, counters, wraps = self.builder, list[ir.Value](), at.wraps
+        if self.joins:
+            counters, wraps = count_levels(builder, self.schedule.depth, fetching.counters)
+        distances = [self._distance(jumps, wraps) for jumps in (moves.target_jumps, moves.jumps)]
+        if not self.joins:
+            distances = [builder.both(at.will_not_be_last, distance) for distance in distances]
+        target, moved = builder.plus(fetching.target, distances[0]), builder.plus(fetching.moved, distances[1])
+        return Fetching(target, moved, counters)
 
     def _distance(self, jumps: Sequence[ir.Value], wraps: Sequence[ir.Value]) -> ir.Value:
         """What a step adds: the innermost jump, and those of the levels that go on."""
@@ -407,7 +417,21 @@ class BlockMoves(OperandFill):
 
     def fetching_from(self, rest: Iterator[ir.Value]) -> Fetching:
         target, moved = take(rest, 2)
-        return Fetching(target, moved, [])
+        return Fetching(target, moved, take(rest, len(self.schedule.depth.levels) - 1 if self.joins else 0))
+
+
+def count_levels(builder: Builder, depth: Depth, counters: Sequence[ir.Value]) -> tuple[list[ir.Value], list[ir.Value]]:
+    """The counters of the next step, innermost last, and for each of them bits of whether it begins again."""
+    counted: list[ir.Value] = []
+    wrapped: list[ir.Value] = []
+    carry = builder.index_constant(1)
+    for level in range(len(depth.levels) - 1, 0, -1):
+        counter = builder.plus(counters[level - 1], carry)
+        wraps = builder.equal_bits(counter, depth.levels[level].extent)
+        counted.insert(0, builder.both(counter, builder.differ(wraps, -1)))
+        wrapped.insert(0, wraps)
+        carry = builder.both(wraps, 1)
+    return counted, wrapped
 
 
 def take(values: Iterator[ir.Value], count: int) -> list[ir.Value]:

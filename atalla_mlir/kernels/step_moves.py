@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
-from atalla_mlir.codegen.tile_cost import STEPS_AHEAD
+from atalla_mlir.codegen.tile_cost import STEPS_AHEAD, joins_tiles
 from atalla_mlir.kernels.affine_index import Index
-from atalla_mlir.kernels.block_moves import Fetching, OperandFill, StepPlace, take
+from atalla_mlir.kernels.block_moves import Fetching, OperandFill, StepPlace, count_levels, take
 from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, PAD_SHIFT, ROW_BYTES, SINK, Position, TileAddresses
 
 
@@ -39,13 +39,16 @@ class StepMoves(OperandFill):
         self.access = self.schedule.access(self.blocks)
         self.num_pieces = self.blocks.num_pieces
         self.step_bytes = self.schedule.step_rows(self.blocks) * ROW_BYTES
+        self.joins = joins_tiles(self.schedule)
+        self.ahead = STEPS_AHEAD + self.joins
+        """Steps by which a transfer comes before its use: one of them to arrive."""
         self.shape = addresses.metadata(self.blocks, self.schedule.depth.lanes)
 
     def fill(self) -> None:
         """Fetch the inner block, and what the first steps of the first outer one need."""
         tokens = self.fill_alone(self.schedule.inner)
         lanes, base = self.schedule.depth.lanes, self.schedule.outer_base
-        for step in range(STEPS_AHEAD):
+        for step in range(self.ahead):
             moved, row = Index(self._distance_to(step)), Index(base + step * self.schedule.step_rows(self.blocks))
             tokens += self._fill_blocks(self.blocks, row, moved, lanes)
         self.builder.wait(tokens)
@@ -66,13 +69,13 @@ class StepMoves(OperandFill):
 
     def fetch_first(self, moves: StepSource) -> list[ir.Value]:
         """What the first iteration but one needs."""
-        target = self.builder.plus(moves.target, STEPS_AHEAD * self.step_bytes)
-        address = self.builder.plus(moves.address, self._distance_to(STEPS_AHEAD) * ELEMENT_BYTES)
+        target = self.builder.plus(moves.target, self.ahead * self.step_bytes)
+        address = self.builder.plus(moves.address, self._distance_to(self.ahead) * ELEMENT_BYTES)
         return self._fetch(target, address, self.builder.index_constant(self.shape))
 
     def first(self, moves: StepSource) -> Fetching:
         """Of what the first iteration fetches."""
-        builder, step = self.builder, STEPS_AHEAD + 1
+        builder, step = self.builder, self.ahead + 1
         return Fetching(
             builder.plus(moves.target, step * self.step_bytes),
             builder.index_constant(self._distance_to(step) * ELEMENT_BYTES),
@@ -80,24 +83,21 @@ class StepMoves(OperandFill):
         )
 
     def fetch(self, fetching: Fetching, moves: StepSource, at: StepPlace) -> list[ir.Value]:
-        """Fetch a step; in the last iteration one element, which the following tile fetches as a whole."""
+        """Fetch a step; where none is left for the last iteration, one element, which comes again as a whole."""
         builder = self.builder
-        shape = builder.select_bits(at.is_last, builder.index_constant(SINK), builder.index_constant(self.shape))
+        shape = builder.index_constant(self.shape)
+        if not self.joins:
+            shape = builder.select_bits(at.is_last, builder.index_constant(SINK), shape)
         return self._fetch(fetching.target, builder.plus(moves.address, fetching.moved), shape)
 
     def next(self, fetching: Fetching, moves: StepSource, at: StepPlace) -> Fetching:
-        builder, levels = self.builder, self.schedule.depth.levels
+        builder = self.builder
         *jumps, distance = (builder.index_constant(jump * ELEMENT_BYTES) for jump in self.schedule.jumps(self.blocks))
-        counters: list[ir.Value] = []
-        carry = builder.index_constant(1)
-        for level in range(len(levels) - 1, 0, -1):
-            counter = builder.plus(fetching.counters[level - 1], carry)
-            wraps = builder.equal_bits(counter, levels[level].extent)
-            counters.insert(0, builder.both(counter, builder.differ(wraps, -1)))
-            distance = builder.plus(distance, builder.both(wraps, jumps[level - 1]))
-            carry = builder.both(wraps, 1)
+        counters, wraps = count_levels(builder, self.schedule.depth, fetching.counters)
+        for wrap, jump in zip(wraps, jumps, strict=True):
+            distance = builder.plus(distance, builder.both(wrap, jump))
         # the next iteration is the first one to fetch for the following tile
-        goes_over = builder.equal_bits(at.next_number, self.schedule.depth.steps - STEPS_AHEAD - 1)
+        goes_over = builder.equal_bits(at.next_number, self.schedule.depth.steps - self.ahead - (not self.joins))
         target = builder.plus(fetching.target, self.step_bytes)
         moved = builder.plus(fetching.moved, distance)
         return Fetching(

@@ -12,7 +12,7 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.footprints import FootprintBlocks
 from atalla_mlir.codegen.iteration import Access
 from atalla_mlir.codegen.tile_cost import streams_steps
-from atalla_mlir.kernels.block_moves import BlockMoves, Fetching, Packed, StepPlace, TileMoves, take
+from atalla_mlir.kernels.block_moves import BlockMoves, Fetching, Packed, StepPlace, TileMoves, count_levels, take
 from atalla_mlir.kernels.step_moves import StepMoves
 from atalla_mlir.kernels.tile_addresses import ROW_BYTES, Position, TileAddresses
 
@@ -66,13 +66,11 @@ class State:
     following: Position
     plan: Plan
     """A place for the plan of the following tile, which is made during this one."""
-    fetched: list[ir.Value]
-    """Tokens of the first step of what moves."""
     sent: list[ir.Value]
     """Tokens of the results of the tile before."""
 
     def pack(self) -> list[ir.Value]:
-        return [*self.tile.pack(), *self.following.pack(), *self.plan.pack(), *self.fetched, *self.sent]
+        return [*self.tile.pack(), *self.following.pack(), *self.plan.pack(), *self.sent]
 
 
 @dataclass
@@ -138,19 +136,24 @@ class TileWalk:
         counters += [builder.index_constant(1)] * self._num_line_counters
         return Steps(zero, zero, rows, cols, counters, fetching, fetched)
 
-    def step(self, steps: Steps, moves: Packed, following: TilePlan) -> Steps:
-        """Fetch a step of the block that moves; what the next iteration works on."""
+    def _fetch(self, steps: Steps, moves: Packed, place: StepPlace) -> tuple[list[ir.Value], Fetching]:
+        """Fetch a step when the one before is there; tokens, and where the next one goes."""
+        self.builder.wait(steps.tokens)
+        tokens = self.moves.fetch(steps.fetching, moves, place)
+        return tokens, self.moves.next(steps.fetching, moves, place)
+
+    def step(self, steps: Steps, moves: Packed, following: TilePlan, *, fetches: bool = True) -> Steps:
+        """What the next iteration works on; unless told otherwise, fetch a step of the block that moves."""
         depth, builder, schedule = self.schedule.depth, self.builder, self.schedule
-        builder.wait(steps.tokens)
         number = builder.plus(steps.number, 1)
         if depth.steps == 1:
-            tokens = self.moves.fetch(steps.fetching, moves, StepPlace(number, steps.is_last, steps.is_last, [], []))
-            return Steps(number, steps.is_last, steps.rows, steps.cols, [], steps.fetching, tokens)
+            tokens, fetching = self._fetch(steps, moves, StepPlace(number, steps.is_last, steps.is_last, [], []))
+            return Steps(number, steps.is_last, steps.rows, steps.cols, [], fetching, tokens)
         will_not = self.addresses.is_before(number, depth.steps - 1)
         will_be_last = builder.differ(will_not, -1)
-        counters, wraps = self._count(steps.counters)
+        counters, wraps = count_levels(builder, depth, steps.counters)
         place = StepPlace(number, steps.is_last, will_not, steps.counters, wraps)
-        tokens = self.moves.fetch(steps.fetching, moves, place)
+        tokens, fetching = self._fetch(steps, moves, place) if fetches else (steps.tokens, steps.fetching)
         row_distance = builder.index_constant(schedule.step_rows(schedule.rows) * ROW_BYTES)
         if schedule.footprints is not None:
             row_distance, counters = self._next_tap(schedule.footprints, steps.counters, counters, wraps)
@@ -161,7 +164,6 @@ class TileWalk:
                 (following.cols, steps.cols, schedule.step_rows(schedule.cols) * ROW_BYTES),
             )
         )
-        fetching = self.moves.next(steps.fetching, moves, place)
         return Steps(number, will_be_last, rows, cols, counters, fetching, tokens)
 
     @property
@@ -190,27 +192,13 @@ class TileWalk:
         distance = builder.plus(distance, builder.both(ends, (far - inner * near) * ROW_BYTES))
         return distance, [*counted, builder.both(tap, builder.differ(ends, -1))]
 
-    def _count(self, counters: Sequence[ir.Value]) -> tuple[list[ir.Value], list[ir.Value]]:
-        """The counters of the next step, innermost last, and for each of them bits of whether it begins again."""
-        builder, levels = self.builder, self.schedule.depth.levels
-        counted: list[ir.Value] = []
-        wrapped: list[ir.Value] = []
-        carry = builder.index_constant(1)
-        for level in range(len(levels) - 1, 0, -1):
-            counter = builder.plus(counters[level - 1], carry)
-            wraps = builder.equal_bits(counter, levels[level].extent)
-            counted.insert(0, builder.both(counter, builder.differ(wraps, -1)))
-            wrapped.insert(0, wraps)
-            carry = builder.both(wraps, 1)
-        return counted, wrapped
-
     # What loops carry
 
     def unpack(self, values: Sequence[ir.Value]) -> State:
         rest = iter(values)
         tile, following = self._tile_from(rest), self._position_from(rest)
         plan = Plan(self._tile_from(rest), self._position_from(rest))
-        return State(tile, following, plan, take(rest, self.moves.num_pieces), list(rest))
+        return State(tile, following, plan, list(rest))
 
     def unpack_plan(self, values: Sequence[ir.Value]) -> Plan:
         rest = iter(values)

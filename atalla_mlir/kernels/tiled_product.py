@@ -15,10 +15,11 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
 from atalla_mlir.codegen.row_plan import RowPlan, SumOrder
-from atalla_mlir.codegen.tile_cost import plans_in_steps
+from atalla_mlir.codegen.tile_cost import joins_tiles, plans_in_steps
 from atalla_mlir.codegen.tile_epilogue import tile_epilogue
 from atalla_mlir.codegen.tile_schedule import TileSchedule
 from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.block_moves import take
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.early_columns import EarlyColumns
 from atalla_mlir.kernels.expression import Evaluated
@@ -26,7 +27,7 @@ from atalla_mlir.kernels.row_body import RowBody
 from atalla_mlir.kernels.row_places import Place
 from atalla_mlir.kernels.rows import RowKernel
 from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, KEPT_PART, ROW_BYTES, TileAddresses
-from atalla_mlir.kernels.tile_walk import KeptRows, State, TilePlan, TileWalk
+from atalla_mlir.kernels.tile_walk import KeptRows, Plan, State, TilePlan, TileWalk
 
 Rows = list[ir.Value]
 
@@ -210,15 +211,25 @@ class TiledProduct:
 
 @dataclass
 class _Tile:
-    """What the loop over tiles carries: sums begun, products of the first step, and what comes for the epilogue.
+    """What the loop over tiles carries.
 
-    `staged` is the offset of its buffer, then tokens; empty where nothing comes.
+    `staged`, what comes for the epilogue, is the offset of its buffer, then tokens; empty where nothing comes.
     """
 
     state: State
+    begun: _Begun
+    staged: list[ir.Value]
+
+
+@dataclass
+class _Begun:
+    """How far a tile is when the one before ends: its first step is computed, or the first one is added as well."""
+
     sums: Rows
     terms: Rows
-    staged: list[ir.Value]
+    """Products of the step that is added next."""
+    steps: list[ir.Value]
+    """What the loop over the steps carries besides; where it does all of them, tokens of what is fetched first."""
 
 
 class _Panel:
@@ -244,6 +255,8 @@ class _Panel:
         self.moves = self.walk.moves
         self.plans_in_steps = plans_in_steps(self.schedule)
         """Whether the addresses of the next tile are computed anew in each step, where scalar instructions are free."""
+        self.joins = joins_tiles(self.schedule)
+        """Whether a tile ends with the second step of the following one: the array works while rows are finished."""
         self.num_tiles = self.schedule.outer.num_blocks * count
 
     def emit(self) -> None:
@@ -255,24 +268,49 @@ class _Panel:
         early = self.kernel.early
         num_sent = len(self._sends()) + (early.num_transfers if early is not None else 0)
         idle = [builder.ready() for _ in range(num_sent)]
-        following = first if self.plans_in_steps else walk.plan(first.ahead)
-        state = State(first.tile, first.ahead, following, fetched, idle)
-        initial = self._initial(first.tile)
+        following = self._following(first)
         staged = self._fetch_staged(first.tile, builder.index_constant(0))
-        num_sums, count = len(initial), len(initial) + self.schedule.rows.rows
-        end = count + len(staged)
+        begun = self._begin(first, following, fetched, self._slice(first.tile.rows, first.tile.cols))
+        state = State(first.tile, first.ahead, following, idle)
+        sizes = [len(begun.sums), len(begun.terms), len(begun.steps), len(staged)]
+
+        def unpack(values: Sequence[ir.Value]) -> _Tile:
+            rest = iter(values)
+            sums, terms, steps, staged = (take(rest, size) for size in sizes)
+            return _Tile(walk.unpack(list(rest)), _Begun(sums, terms, steps), staged)
 
         def tile(number: Index, carried: list[ir.Value]) -> list[ir.Value]:
-            present = _Tile(walk.unpack(carried[end:]), carried[:num_sums], carried[num_sums:count], carried[count:end])
-            following = self._tile(present)
+            following = self._tile(unpack(carried))
             if early is not None:
                 following.state.sent.extend(early.fetch(number, self.num_tiles))
-            return [*following.sums, *following.terms, *following.staged, *following.state.pack()]
+            return self._pack(following)
 
-        start = self._slice(first.tile.rows, first.tile.cols)
-        results = builder.loop(self.num_tiles, [*initial, *start, *staged, *state.pack()], tile)
-        last = walk.unpack(results[end:])
-        builder.wait([*last.fetched, *results[count + 1 : end], *last.sent])
+        last = unpack(builder.loop(self.num_tiles, self._pack(_Tile(state, begun, staged)), tile))
+        tokens = walk.unpack_steps(last.begun.steps).tokens if self.joins else last.begun.steps
+        builder.wait([*tokens, *last.staged[1:], *last.state.sent])
+
+    def _pack(self, tile: _Tile) -> list[ir.Value]:
+        return [*tile.begun.sums, *tile.begun.terms, *tile.begun.steps, *tile.staged, *tile.state.pack()]
+
+    def _following(self, plan: Plan) -> Plan:
+        """The plan of the tile after one; a place for it where it is made in the steps, and not needed before."""
+        if self.plans_in_steps and not (self.joins and self.schedule.depth.steps == 2):
+            return plan
+        return self.walk.plan(plan.ahead)
+
+    def _begin(self, plan: Plan, following: Plan, fetched: list[ir.Value], first: Rows) -> _Begun:
+        """What the loop over the steps of a tile starts from. `first` are the products of its first step."""
+        tile, walk = plan.tile, self.walk
+        if not self.joins:
+            return _Begun(self._initial(tile), first, fetched)
+        sums = first
+        if self.kernel.initial is not None:
+            rows = self._initial_rows(tile)
+            sums = self._add([rows[row % 2] for row in range(len(first))], first)
+        # after the additions: products may then take the registers of those before
+        steps = walk.first_steps(tile, fetched)
+        terms = self._slice(steps.rows, steps.cols)
+        return _Begun(sums, terms, walk.step(steps, tile.moves, following.tile, fetches=False).pack())
 
     # Tiles
 
@@ -295,9 +333,9 @@ class _Panel:
         Each iteration adds the step before: the array's results are then there long before they are needed.
         """
         walk, builder, depth, state = self.walk, self.builder, self.schedule.depth, present.state
-        count, size = self.schedule.rows.rows, len(state.plan.pack())
+        count, size, begun = self.schedule.rows.rows, len(state.plan.pack()), present.begun
         if depth.steps == 1:
-            builder.wait(state.fetched)
+            builder.wait(begun.steps)
 
         def step(_: Index, carried: list[ir.Value]) -> list[ir.Value]:
             steps, kept = walk.unpack_steps(carried[2 * count + size :]), carried[2 * count : 2 * count + size]
@@ -310,17 +348,17 @@ class _Panel:
         def block(extent: int, carried: list[ir.Value]) -> list[ir.Value]:
             return builder.loop(extent, carried, step)
 
-        carried = [*present.terms, *state.plan.pack(), *walk.first_steps(state.tile, state.fetched).pack()]
-        total: Rows = []
+        steps = begun.steps if self.joins else walk.first_steps(state.tile, begun.steps).pack()
+        carried = [*begun.terms, *state.plan.pack(), *steps]
         if depth.has_two_levels:
             total, carried = self._sum_blocks(present, carried, block)
         else:
-            carried = block(depth.steps, [*present.sums, *carried])
+            carried = block(depth.steps - int(self.joins), [*begun.sums, *carried])
             total, carried = carried[:count], carried[count:]
-        terms, carried = carried[:count], carried[count:]
-        plan, steps = walk.unpack_plan(carried[:size]), walk.unpack_steps(carried[size:])
-        buffer, *tokens = present.staged or [builder.index_constant(0)]
-        builder.wait([*steps.tokens, *tokens, *state.sent])
+        first, carried = carried[:count], carried[count:]
+        plan, tokens = walk.unpack_plan(carried[:size]), walk.unpack_steps(carried[size:]).tokens
+        buffer, *staged_tokens = present.staged or [builder.index_constant(0)]
+        builder.wait([*tokens, *staged_tokens, *state.sent])
         fetched = self.moves.fetch_first(plan.tile.moves)
         other = builder.differ(buffer, self.kernel.staged_bytes)
         if self.kernel.epilogue.in_loop(self.schedule):
@@ -330,9 +368,9 @@ class _Panel:
         else:
             staged = self._fetch_staged(plan.tile, other)
             sent = self._finish(state.tile, buffer, total)
-        following = plan if self.plans_in_steps else walk.plan(plan.ahead)
-        new = State(plan.tile, plan.ahead, following, fetched, sent)
-        return _Tile(new, self._initial(plan.tile), terms, staged)
+        following = self._following(plan)
+        next_begun = self._begin(plan, following, fetched, first)
+        return _Tile(State(plan.tile, plan.ahead, following, sent), next_begun, staged)
 
     def _sum_blocks(
         self, present: _Tile, carried: list[ir.Value], block: Callable[[int, list[ir.Value]], list[ir.Value]]
@@ -356,7 +394,7 @@ class _Panel:
             return rest
 
         whole, last = divmod(depth.steps, depth.steps_in_sequence)
-        values = [*present.sums, *carried]
+        values = [*present.begun.sums, *carried]
         values = self.builder.loop(whole, values, lambda _, values: summed(depth.steps_in_sequence, values))
         values = summed(last, values) if last else values
         return (values[:count], values[count:]) if in_registers else ([], values)
@@ -389,9 +427,12 @@ class _Panel:
         rows = range(self.schedule.rows.rows)
         if self.kernel.initial is None:
             return [self.builder.zero() for _ in rows]
-        # two registers, in banks that are read side by side
-        copies = [self._initial_row(tile) for _ in range(2)]
+        copies = self._initial_rows(tile)
         return [self.builder.copy(copies[row % 2]) for row in rows]
+
+    def _initial_rows(self, tile: TilePlan) -> Rows:
+        """The row that sums start from in two registers, in banks that are read side by side."""
+        return [self._initial_row(tile) for _ in range(2)]
 
     def _initial_row(self, tile: TilePlan) -> ir.Value:
         initial = self.kernel.initial
