@@ -38,6 +38,10 @@ PRESSURE_ROUNDS = 3
 """Attempts to schedule a block such that its values fit into the registers."""
 TRANSFER_PACKETS = 4
 """Packets in which a transfer is waited for, its address is made and the next one issues."""
+WAIT_CYCLES = (100, 80, 60)
+"""By which a block may put off waiting for transfers of some rows to each pad: they take about as long."""
+WAIT_SLACK = 2
+"""Cycles that it may take longer for that."""
 DENSE_PACKET_CYCLES = 2
 """What a packet counts for in a loop whose code should stay small."""
 
@@ -214,6 +218,8 @@ class _BlockTask:
                 limits = {file: limit - 2 * excess[file] for file, limit in limits.items()}
         if self._repeats:
             best = self._steady(best, limits, banks)
+        elif block.loop_depth and best.cycles > 2 * WAIT_CYCLES[0] * self._packet_cycles:
+            best = self._waiting_late(best, limits, banks)
         packets = tuple(slot_order([block.insts[index] for index in packet]) for packet in best.packets)
         return ScheduledBlock(block.label, packets, block.loop_depth, self._period(best))
 
@@ -242,6 +248,19 @@ class _BlockTask:
             if self._period(found) <= self._period(best):
                 best = found
         return best
+
+    def _waiting_late(
+        self, found: BlockSchedule, limits: Mapping[RegisterFile, int], banks: Mapping[Register, int] | None
+    ) -> BlockSchedule:
+        """The schedule of a long block that does not wait at once for what was sent at the end of the one before."""
+        waits = [inst.is_wait for inst in self.block.insts]
+        if not any(waits) or all(inst.op.unit is not Unit.GSAU for inst in self.block.insts):
+            return found
+        for late in WAIT_CYCLES:
+            later = self._scheduler(limits, [late * is_wait for is_wait in waits], banks).run()
+            if later.cycles <= found.cycles + WAIT_SLACK:
+                return later
+        return found
 
     def schedule_densely(self, banks: Mapping[Register, int], sparse: ScheduledBlock) -> ScheduledBlock:
         """The block for a loop that exceeds the instruction cache: fewer packets at the price of some cycles.

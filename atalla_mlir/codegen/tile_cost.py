@@ -54,6 +54,10 @@ LEVEL_PACKETS = 10
 """Of these, for each further level of the depth, and for blocks of rows that lie beside each other."""
 BETWEEN_PACKETS = 75
 """Addresses of the next tile, transfers, loops."""
+JOINED_SHARE = 0.75
+"""Of the packets of a step and of what is done between two tiles: what both take in one block."""
+JOINED_OVERHEAD = 25
+"""Of such a block: transfers that are waited for."""
 ROW_PACKETS = 0.48
 """For each instruction that runs once for each row between two tiles."""
 MAX_UNROLLED_OPERATIONS = 256
@@ -72,6 +76,8 @@ class Epilogue:
     """Lane operations on one row of results, and the rows that it loads and stores."""
 
     operations: int
+    additions: int
+    """Of the operations: those that the adder does, which may be the others' part of a pair."""
     loads: int
     stores: int
 
@@ -95,7 +101,7 @@ def choose_tile_schedule(
     See `tile_schedules`.
     """
     staged = [read for read in outside_reads(product, epilogue) if not is_column_read(read, plan)]
-    cost = Epilogue(num_operations(epilogue), len(staged), len(stored))
+    cost = Epilogue(num_operations(epilogue), num_additions(epilogue), len(staged), len(stored))
     found = list(tile_schedules(plan, product, epilogue, stored, pads=pads, pad_rows=pad_rows))
     if PANEL in wanted:
         found = [walk for most in found for walk in _smaller_panels(most)]
@@ -136,6 +142,11 @@ def _smaller_panels(most: TileSchedule) -> Iterator[TileSchedule]:
 def num_operations(stages: Sequence[Stage]) -> int:
     """Lane operations of stages on one row."""
     return sum(_operations(node) for stage in stages for node in stage.body.walk())
+
+
+def num_additions(stages: Sequence[Stage]) -> int:
+    """Lane operations of stages on one row that keep the adder busy: a comparison leaves its selection to others."""
+    return sum(1 if node.op in ("max", "min") else _operations(node) for stage in stages for node in stage.body.walk())
 
 
 def _operations(node: Node) -> int:
@@ -210,7 +221,8 @@ def predicted_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
     moving += outer_moves * _share(schedule.outer) * (step_cycles(schedule, schedule.outer) - still)
     begin = panels * COLD_CYCLES * _step_packets(schedule)
     between = _between_cycles(schedule, epilogue, in_loop=finishes_in_loop(schedule, epilogue))
-    return steps * (tiles * still + moving) + panels * fill_cycles(schedule) + tiles * between + begin
+    own_steps = steps - joins_tiles(schedule)
+    return tiles * own_steps * still + steps * moving + panels * fill_cycles(schedule) + tiles * between + begin
 
 
 def fill_cycles(schedule: TileSchedule) -> float:
@@ -268,6 +280,9 @@ def _between_cycles(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool
     """What ends a tile: the last sums become results, addresses are computed, evicted code is fetched again."""
     rows, depth = schedule.rows.rows, schedule.depth
     cycles = _between_packets(schedule, epilogue, in_loop=in_loop)
+    if joins_tiles(schedule):
+        additions = 0 if in_loop else epilogue.additions
+        cycles = max(cycles, step_cycles(schedule, None), 2.0 * rows * additions) + JOINED_OVERHEAD
     if in_loop:
         per_row = max(LOOP_ROW_CYCLES, LOOP_OPERATION_CYCLES * epilogue.operations + 1)
         cycles += LOOP_ENTRY_CYCLES + rows * per_row
@@ -292,4 +307,7 @@ def _tile_packets(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool) 
 def _between_packets(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool) -> float:
     # a row of sums is cleared or started from the bias, and stored where a loop takes it from there
     straight = 2 if in_loop else 1 + epilogue.instructions
+    if joins_tiles(schedule):
+        own = BETWEEN_PACKETS + ROW_PACKETS * schedule.rows.rows * (straight - 1)
+        return JOINED_SHARE * (own + _step_packets(schedule))
     return BETWEEN_PACKETS + ROW_PACKETS * schedule.rows.rows * straight

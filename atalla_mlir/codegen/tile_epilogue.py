@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind
 from atalla_mlir.codegen.product_plan import ProductPlan
-from atalla_mlir.codegen.tile_cost import Epilogue, finishes_in_loop, num_operations
+from atalla_mlir.codegen.tile_cost import Epilogue, finishes_in_loop, num_additions, num_operations
 from atalla_mlir.codegen.tile_schedule import (
     MAX_ROWS_TOGETHER,
     SPARE_ITERATIONS,
@@ -43,7 +43,12 @@ class TileEpilogue:
 
     @property
     def cost(self) -> Epilogue:
-        return Epilogue(self.operations, len(self.staged_reads), len(self.stored) + self.num_kept)
+        return Epilogue(
+            self.operations,
+            num_additions(self.stages) + (self.initial is not None),
+            len(self.staged_reads),
+            len(self.stored) + self.num_kept,
+        )
 
     def in_loop(self, schedule: TileSchedule) -> bool:
         """Whether it is a loop over rows in the pads."""

@@ -359,7 +359,6 @@ class _Panel:
         plan, tokens = walk.unpack_plan(carried[:size]), walk.unpack_steps(carried[size:]).tokens
         buffer, *staged_tokens = present.staged or [builder.index_constant(0)]
         builder.wait([*tokens, *staged_tokens, *state.sent])
-        fetched = self.moves.fetch_first(plan.tile.moves)
         other = builder.differ(buffer, self.kernel.staged_bytes)
         if self.kernel.epilogue.in_loop(self.schedule):
             # nothing can be computed while a transfer waits for the one before on its pad, so results go first
@@ -368,6 +367,8 @@ class _Panel:
         else:
             staged = self._fetch_staged(plan.tile, other)
             sent = self._finish(state.tile, buffer, total)
+        # results are there before the pads are free again, and transfers of a pad are in order
+        fetched = self.moves.fetch_first(plan.tile.moves)
         following = self._following(plan)
         next_begun = self._begin(plan, following, fetched, first)
         return _Tile(State(plan.tile, plan.ahead, following, sent), next_begun, staged)
