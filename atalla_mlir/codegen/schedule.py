@@ -218,7 +218,7 @@ class _BlockTask:
                 limits = {file: limit - 2 * excess[file] for file, limit in limits.items()}
         if self._repeats:
             best = self._steady(best, limits, banks)
-        elif block.loop_depth and best.cycles > 2 * WAIT_CYCLES[0] * self._packet_cycles:
+        elif block.loop_depth:
             best = self._waiting_late(best, limits, banks)
         packets = tuple(slot_order([block.insts[index] for index in packet]) for packet in best.packets)
         return ScheduledBlock(block.label, packets, block.loop_depth, self._period(best))
@@ -256,7 +256,7 @@ class _BlockTask:
         waits = [inst.is_wait for inst in self.block.insts]
         if not any(waits) or all(inst.op.unit is not Unit.GSAU for inst in self.block.insts):
             return found
-        for late in WAIT_CYCLES:
+        for late in (cycles for cycles in WAIT_CYCLES if 2 * cycles <= found.cycles):
             later = self._scheduler(limits, [late * is_wait for is_wait in waits], banks).run()
             if later.cycles <= found.cycles + WAIT_SLACK:
                 return later

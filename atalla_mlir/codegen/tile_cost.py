@@ -50,6 +50,8 @@ STEP_PACKETS = (50, 1.24)
 """Of a step's code: by itself, and for each row of a tile."""
 PLAN_PACKETS = 140
 """Packets that hold the scalar instructions of a step and the plan of a tile: one in each."""
+MIN_PLAN_PACKETS = 126
+"""The same when each packet counts."""
 LEVEL_PACKETS = 10
 """Of these, for each further level of the depth, and for blocks of rows that lie beside each other."""
 BETWEEN_PACKETS = 75
@@ -174,11 +176,15 @@ def start_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
     return START_CYCLES + COLD_CYCLES * _tile_packets(schedule, epilogue, in_loop=finishes_in_loop(schedule, epilogue))
 
 
-def plans_in_steps(schedule: TileSchedule) -> bool:
-    """Whether a step has room for the scalar instructions that compute the addresses of the next tile."""
+def plans_in_steps(schedule: TileSchedule, epilogue: Epilogue) -> bool:
+    """Whether a step has room for the scalar instructions that compute the addresses of the next tile.
+
+    It need not have much where what ends a tile takes less than that: only the array works there.
+    """
     further = len(schedule.depth.levels) - 1 + (1 < schedule.rows.blocks_across < schedule.rows.num_blocks)
     further += 2 * (schedule.footprints is not None)
-    return step_cycles(schedule, None) >= PLAN_PACKETS + LEVEL_PACKETS * further
+    packets = MIN_PLAN_PACKETS if joins_tiles(schedule) and not epilogue.additions else PLAN_PACKETS
+    return step_cycles(schedule, None) >= packets + LEVEL_PACKETS * further
 
 
 def streams_steps(schedule: TileSchedule) -> bool:

@@ -253,7 +253,7 @@ class _Panel:
         )
         self.walk = TileWalk(self.addresses, has_columns=has_columns, kept=kernel.kept)
         self.moves = self.walk.moves
-        self.plans_in_steps = plans_in_steps(self.schedule)
+        self.plans_in_steps = plans_in_steps(self.schedule, kernel.epilogue.cost)
         """Whether the addresses of the next tile are computed anew in each step, where scalar instructions are free."""
         self.joins = joins_tiles(self.schedule)
         """Whether a tile ends with the second step of the following one: the array works while rows are finished."""
@@ -303,11 +303,12 @@ class _Panel:
         tile, walk = plan.tile, self.walk
         if not self.joins:
             return _Begun(self._initial(tile), first, fetched)
-        sums = first
-        if self.kernel.initial is not None:
+        if self.kernel.initial is None:
+            sums = [self.builder.copy(row) for row in first]
+        else:
             rows = self._initial_rows(tile)
             sums = self._add([rows[row % 2] for row in range(len(first))], first)
-        # after the additions: products may then take the registers of those before
+        # products may now take the registers of those before
         steps = walk.first_steps(tile, fetched)
         terms = self._slice(steps.rows, steps.cols)
         return _Begun(sums, terms, walk.step(steps, tile.moves, following.tile, fetches=False).pack())
