@@ -32,10 +32,6 @@ STEP_OVERHEAD = 2
 STEPS_AHEAD = 2
 """Steps by which a transfer comes before its use, where steps are streamed: it has one of them to arrive."""
 MIN_STREAMED_STEPS = 8
-MIN_JOINED_STEPS = 3
-"""Transfers are then waited for in an iteration before the one that uses them."""
-MAX_JOINED_ROWS = 68
-"""Rows of a tile whose sums may still be in registers while the next one has sums and terms."""
 ROW_TRANSFER_CYCLES = 7
 """A row of a transfer into a pad, of which the next one follows when it has arrived (6.4)."""
 TRANSFER_START_CYCLES = 25
@@ -183,7 +179,7 @@ def plans_in_steps(schedule: TileSchedule, epilogue: Epilogue) -> bool:
     """
     further = len(schedule.depth.levels) - 1 + (1 < schedule.rows.blocks_across < schedule.rows.num_blocks)
     further += 2 * (schedule.footprints is not None)
-    packets = MIN_PLAN_PACKETS if joins_tiles(schedule) and not epilogue.additions else PLAN_PACKETS
+    packets = MIN_PLAN_PACKETS if schedule.joins_tiles and not epilogue.additions else PLAN_PACKETS
     return step_cycles(schedule, None) >= packets + LEVEL_PACKETS * further
 
 
@@ -194,15 +190,6 @@ def streams_steps(schedule: TileSchedule) -> bool:
     if isinstance(schedule.outer, FootprintBlocks) or schedule.outer.num_pieces > schedule.outer.pads:
         return False
     return schedule.depth.steps >= MIN_STREAMED_STEPS
-
-
-def joins_tiles(schedule: TileSchedule) -> bool:
-    """Whether the second step of a tile is computed while the one before is finished.
-
-    The rows of both are then in registers, and their code is one block.
-    """
-    depth = schedule.depth
-    return depth.steps >= MIN_JOINED_STEPS and not depth.has_two_levels and schedule.rows.rows <= MAX_JOINED_ROWS
 
 
 def splits_outer(schedule: TileSchedule) -> bool:
@@ -227,7 +214,7 @@ def predicted_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
     moving += outer_moves * _share(schedule.outer) * (step_cycles(schedule, schedule.outer) - still)
     begin = panels * COLD_CYCLES * _step_packets(schedule)
     between = _between_cycles(schedule, epilogue, in_loop=finishes_in_loop(schedule, epilogue))
-    own_steps = steps - joins_tiles(schedule)
+    own_steps = steps - schedule.joins_tiles
     return tiles * own_steps * still + steps * moving + panels * fill_cycles(schedule) + tiles * between + begin
 
 
@@ -286,7 +273,7 @@ def _between_cycles(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool
     """What ends a tile: the last sums become results, addresses are computed, evicted code is fetched again."""
     rows, depth = schedule.rows.rows, schedule.depth
     cycles = _between_packets(schedule, epilogue, in_loop=in_loop)
-    if joins_tiles(schedule):
+    if schedule.joins_tiles:
         additions = 0 if in_loop else epilogue.additions
         cycles = max(cycles, step_cycles(schedule, None), 2.0 * rows * additions) + JOINED_OVERHEAD
     if in_loop:
@@ -313,7 +300,7 @@ def _tile_packets(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool) 
 def _between_packets(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool) -> float:
     # a row of sums is cleared or started from the bias, and stored where a loop takes it from there
     straight = 2 if in_loop else 1 + epilogue.instructions
-    if joins_tiles(schedule):
+    if schedule.joins_tiles:
         own = BETWEEN_PACKETS + ROW_PACKETS * schedule.rows.rows * (straight - 1)
         return JOINED_SHARE * (own + _step_packets(schedule))
     return BETWEEN_PACKETS + ROW_PACKETS * schedule.rows.rows * straight

@@ -27,6 +27,10 @@ MAX_BLOCK_ROWS = 100
 """Result rows of a tile: sums, the terms that are added and those that the array computes share the registers."""
 MAX_ROWS_WITH_TOTALS = 64
 """Result rows of a tile, at most, whose totals stay in the registers, beside sums and terms."""
+MIN_JOINED_STEPS = 3
+"""Transfers are then waited for in an iteration before the one that uses them."""
+MAX_JOINED_ROWS = 64
+"""Rows of a tile whose sums may still be in registers while the next one has sums and terms."""
 MIN_EQUAL_LANES = 8
 """Lanes of equal slices, at least, into which the runs of a window are cut that are no multiple of 32."""
 MAX_ROWS_TOGETHER = 4
@@ -104,6 +108,8 @@ class TileSchedule:
     panel_blocks: int
     resident_step: int = 0
     """Rows of each pad from step to step of blocks of rows that lie in the pads already; 0 where they are fetched."""
+    reads_rows: bool = False
+    """Whether the epilogue reads operands that differ from row to row."""
 
     @property
     def inner(self) -> Blocks:
@@ -128,6 +134,15 @@ class TileSchedule:
     def keeps_totals(self) -> bool:
         """Whether the totals of a tile with two levels of sums are in registers: the pads hold those of larger ones."""
         return self.depth.has_two_levels and self.rows.rows <= MAX_ROWS_WITH_TOTALS
+
+    @property
+    def joins_tiles(self) -> bool:
+        """Whether the second step of a tile is computed while the one before is finished.
+
+        The rows of both are then in registers, and their code is one block, which should not be too long.
+        """
+        fits = self.rows.rows <= MAX_JOINED_ROWS and not self.reads_rows
+        return fits and self.depth.steps >= MIN_JOINED_STEPS and not self.depth.has_two_levels
 
     @property
     def footprints(self) -> FootprintBlocks | None:
@@ -210,13 +225,14 @@ def tile_schedules(
         if results is None or not all(results.can_move(access, cols.width) for access in moved):
             continue
         free = pad_rows - num_staged * (results.rows_per_pad + STAGING_MARGIN) - len(columns) * cols.num_blocks
+        walk = TileSchedule(streamed, pushed, grid, cols, results, depth, True, 1, reads_rows=len(moved) > len(stored))
         for rows in (grid, grid.in_a_run(streamed)):
             if rows is None or rows.num_pieces > MAX_PIECES or not rows.can_move(streamed, depth.lanes):
                 continue
-            yield from _fitting(streamed, pushed, rows, cols, results, depth, free)
+            yield from _fitting(replace(walk, rows=rows), free)
         footprints = footprint_blocks(grid, window) if window is not None else None
         if window is not None and footprints is not None:
-            yield from _fitting(streamed, pushed, footprints, cols, results, _window_depth(window), free)
+            yield from _fitting(replace(walk, rows=footprints, depth=_window_depth(window)), free)
 
 
 def resident_schedules(
@@ -238,7 +254,9 @@ def resident_schedules(
     results = _result_blocks(rows, moved)
     if results is None or not all(results.can_move(access, cols.width) for access in moved):
         return
-    yield TileSchedule(streamed, pushed, rows, cols, results, depth, True, rows.num_blocks, step_rows)
+    yield TileSchedule(
+        streamed, pushed, rows, cols, results, depth, True, rows.num_blocks, step_rows, len(moved) > len(stored)
+    )
 
 
 def _result_blocks(grid: Blocks, moved: Sequence[Access]) -> Blocks | None:
@@ -308,12 +326,10 @@ def is_column_read(read: Access, plan: ProductPlan) -> bool:
     return plan.lane is not None and read.stride(plan.lane) == 1 and others <= set(plan.batch)
 
 
-def _fitting(
-    streamed: Access, pushed: Access, rows: Blocks, cols: Blocks, results: Blocks, depth: Depth, pad_rows: int
-) -> Iterator[TileSchedule]:
+def _fitting(walk: TileSchedule, pad_rows: int) -> Iterator[TileSchedule]:
     """Both orders, as far as their operands fit into that many rows of each pad."""
     for rows_inside in (True, False):
-        one = TileSchedule(streamed, pushed, rows, cols, results, depth, rows_inside, 1)
+        one = replace(walk, rows_inside=rows_inside, panel_blocks=1)
         room = (pad_rows - one.operand_rows) // one.block_rows(one.inner) + 1
         if room >= 1:
             panels = -(-one.inner.num_blocks // min(room, one.inner.num_blocks))

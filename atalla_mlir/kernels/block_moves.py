@@ -15,7 +15,7 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.footprints import FootprintBlocks
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.codegen.row_blocks import Blocks
-from atalla_mlir.codegen.tile_cost import joins_tiles, splits_outer
+from atalla_mlir.codegen.tile_cost import splits_outer
 from atalla_mlir.codegen.tile_schedule import Depth
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.builder import Builder
@@ -244,7 +244,7 @@ class BlockMoves(OperandFill):
         self.num_pieces = max((blocks.num_pieces for blocks in self.moving), default=0)
         self.splits = self.count > 1 and splits_outer(schedule)
         """Whether outer blocks but the first two come in two halves, under the last two tiles before them."""
-        self.joins = joins_tiles(schedule)
+        self.joins = schedule.joins_tiles
         """Whether a tile fetches a step less in its loop over steps: each iteration then fetches one."""
 
     def of_tile(self, at: Position) -> Moves:

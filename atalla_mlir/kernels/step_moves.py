@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
-from atalla_mlir.codegen.tile_cost import STEPS_AHEAD, joins_tiles
+from atalla_mlir.codegen.tile_cost import STEPS_AHEAD
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.block_moves import Fetching, OperandFill, StepPlace, count_levels, take
 from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, PAD_SHIFT, ROW_BYTES, SINK, Position, TileAddresses
@@ -39,7 +39,7 @@ class StepMoves(OperandFill):
         self.access = self.schedule.access(self.blocks)
         self.num_pieces = self.blocks.num_pieces
         self.step_bytes = self.schedule.step_rows(self.blocks) * ROW_BYTES
-        self.joins = joins_tiles(self.schedule)
+        self.joins = self.schedule.joins_tiles
         self.ahead = STEPS_AHEAD + self.joins
         """Steps by which a transfer comes before its use: one of them to arrive."""
         self.shape = addresses.metadata(self.blocks, self.schedule.depth.lanes)

@@ -15,7 +15,7 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
 from atalla_mlir.codegen.row_plan import RowPlan, SumOrder
-from atalla_mlir.codegen.tile_cost import joins_tiles, plans_in_steps
+from atalla_mlir.codegen.tile_cost import plans_in_steps
 from atalla_mlir.codegen.tile_epilogue import tile_epilogue
 from atalla_mlir.codegen.tile_schedule import TileSchedule
 from atalla_mlir.kernels.affine_index import Index
@@ -255,7 +255,7 @@ class _Panel:
         self.moves = self.walk.moves
         self.plans_in_steps = plans_in_steps(self.schedule, kernel.epilogue.cost)
         """Whether the addresses of the next tile are computed anew in each step, where scalar instructions are free."""
-        self.joins = joins_tiles(self.schedule)
+        self.joins = self.schedule.joins_tiles
         """Whether a tile ends with the second step of the following one: the array works while rows are finished."""
         self.num_tiles = self.schedule.outer.num_blocks * count
 
