@@ -1,4 +1,4 @@
-"""Which operands of an epilogue a walk over tiles takes in, and how."""
+"""Which operands of an epilogue a walk over tiles takes in, and how its tiles follow each other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import pytest
 
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop
 from atalla_mlir.codegen.product_plan import ProductPlan
-from atalla_mlir.codegen.tile_schedule import is_column_read
+from atalla_mlir.codegen.row_blocks import Blocks
+from atalla_mlir.codegen.tile_cost import streams_steps
+from atalla_mlir.codegen.tile_schedule import Depth, DepthLevel, TileSchedule, is_column_read
 
 GROUP, PIXEL, CHANNEL, DEPTH = Loop(4), Loop(49), Loop(32), Loop(32)
 PLAN = ProductPlan(0, 1, (GROUP,), (PIXEL,), (CHANNEL,), CHANNEL, (), DEPTH, 64)
@@ -25,3 +27,40 @@ PLAN = ProductPlan(0, 1, (GROUP,), (PIXEL,), (CHANNEL,), CHANNEL, (), DEPTH, 64)
 )
 def test_rows_that_all_rows_of_a_tile_share(strides: dict[Loop, int], expected: bool) -> None:
     assert is_column_read(Access(Buffer("bias", 128), 0, strides), PLAN) is expected
+
+
+def walk(rows: int, steps: int, *, panel_blocks: int = 1, reads_rows: bool = False) -> TileSchedule:
+    """Over a matrix of 200 rows and 96 columns."""
+    row, column = Loop(200, "row"), Loop(96, "column")
+    streamed = Access(Buffer("rows", 1 << 20), 0, {row: 32 * steps, DEPTH: 1})
+    pushed = Access(Buffer("columns", 1 << 20), 0, {column: 32 * steps, DEPTH: 1})
+    blocks, columns = Blocks(None, row, 1, rows, 4), Blocks(None, column, 1, 32, 4)
+    depth = Depth((DepthLevel(steps, 32, 32),), 32, 32)
+    return TileSchedule(streamed, pushed, blocks, columns, blocks, depth, True, panel_blocks, reads_rows=reads_rows)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (walk(64, 16), True),
+        (walk(65, 16), False),  # sums of two tiles and terms do not fit the registers
+        (walk(64, 2), False),  # a transfer would be waited for and used in one block
+        (walk(64, 33), False),  # totals take the registers
+        (walk(64, 16, reads_rows=True), False),
+    ],
+)
+def test_tiles_that_end_with_a_step_of_the_following_one(schedule: TileSchedule, expected: bool) -> None:
+    assert schedule.joins_tiles is expected
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [(walk(64, 16), True), (walk(64, 16, panel_blocks=2), False), (walk(64, 7), False)],
+)
+def test_outer_blocks_that_come_step_by_step(schedule: TileSchedule, expected: bool) -> None:
+    assert streams_steps(schedule) is expected
+
+
+@pytest.mark.parametrize(("rows", "steps", "expected"), [(64, 33, True), (65, 33, False), (64, 32, False)])
+def test_totals_that_stay_in_registers(rows: int, steps: int, expected: bool) -> None:
+    assert walk(rows, steps).keeps_totals is expected
