@@ -215,7 +215,8 @@ def cuts(shape: WindowPlan) -> Iterator[WindowPlan]:
 
 def with_ring(shape: WindowPlan) -> WindowPlan | None:
     """The plan with a ring that holds what is needed and what is coming, None where there is no room."""
-    if shape.columns.unit * shape.pads > 1 << 20:
+    pitch = shape.columns.unit * shape.pads
+    if pitch > 1 << 20 or (shape.piece_rows > 1 and pitch < shape.cols):
         return None
     plan = replace(shape, lead=_lead(shape))
     plan = replace(plan, ring_lines=ring_rows(_ring_lines(plan)))
