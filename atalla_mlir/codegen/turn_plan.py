@@ -58,6 +58,8 @@ def plan_turn(stages: Sequence[Stage]) -> TurnPlan | None:
     """A plan, or None where the stages are anything but one such copy, of many tiles."""
     if len(stages) != 1 or stages[0].kind is not StageKind.MAP or stages[0].body.op != "load":
         return None
+    if len(stages[0].reads) != 1:
+        return None  # its places are data
     (source,), result, loops = stages[0].reads, stages[0].write, stages[0].loops
     if not 2 <= len(loops) <= MAX_LOOPS or source.indirect or result.indirect:
         return None

@@ -32,3 +32,12 @@ def test_narrow_and_small_matrices_and_functions_have_no_plan() -> None:
     assert _plan(31, 1000) is None
     assert _plan(64, 64) is None
     assert _plan(256, 256, op="exp") is None
+
+
+def test_gathers_have_no_plan() -> None:
+    row, column = Loop(128, "row"), Loop(128, "column")
+    table, places, y = Buffer("table", 1 << 14), Buffer("places", 128), Buffer("y", 1 << 14)
+    where = Node("load", read=1)
+    reads = [Access(table, 0, {column: 1}, ((where, 128),)), Access(places, 0, {row: 1})]
+    stage = Stage(StageKind.MAP, [column, row], reads, Access(y, 0, {row: 1, column: 128}), Node("load", read=0))
+    assert plan_turn([stage]) is None
