@@ -170,9 +170,6 @@ class FootprintBlocks(Blocks):
     def in_a_run(self, access: Access) -> Blocks | None:
         return None
 
-    def can_move(self, access: Access, lanes: int) -> bool:
-        return self.piece_rows <= MAX_DMA_ROWS and lanes <= self.pitch(access)
-
     @property
     def tap_levels(self) -> tuple[tuple[int, int], ...]:
         """Taps of a slice as loops, innermost last: iterations, and rows of a pad from one to the next."""

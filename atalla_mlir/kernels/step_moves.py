@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.tile_cost import STEPS_AHEAD
 from atalla_mlir.kernels.affine_index import Index
-from atalla_mlir.kernels.block_moves import Fetching, OperandFill, StepPlace, count_levels, take
+from atalla_mlir.kernels.operand_fill import OperandFill
 from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, PAD_SHIFT, ROW_BYTES, SINK, Position, TileAddresses
+from atalla_mlir.kernels.tile_moves import Fetching, StepPlace, count_levels, take
 
 
 @dataclass

@@ -12,9 +12,10 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.footprints import FootprintBlocks
 from atalla_mlir.codegen.iteration import Access
 from atalla_mlir.codegen.tile_cost import streams_steps
-from atalla_mlir.kernels.block_moves import BlockMoves, Fetching, Packed, StepPlace, TileMoves, count_levels, take
+from atalla_mlir.kernels.block_moves import BlockMoves
 from atalla_mlir.kernels.step_moves import StepMoves
 from atalla_mlir.kernels.tile_addresses import ROW_BYTES, Position, TileAddresses
+from atalla_mlir.kernels.tile_moves import Fetching, Packed, StepPlace, TileMoves, count_levels, take
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from atalla_mlir.codegen.tile_cost import plans_in_steps
 from atalla_mlir.codegen.tile_epilogue import tile_epilogue
 from atalla_mlir.codegen.tile_schedule import TileSchedule
 from atalla_mlir.kernels.affine_index import Index
-from atalla_mlir.kernels.block_moves import take
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.early_columns import EarlyColumns
 from atalla_mlir.kernels.expression import Evaluated
@@ -27,6 +26,7 @@ from atalla_mlir.kernels.row_body import RowBody
 from atalla_mlir.kernels.row_places import Place
 from atalla_mlir.kernels.rows import RowKernel
 from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, KEPT_PART, ROW_BYTES, TileAddresses
+from atalla_mlir.kernels.tile_moves import take
 from atalla_mlir.kernels.tile_walk import KeptRows, Plan, State, TilePlan, TileWalk
 
 Rows = list[ir.Value]
