@@ -33,6 +33,7 @@ LAYERS = {
     "1d": (nn.Conv1d(8, 12, 3, padding="same"), (2, 8, 20)),
     "max": (nn.MaxPool2d(3, 2, 1), (1, 40, 9, 9)),
     "average of one channel": (nn.AvgPool2d(3, (3, 1), 1, count_include_pad=False), (1, 1, 10, 5)),
+    "max of one channel": (nn.MaxPool2d(3, 1, 1), (1, 1, 20, 40)),
     "average": (nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False), (1, 40, 10, 10)),
     "adaptive": (nn.AdaptiveAvgPool2d((3, 4)), (1, 40, 9, 8)),
     "adaptive-max": (nn.AdaptiveMaxPool2d((3, 4)), (2, 8, 7, 6)),
