@@ -28,6 +28,8 @@ MANY_STREAMS = 3
 LONG_STEPS = 3
 """By how much steps of many streams are longer than others."""
 MAX_STEP_INSTRUCTIONS = 800
+MAX_OUTER_INSTRUCTIONS = 256
+"""Of a step of several rows that reads no more than an element for each of them."""
 MAX_FLAT_INSTRUCTIONS = 175
 """Of a step that is a part of one run: nothing asks it to be long, and its kernel is often unrolled."""
 NUM_PADS = 4
@@ -90,8 +92,15 @@ class PhasePlan:
         """Iterations of the row loop that the steps cover."""
         return self.steps * self.items * LANES if self.is_flat else self.steps * self.rows // self.groups
 
+    def is_column(self, access: Access) -> bool:
+        """Whether an access has one element for each row, and those of a step are side by side in DRAM."""
+        along, down = access.stride(self.lane), access.stride(self.row)
+        return not self.is_flat and self.groups == 1 and along == 0 and down == 1
+
     def step_elements(self, access: Access) -> int:
-        """Elements between the beginnings of two steps in a buffer that is read or written along the lanes."""
+        """Elements between the beginnings of two steps in a buffer that is read or written."""
+        if self.is_column(access):
+            return self.rows
         if self.rows == self.groups == 1 and not self.is_flat:
             return access.stride(self.row)
         return self.items * LANES
@@ -109,7 +118,7 @@ def plan_phases(stages: Sequence[Stage], stored: Sequence[Access]) -> PhasePlan 
     phases = _phases(stages, lane)
     if phases is None or not (is_flat or _is_worth_it(stages, phases, lane, row)):
         return None
-    shape = (1, _flat_chunks(stages, lane), 1) if is_flat else _step_shape(stages, lane)
+    shape = (1, _flat_chunks(stages, lane), 1) if is_flat else _step_shape(stages, lane, row)
     if shape is None:
         return None
     rows, chunks, groups = shape
@@ -183,6 +192,17 @@ def _most_chunks(stages: Sequence[Stage], lane: Loop) -> int:
     return max(1, min(MAX_STEP_CHUNKS, MAX_STEP_INSTRUCTIONS // max(1, per_chunk)))
 
 
+def _only_goes_out(stages: Sequence[Stage], lane: Loop) -> bool:
+    """Whether whole rows leave the kernel, but none come in, as in an outer product."""
+    computed = {stage.write.buffer for stage in stages}
+    reads = [read for stage in stages for read in stage.reads if read.buffer not in computed]
+    return (
+        not any(stage.reduced for stage in stages)
+        and all(len(read.strides) == 1 for read in reads)
+        and any(lane not in read.strides for read in reads)
+    )
+
+
 def _flat_chunks(stages: Sequence[Stage], loop: Loop) -> int:
     """Chunks of a step of one run of elements.
 
@@ -199,10 +219,17 @@ def _flat_chunks(stages: Sequence[Stage], loop: Loop) -> int:
     return most - most % NUM_PADS if most >= NUM_PADS else max(1, most)
 
 
-def _step_shape(stages: Sequence[Stage], lane: Loop) -> tuple[int, int, int] | None:
+def _step_shape(stages: Sequence[Stage], lane: Loop, row: Loop) -> tuple[int, int, int] | None:
     """(rows, chunks of each, steps a row takes)."""
     most = _most_chunks(stages, lane)
     chunks = -(-lane.extent // LANES)
+    if _only_goes_out(stages, lane):
+        # transfers of few rows would spend most of their time starting
+        per_chunk = sum(num_instructions(stage) for stage in stages if lane in stage.loops)
+        most = max(most, min(2 * MAX_STEP_CHUNKS, MAX_OUTER_INSTRUCTIONS // per_chunk))
+        rows = min(most // chunks, row.extent // MIN_STEPS)
+        if rows > 1:
+            return rows, chunks, 1
     if chunks <= most // 2:
         limit = MAX_STEP_CHUNKS
         if any(stage.reduced for stage in stages):
@@ -235,7 +262,9 @@ def _fits(stage: Stage, plan: PhasePlan, stages: Sequence[Stage], leaving: set[B
     if lane not in stage.loops and stage.reduced:
         return False
     for read in stage.reads:
-        if read.buffer not in computed and not _is_contiguous(read, plan) and read.strides:
+        if read.buffer in computed or not read.strides or plan.is_column(read):
+            continue
+        if not _is_contiguous(read, plan):
             return False
     if any(read.buffer not in computed and not read.strides and lane not in stage.loops for read in stage.reads):
         return False

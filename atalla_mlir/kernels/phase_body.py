@@ -108,10 +108,21 @@ class PhaseBody:
             return kernel.fixed[key]
         if key in kernel.fixed_rows:
             return Evaluated(kernel.fixed_rows[key][chunk], False)
+        if self.plan.is_column(access):
+            return Evaluated(self._element(key, row), True)
         item = chunk if key in kernel.fixed_tiles else row * self.plan.chunks + chunk
         if (key, item) not in self.loaded:
             self.loaded[key, item] = Evaluated(self._external(key, item, kernel.cols(chunk)), False)
         return self.loaded[key, item]
+
+    def _element(self, key: object, row: int) -> ir.Value:
+        """What all lanes of a row meet: one element of those of the step's rows, which are side by side in the pads."""
+        if (key, row) not in self.loaded:
+            elements = self._load_item(self.kernel.inputs[key].ring, 0, self.plan.rows)
+            self.loaded[key, row] = Evaluated(self.builder.extract(elements, row), True)
+        element = self.loaded[key, row].value
+        assert element is not None
+        return element
 
     def _external(self, key: object, item: int, cols: int) -> ir.Value:
         if key not in self.kernel.fixed_tiles:

@@ -25,6 +25,8 @@ from atalla_mlir.target.encoding import DmaShape
 MAX_HOISTED_ROWS = 64
 """Rows that are the same for all steps and stay in registers."""
 MAX_ARRAY_SUMS = 2
+COLUMN_WORK = 100.0
+"""What makes a pad the busiest one."""
 MIN_ARRAY_CHUNKS = 4
 """Chunks of a row from which on the array adds their lanes up: pushed as weights, met by a row of ones."""
 
@@ -80,6 +82,11 @@ class PhasedRows:
         moves = [read for read in reads if self._moves(read)]
         num_streams = len({access_key(access) for access in moves}) + len(outputs)
         num_parts = PADS if num_streams == 1 or len(plan.phases) == 1 else 2
+        columns = {access_key(read): read for read in moves if plan.is_column(read)}
+        for key, read in columns.items():
+            # a transfer that waits for another one on its pad holds up all: its short ones have a pad of their own
+            self.inputs[key] = self._stream(read, 1, COLUMN_WORK)
+            num_parts = min(num_parts, PADS - 1)
         for read in reads:
             key = access_key(read)
             if not self._moves(read):
@@ -106,6 +113,8 @@ class PhasedRows:
         counts = [(min(size, full - first), LANES) for first in range(0, full, size)]
         if full < plan.items:
             counts.append((1, plan.tail))
+        if plan.is_column(access):
+            counts = [(1, plan.rows)]
         ring = self.pads.ring(plan.slots, counts, work)
         return Stream(access, self.buffers[access.buffer], ring, 2 * plan.step_elements(access))
 

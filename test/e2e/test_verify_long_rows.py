@@ -27,6 +27,8 @@ CASES: dict[str, tuple[Callable[..., Tensor] | nn.Module, Shapes]] = {
     "two runs": (torch.add, ((300, 333), (300, 333))),
     "three long runs": (lambda x, y: x * y + 1, ((200_007,), (200_007,))),
     "rest of rows": (lambda x, a, b: x * a + b, ((266, 256), (256,), (256,))),
+    "outer product": (lambda x, a: torch.relu(x * a + 1), ((203, 1), (1, 256))),
+    "scaled rows": (lambda x, s: torch.softmax(x * s, -1), ((130, 320), (130, 1))),
     "tails of rows": (lambda x, y: x * y, ((333, 65), (333, 1))),
     "sums over columns": (lambda x: (x * x).mean(0), ((1030, 70),)),
     "largest of columns": (lambda x, y: torch.exp((x + y).amax(0) * 0.1), ((300, 333), (300, 333))),

@@ -114,3 +114,27 @@ def test_runs_of_elements_are_cut_into_steps(extent: int, chunks: int) -> None:
     assert plan.chunks == chunks
     assert plan.done_rows == extent // (32 * chunks) * 32 * chunks
     assert plan_phases(*_sum_of_runs(1000)) is None
+
+
+def _outer_product(rows: int, length: int) -> PhasePlan | None:
+    """x of each row times w of each lane."""
+    row, lane = Loop(rows, "row"), Loop(length, "lane")
+    x, w, y = Buffer("x", rows), Buffer("w", length), Buffer("y", rows * length)
+    reads = [Access(x, 0, {row: 1}), Access(w, 0, {lane: 1})]
+    product = Node("mul", (Node("load", read=0), Node("load", read=1)))
+    stage = Stage(StageKind.MAP, [row, lane], reads, Access(y, 0, {row: length, lane: 1}), product)
+    return plan_phases([stage], [stage.write])
+
+
+def test_an_operand_of_one_element_a_row_moves_with_the_steps() -> None:
+    plan = _outer_product(1024, 1024)
+    assert plan is not None
+    column, across = plan.phases[0].stages[0].reads
+    assert plan.is_column(column) and not plan.is_column(across)
+    assert (plan.rows, plan.chunks, plan.step_elements(column)) == (2, 32, 2)
+
+
+def test_steps_of_an_outer_product_are_long_but_many() -> None:
+    plan = _outer_product(256, 256)
+    assert plan is not None and (plan.rows, plan.steps) == (4, 64)
+    assert _outer_product(64, 8192) is None
