@@ -12,7 +12,7 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 # What an install depends on; Python files are read from the tree and need no reinstall.
-NATIVE := $(wildcard CMakeLists.txt atalla_mlir/sim/native/* atalla_mlir/sim/native/include/*)
+NATIVE := $(wildcard CMakeLists.txt atalla_mlir/sim/native/* atalla_mlir/sim/native/include/* atalla_mlir/codegen/native/*)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint bench docs docs-check format fuzz clean
@@ -38,7 +38,7 @@ $(STAMP): pyproject.toml $(NATIVE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --editable '.[test]'
 	@$(BIN)/python -c 'from importlib.resources import files; import sys; \
 	  found = any((files("atalla_mlir") / "_lib").iterdir()) if (files("atalla_mlir") / "_lib").is_dir() else False; \
-	  found or print("the native engine was not built (is there a C++ compiler?); everything runs on the reference engine")'
+	  found or print("the native parts were not built (is there a C++ compiler?); all runs in Python, slower and with the same results")'
 	@touch $@
 
 demo: $(STAMP) ## compile, run and verify basic, mlp and attention on the simulator

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from atalla_mlir.codegen.banks import bank_graphs, loop_weight
+from atalla_mlir.codegen.banks import loop_weight
 from atalla_mlir.codegen.coalesce import copy_source
-from atalla_mlir.codegen.colouring import Colouring
 from atalla_mlir.codegen.layout import Item, Label, Slot, expand_long_branches, packet_contents
-from atalla_mlir.codegen.liveness import LiveRanges, bits, live_ranges
 from atalla_mlir.codegen.machine_ir import Inst, Register, control_flow
+from atalla_mlir.codegen.register_core import RegisterCore
 from atalla_mlir.codegen.schedule import ScheduledFunction
 from atalla_mlir.codegen.spill import Packets, Spiller, SpillStatistics, constant_definitions
 from atalla_mlir.errors import InternalError
@@ -69,57 +69,23 @@ def allocate(
     last_index = max((register.index for register in scheduled.function.registers()), default=0)
     spiller = Spiller(scheduled.name, scheduled.function.spill_area, machine, last_index + 1)
     for _ in range(MAX_ROUNDS):
-        ranges = live_ranges(blocks, successors)
-        numbers, spilled = _colour(blocks, depths, ranges, available, spiller, scheduled.banks)
+        core = RegisterCore(blocks, depths, successors)
+        costs = partial(_spill_costs, blocks, depths, spiller.temporaries)
+        numbers, spilled = core.colour(available, scheduled.banks, costs)
         if not spilled:
             return _finish(scheduled.name, labels, blocks, numbers, spiller.statistics)
         blocks = spiller.spill(blocks, spilled)
     raise InternalError(f"function {scheduled.name}: register allocation did not settle in {MAX_ROUNDS} rounds")
 
 
-def _colour(
-    blocks: Sequence[Packets],
-    depths: Sequence[int],
-    ranges: LiveRanges,
-    available: Mapping[RegisterFile, Sequence[int]],
-    spiller: Spiller,
-    banks: Mapping[Register, int],
-) -> tuple[dict[Register, int], list[Register]]:
-    """Numbers for all virtual registers, and those that must be spilled."""
-    graphs = bank_graphs(blocks, depths)
-    costs = _spill_costs(blocks, depths, ranges, spiller.temporaries)
-    numbers: dict[Register, int] = {}
-    spilled: list[Register] = []
-    clobbered = _clobbers(blocks)
-    for file in RegisterFile:
-        colouring = Colouring(file, available[file], graphs[file])
-        masks = {register: mask for register, mask in ranges.masks.items() if register.file is file}
-        for register in [register for register in masks if register.pinned is not None]:
-            colouring.reserve(register.pinned or 0, masks.pop(register))
-        for number, mask in clobbered[file].items():
-            colouring.reserve(number, mask)
-        spilled.extend(colouring.assign(masks, costs, banks))
-        numbers.update(colouring.numbers)
-    return numbers, spilled
-
-
-def _clobbers(blocks: Sequence[Packets]) -> dict[RegisterFile, dict[int, int]]:
-    """Positions after which calls have overwritten each register."""
-    result: dict[RegisterFile, dict[int, int]] = {file: {} for file in RegisterFile}
-    position = 0
-    for packet in (packet for packets in blocks for packet in packets):
-        position += len(packet)
-        after_packet = bits(position - 1, position)
-        for file, number in (item for inst in packet for item in inst.clobbers):
-            result[file][number] = result[file].get(number, 0) | after_packet
-    return result
-
-
 def _spill_costs(
-    blocks: Sequence[Packets], depths: Sequence[int], ranges: LiveRanges, temporaries: set[Register]
+    blocks: Sequence[Packets], depths: Sequence[int], temporaries: set[Register], lengths: Mapping[Register, int]
 ) -> dict[Register, float]:
-    """Weighted accesses per position that a register is live; constants are cheap, what a jump writes never spills."""
-    accesses: dict[Register, float] = dict.fromkeys(ranges.masks, 0.0)
+    """Weighted accesses per position that a register is live; constants are cheap, what a jump writes never spills.
+
+    `lengths` are the numbers of positions of the live registers.
+    """
+    accesses: dict[Register, float] = dict.fromkeys(lengths, 0.0)
     for packets, depth in zip(blocks, depths, strict=True):
         weight = loop_weight(depth)
         for inst in (inst for packet in packets for inst in packet):
@@ -131,7 +97,7 @@ def _spill_costs(
     scalars_cost = 100.0  # a scalar that is not a constant has nowhere to go
     costs: dict[Register, float] = {}
     for register, count in accesses.items():
-        cost = count / max(1, ranges.masks[register].bit_count())
+        cost = count / max(1, lengths[register])
         if register in temporaries:
             cost = _NEVER
         elif register in constants:

@@ -160,11 +160,23 @@ def bank_bit(file: RegisterFile, bank: int) -> int:
     return 1 << (_BANK_OFFSETS[file] + bank)
 
 
+def fixed_and_open_reads(inst: Inst) -> tuple[int, tuple[Register, ...]]:
+    """The banks of fixed registers that an instruction reads, as a bit set over all files, and its other registers."""
+    fixed = 0
+    read: list[Register] = []
+    for register in inst.port_reads:
+        if register.pinned is None:
+            read.append(register)
+        elif not is_all_ones(register):
+            fixed |= bank_bit(register.file, register.pinned % FILES[register.file].banks)
+    return fixed, tuple(read)
+
+
 def bank_bits(inst: Inst, banks: Mapping[Register, int]) -> int:
     """The banks that an instruction reads, as a bit set over all files; a packet should not hold two that overlap."""
-    found = 0
-    for register in inst.port_reads:
-        bank = register.pinned % FILES[register.file].banks if register.pinned is not None else banks.get(register)
-        if bank is not None and not is_all_ones(register):
+    found, read = fixed_and_open_reads(inst)
+    for register in read:
+        bank = banks.get(register)
+        if bank is not None:
             found |= bank_bit(register.file, bank)
     return found

@@ -141,9 +141,13 @@ class Colouring:
         best_cost, best_number, best_victims = costs[register], None, [register]
         for number in (number for bank in self._by_bank for number in bank):
             victims = self._residents_in_the_way(number, mask)
-            if victims is not None and sum(costs[victim] for victim in victims) < best_cost:
-                best_cost = sum(costs[victim] for victim in victims)
-                best_number, best_victims = number, victims
+            if victims is None:
+                continue
+            cost = 0.0
+            for victim in victims:
+                cost += costs[victim]  # in order: `sum` rounds otherwise since Python 3.12
+            if cost < best_cost:
+                best_cost, best_number, best_victims = cost, number, victims
         spilled.extend(best_victims)
         if best_number is not None:
             for victim in best_victims:

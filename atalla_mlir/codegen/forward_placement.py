@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import permutations
 
 from atalla_mlir.codegen.dependence import dma_cycles
 from atalla_mlir.codegen.loop_graph import LoopGraph
 from atalla_mlir.codegen.loop_placement import SINK_SWEEPS, Placement
+from atalla_mlir.codegen.loop_roles import (
+    feeders_in_order,
+    find_feeders,
+    forward_parts,
+    is_load,
+    is_settled,
+    loading_share,
+    needed_times,
+    push_runs,
+    transfer_feeders,
+    transfers_by_pad,
+)
 from atalla_mlir.codegen.reservations import LoopDemands
 from atalla_mlir.errors import InternalError
-from atalla_mlir.target.isa import Format, Latency, Unit
 from atalla_mlir.target.registers import RegisterFile
 
 MAX_CHANNEL_WAIT = 1.6
@@ -23,12 +32,6 @@ CHANNEL_SLACK = 0.9
 """Share of a pad's idle time that is given to its transfers, which then wait for the DRAM channel."""
 ARRAY_TURN_CYCLES = 64
 """Cycles of a run of weight pushes in which no row is waited for, and of the product after it."""
-LOADING_SHARES = (0.85, 0.85, 0.7, 0.7)
-"""Shares of the interval over which loads are spread, one for each attempt."""
-EAGER_SHARES = (0.7, 0.6, 0.5, 0.4)
-"""The same where loads do not wait for those before them to be spread, which suits several slices in one iteration."""
-PHASE_ORDERS = 6
-"""Orders of the pads in which the phases of their transfers are tried."""
 _NEVER = 1 << 60
 MAX_OPEN_MASKS = 8
 """Masks in flight beyond which placing forwards makes no new ones."""
@@ -57,10 +60,10 @@ class ForwardPlacement(Placement):
         """Instructions whose mask still has readers to place, with their number."""
 
     def run(self) -> list[int] | None:
-        feeders = _feeders(self._graph)
+        feeders = find_feeders(self._graph)
         if not self._place_transfers():
             return None
-        early = self._transfer_feeders(feeders)
+        early = transfer_feeders(self._graph, feeders)
         if not self._place_feeders(early) or not self._place_forwards(feeders):
             return None
         if not self._place_feeders(feeders - early):
@@ -106,17 +109,11 @@ class ForwardPlacement(Placement):
         rows are there. The channel is then asked for the same all the time, so what waits for a transfer must allow
         for the others.
         """
-        by_pad: dict[int, list[int]] = {}
-        for index, inst in enumerate(self._graph.insts):
-            if inst.op.format is Format.SDMA:
-                by_pad.setdefault(inst.pad or 0, []).append(index)
-        first, *others = sorted(by_pad)
-        orders = list(permutations(others))
-        turn = 0 if self._graph.is_ahead else self._turn
-        for position, pad in enumerate((first, *orders[turn % len(orders)])):
-            lengths = {index: dma_cycles(self._graph.insts[index], self._machine) for index in by_pad[pad]}
+        pads = transfers_by_pad(self._graph, self._turn)
+        for position, transfers in enumerate(pads):
+            lengths = {index: dma_cycles(self._graph.insts[index], self._machine) for index in transfers}
             stretch = max(1.0, self._interval / sum(lengths.values()))
-            start = position * self._interval / len(by_pad)
+            start = position * self._interval / len(pads)
             for index, length in lengths.items():
                 self._table.prolong(index, int(length * min(MAX_CHANNEL_WAIT, CHANNEL_SLACK * (stretch - 1) + 1)))
             for index, length in lengths.items():
@@ -124,7 +121,7 @@ class ForwardPlacement(Placement):
                 if cycle is None:
                     return False
                 self._fixed.add(index)
-                if self._graph.insts[index].op.mnemonic != "scpad.ld" and not self._graph.is_ahead:
+                if not is_settled(self._graph, index):
                     self._table.reserve(index, cycle)
                     self._phases[index] = cycle % self._interval
                 else:
@@ -139,31 +136,13 @@ class ForwardPlacement(Placement):
         found = self._table.first_fit(index, range(cycle, cycle + self._interval))
         return None if found is None else found[0]
 
-    def _transfer_feeders(self, feeders: set[int]) -> set[int]:
-        """Those that lead to transfers whose time is settled, or wait for these, and to nothing else."""
-        early: set[int] = set()
-        settled = {index for index in self._fixed if self._cycles[index] is not None}
-        for index in sorted(feeders, reverse=True):
-            makes = bool(self._graph.insts[index].defs)
-            following = [e for e in self._graph.outgoing[index] if not e.distance and e.second < self._num_insts]
-            targets = [e.second for e in following if e.is_result or not makes]
-            if targets and all(target in early or target in settled for target in targets):
-                early.add(index)
-        return early
-
     def _place_forwards(self, feeders: set[int]) -> bool:
-        """Places all but the feeders; parts that have nothing to do with each other one by one, the longest first."""
-        others = [index for index in range(self._graph.num_nodes) if index not in feeders]
+        """Places all but the feeders."""
         deadlines = _Deadlines(self._before, self._graph)
         for index, at in enumerate(self._cycles):
             if at is not None:
                 deadlines.place(index, at)
-        if not self._graph.is_ahead:
-            return self._place_part(others, feeders, {}, deadlines)
-        heights = self._graph.heights
-        parts = sorted(independent_parts(self._graph, others), key=lambda part: -max(heights[index] for index in part))
-        if self._turn % 2:
-            parts.reverse()
+        parts = forward_parts(self._graph, self._turn)
         return all(self._place_part(part, feeders, self._releases(part), deadlines) for part in parts)
 
     def _releases(self, part: Sequence[int]) -> dict[int, int]:
@@ -172,38 +151,17 @@ class ForwardPlacement(Placement):
 
         All would be ready at once; what they feed can then follow as they come.
         """
-        loads = [index for index in part if index < self._num_insts and self._is_load(index)]
-        shares = EAGER_SHARES if self._is_eager else LOADING_SHARES
-        spread = shares[self._turn % len(shares)] * self._interval / max(1, len(loads))
-        needed = self._needed_times(part)
+        if not self._graph.is_ahead:
+            return {}
+        loads = [index for index in part if index < self._num_insts and is_load(self._graph, index)]
+        spread = loading_share(self._turn, is_eager=self._is_eager) * self._interval / max(1, len(loads))
+        needed = needed_times(self._graph, part)
         if self._is_eager:
             loads.sort(key=lambda index: (needed[index], index))
         spaced = {index: int(number * spread) for number, index in enumerate(loads)}
         if self._is_eager:
             return {index: max(needed[index], at) for index, at in spaced.items()}
         return {index: needed[index] + at for index, at in spaced.items()}
-
-    def _needed_times(self, part: Sequence[int]) -> dict[int, int]:
-        """When each node is first needed by what follows, if nothing held that up but what it depends on."""
-        ready = dict.fromkeys(part, 0)
-        for index in sorted(part):
-            for edge in self._graph.outgoing[index]:
-                if not edge.distance and edge.second in ready:
-                    ready[edge.second] = max(ready[edge.second], ready[index] + edge.latency)
-        return {
-            index: min(
-                (
-                    ready[edge.second] - edge.latency
-                    for edge in self._graph.outgoing[index]
-                    if not edge.distance and edge.second in ready
-                ),
-                default=0,
-            )
-            for index in part
-        }
-
-    def _is_load(self, index: int) -> bool:
-        return self._graph.insts[index].op.mnemonic == "vreg.ld"
 
     def _place_part(
         self, part: Sequence[int], feeders: set[int], releases: Mapping[int, int], deadlines: _Deadlines
@@ -259,9 +217,8 @@ class ForwardPlacement(Placement):
         return True
 
     def _place_feeders(self, feeders: set[int]) -> bool:
-        """Puts each as late as its readers allow: then the steps of pointers, then what leads to these."""
-        ranks = self._feeder_ranks(feeders)
-        for index in sorted(feeders, key=lambda index: (ranks[index], -index)):
+        """Puts each as late as its readers allow."""
+        for index in feeders_in_order(self._graph, feeders):
             earliest, latest = self._earliest(index), self._latest(index)
             if latest is None:
                 latest = (earliest or 0) + self._interval
@@ -269,19 +226,6 @@ class ForwardPlacement(Placement):
             if not self._settle_in_time(index, range(latest, lowest - 1, -1)):
                 return False
         return True
-
-    def _feeder_ranks(self, feeders: set[int]) -> dict[int, int]:
-        """1 for what writes pointers in place, 2 for what only that reads, 3 for what only waits, 0 for all others."""
-        ranks: dict[int, int] = {}
-        for index in sorted(feeders, reverse=True):
-            readers = [e.second for e in self._graph.outgoing[index] if e.is_result and e.second > index]
-            if not self._graph.insts[index].defs:
-                ranks[index] = 3
-            elif not self._graph.in_place.isdisjoint(self._graph.insts[index].defs):
-                ranks[index] = 1
-            else:
-                ranks[index] = 2 if readers and all(ranks.get(reader, 0) for reader in readers) else 0
-        return ranks
 
     def _issue(self, index: int, cycle: int) -> bool:
         """Places a node at `cycle` if it can issue then."""
@@ -364,63 +308,3 @@ class _Deadlines:
             return False
         self._next = min((self._due[node] for node in ready), default=_NEVER)
         return self._next <= cycle
-
-
-def _feeders(graph: LoopGraph) -> set[int]:
-    """Integer operations that make addresses: quick ones that may come as late as their readers like."""
-    return {
-        index
-        for index, inst in enumerate(graph.insts)
-        if inst.op.unit in (Unit.EX1, Unit.EX4) and not inst.memory_refs()
-    }
-
-
-def different_turns(graph: LoopGraph, *, is_eager: bool) -> list[int]:
-    """The turns that are worth an attempt: orders of the pads or, where nothing waits for transfers, shares of the
-    interval over which loads are spread, with the parts of the body forwards and backwards."""
-    if graph.is_ahead:
-        feeders = _feeders(graph)
-        parts = independent_parts(graph, [index for index in range(graph.num_nodes) if index not in feeders])
-        shares = EAGER_SHARES if is_eager else LOADING_SHARES
-        backwards = len(parts) > 1
-        return [turn for turn, share in enumerate(shares) if backwards or share not in shares[:turn]]
-    pads = {inst.pad or 0 for inst in graph.insts if inst.op.format is Format.SDMA}
-    return list(range(min(PHASE_ORDERS, math.factorial(len(pads) - 1))))
-
-
-def independent_parts(graph: LoopGraph, nodes: Sequence[int]) -> list[list[int]]:
-    """`nodes` in parts that no dependence inside an iteration connects, each in program order."""
-    wanted, seen = set(nodes), set[int]()
-    parts: list[list[int]] = []
-    for node in nodes:
-        if node in seen:
-            continue
-        seen.add(node)
-        part, pending = [node], [node]
-        while pending:
-            at = pending.pop()
-            edges = [(edge.first, edge.distance) for edge in graph.incoming[at]]
-            edges += [(edge.second, edge.distance) for edge in graph.outgoing[at]]
-            for other, distance in edges:
-                if not distance and other in wanted and other not in seen:
-                    seen.add(other)
-                    part.append(other)
-                    pending.append(other)
-        parts.append(sorted(part))
-    return parts
-
-
-def push_runs(graph: LoopGraph) -> dict[int, list[int]]:
-    """For the first of the weight pushes that follow each other without a product: the makers of the rows pushed."""
-    runs: dict[int, list[int]] = {}
-    first: int | None = None
-    for index, inst in enumerate(graph.insts):
-        if inst.op.unit is not Unit.GSAU:
-            continue
-        if inst.op.latency is not Latency.WEIGHT_PUSH:
-            first = None
-            continue
-        first = index if first is None else first
-        makers = [edge.first for edge in graph.incoming[index] if edge.is_result and not edge.distance]
-        runs.setdefault(first, []).extend(makers)
-    return runs

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from atalla_mlir.codegen.banks import bank_bits
+from atalla_mlir.codegen.banks import bank_bit, fixed_and_open_reads
 from atalla_mlir.codegen.dependence import DependenceGraph
 from atalla_mlir.codegen.liveness import BlockLiveness
 from atalla_mlir.codegen.machine_ir import Register
@@ -40,6 +40,8 @@ class BlockSchedule:
 
     packets: list[list[int]]
     issue_cycles: list[int]
+    peaks: tuple[int, ...]
+    """Values that were live at once at most, by file."""
 
     @property
     def cycles(self) -> int:
@@ -86,6 +88,20 @@ class BlockDemands:
         self.ranks = [0] * len(self.order)
         for rank, index in enumerate(self.order):
             self.ranks[index] = rank
+        self._reads = [fixed_and_open_reads(inst) for inst in graph.insts]
+
+    def bank_bits(self, banks: Mapping[Register, int]) -> list[int]:
+        """The banks that each instruction reads, as bit sets."""
+        bits = {
+            register: bank_bit(register.file, bank) if (bank := banks.get(register)) is not None else 0
+            for register in dict.fromkeys(register for _, read in self._reads for register in read)
+        }
+        found: list[int] = []
+        for fixed, read in self._reads:
+            for register in read:
+                fixed |= bits[register]
+            found.append(fixed)
+        return found
 
 
 class BlockScheduler:
@@ -102,11 +118,10 @@ class BlockScheduler:
         releases: Sequence[int] = (),
         banks: Mapping[Register, int] | None = None,
     ) -> None:
-        insts = demands.graph.insts
-        self._size = len(insts)
+        self._size = len(demands.graph.insts)
         self._demands = demands
         self._order, self._counts = demands.order, demands.counts
-        self.pressure = PressureTracker(demands.registers, limits)
+        self._pressure = PressureTracker(demands.registers, limits)
         self._packet_cycles = packet_cycles
         self._clock = UnitClock(demands.times)
         self._waiting_for = [len(earlier) for earlier in demands.graph.predecessors]
@@ -117,7 +132,7 @@ class BlockScheduler:
         """For each unit the ranks of instructions whose operands are there."""
         self._pending: list[int] = []
         """Instructions whose operands are on their way, with the cycle of their arrival in front: a heap."""
-        self._bank_bits = [bank_bits(inst, banks) if banks else 0 for inst in insts]
+        self._bank_bits = demands.bank_bits(banks) if banks else [0] * self._size
         self._packet_banks = 0
         self._packet_counts = EMPTY_PACKET
         self._closed = 0
@@ -136,7 +151,7 @@ class BlockScheduler:
                 cycle += self._packet_cycles
             else:
                 cycle = self._next_event(cycle)
-        return BlockSchedule(packets, self._issue_cycles)
+        return BlockSchedule(packets, self._issue_cycles, self._pressure.peaks)
 
     def _await(self, index: int) -> None:
         heappush(self._pending, self._earliest[index] * self._size + index)
@@ -163,7 +178,7 @@ class BlockScheduler:
     def _choose(self, cycle: int) -> int | None:
         """The best instruction that fits; it is taken off its ready list."""
         best, best_unit = self._size, 0
-        is_tight = self.pressure.is_tight
+        is_tight = self._pressure.is_tight
         for unit, ready in enumerate(self._ready):
             if not ready or self._closed >> unit & 1:
                 continue
@@ -196,7 +211,7 @@ class BlockScheduler:
 
     def _may_add(self, index: int, cycle: int) -> bool:
         """Whether an instruction can issue although registers are short: the oldest one always may."""
-        if index != self._oldest and not self.pressure.allows(index):
+        if index != self._oldest and not self._pressure.allows(index):
             return False
         return self._may_issue(index, cycle)
 
@@ -210,7 +225,7 @@ class BlockScheduler:
         self._packet_counts += self._counts[index]
         self._packet_banks |= self._bank_bits[index]
         delay = self._clock.issue(index, cycle)
-        self.pressure.place(index)
+        self._pressure.place(index)
         self._issue_cycles[index] = cycle
         while self._oldest < self._size and self._issue_cycles[self._oldest] != UNPLACED:
             self._oldest += 1

@@ -8,11 +8,11 @@ way is placed again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 
 from atalla_mlir.codegen.loop_graph import LoopEdge, LoopGraph, longest_paths
-from atalla_mlir.codegen.machine_ir import Register
+from atalla_mlir.codegen.machine_ir import Inst, Register
 from atalla_mlir.codegen.reservations import MAX_QUEUED_CYCLES, LoopDemands, ReservationTable
 from atalla_mlir.errors import InternalError
 from atalla_mlir.target.isa import Unit
@@ -65,8 +65,7 @@ class Placement:
 
     def order(self) -> list[int] | None:
         """All nodes in the order of placement; None when chains of dependences never end."""
-        heights = longest_paths(self._graph, self._interval)
-        return None if heights is None else placement_order(self._graph, heights)
+        return placement_order(self._graph, self._interval)
 
     def banks(self) -> dict[Register, int]:
         """The banks of vector registers that the placement counts on."""
@@ -193,13 +192,7 @@ class Placement:
         return moved
 
     def _may_sink(self, index: int) -> bool:
-        """Whether a later place is better: for values made from nothing and along chains of scalars, which then live
-        for less, and for waits, which then find that their transfer is complete."""
-        inst = self._graph.insts[index]
-        if not inst.defs:
-            return inst.is_wait
-        file = inst.defs[0].file
-        return file is not RegisterFile.VECTOR or not any(register.file is file for register in inst.uses)
+        return may_sink(self._graph.insts[index])
 
     def _shorten(self) -> None:
         """Moves up scalar operations that would keep a register for longer than the interval, if there is room: the
@@ -207,7 +200,13 @@ class Placement:
         """
         for index in range(self._num_insts):
             at, limit = self._cycles[index], self._last_read(index)
-            if at is None or limit is None or at <= limit or index in self._fixed or not self._is_scalar(index):
+            if (
+                at is None
+                or limit is None
+                or at <= limit
+                or index in self._fixed
+                or not is_scalar(self._graph.insts[index])
+            ):
                 continue
             earliest = self._earliest(index)
             self._remove(index)
@@ -218,20 +217,8 @@ class Placement:
 
     def _last_read(self, index: int) -> int | None:
         """Last cycle at which what an instruction reads has been there for less than the interval."""
-        insts, in_place = self._graph.insts, self._graph.in_place
-        limits: list[int] = []
-        for edge in self._graph.incoming[index]:
-            at = self._cycles[edge.first]
-            if at is None or not edge.is_result:
-                continue
-            if set(insts[edge.first].defs) & set(insts[index].uses) - in_place:
-                limits.append(at + (1 - edge.distance) * self._interval - 1)
-        return min(limits, default=None)
-
-    def _is_scalar(self, index: int) -> bool:
-        """Whether an instruction makes an integer from integers."""
-        inst = self._graph.insts[index]
-        return inst.op.unit in (Unit.EX1, Unit.EX4) and not inst.memory_refs()
+        made = ((self._cycles[node], distance) for node, distance in copies_read(self._graph, index))
+        return min((at + (1 - distance) * self._interval - 1 for at, distance in made if at is not None), default=None)
 
     def _from_zero(self) -> list[int]:
         """The cycles of the instructions, moved to take the fewest stages and leave the branch room in the last row."""
@@ -243,8 +230,36 @@ class Placement:
         return [cycle - start for cycle in cycles]
 
 
-def placement_order(graph: LoopGraph, heights: Sequence[int]) -> list[int]:
-    """All nodes: circles of dependences first, then what leads to them, near before far, then what follows."""
+def may_sink(inst: Inst) -> bool:
+    """Whether a later place is better: for values made from nothing and along chains of scalars, which then live for
+    less, and for waits, which then find that their transfer is complete."""
+    if not inst.defs:
+        return inst.is_wait
+    file = inst.defs[0].file
+    return file is not RegisterFile.VECTOR or not any(register.file is file for register in inst.uses)
+
+
+def is_scalar(inst: Inst) -> bool:
+    """Whether an instruction makes an integer from integers."""
+    return inst.op.unit in (Unit.EX1, Unit.EX4) and not inst.memory_refs()
+
+
+def copies_read(graph: LoopGraph, index: int) -> list[tuple[int, int]]:
+    """What makes the values that an instruction reads and that iterations have copies of, with distances."""
+    uses = set(graph.insts[index].uses) - graph.in_place
+    return [
+        (edge.first, edge.distance)
+        for edge in graph.incoming[index]
+        if edge.is_result and not uses.isdisjoint(graph.insts[edge.first].defs)
+    ]
+
+
+def placement_order(graph: LoopGraph, interval: int) -> list[int] | None:
+    """All nodes: circles of dependences first, then what leads to them, near before far, then what follows; None when
+    chains of dependences never end."""
+    heights = longest_paths(graph, interval)
+    if heights is None:
+        return None
     order: list[int] = []
     placed: set[int] = set()
 

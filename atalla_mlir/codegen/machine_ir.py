@@ -148,6 +148,7 @@ class Inst:
     dma_shape: DmaShape | None = None
     _defs: tuple[Register, ...] | None = field(default=None, init=False, repr=False)
     _uses: tuple[Register, ...] | None = field(default=None, init=False, repr=False)
+    _port_reads: tuple[Register, ...] | None = field(default=None, init=False, repr=False)
     """What the properties gave; they are asked for far more often than operands change."""
 
     def __post_init__(self) -> None:
@@ -171,8 +172,11 @@ class Inst:
     @property
     def port_reads(self) -> tuple[Register, ...]:
         """Registers that take a read port and a bank, duplicates and register 0 included (5.2)."""
-        operands = self.operands
-        return tuple(value for at in _PORTS[self.op.mnemonic] if isinstance(value := operands[at], Register))
+        if self._port_reads is None:
+            operands = self.operands
+            places = _PORTS[self.op.mnemonic]
+            self._port_reads = tuple(value for at in places if isinstance(value := operands[at], Register))
+        return self._port_reads
 
     @property
     def registers(self) -> Iterator[Register]:
@@ -213,7 +217,7 @@ class Inst:
         self.operands = tuple(
             mapping.get(value, value) if isinstance(value, Register) else value for value in self.operands
         )
-        self._defs = self._uses = None
+        self._defs = self._uses = self._port_reads = None
 
     def memory_refs(self) -> tuple[MemoryRef, ...]:
         """`memory`, or for a memory instruction without it everything that the instruction could touch."""

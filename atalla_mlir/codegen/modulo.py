@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from atalla_mlir.codegen.contention import contention_bound
-from atalla_mlir.codegen.forward_placement import ForwardPlacement, different_turns, push_runs
+from atalla_mlir.codegen.loop_core import LoopCore
 from atalla_mlir.codegen.loop_graph import LoopGraph, resource_bounds
 from atalla_mlir.codegen.loop_memo import Found, LoopMemo
-from atalla_mlir.codegen.loop_placement import Placement
+from atalla_mlir.codegen.loop_roles import different_turns, push_runs
 from atalla_mlir.codegen.machine_ir import Register
 from atalla_mlir.codegen.reservations import LoopDemands
 from atalla_mlir.target.isa import Format, Unit
@@ -77,19 +77,20 @@ class ModuloScheduler:
         self, graph: LoopGraph, machine: Machine, banks: Mapping[Register, int], max_stages: float = math.inf
     ) -> None:
         self._graph, self._max_stages = graph, max_stages
-        self._demands = LoopDemands(graph.insts, machine, banks)
+        demands = LoopDemands(graph.insts, machine, banks)
+        core = LoopCore(graph, demands)
         self._bounds = resource_bounds(graph.insts, machine)
         self._bound = max(*self._bounds.values(), graph.recurrence, _array_bound(graph, machine))
-        self._contention = contention_bound(graph, self._demands)
+        self._contention = contention_bound(graph, demands)
         self._memo = LoopMemo(graph, machine, banks)
         has_slices = len(push_runs(graph)) > 1
         self._least_gain = LEAST_GAIN if graph.is_ahead and has_slices else 1.0
-        self._ways: list[list[Callable[[LoopGraph, LoopDemands, int], Placement]]] = [[Placement]]
+        self._ways: list[list[Callable[[int], Found | None]]] = [[core.place]]
         """Where placing forwards finds nothing, or a slow kernel, placing next to what is there may do better."""
         if _overlaps_transfers(graph):
             for is_eager in (True, False) if graph.is_ahead and has_slices else (False,):
                 turns = different_turns(graph, is_eager=is_eager)
-                self._ways.insert(0, [partial(ForwardPlacement, turn=turn, is_eager=is_eager) for turn in turns])
+                self._ways.insert(0, [partial(core.place_forwards, turn=turn, is_eager=is_eager) for turn in turns])
 
     def schedule(self, max_interval: int, min_interval: int = 1) -> ModuloSchedule | None:
         """A schedule with the smallest II found in the given range, or None when there is none.
@@ -137,26 +138,21 @@ class ModuloScheduler:
         del self._ways[: len(self._ways) - left]
         return best
 
-    def _best_placement(
-        self, attempts: Sequence[Callable[[LoopGraph, LoopDemands, int], Placement]], interval: int
-    ) -> Found | None:
+    def _best_placement(self, attempts: Sequence[Callable[[int], Found | None]], interval: int) -> Found | None:
         """Of placements with few enough stages the one whose values are kept for the shortest time."""
-        found = [
-            Found(interval, tuple(cycles), placement.banks())
-            for placement, cycles in self._placements(attempts, interval)
-            if max(cycles, default=0) // interval < self._max_stages
-        ]
-        return min(found, key=self._longest_lifetime, default=None)
+        fitting = (
+            found
+            for found in self._placements(attempts, interval)
+            if max(found.cycles, default=0) // interval < self._max_stages
+        )
+        return min(fitting, key=self._longest_lifetime, default=None)
 
-    def _placements(
-        self, attempts: Sequence[Callable[[LoopGraph, LoopDemands, int], Placement]], interval: int
-    ) -> Iterator[tuple[Placement, list[int]]]:
-        """The attempts that place everything, with the cycles: one where transfers are waited for, else all."""
+    def _placements(self, attempts: Sequence[Callable[[int], Found | None]], interval: int) -> Iterator[Found]:
+        """What the attempts find that place everything: the first one where transfers are waited for, else all."""
         for attempt in attempts:
-            placement = attempt(self._graph, self._demands, interval)
-            cycles = placement.run()
-            if cycles is not None:
-                yield placement, cycles
+            found = attempt(interval)
+            if found is not None:
+                yield found
                 if not self._graph.is_ahead:
                     return
 

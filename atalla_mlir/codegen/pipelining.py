@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from atalla_mlir.codegen.contest import Contest
-from atalla_mlir.codegen.forward_placement import push_runs
 from atalla_mlir.codegen.kernel import Kernel, LoopReport
 from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness
 from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph, resource_bounds
+from atalla_mlir.codegen.loop_roles import push_runs
 from atalla_mlir.codegen.loops import (
     CountedLoop,
     LoopContext,

@@ -30,6 +30,16 @@ _NEEDED_AFTER = 1 << 30
 """Reads left of a register that is read after the block."""
 
 
+def exceeds(peaks: Sequence[int], limits: Mapping[RegisterFile, int]) -> bool:
+    """Whether at some point more values were live than `limits` says."""
+    return any(peak > limits[file] for file, peak in zip(_FILES, peaks, strict=True))
+
+
+def excess(peaks: Sequence[int]) -> dict[RegisterFile, int]:
+    """By how many values each file was too small."""
+    return {file: max(0, peak - CAPACITIES[file]) for file, peak in zip(_FILES, peaks, strict=True)}
+
+
 class BlockRegisters:
     """The values of a block in numbers: what each instruction reads and writes.
 
@@ -82,13 +92,10 @@ class PressureTracker:
         self.is_tight = self._is_tight()
         """Whether some file holds as many values as it may."""
 
-    def exceeds(self, limits: Mapping[RegisterFile, int]) -> bool:
-        """Whether at some point more values were live than `limits` says."""
-        return any(peak > limits[file] for file, peak in zip(_FILES, self._peaks, strict=True))
-
-    def excess(self) -> dict[RegisterFile, int]:
-        """By how many values each file was too small."""
-        return {file: max(0, peak - CAPACITIES[file]) for file, peak in zip(_FILES, self._peaks, strict=True)}
+    @property
+    def peaks(self) -> tuple[int, ...]:
+        """Values that were live at once at most, by file."""
+        return tuple(self._peaks)
 
     def _is_tight(self) -> bool:
         return any(count >= limit for count, limit in zip(self._counts, self._limits, strict=True))

@@ -32,9 +32,9 @@ MAX_QUEUED_CYCLES = 6
 """By how much an access may issue before its pad serves it."""
 BRANCH = Demand((Unit.EX1, None), 2, 0, 0, is_lane=False)
 
-_BANK_BITS = 64
+BANK_BITS = 64
 """Bits of a cycle that stand for banks; those of units follow."""
-_VECTOR_BANKS = tuple(bank_bit(RegisterFile.VECTOR, bank) for bank in range(FILES[RegisterFile.VECTOR].banks))
+VECTOR_BANKS = tuple(bank_bit(RegisterFile.VECTOR, bank) for bank in range(FILES[RegisterFile.VECTOR].banks))
 
 
 class LoopDemands:
@@ -53,9 +53,9 @@ class LoopDemands:
             for index, inst in enumerate(insts)
             if inst.op.mnemonic == "scpad.st" and inst.dma_shape is not None
         }
-        bits: dict[UnitKey, int] = {BRANCH.unit: 1 << _BANK_BITS}
+        bits: dict[UnitKey, int] = {BRANCH.unit: 1 << BANK_BITS}
         for demand in demands:
-            bits.setdefault(demand.unit, 1 << _BANK_BITS + len(bits))
+            bits.setdefault(demand.unit, 1 << BANK_BITS + len(bits))
         self.branch_bits, self.branch_counts = bits[BRANCH.unit], counts(BRANCH)
         settled = {register: bank for register, bank in banks.items() if register.file is not RegisterFile.VECTOR}
         self.bits = [bank_bits(inst, settled) | bits[demand.unit] for inst, demand in zip(insts, demands, strict=True)]
@@ -79,7 +79,7 @@ class LoopDemands:
             fixed = 0
             for other in _vector_reads(inst):
                 if other.pinned is not None:
-                    fixed |= bank_bit(RegisterFile.VECTOR, other.pinned % len(_VECTOR_BANKS))
+                    fixed |= bank_bit(RegisterFile.VECTOR, other.pinned % len(VECTOR_BANKS))
             for register in reads:
                 self.read_with[register].update(other for other in reads if other is not register)
                 self.fixed_with[register] |= fixed
@@ -87,6 +87,11 @@ class LoopDemands:
 
 def _vector_reads(inst: Inst) -> list[Register]:
     return [register for register in inst.port_reads if register.file is RegisterFile.VECTOR]
+
+
+def block_phase(name: str) -> int:
+    """Where the aligned blocks of a unit begin: ALU and MUL operations in alternate cycles spread their reads."""
+    return int(name == Unit.LANE_MUL.name)
 
 
 class ReservationTable:
@@ -134,9 +139,8 @@ class ReservationTable:
                 continue  # few, and the pads cannot all begin at once
             lengths[name].add(length)
             busy[name] += length
-        # ALU and MUL operations in alternate cycles spread their register reads
         return {
-            name: int(name == Unit.LANE_MUL.name)
+            name: block_phase(name)
             for name, count in busy.items()
             if len(lengths[name]) == 1 and count > CROWDED * self._interval
         }
@@ -215,7 +219,7 @@ class ReservationTable:
 
     def banks(self) -> dict[Register, int]:
         """The banks that were chosen."""
-        return {register: _VECTOR_BANKS.index(bit) for register, bit in self._banks.items()}
+        return {register: VECTOR_BANKS.index(bit) for register, bit in self._banks.items()}
 
     def _open_banks(self, index: int, row: int) -> dict[Register, int] | None:
         """Bits of banks for the open reads of an instruction, or None when `row` has them taken.
@@ -247,7 +251,7 @@ class ReservationTable:
             if other in banks:
                 avoided |= banks[other]
         best, least = None, (True, 0)
-        for bit in _VECTOR_BANKS:
+        for bit in VECTOR_BANKS:
             if not taken & bit:
                 load = (avoided & bit != 0, loads[bit])
                 if best is None or load < least:

@@ -12,18 +12,19 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from atalla_mlir.codegen.banks import bank_graphs, prefer_banks
+from atalla_mlir.codegen.block_scheduling import BlockCore
 from atalla_mlir.codegen.blocks import merge_blocks
 from atalla_mlir.codegen.dependence import DependenceGraph, build_graph, result_latency
 from atalla_mlir.codegen.kernel import LoopReport
-from atalla_mlir.codegen.list_scheduler import BlockDemands, BlockSchedule, BlockScheduler, release_cycles
-from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness, live_ranges
+from atalla_mlir.codegen.list_scheduler import BlockDemands, BlockSchedule, release_cycles
+from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness
 from atalla_mlir.codegen.local_values import name_local_values
 from atalla_mlir.codegen.loop_graph import build_loop_graph, unit_name
 from atalla_mlir.codegen.loops import COLD_PACKET_CYCLES
 from atalla_mlir.codegen.machine_ir import Block, Function, Inst, Register
 from atalla_mlir.codegen.pipelining import pipeline_loops
-from atalla_mlir.codegen.pressure import NO_LIMITS, PRESSURE_LIMITS
+from atalla_mlir.codegen.pressure import NO_LIMITS, PRESSURE_LIMITS, exceeds, excess
+from atalla_mlir.codegen.register_core import RegisterCore
 from atalla_mlir.codegen.resources import demand_of, unit_interval
 from atalla_mlir.codegen.sinking import sink_constants
 from atalla_mlir.codegen.slots import slot_order
@@ -97,7 +98,8 @@ def schedule(
     blocks = [task.schedule(None) for task in tasks]
     if not any(task.is_hot for task in tasks):
         return ScheduledFunction(function.name, tuple(blocks), function, {}, ())
-    banks = _choose_banks(function, blocks)
+    depths = [block.loop_depth for block in blocks]
+    banks = RegisterCore([block.packets for block in blocks], depths, function.successors()).prefer_banks()
     reports: tuple[LoopReport, ...] = ()
     if pipeline:
         costs = [(block.cycles, len(block.packets)) for block in blocks]
@@ -147,19 +149,6 @@ def _tasks(
     return tasks
 
 
-def _choose_banks(function: Function, blocks: Sequence[ScheduledBlock]) -> dict[Register, int]:
-    packets = [block.packets for block in blocks]
-    graphs = bank_graphs(packets, [block.loop_depth for block in blocks])
-    masks = live_ranges(packets, function.successors()).masks
-    banks: dict[Register, int] = {}
-    for file, graph in graphs.items():
-        virtual = {
-            register: mask for register, mask in masks.items() if register.file is file and register.pinned is None
-        }
-        banks.update(prefer_banks(virtual, graph))
-    return banks
-
-
 class _BlockTask:
     """A block with what is needed to schedule it, once or more."""
 
@@ -177,7 +166,7 @@ class _BlockTask:
         carried = liveness.live_in & liveness.live_out if self._repeats else frozenset[Register]()
         leaving = liveness.live_out if block.loop_depth else frozenset[Register]()
         priorities = _priorities(self._graph, machine, carried, leaving)
-        self._demands = BlockDemands(self._graph, priorities, liveness, machine)
+        self._core = BlockCore(BlockDemands(self._graph, priorities, liveness, machine))
         self._carried_edges = _edges_to_next(block, machine) if self._repeats else []
 
     @property
@@ -202,20 +191,18 @@ class _BlockTask:
         block = self.block
         if block.packets is not None:
             return ScheduledBlock(block.label, block.packets, block.loop_depth, len(block.packets))
-        free = self._scheduler(NO_LIMITS, (), banks)
-        best = free.run()
+        best = self._run(NO_LIMITS, (), banks)
         limits = NO_LIMITS
-        if free.pressure.exceeds(self._limits):
+        if exceeds(best.peaks, self._limits):
             limits = self._limits
             releases = release_cycles(self._graph, best.issue_cycles, self._machine)
             for _ in range(PRESSURE_ROUNDS):
-                scheduler = self._scheduler(limits, releases, banks)
-                best = scheduler.run()
+                best = self._run(limits, releases, banks)
                 # what was begun early stays while the oldest goes on
-                excess = scheduler.pressure.excess()
-                if not any(excess.values()):
+                over = excess(best.peaks)
+                if not any(over.values()):
                     break
-                limits = {file: limit - 2 * excess[file] for file, limit in limits.items()}
+                limits = {file: limit - 2 * over[file] for file, limit in limits.items()}
         if self._repeats:
             best = self._steady(best, limits, banks)
         elif block.loop_depth:
@@ -244,7 +231,7 @@ class _BlockTask:
             releases = [late if inst.op.unit is Unit.SDMA or inst.is_wait else 0 for inst in self.block.insts]
             for first, second, latency in self._carried_edges:
                 releases[second] = max(releases[second], found.issue_cycles[first] + latency - period)
-            found = self._scheduler(limits, releases, banks).run()
+            found = self._run(limits, releases, banks)
             if self._period(found) <= self._period(best):
                 best = found
         return best
@@ -257,7 +244,7 @@ class _BlockTask:
         if not any(waits) or all(inst.op.unit is not Unit.GSAU for inst in self.block.insts):
             return found
         for late in (cycles for cycles in WAIT_CYCLES if 2 * cycles <= found.cycles):
-            later = self._scheduler(limits, [late * is_wait for is_wait in waits], banks).run()
+            later = self._run(limits, [late * is_wait for is_wait in waits], banks)
             if later.cycles <= found.cycles + WAIT_SLACK:
                 return later
         return found
@@ -273,10 +260,10 @@ class _BlockTask:
         dense = self.schedule(banks)
         return dense if len(dense.packets) < len(sparse.packets) else sparse
 
-    def _scheduler(
+    def _run(
         self, limits: Mapping[RegisterFile, int], releases: Sequence[int], banks: Mapping[Register, int] | None
-    ) -> BlockScheduler:
-        return BlockScheduler(self._demands, limits, self._packet_cycles, releases, banks)
+    ) -> BlockSchedule:
+        return self._core.schedule(limits, self._packet_cycles, releases, banks)
 
 
 def _edges_to_next(block: Block, machine: Machine) -> list[tuple[int, int, int]]:

@@ -13,13 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from atalla_mlir.codegen.compact_placement import SLACKS, CompactPlacement
+from atalla_mlir.codegen.compact_placement import SLACKS
 from atalla_mlir.codegen.contention import contention_bound
 from atalla_mlir.codegen.contest import Contest
 from atalla_mlir.codegen.dependence import build_graph
 from atalla_mlir.codegen.kernel import Kernel
-from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph, recurrence_bound, resource_bounds
-from atalla_mlir.codegen.loop_memo import Found, LoopMemo
+from atalla_mlir.codegen.loop_core import LoopCore
+from atalla_mlir.codegen.loop_graph import build_loop_graph, recurrence_bound, resource_bounds
+from atalla_mlir.codegen.loop_memo import LoopMemo
 from atalla_mlir.codegen.loops import (
     CountedLoop,
     LoopContext,
@@ -153,6 +154,7 @@ def _kernels(
         return
     recurrence = recurrence_bound(graph, context.cycles)
     demands = LoopDemands(split.body, machine, banks)
+    core = LoopCore(graph, demands)
     contention = contention_bound(graph, demands)
     memo = LoopMemo(graph, machine, banks)
     for interval in intervals(max(*bounds.values(), recurrence), most):
@@ -161,7 +163,7 @@ def _kernels(
         if interval < contention:
             continue
         for slack in SLACKS:
-            found = memo.recall(("compact", interval, slack), partial(_place, graph, demands, interval, slack))
+            found = memo.recall(("compact", interval, slack), partial(core.place_compactly, interval, slack))
             if found is None:
                 continue
             schedule = ModuloSchedule(graph, interval, found.cycles, bounds, recurrence, found.banks)
@@ -169,13 +171,6 @@ def _kernels(
             if schedule.num_stages <= MAX_STAGES and context.has_room(kernel.max_live()):
                 yield kernel
                 most = contest.largest_interval(graph, setup=len(split.pointers))
-
-
-def _place(graph: LoopGraph, demands: LoopDemands, interval: int, slack: int) -> Found | None:
-    """A schedule, if there is a place for everything."""
-    placement = CompactPlacement(graph, demands, interval, slack)
-    cycles = placement.run()
-    return None if cycles is None else Found(interval, tuple(cycles), placement.banks())
 
 
 def _pointers(body: Sequence[Inst]) -> dict[Register, int]:

@@ -6,8 +6,10 @@ from collections import OrderedDict
 
 import pytest
 
-from atalla_mlir.codegen import loop_memo, modulo
+from atalla_mlir.codegen import loop_memo
+from atalla_mlir.codegen.loop_core import LoopCore
 from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph
+from atalla_mlir.codegen.loop_memo import Found
 from atalla_mlir.codegen.machine_ir import M0, V0, Inst, Register, parse_memory
 from atalla_mlir.codegen.modulo import ModuloSchedule, ModuloScheduler
 from atalla_mlir.target.isa import BY_MNEMONIC
@@ -35,13 +37,13 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The II of every attempt at a schedule; nothing is known at first."""
     monkeypatch.setattr(loop_memo, "_ENTRIES", OrderedDict())
     attempts: list[int] = []
-    original = modulo.Placement.run
+    original = LoopCore.place
 
-    def run(self: modulo.Placement) -> list[int] | None:
-        attempts.append(self._interval)  # pyright: ignore[reportPrivateUsage]
-        return original(self)
+    def place(self: LoopCore, interval: int) -> Found | None:
+        attempts.append(interval)
+        return original(self, interval)
 
-    monkeypatch.setattr(modulo.Placement, "run", run)
+    monkeypatch.setattr(LoopCore, "place", place)
     return attempts
 
 

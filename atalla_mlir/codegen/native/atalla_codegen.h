@@ -1,0 +1,236 @@
+/* The native core of code generation: the innermost loops of scheduling and register allocation on plain numbers.
+ *
+ * Each function does exactly what its Python counterpart in `codegen` does and gives the same result, number by number;
+ * that counterpart is the reference, and what runs where there is no C++ compiler. Functions keep no state and may be
+ * called by several threads at once. Lists of lists are two arrays: list i is `items[starts[i]]` to
+ * `items[starts[i + 1] - 1]`.
+ */
+#ifndef ATALLA_CODEGEN_H
+#define ATALLA_CODEGEN_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define ATALLA_API __attribute__((visibility("default")))
+#else
+#define ATALLA_API
+#endif
+
+/* Changes whenever a structure or the meaning of a function does. */
+#define ATALLA_CODEGEN_ABI 1
+
+#define ATALLA_FILES 3
+
+ATALLA_API int32_t atalla_codegen_abi(void);
+
+/* A block of instructions, as `list_scheduler.BlockDemands` has it. */
+typedef struct atalla_block {
+  int32_t size;
+  int32_t num_units;
+  int32_t num_books;
+  int32_t num_values;
+  int32_t reductions_in_flight;
+  int32_t slots;      /* of a packet */
+  int32_t candidates; /* ready instructions of a unit that are tried */
+  int32_t num_live[ATALLA_FILES];
+  int64_t empty_packet; /* countable resources of a packet: a field for each */
+  int64_t over;         /* the bits that say that one is used up */
+  const int32_t* successor_starts;
+  const int32_t* successors;
+  const int32_t* latencies;
+  const int32_t* num_predecessors;
+  const int32_t* order; /* the instructions, the most urgent first */
+  const int32_t* units;
+  const int64_t* counts;
+  const int32_t* books; /* of units, see `resources.UnitTimes` */
+  const int32_t* busy;
+  const int32_t* early;
+  const int32_t* queues;
+  const int32_t* flights;
+  const int32_t* use_starts;
+  const int32_t* uses;
+  const int32_t* use_times;
+  const int32_t* def_starts;
+  const int32_t* defs;
+  const int32_t* files;
+  const int32_t* reads;
+  const int32_t* is_live;
+} atalla_block;
+
+/* Schedules a block into packets, as `BlockScheduler.run`. `limits` say how many values each file may hold. `releases`
+ * (or NULL) are the first cycles in which instructions may issue, `bank_bits` (or NULL) the banks that they read.
+ * `issue_cycles` and `order` (instructions packet by packet) have room for the block, as has `sizes`, which gets the
+ * packets' sizes. Returns the number of packets. */
+ATALLA_API int32_t atalla_schedule_block(const atalla_block* block, const int32_t* limits, int32_t packet_cycles,
+                                         const int32_t* releases, const int32_t* bank_bits, int32_t* issue_cycles,
+                                         int32_t* order, int32_t* sizes, int32_t* peaks);
+
+/* A loop body, as `loop_graph.LoopGraph` and `reservations.LoopDemands` have it. Nodes are the instructions and after
+ * them barriers. Vector registers whose banks the schedule chooses are values 0, 1, ... */
+typedef struct atalla_loop {
+  int32_t num_insts;
+  int32_t num_nodes;
+  int32_t num_names;
+  int32_t num_values;
+  int32_t num_vector_banks;
+  int32_t num_runs;
+  int32_t is_ahead;
+  int32_t longest_latency;
+  int32_t pad_row_interval;
+  int32_t sdma_startup_cycles;
+  int32_t reductions_in_flight;
+  int32_t max_queued_cycles;
+  int32_t attempts_per_node;
+  int32_t sink_sweeps;
+  int32_t company_distance;
+  int32_t array_turn_cycles;
+  int32_t max_open_masks;
+  uint64_t branch_bits;
+  uint64_t first_vector_bank; /* the bits of the others follow */
+  int64_t branch_counts;
+  int64_t empty_packet;
+  int64_t over;
+  double crowded;
+  double max_channel_wait;
+  double channel_slack;
+  /* edges to and from each node without those to itself */
+  const int32_t* before_starts;
+  const int32_t* before_nodes;
+  const int32_t* before_latencies;
+  const int32_t* before_distances;
+  const int32_t* before_results; /* whether the edge is a result, which may be late */
+  const int32_t* after_starts;
+  const int32_t* after_nodes;
+  const int32_t* after_latencies;
+  const int32_t* after_distances;
+  const int32_t* after_results;
+  /* of each instruction */
+  const int32_t* names; /* of units */
+  const int32_t* lengths;
+  const int32_t* flights;
+  const int32_t* is_vlsu;
+  const int32_t* is_reduction;
+  const int32_t* is_transfer;
+  const int32_t* drained_names; /* the pad whose row reads a transfer to DRAM takes, -1 for all others */
+  const int32_t* drained_rows;
+  const uint64_t* bits;
+  const int64_t* counts;
+  const int32_t* open_starts;
+  const int32_t* open_reads;
+  const int32_t* may_sink;
+  const int32_t* is_scalar;
+  const int32_t* shorten_starts; /* what a scalar operation reads of copies: makers and distances */
+  const int32_t* shorten_nodes;
+  const int32_t* shorten_distances;
+  /* of each name: the phase of its blocks, when it is crowded */
+  const int32_t* phases;
+  /* of each value: what it is read with */
+  const int32_t* with_starts;
+  const int32_t* read_with;
+  const uint64_t* fixed_with;
+  /* for bodies that move data only */
+  const int32_t* kinds; /* of nodes */
+  const int32_t* is_feeder;
+  const int32_t* needed; /* when each node is first needed by what follows */
+  const int32_t* num_readers;
+  const int32_t* is_load;
+  const int32_t* makes_mask;
+  const int32_t* run_numbers; /* of the first push of a run, -1 for all others */
+  const int32_t* run_starts;
+  const int32_t* run_makers;
+  const int32_t* transfer_lengths; /* in cycles, of each instruction that is one */
+  const int32_t* is_waited;        /* whether a transfer is settled before all else */
+  const int32_t* early_feeders;
+  const int32_t* late_feeders;
+  int32_t num_early_feeders;
+  int32_t num_late_feeders;
+} atalla_loop;
+
+/* One attempt to place a loop node by node, as `loop_placement.Placement` and `compact_placement`. */
+typedef struct atalla_ordered_way {
+  const int32_t* order;    /* all nodes in the order of placement */
+  const int32_t* is_late;  /* or NULL: nodes that are placed backwards from their readers */
+  const int32_t* may_sink; /* in place of the loop's */
+} atalla_ordered_way;
+
+/* One attempt to place a loop cycle by cycle, as `forward_placement.ForwardPlacement`. */
+typedef struct atalla_forward_way {
+  int32_t is_eager;
+  int32_t num_pads;
+  int32_t num_parts;
+  double share;                   /* of the interval over which loads are spread */
+  const int32_t* transfer_starts; /* the transfers of each pad, in the order of their phases */
+  const int32_t* transfers;
+  const int32_t* part_starts; /* what is not a feeder, in parts that have nothing to do with each other */
+  const int32_t* parts;
+} atalla_forward_way;
+
+/* Places all nodes at an initiation interval. Returns 1 and the cycles of the instructions and the bank of each value
+ * (-1: none), or 0 when there is no place, or -1 - index when an instruction lost its place, which must not be. */
+ATALLA_API int32_t atalla_place_in_order(const atalla_loop* loop, const atalla_ordered_way* way, int32_t interval,
+                                         int32_t* cycles, int32_t* banks);
+ATALLA_API int32_t atalla_place_forwards(const atalla_loop* loop, const atalla_forward_way* way, int32_t interval,
+                                         int32_t* cycles, int32_t* banks);
+
+/* A function in packets, and its registers. */
+typedef struct atalla_code {
+  int32_t num_registers;
+  int32_t num_blocks;
+  int32_t sweeps; /* of moves to cheaper banks */
+  int32_t num_banks[ATALLA_FILES];
+  int32_t num_physical[ATALLA_FILES]; /* registers of each file */
+  /* of each register */
+  const int32_t* files;
+  const int32_t* indices; /* unlike each other within a file, for virtual ones */
+  const int32_t* pinned;  /* the number of a fixed one, else -1 */
+  const int32_t* is_hard_wired;
+  const int32_t* is_all_ones; /* readable from any bank */
+  /* blocks of packets of instructions, which read registers by ports and write some */
+  const int32_t* block_starts;
+  const int32_t* packet_starts;
+  const int32_t* read_starts;
+  const int32_t* reads;
+  const int32_t* def_starts;
+  const int32_t* defs;
+  const int32_t* merges;        /* whether an instruction reads what it writes */
+  const int32_t* passes_pinned; /* whether an instruction hands all fixed results over */
+  /* of each block */
+  const int64_t* weights;
+  const int32_t* successor_starts;
+  const int32_t* successors;
+} atalla_code;
+
+/* Chooses a bank for each virtual register, as `banks.prefer_banks` for each file. Writes the registers in the order in
+ * which they chose, and their banks; returns their number. */
+ATALLA_API int32_t atalla_prefer_banks(const atalla_code* code, int32_t* registers, int32_t* banks);
+
+typedef struct atalla_colouring {
+  int32_t has_known;
+  int32_t num_known;
+  int32_t num_clobbers;
+  int32_t displacements; /* for each register */
+  const int32_t* known;  /* registers that start in a bank, in this order */
+  const int32_t* known_banks;
+  const int32_t* available_starts; /* the numbers of each file that may be given out */
+  const int32_t* available;
+  const int32_t* clobber_files; /* registers that are overwritten after a position */
+  const int32_t* clobber_numbers;
+  const int32_t* clobber_positions;
+  const double* costs; /* or NULL: what spilling each register costs */
+} atalla_colouring;
+
+/* Gives numbers to virtual registers, as `colouring.Colouring` for each file; -1 for those that got none. `spilled` gets
+ * those that must be spilled and `lengths` the number of positions at which each register is live, -1 for those that do
+ * not occur. Returns how many are spilled, or -1 when something must be but there are no costs. */
+ATALLA_API int32_t atalla_colour(const atalla_code* code, const atalla_colouring* wanted, int32_t* numbers,
+                                 int32_t* spilled, int32_t* lengths);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,210 @@
+"""The shared library of the native core: finding it, and its C interface (`native/atalla_codegen.h`).
+
+Without the library everything runs in Python, with the same results. The environment variable ATALLA_CODEGEN_LIBRARY
+names a library to use instead of the installed one; set to nothing, none is used.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import warnings
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ClassVar
+
+from atalla_mlir.errors import ConfigurationError
+from atalla_mlir.target.registers import RegisterFile
+
+ABI = 1
+
+_VARIABLE = "ATALLA_CODEGEN_LIBRARY"
+_NAMES = {"darwin": "libatalla_codegen.dylib", "win32": "atalla_codegen.dll"}
+_FILES = len(RegisterFile)
+
+
+def numbers(values: Iterable[int]) -> array[int]:
+    """Numbers of 32 bits as the library takes them."""
+    return array("i", values)
+
+
+def place_of(values: array[Any] | None) -> int | None:
+    """Where the numbers lie; None for none."""
+    return None if values is None else values.buffer_info()[0]
+
+
+def starts_and_items(lists: Iterable[Iterable[int]]) -> tuple[array[int], array[int]]:
+    """A list of lists as two: item `starts[i]` is the first of list i."""
+    starts, items = array("i", (0,)), array("i")
+    for values in lists:
+        items.extend(values)
+        starts.append(len(items))
+    return starts, items
+
+
+class Structure(ctypes.Structure):
+    """A structure of the interface: plain numbers, and pointers to lists of numbers."""
+
+    _wide_: ClassVar[Mapping[str, str]] = {}
+    """The type codes of lists of numbers that do not have 32 bits."""
+
+    def point(self, **lists: Iterable[float]) -> None:
+        """Lets fields point to lists, which live as long as the structure."""
+        kept: list[array[Any]] = getattr(self, "_kept", [])
+        for name, values in lists.items():
+            found = values if isinstance(values, array) else array(self._wide_.get(name, "i"), values)
+            kept.append(found)
+            setattr(self, name, place_of(found))
+        self._kept = kept
+
+
+def _pointers(*names: str) -> Sequence[tuple[str, Any]]:
+    return [(name, ctypes.c_void_p) for name in names]
+
+
+class Block(Structure):
+    """`atalla_block`."""
+
+    _wide_: ClassVar[Mapping[str, str]] = {"counts": "q"}
+    _fields_ = (
+        ("size", ctypes.c_int32),
+        ("num_units", ctypes.c_int32),
+        ("num_books", ctypes.c_int32),
+        ("num_values", ctypes.c_int32),
+        ("reductions_in_flight", ctypes.c_int32),
+        ("slots", ctypes.c_int32),
+        ("candidates", ctypes.c_int32),
+        ("num_live", ctypes.c_int32 * _FILES),
+        ("empty_packet", ctypes.c_int64),
+        ("over", ctypes.c_int64),
+        *_pointers("successor_starts", "successors", "latencies", "num_predecessors", "order", "units", "counts"),
+        *_pointers("books", "busy", "early", "queues", "flights", "use_starts", "uses", "use_times"),
+        *_pointers("def_starts", "defs", "files", "reads", "is_live"),
+    )
+
+
+class Loop(Structure):
+    """`atalla_loop`."""
+
+    _wide_: ClassVar[Mapping[str, str]] = {"bits": "Q", "counts": "q", "fixed_with": "Q"}
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("num_insts", "num_nodes", "num_names", "num_values")),
+        *((name, ctypes.c_int32) for name in ("num_vector_banks", "num_runs", "is_ahead", "longest_latency")),
+        *((name, ctypes.c_int32) for name in ("pad_row_interval", "sdma_startup_cycles", "reductions_in_flight")),
+        *((name, ctypes.c_int32) for name in ("max_queued_cycles", "attempts_per_node", "sink_sweeps")),
+        *((name, ctypes.c_int32) for name in ("company_distance", "array_turn_cycles", "max_open_masks")),
+        *((name, ctypes.c_uint64) for name in ("branch_bits", "first_vector_bank")),
+        *((name, ctypes.c_int64) for name in ("branch_counts", "empty_packet", "over")),
+        *((name, ctypes.c_double) for name in ("crowded", "max_channel_wait", "channel_slack")),
+        *_pointers("before_starts", "before_nodes", "before_latencies", "before_distances", "before_results"),
+        *_pointers("after_starts", "after_nodes", "after_latencies", "after_distances", "after_results"),
+        *_pointers("names", "lengths", "flights", "is_vlsu", "is_reduction", "is_transfer"),
+        *_pointers("drained_names", "drained_rows", "bits", "counts", "open_starts", "open_reads"),
+        *_pointers("may_sink", "is_scalar", "shorten_starts", "shorten_nodes", "shorten_distances"),
+        *_pointers("phases", "with_starts", "read_with", "fixed_with", "kinds", "is_feeder", "needed"),
+        *_pointers("num_readers", "is_load", "makes_mask", "run_numbers", "run_starts", "run_makers"),
+        *_pointers("transfer_lengths", "is_waited", "early_feeders", "late_feeders"),
+        *((name, ctypes.c_int32) for name in ("num_early_feeders", "num_late_feeders")),
+    )
+
+
+class OrderedWay(Structure):
+    """`atalla_ordered_way`."""
+
+    _fields_ = (*_pointers("order", "is_late", "may_sink"),)
+
+
+class ForwardWay(Structure):
+    """`atalla_forward_way`."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("is_eager", "num_pads", "num_parts")),
+        ("share", ctypes.c_double),
+        *_pointers("transfer_starts", "transfers", "part_starts", "parts"),
+    )
+
+
+class Code(Structure):
+    """`atalla_code`."""
+
+    _wide_: ClassVar[Mapping[str, str]] = {"weights": "q"}
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("num_registers", "num_blocks", "sweeps")),
+        *((name, ctypes.c_int32 * _FILES) for name in ("num_banks", "num_physical")),
+        *_pointers("files", "indices", "pinned", "is_hard_wired", "is_all_ones"),
+        *_pointers("block_starts", "packet_starts", "read_starts", "reads", "def_starts", "defs"),
+        *_pointers("merges", "passes_pinned", "weights", "successor_starts", "successors"),
+    )
+
+
+class WantedColours(Structure):
+    """`atalla_colouring`."""
+
+    _wide_: ClassVar[Mapping[str, str]] = {"costs": "d"}
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("has_known", "num_known", "num_clobbers", "displacements")),
+        *_pointers("known", "known_banks", "available_starts", "available"),
+        *_pointers("clobber_files", "clobber_numbers", "clobber_positions", "costs"),
+    )
+
+
+_P = ctypes.c_void_p
+_N = ctypes.c_int32
+_SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
+    "atalla_codegen_abi": (_N, ()),
+    "atalla_schedule_block": (_N, (ctypes.POINTER(Block), _P, _N, _P, _P, _P, _P, _P, _P)),
+    "atalla_prefer_banks": (_N, (ctypes.POINTER(Code), _P, _P)),
+    "atalla_colour": (_N, (ctypes.POINTER(Code), ctypes.POINTER(WantedColours), _P, _P, _P)),
+    "atalla_place_in_order": (_N, (ctypes.POINTER(Loop), ctypes.POINTER(OrderedWay), _N, _P, _P)),
+    "atalla_place_forwards": (_N, (ctypes.POINTER(Loop), ctypes.POINTER(ForwardWay), _N, _P, _P)),
+}
+
+
+def _candidates() -> Iterator[Path]:
+    """Where an install may have put the library; an editable install keeps it beside the package's other half."""
+    name = _NAMES.get(sys.platform, "libatalla_codegen.so")
+    yield Path(str(files("atalla_mlir") / "_lib" / name))
+    yield from (Path(place) / "_lib" / name for place in sys.modules["atalla_mlir"].__path__)
+
+
+def library() -> ctypes.CDLL | None:
+    """The library to use, or None: then Python does it.
+
+    One that was named must be there and ours; an installed one that does not fit this version counts as absent.
+    """
+    chosen = os.environ.get(_VARIABLE)
+    return _installed() if chosen is None else _load(chosen) if chosen else None
+
+
+@cache
+def _installed() -> ctypes.CDLL | None:
+    path = next((path for path in _candidates() if path.is_file()), None)
+    if path is None:
+        return None
+    try:
+        return _load(str(path))
+    except ConfigurationError as error:
+        warnings.warn(f"{error}; compiling takes longer without it", stacklevel=2)
+        return None
+
+
+@cache
+def _load(path: str) -> ctypes.CDLL:
+    try:
+        loaded = ctypes.CDLL(path)
+        loaded.atalla_codegen_abi.restype = _N
+        found = loaded.atalla_codegen_abi()
+        if found != ABI:
+            raise ConfigurationError(
+                f"the native core {path} has interface version {found}, expected {ABI}; install the package again"
+            )
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(loaded, name)
+            function.restype, function.argtypes = result, arguments
+    except (OSError, AttributeError) as error:
+        raise ConfigurationError(f"the native core {path} does not load: {error}") from error
+    return loaded

@@ -1,0 +1,182 @@
+"""Banks and numbers of the registers of code in packets: by the native core, where there is one, else in Python.
+
+The result is the same.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from itertools import accumulate
+
+from atalla_mlir.codegen.banks import SWEEPS, bank_graphs, is_all_ones, loop_weight, prefer_banks
+from atalla_mlir.codegen.colouring import DISPLACEMENTS_PER_REGISTER, Colouring
+from atalla_mlir.codegen.liveness import Packet, bits, live_ranges, reads_pinned
+from atalla_mlir.codegen.machine_ir import Register
+from atalla_mlir.codegen.native_library import Code, WantedColours, library, place_of, starts_and_items
+from atalla_mlir.target.registers import FILES, RegisterFile
+
+SpillCosts = Callable[[Mapping[Register, int]], Mapping[Register, float]]
+"""What spilling each register costs, given the number of positions at which each is live."""
+
+_FILES = {file: number for number, file in enumerate(RegisterFile)}
+
+
+class RegisterCore:
+    """The registers of a function: its blocks of packets, with loop depths and the blocks that may run next."""
+
+    def __init__(
+        self, blocks: Sequence[Sequence[Packet]], depths: Sequence[int], successors: Sequence[Sequence[int]]
+    ) -> None:
+        self._blocks, self._depths, self._successors = blocks, depths, successors
+
+    def prefer_banks(self) -> dict[Register, int]:
+        """A bank for each virtual register, such that few that are read together are in one."""
+        native = library()
+        if native is None:
+            return self._prefer_in_python()
+        room = len(self._registers)
+        chosen, banks = (array("i", bytes(4 * room)) for _ in range(2))
+        size = native.atalla_prefer_banks(ctypes.byref(self._code), place_of(chosen), place_of(banks))
+        return {self._registers[chosen[at]]: banks[at] for at in range(size)}
+
+    def colour(
+        self,
+        available: Mapping[RegisterFile, Sequence[int]],
+        banks: Mapping[Register, int],
+        spill_costs: SpillCosts,
+    ) -> tuple[dict[Register, int], list[Register]]:
+        """Numbers of the `available` ones for all virtual registers, and those that must be spilled.
+
+        Registers start from preferred `banks`.
+        """
+        native = library()
+        if native is None:
+            return self._colour_in_python(available, banks, spill_costs)
+        wanted = self._wanted(available, banks)
+        room = len(self._registers)
+        chosen, spilled, lengths = (array("i", bytes(4 * room)) for _ in range(3))
+        arguments = ctypes.byref(self._code), ctypes.byref(wanted), *map(place_of, (chosen, spilled, lengths))
+        num_spilled = native.atalla_colour(*arguments)
+        if num_spilled < 0:
+            live = zip(self._registers, lengths, strict=True)
+            costs = spill_costs({register: length for register, length in live if length >= 0})
+            wanted.point(costs=(costs.get(register, 0.0) for register in self._registers))
+            num_spilled = native.atalla_colour(*arguments)
+        found = zip(self._registers, chosen, strict=True)
+        given = {register: number for register, number in found if number >= 0}
+        return given, [self._registers[spilled[at]] for at in range(num_spilled)]
+
+    def _prefer_in_python(self) -> dict[Register, int]:
+        graphs = bank_graphs(self._blocks, self._depths)
+        masks = live_ranges(self._blocks, self._successors).masks
+        banks: dict[Register, int] = {}
+        for file, graph in graphs.items():
+            virtual = {
+                register: mask for register, mask in masks.items() if register.file is file and register.pinned is None
+            }
+            banks.update(prefer_banks(virtual, graph))
+        return banks
+
+    def _colour_in_python(
+        self,
+        available: Mapping[RegisterFile, Sequence[int]],
+        banks: Mapping[Register, int],
+        spill_costs: SpillCosts,
+    ) -> tuple[dict[Register, int], list[Register]]:
+        graphs = bank_graphs(self._blocks, self._depths)
+        ranges = live_ranges(self._blocks, self._successors).masks
+        costs = spill_costs({register: mask.bit_count() for register, mask in ranges.items()})
+        given: dict[Register, int] = {}
+        spilled: list[Register] = []
+        clobbers = self._clobbers()
+        for file in RegisterFile:
+            colouring = Colouring(file, available[file], graphs[file])
+            masks = {register: mask for register, mask in ranges.items() if register.file is file}
+            for register in [register for register in masks if register.pinned is not None]:
+                colouring.reserve(register.pinned or 0, masks.pop(register))
+            for clobbered, number, position in clobbers:
+                if clobbered is file:
+                    colouring.reserve(number, bits(position, position + 1))
+            spilled.extend(colouring.assign(masks, costs, banks))
+            given.update(colouring.numbers)
+        return given, spilled
+
+    def _clobbers(self) -> list[tuple[RegisterFile, int, int]]:
+        """Which registers calls overwrite after which positions."""
+        found: list[tuple[RegisterFile, int, int]] = []
+        position = 0
+        for packet in (packet for packets in self._blocks for packet in packets):
+            position += len(packet)
+            for inst in packet:
+                found.extend((file, number, position - 1) for file, number in sorted(inst.clobbers, key=str))
+        return found
+
+    @cached_property
+    def _registers(self) -> list[Register]:
+        """The registers that occur, by number."""
+        return list(self._numbers)
+
+    @cached_property
+    def _numbers(self) -> dict[Register, int]:
+        insts = (inst for packets in self._blocks for packet in packets for inst in packet)
+        occurring = dict.fromkeys(register for inst in insts for register in (*inst.port_reads, *inst.defs))
+        return {register: number for number, register in enumerate(occurring)}
+
+    @cached_property
+    def _code(self) -> Code:
+        packets = [packet for packets in self._blocks for packet in packets]
+        insts = [inst for packet in packets for inst in packet]
+        number, registers = self._numbers.__getitem__, self._registers
+        read_starts, reads = starts_and_items(map(number, inst.port_reads) for inst in insts)
+        def_starts, defs = starts_and_items(map(number, inst.defs) for inst in insts)
+        successor_starts, successors = starts_and_items(self._successors)
+        code = Code(
+            num_registers=len(registers),
+            num_blocks=len(self._blocks),
+            sweeps=SWEEPS,
+            num_banks=tuple(FILES[file].banks for file in RegisterFile),
+            num_physical=tuple(FILES[file].count for file in RegisterFile),
+        )
+        code.point(
+            files=(_FILES[register.file] for register in registers),
+            indices=(register.index for register in registers),
+            pinned=(-1 if register.pinned is None else register.pinned for register in registers),
+            is_hard_wired=(register.is_hard_wired for register in registers),
+            is_all_ones=map(is_all_ones, registers),
+            block_starts=accumulate(map(len, self._blocks), initial=0),
+            packet_starts=accumulate(map(len, packets), initial=0),
+            read_starts=read_starts,
+            reads=reads,
+            def_starts=def_starts,
+            defs=defs,
+            merges=(inst.merges for inst in insts),
+            passes_pinned=map(reads_pinned, insts),
+            weights=map(loop_weight, self._depths),
+            successor_starts=successor_starts,
+            successors=successors,
+        )
+        return code
+
+    def _wanted(self, available: Mapping[RegisterFile, Sequence[int]], banks: Mapping[Register, int]) -> WantedColours:
+        known = [(self._numbers[register], bank) for register, bank in banks.items() if register in self._numbers]
+        clobbers = self._clobbers()
+        wanted = WantedColours(
+            has_known=bool(banks),
+            num_known=len(known),
+            num_clobbers=len(clobbers),
+            displacements=DISPLACEMENTS_PER_REGISTER,
+        )
+        starts, items = starts_and_items(available[file] for file in RegisterFile)
+        wanted.point(
+            known=(number for number, _ in known),
+            known_banks=(bank for _, bank in known),
+            available_starts=starts,
+            available=items,
+            clobber_files=(_FILES[file] for file, _, _ in clobbers),
+            clobber_numbers=(number for _, number, _ in clobbers),
+            clobber_positions=(position for _, _, position in clobbers),
+        )
+        return wanted

@@ -1,0 +1,221 @@
+"""The native core of code generation does what Python does, number by number."""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from atalla_mlir.codegen import loop_memo, native_library
+from atalla_mlir.codegen.allocate import ALLOCATABLE, allocate
+from atalla_mlir.codegen.banks import loop_weight
+from atalla_mlir.codegen.coalesce import coalesce
+from atalla_mlir.codegen.loop_core import LoopCore
+from atalla_mlir.codegen.loop_graph import build_loop_graph, resource_bounds
+from atalla_mlir.codegen.loop_memo import Found
+from atalla_mlir.codegen.loop_roles import different_turns
+from atalla_mlir.codegen.machine_ir import M0, X0, Inst, Register, parse_memory
+from atalla_mlir.codegen.register_core import RegisterCore
+from atalla_mlir.codegen.reservations import LoopDemands
+from atalla_mlir.codegen.schedule import schedule
+from atalla_mlir.errors import ConfigurationError
+from atalla_mlir.target.encoding import DmaShape
+from atalla_mlir.target.isa import BY_MNEMONIC
+from atalla_mlir.target.machine import AX01
+from atalla_mlir.target.registers import RegisterFile
+from atalla_mlir.testing.machine_code import RandomFunction
+
+pytestmark = pytest.mark.skipif(
+    native_library.library() is None, reason="the native core was not built: no C++ compiler"
+)
+
+VARIABLE = "ATALLA_CODEGEN_LIBRARY"
+VERY_FEW = {file: numbers[:7] for file, numbers in ALLOCATABLE.items()}
+FEW = {**VERY_FEW, RegisterFile.SCALAR: ALLOCATABLE[RegisterFile.SCALAR]}
+BODIES = 48
+INTERVALS = (1.0, 1.1, 1.4, 2.5)
+"""Of the bound of the busiest resource."""
+
+
+@pytest.fixture
+def both(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], tuple[object, object]]:
+    """Runs something with the native core and without it; what was found before does not count."""
+
+    def run(action: Callable[[], object]) -> tuple[object, object]:
+        results: list[object] = []
+        for library in (None, ""):
+            with monkeypatch.context() as patched:
+                patched.setattr(loop_memo, "_ENTRIES", OrderedDict())
+                if library is not None:
+                    patched.setenv(VARIABLE, library)
+                assert (native_library.library() is None) is (library is not None)
+                results.append(action())
+        return results[0], results[1]
+
+    return run
+
+
+Both = Callable[[Callable[[], object]], tuple[object, object]]
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_random_functions_become_the_same_packets(seed: int, both: Both):
+    def compile_function() -> object:
+        # a name for each register: those of two runs are different objects
+        function = RandomFunction(seed, num_values=5 + 9 * (seed % 4), max_trips=60).build(
+            [6, 25, 120][seed % 3], loops=seed % 4
+        )
+        coalesce(function)
+        scheduled = schedule(function, AX01)
+        banks = [(str(register), bank) for register, bank in scheduled.banks.items()]
+        available = FEW if seed % 2 else ALLOCATABLE
+        return allocate(scheduled, AX01, available).items, [block.cycles for block in scheduled.blocks], banks
+
+    native, reference = both(compile_function)
+    assert native == reference
+
+
+class RandomBody:
+    """A loop body that uses all units; with `moves` it has transfers, which with `ahead` nothing waits for."""
+
+    def __init__(self, seed: int, *, moves: bool, ahead: bool) -> None:
+        self._choose = random.Random(seed)
+        self._mark = "^4" if ahead else ""
+        self._waits = not ahead
+        self._next = 100
+        self._vectors = [self._new(RegisterFile.VECTOR) for _ in range(3)]
+        self._masks = [M0]
+        self._pointers = [self._new(RegisterFile.SCALAR) for _ in range(3)]
+        self.insts: list[Inst] = []
+        if moves:
+            for pad in range(self._choose.randint(1, 2)):
+                self._load_tile(pad)
+        for _ in range(self._choose.randint(1, 4)):
+            self._section()
+        if moves:
+            for _ in range(self._choose.randint(0, 2)):
+                self._store_tile()
+        for pointer in self._pointers:
+            self._add("addi.s", pointer, pointer, self._choose.randint(1, 9))
+
+    def _new(self, file: RegisterFile) -> Register:
+        self._next += 1
+        return Register(file, self._next)
+
+    def _add(self, mnemonic: str, *operands: Register | int, memory: str = "", shape: DmaShape | None = None) -> None:
+        self.insts.append(Inst(BY_MNEMONIC[mnemonic], operands, memory=parse_memory(memory), dma_shape=shape))
+
+    def _load_tile(self, pad: int) -> None:
+        address, rows, name = self._new(RegisterFile.SCALAR), self._choose.randint(1, 16), f"x{pad}"
+        self._add("addi.s", address, self._choose.choice(self._pointers), 64)
+        memory = f"write pad{pad}:{name}{self._mark}[0:{rows}], read dram:{name}[?:?]"
+        self._add("scpad.ld", address, self._pointers[0], X0, memory=memory, shape=DmaShape(pad, rows, 32, 32))
+        if self._waits:
+            self._add("addi.s", X0, address, 0, memory=f"write pad{pad}:{name}[0:{rows}]")
+
+    def _store_tile(self) -> None:
+        address, rows = self._new(RegisterFile.SCALAR), self._choose.randint(1, 16)
+        self._add("addi.s", address, self._pointers[1], 64)
+        memory = f"read pad3:y{self._mark}[0:{rows}], write dram:y[?:?]"
+        self._add("scpad.st", address, self._pointers[1], X0, memory=memory, shape=DmaShape(3, rows, 32, 32))
+        if self._waits:
+            self._add("addi.s", X0, address, 0, memory=f"write pad3:y[0:{rows}]")
+
+    def _section(self) -> None:
+        choose, vectors = self._choose, self._vectors
+        for _ in range(choose.randint(1, 6)):
+            pad = choose.randrange(2)
+            offset, row = self._new(RegisterFile.SCALAR), self._new(RegisterFile.VECTOR)
+            self._add("addi.s", offset, choose.choice(self._pointers), choose.randrange(64))
+            memory = f"read pad{pad}:x{pad}{self._mark}[?:?]"
+            self._add("vreg.ld", row, choose.choice(self._pointers), offset, 31, pad, memory=memory)
+            vectors.append(row)
+        if choose.randrange(3) == 0:
+            for _ in range(choose.randint(2, 12)):
+                self._add("lw.vi", 0, choose.choice(vectors), 0, M0)
+        for _ in range(choose.randint(2, 12)):
+            self._operation()
+        for _ in range(choose.randint(1, 3)):
+            row = choose.choice(vectors)
+            self._add("vreg.st", row, self._pointers[2], X0, 31, 3, memory=f"write pad3:y{self._mark}[?:?]")
+
+    def _operation(self) -> None:
+        choose, mask = self._choose, self._choose.choice(self._masks)
+        left, right = choose.choice(self._vectors[-6:]), choose.choice(self._vectors)
+        result = self._new(RegisterFile.VECTOR)
+        match choose.randrange(8):
+            case 0:
+                self._masks.append(self._new(RegisterFile.MASK))
+                self._add("mgt.mvv", self._masks[-1], left, right, mask)
+                return
+            case 1:
+                self._add("rsum.vi", result, left, 64, mask)
+            case 2:
+                self._add("expi.vi", result, left, 0, mask)
+            case 3 | 4:
+                self._add("mul.vv", result, left, right, mask)
+            case 5:
+                self._add("gemm.vv", result, left, 0, 0)
+            case _:
+                self._add("add.vv", result, left, right, mask)
+        self._vectors.append(result)
+
+
+def attempts(body: Sequence[Inst]) -> list[Found | None]:
+    """What every way of placing finds at some intervals, near the bound and far from it."""
+    graph = build_loop_graph(body, AX01)
+    registers = dict.fromkeys(register for inst in body for register in inst.registers if register.pinned is None)
+    banks = {register: register.index % (2 if register.file is RegisterFile.MASK else 4) for register in registers}
+    core = LoopCore(graph, LoopDemands(graph.insts, AX01, banks))
+    bound = max(*resource_bounds(graph.insts, AX01).values(), graph.recurrence)
+    moves = any(inst.op.mnemonic == "scpad.ld" for inst in body)
+    found: list[Found | None] = []
+    for interval in (int(factor * bound) for factor in INTERVALS):
+        found.append(core.place(interval))
+        found.extend(core.place_compactly(interval, slack) for slack in (0, 8))
+        for is_eager in (True, False) if moves else ():
+            turns = different_turns(graph, is_eager=is_eager)
+            found.extend(core.place_forwards(interval, turn, is_eager=is_eager) for turn in turns)
+    return found
+
+
+@pytest.mark.parametrize("first", range(0, BODIES, 8))
+def test_random_loops_get_the_same_places(first: int, both: Both):
+    placed = 0
+    for seed in range(first, first + 8):
+        body = RandomBody(seed, moves=seed % 3 > 0, ahead=seed % 3 == 2).insts
+        native, reference = both(lambda body=body: attempts(body))
+        assert native == reference, seed
+        assert isinstance(native, list)
+        placed += sum(found is not None for found in native)  # pyright: ignore[reportUnknownVariableType]
+    assert placed > 8
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_numbers_run_out_in_the_same_way(seed: int, both: Both):
+    """So few numbers that registers give way, and costs that leave a choice of what to spill."""
+    function = RandomFunction(seed, num_values=24).build(60, loops=2)
+    blocks = [[(inst,) for inst in block.insts] for block in function.blocks]
+    depths = [block.loop_depth for block in function.blocks]
+
+    def colour() -> object:
+        def costs(lengths: dict[Register, int]) -> dict[Register, float]:
+            return {register: loop_weight(register.index % 3) / (1 + length) for register, length in lengths.items()}
+
+        core = RegisterCore(blocks, depths, function.successors())
+        return core.prefer_banks(), core.colour(VERY_FEW, {}, costs)  # pyright: ignore[reportArgumentType]
+
+    native, reference = both(colour)
+    assert native == reference
+    assert native[1][1]  # pyright: ignore[reportIndexIssue, reportUnknownVariableType]
+
+
+def test_a_library_that_is_not_ours_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    other = tmp_path / "other.so"
+    other.write_bytes(b"no library")
+    monkeypatch.setenv(VARIABLE, str(other))
+    with pytest.raises(ConfigurationError, match="does not load"):
+        native_library.library()
