@@ -23,6 +23,15 @@ _COMPARISONS: dict[Any, Any] = {
 # torch-mlir makes ordered comparisons of them, as of a `where` in which NaN loses; of bounds it makes unordered ones
 _EXTREMES = frozenset({aten.maximum.default, aten.minimum.default})
 
+# of 8 bits beside a number torch-mlir ends the process
+_BYTES = frozenset({torch.int8, torch.uint8})
+_OF_TWO_TENSORS: dict[Any, Any] = {
+    aten.add.Tensor: aten.add.Tensor,
+    aten.sub.Tensor: aten.sub.Tensor,
+    aten.mul.Tensor: aten.mul.Tensor,
+    aten.rsub.Scalar: aten.sub.Tensor,
+}
+
 
 def importable_copy(graph: fx.Graph, node: fx.Node, mapping: Mapping[fx.Node, fx.Node]) -> fx.Node:
     """Append `node` to `graph`, operands looked up in `mapping`, in a form with the same meaning."""
@@ -36,8 +45,12 @@ def importable_copy(graph: fx.Graph, node: fx.Node, mapping: Mapping[fx.Node, fx
         left, right = (_mapped(operand, mapping) for operand in node.args)
         bounds = (right, None) if node.target is aten.maximum.default else (None, right)
         return graph.call_function(aten.clamp.Tensor, (left, *bounds))
-    copy = graph.node_copy(node, mapping.__getitem__)
     dtype = _dtype(node)
+    if node.target in _OF_TWO_TENSORS and dtype in _BYTES and not isinstance(node.args[1], fx.Node):
+        left, right = _mapped(node.args[0], mapping), _filled(graph, node, node.args[1])
+        operands = (right, left) if node.target is aten.rsub.Scalar else (left, right)
+        return graph.call_function(_OF_TWO_TENSORS[node.target], operands, dict(node.kwargs))
+    copy = graph.node_copy(node, mapping.__getitem__)
     if dtype.is_floating_point:
         is_pointwise = isinstance(node.target, OpOverload) and torch.Tag.pointwise in node.target.tags
         convert = _rounded_number if is_pointwise else _rounded

@@ -27,6 +27,8 @@ LOGICAL = (
 )
 """On booleans; the bitwise ones also on whole numbers."""
 
+SHIFTS = (aten.bitwise_left_shift.Tensor, aten.bitwise_right_shift.Tensor)
+
 ARITHMETIC = frozenset(
     {
         aten.add.Tensor,
@@ -44,6 +46,14 @@ ARITHMETIC = frozenset(
         aten.bitwise_or.Tensor,
         aten.bitwise_xor.Tensor,
         aten._to_copy.default,
+        aten.amax.default,
+        aten.amin.default,
+        aten.clamp.default,
+        aten.clamp_min.default,
+        aten.clamp_max.default,
+        aten.relu.default,
+        aten.div.Tensor_mode,
+        *SHIFTS,
     }
 )
 """Operations with a whole number as result, beside moves and views."""

@@ -16,7 +16,7 @@ from torch import Tensor, fx
 
 from atalla_mlir.frontend.custom_operations import CustomOperation, find
 from atalla_mlir.frontend.exported import is_static
-from atalla_mlir.frontend.integers import ARG_EXTREMES, ARITHMETIC, COMPARISONS, GATHERS, INTEGERS, LOGICAL
+from atalla_mlir.frontend.integers import ARG_EXTREMES, ARITHMETIC, COMPARISONS, GATHERS, INTEGERS, LOGICAL, SHIFTS
 
 aten = torch.ops.aten
 
@@ -35,7 +35,8 @@ def _always(node: fx.Node) -> str | None:
 
 def _no_rounding_mode(node: fx.Node) -> str | None:
     mode = node.kwargs.get("rounding_mode")
-    return None if mode is None else f"division that rounds ('{mode}') has no lowering"
+    is_whole = mode == "trunc" and _tensor(node).dtype in INTEGERS
+    return None if mode is None or is_whole else f"division that rounds ('{mode}') has no lowering"
 
 
 def _constant_padding(node: fx.Node) -> str | None:
@@ -148,6 +149,7 @@ RULES: MappingProxyType[Any, Rule] = MappingProxyType(
         aten.div.Tensor: _no_rounding_mode,
         aten.div.Scalar: _no_rounding_mode,
         aten.div.Tensor_mode: _no_rounding_mode,
+        **dict.fromkeys(SHIFTS, _always),
         aten.constant_pad_nd.default: _always,
         aten.convolution.default: _plain_convolution,
         aten.max_pool2d.default: _plain_window,

@@ -194,11 +194,13 @@ def square_root(operand: Bounded) -> Bounded:
 
 @_quiet
 def reciprocal(operand: Bounded) -> Bounded:
-    """`rcp.bf`: 1 / x rounded; unknown where the operand's interval holds zero."""
+    """`rcp.bf`: 1 / x rounded; unknown where the operand's interval holds zero, and of -0."""
     value = 1.0 / operand.value
     nearest = np.abs(operand.value) - operand.error
     propagated = np.where(nearest > 0, operand.error / (np.abs(operand.value) * nearest), np.inf)
-    return rounded(value, np.where((operand.error == 0) | np.isinf(operand.value), 0.0, propagated))
+    propagated = np.where((operand.error == 0) | np.isinf(operand.value), 0.0, propagated)
+    # what the sign of a zero came from may have been computed in a way that loses it
+    return rounded(value, np.where((operand.value == 0) & np.signbit(operand.value), np.inf, propagated))
 
 
 @_quiet

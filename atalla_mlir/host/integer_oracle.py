@@ -41,16 +41,19 @@ def integer_result(node: fx.Node, values: Mapping[str, Bounded]) -> Bounded | No
 
 
 def _computed(node: fx.Node, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """What PyTorch makes of the operands, floating ones in float64, as float64."""
+    """What PyTorch makes of the operands, floating ones in float64, as float64.
+
+    Whole numbers of any type have 32 bits, as on the device, so that only results of the model wrap to their own.
+    """
 
     def tensor(operand: fx.Node) -> Tensor:
         dtype = operand.meta["val"].dtype
         array = torch.from_numpy(np.array(arrays[operand.name]))
-        return array if dtype.is_floating_point else array.to(dtype)
+        return array if dtype.is_floating_point else array.to(torch.bool if dtype is torch.bool else torch.int64)
 
     arguments, keywords = fx.map_arg(node.args, tensor), fx.map_arg(node.kwargs, tensor)
     result: Any = node.target(*arguments, **keywords)  # pyright: ignore[reportCallIssue]
-    return result.double().numpy()
+    return (result.to(torch.int32) if result.dtype is torch.int64 else result).double().numpy()
 
 
 def _gathered(node: fx.Node, values: Mapping[str, Bounded]) -> Bounded | None:

@@ -8,6 +8,7 @@ not make those after it look wrong.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,6 +117,9 @@ class Judge:
         self._nodes = {node.name: node for node in captured.graph.nodes if node.op != "output"}
         self._known: dict[str, Array] = {}
         self._first = first_of_equal(captured.graph)
+        self._equal: dict[str, list[str]] = defaultdict(list)
+        for name, first in self._first.items():
+            self._equal[first].append(name)
         self._plans = NO_PLANS
         """What all kernels so far recorded."""
 
@@ -187,6 +191,7 @@ class Judge:
 
     def _learn(self, name: str, stored: Array) -> None:
         """Note a value, and what it is a padded copy of when that has not been stored by itself."""
+        self._known.update(dict.fromkeys(self._equal[self._first.get(name, name)], stored))
         self._known[name] = stored
         node = self._nodes[name]
         if node.target is not torch.ops.aten.constant_pad_nd.default:

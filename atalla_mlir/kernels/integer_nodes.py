@@ -16,7 +16,13 @@ from atalla_mlir.errors import UnsupportedError
 if TYPE_CHECKING:
     from atalla_mlir.kernels.views import View
 
-INTEGER_COMBINES = {"arith.addi": "add", "arith.maxsi": "max", "arith.minsi": "min"}
+INTEGER_COMBINES = {
+    "arith.addi": "add",
+    "arith.maxsi": "max",
+    "arith.minsi": "min",
+    "arith.maxui": "max",
+    "arith.minui": "min",
+}
 _OPERATIONS = {
     "arith.addi": "int_add",
     "arith.subi": "int_sub",
@@ -30,12 +36,19 @@ _OPERATIONS = {
     "arith.shrsi": "int_shr",
     "arith.maxsi": "int_max",
     "arith.minsi": "int_min",
+    # of types of 8 bits, whose numbers are not negative in 32
+    "arith.divui": "int_div",
+    "arith.shrui": "int_shr",
+    "arith.maxui": "int_max",
+    "arith.minui": "int_min",
 }
 _SAME = ("arith.index_cast", "arith.extsi", "arith.trunci")
 # in the order of the attribute of arith.cmpf
 FLOAT_PREDICATES = tuple("false oeq ogt oge olt ole one ord ueq ugt uge ult ule une uno true".split())  # noqa: SIM905
 # in the order of the attribute of arith.cmpi
 _PREDICATES = ("eq", "ne", "slt", "sle", "sgt", "sge", "ult", "ule", "ugt", "uge")
+FLAG_PREDICATES = ("oeq", "une", "ogt", "oge", "olt", "ole", "olt", "ole", "ogt", "oge")
+"""The same of booleans as the numbers 0 and 1; with a sign, true is -1."""
 _LARGEST, _SMALLEST = ("ogt", "oge", "ugt", "uge"), ("olt", "ole", "ult", "ule")
 
 
@@ -62,8 +75,8 @@ def integer_node(op: ir.Operation, node: Callable[[ir.Value], Node]) -> Node:
         return arguments[0]
     if op.name == "arith.cmpi" and not from_boolean:
         return Node("cmp_int_" + _PREDICATES[ir.IntegerAttr(op.attributes["predicate"]).value], arguments)
-    if op.name == "arith.extui" and from_boolean:
-        return Node("truth", arguments)
+    if op.name == "arith.extui":  # of 8 bits, the number is not negative in 32 either
+        return Node("truth", arguments) if from_boolean else arguments[0]
     if op.name in ("arith.sitofp", "arith.uitofp"):
         return _number(arguments[0]) if from_boolean else Node("to_float", arguments)
     if op.name == "arith.fptosi":

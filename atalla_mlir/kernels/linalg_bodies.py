@@ -9,6 +9,7 @@ from atalla_mlir.codegen.iteration import Combine, Node
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.idioms import extreme, recognised
 from atalla_mlir.kernels.integer_nodes import (
+    FLAG_PREDICATES,
     FLOAT_PREDICATES,
     INTEGER_COMBINES,
     Addressing,
@@ -103,6 +104,9 @@ def _body_node(value: ir.Value, node: Callable[[ir.Value], Node]) -> Node:
     if name == "arith.cmpf":
         predicate = FLOAT_PREDICATES[ir.IntegerAttr(op.attributes["predicate"]).value]
         return Node("cmp_" + predicate, tuple(node(operand) for operand in op.operands))
+    if name == "arith.cmpi" and _is_boolean(op.operands[0]):
+        left, right = (_as_number(node(operand)) for operand in op.operands)
+        return Node("cmp_" + FLAG_PREDICATES[ir.IntegerAttr(op.attributes["predicate"]).value], (left, right))
     if is_integer_operation(op):
         return integer_node(op, node)
     raise UnsupportedError(f"operation {name} inside a linalg body")

@@ -150,8 +150,7 @@ class GenericReader:
         """Reductions start from their identity: anything else would be a fused addition that is not expressed yet."""
         known = self.out.values.get(initial)
         value = known.value if isinstance(known, Splat) else None
-        is_integer = is_integer_tensor(initial.type)
-        low, high = (-(2.0**31), 2.0**31 - 1) if is_integer else (-3.3e38, 3.3e38)
+        low, high = _limits(initial.type)
         fits = value is not None and (
             (combine is Combine.ADD and value == 0.0)
             or (combine is Combine.MAX and value <= low)
@@ -159,6 +158,14 @@ class GenericReader:
         )
         if not fits:
             raise UnsupportedError(f"a reduction ({combine}) that starts from {value} instead of its identity")
+
+
+def _limits(result: ir.Type) -> tuple[float, float]:
+    """What no element of a tensor type lies below or above; whole numbers have 32 bits or fewer."""
+    if not is_integer_tensor(result):
+        return -3.3e38, 3.3e38
+    bits = min(32, ir.IntegerType(ir.RankedTensorType(result).element_type).width)
+    return -(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1
 
 
 def _is_product(stage: Stage) -> bool:

@@ -63,6 +63,14 @@ FAMILIES: dict[str, Family] = {
             lambda x: functional.adaptive_avg_pool2d(x, (9, 2)),
         ],
     ),
+    "pools of one image": (
+        ((5, 9, 8),),
+        [
+            lambda x: functional.max_pool2d(x, 2),
+            lambda x: functional.max_pool2d(x, 3, 2, padding=1, ceil_mode=True),
+            lambda x: functional.avg_pool2d(x, 2),
+        ],
+    ),
     "pools of volumes": (
         ((1, 2, 5, 6, 4),),
         [
@@ -165,3 +173,11 @@ def test_bilinear_form() -> None:
     report = verify(torch.nn.Bilinear(5, 7, 3), (torch.randn(4, 5), torch.randn(4, 7)), strict=True)
     assert report.ok, report.summary()
     assert not math.isnan(report.totals.cosine_f32)
+
+
+def test_equal_operations_before_the_host() -> None:
+    """They are computed once and read under both names."""
+    x = torch.randn(5, 7, generator=torch.Generator().manual_seed(1))
+    report = verify(Function(lambda x: (x.tanh().asin(), x.tanh().acos())), (x,))
+    assert report.ok, report.summary()
+    assert [op["aten"] for op in report.totals.host_ops] == ["aten.asin.default", "aten.acos.default"]

@@ -28,6 +28,7 @@ from atalla_mlir.frontend.decompositions import (
     products,
     reductions,
     resampling,
+    whole_numbers,
 )
 from atalla_mlir.frontend.decompositions.registry import RULES, Table, aten
 
@@ -44,6 +45,7 @@ FAMILIES = (
     products,
     reductions,
     resampling,
+    whole_numbers,
 )
 """Importing a family registers its rules."""
 

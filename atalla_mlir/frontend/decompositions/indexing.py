@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from atalla_mlir.frontend.decompositions.registry import aten, rule
+from atalla_mlir.frontend.integers import INTEGERS
 
 # Each of the k largest costs a search of the whole row.
 _MAX_K = 32
@@ -91,8 +92,10 @@ def slice_scatter(
     """What lies before, `source`, what lies behind."""
     dim, extent = dim % x.dim(), x.shape[dim]
     low, high, stride = slice(start, end, step).indices(extent)
-    if stride != 1 or source.shape[dim] != high - low:
+    if source.shape[dim] != len(range(low, high, stride)):
         return NotImplemented
+    if stride != 1:
+        return _scattered(x, source, dim, low, stride)
     parts = [(x, 0, low), (source, 0, high - low), (x, high, extent)]
     kept = [
         part if (begin, finish) == (0, part.shape[dim]) else aten.slice.Tensor(part, dim, begin, finish)
@@ -100,6 +103,22 @@ def slice_scatter(
         if finish > begin
     ]
     return kept[0].clone() if len(kept) == 1 else torch.cat(kept, dim)
+
+
+def _scattered(x: Tensor, source: Tensor, dim: int, low: int, stride: int) -> Tensor:
+    """Each element of `source` before the `stride` - 1 that follow it in x; behind the last there may be fewer."""
+    count, extent = source.shape[dim], x.shape[dim]
+    blocks = min(count, (extent - low) // stride)
+    high = low + blocks * stride
+    lead, rest = list(x.shape[:dim]), list(x.shape[dim + 1 :])
+    others = aten.slice.Tensor(x, dim, low, high).reshape([*lead, blocks, stride, *rest])
+    chosen = aten.slice.Tensor(source, dim, 0, blocks).unsqueeze(dim + 1)
+    joined = torch.cat([chosen, aten.slice.Tensor(others, dim + 1, 1, stride)], dim + 1)
+    parts = [aten.slice.Tensor(x, dim, 0, low), joined.reshape([*lead, blocks * stride, *rest])]
+    if blocks < count:
+        parts.append(aten.slice.Tensor(source, dim, blocks, count))
+    parts.append(aten.slice.Tensor(x, dim, high + count - blocks, extent))
+    return torch.cat([part for part in parts if part.shape[dim]], dim)
 
 
 @rule(aten.copy.default)
@@ -187,17 +206,29 @@ def cumprod(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
 
 @rule(aten.topk.default)
 def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:  # noqa: A002
-    """The extreme, k times, each time without those found before."""
-    if k > _MAX_K or k > x.shape[dim] or not x.dtype.is_floating_point:
+    """The extreme, k times, each time without those found before, which are farther out than any number.
+
+    Infinite elements at that end count as the largest number of the device, so that they differ from those found.
+    """
+    if k > _MAX_K or k > x.shape[dim] or not (x.dtype.is_floating_point or x.dtype in INTEGERS):
         return NotImplemented
     dim = dim % x.dim()
     numbers = torch.arange(x.shape[dim], device=x.device).view([-1, *[1] * (x.dim() - dim - 1)])
-    find, nothing = (aten.argmax.default, -math.inf) if largest else (aten.argmin.default, math.inf)
+    find = aten.argmax.default if largest else aten.argmin.default
+    rest, nothing = _with_room(x, lowest=largest)
     places: list[Tensor] = []
-    rest = x
     for _ in range(k):
         places.append(find(rest, dim, True))
         if len(places) < k:
             rest = aten.where.ScalarSelf(numbers == places[-1], nothing, rest)
     indices = torch.cat(places, dim)
     return aten.gather.default(x, dim, indices), indices
+
+
+def _with_room(x: Tensor, *, lowest: bool) -> tuple[Tensor, float]:
+    """`x` without what is beyond its lowest (or its highest) elements, and that."""
+    if x.dtype in INTEGERS:
+        least, most = -(2**31), 2**31 - 1
+        return (x.clamp(min=least + 1), least) if lowest else (x.clamp(max=most - 1), most)
+    most = torch.finfo(torch.bfloat16).max
+    return (x.clamp(min=-most), -math.inf) if lowest else (x.clamp(max=most), math.inf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 
@@ -38,6 +39,17 @@ def split(x: Tensor, size: int, dim: int = 0) -> list[Tensor]:
 @rule(aten.unbind.int)
 def unbind(x: Tensor, dim: int = 0) -> list[Tensor]:
     return [aten.select.int(x, dim, index) for index in range(x.shape[dim])]
+
+
+@rule(aten.cat.default)
+def concatenated(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Parts that hold something, all of the type that the result has."""
+    result = functools.reduce(torch.promote_types, (part.dtype for part in tensors))
+    parts = [part for part in tensors if part.numel()]
+    if not parts or (len(parts) == len(tensors) and all(part.dtype is result for part in parts)):
+        return NotImplemented
+    same = [part if part.dtype is result else part.to(result) for part in parts]
+    return same[0].clone() if len(same) == 1 else aten.cat.default(same, dim)
 
 
 @rule(aten.constant_pad_nd.default)

@@ -26,10 +26,10 @@ def max_pool2d(
     dilation: Sequence[int] = (1,),
     ceil_mode: bool = False,
 ) -> Tensor:
-    if x.dim() == 3:
-        return aten.max_pool2d.default(x.unsqueeze(0), kernel, stride, padding, dilation, ceil_mode).squeeze(0)
     kernel, padding, dilation = _pair(kernel), _pair(padding), _pair(dilation)
     stride = _pair(stride) if stride else kernel
+    if x.dim() == 3:
+        return aten.max_pool2d.default(x.unsqueeze(0), kernel, stride, padding, dilation, ceil_mode).squeeze(0)
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
     amounts = _amounts(x, reach, stride, padding, ceil_mode=ceil_mode)
     if not any(map(any, amounts)) and not ceil_mode:
@@ -61,13 +61,13 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Tensor:
+    kernel, padding = _pair(kernel), _pair(padding)
+    stride = _pair(stride) if stride else kernel
     if x.dim() == 3:
         pooled = aten.avg_pool2d.default(
             x.unsqueeze(0), kernel, stride, padding, ceil_mode, count_include_pad, divisor_override
         )
         return pooled.squeeze(0)
-    kernel, padding = _pair(kernel), _pair(padding)
-    stride = _pair(stride) if stride else kernel
     amounts = _amounts(x, kernel, stride, padding, ceil_mode=ceil_mode)
     if divisor_override == 1 and not any(map(any, amounts)) and not ceil_mode:
         return NotImplemented

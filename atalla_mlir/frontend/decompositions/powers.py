@@ -9,6 +9,7 @@ from torch import Tensor
 
 from atalla_mlir.frontend.decompositions.activations import number
 from atalla_mlir.frontend.decompositions.registry import aten, rule
+from atalla_mlir.frontend.integers import INTEGERS
 
 _MOST_FACTORS = 64
 """Whole exponents up to this are products; each product of two powers rounds once."""
@@ -20,7 +21,7 @@ _LARGE = 2.0**12
 @rule(aten.pow.Tensor_Scalar)
 def power(x: Tensor, exponent: float) -> Tensor:
     """Products for whole exponents, roots for halves, e^(y log x) for what is left."""
-    if not x.dtype.is_floating_point:
+    if not x.dtype.is_floating_point and not (isinstance(exponent, int) and exponent > 0):
         return NotImplemented
     if exponent == 0:
         return aten.full(list(x.shape), 1.0, dtype=x.dtype, device=x.device)
@@ -132,6 +133,8 @@ def square(x: Tensor) -> Tensor:
 
 @rule(aten.sign.default, aten.sgn.default)
 def sign(x: Tensor) -> Tensor:
+    if x.dtype in INTEGERS:
+        return aten.clamp.default(x, -1, 1)
     if not x.dtype.is_floating_point:
         return NotImplemented
     return torch.where(x > 0, number(x, 1.0), torch.where(x < 0, number(x, -1.0), number(x, 0.0)))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from atalla_mlir.frontend.decompositions.registry import Rule, aten, rule
+from atalla_mlir.frontend.integers import INTEGERS
 
 
 @rule(aten.mean.default)
@@ -40,6 +41,8 @@ def amin(x: Tensor, dim: Sequence[int] = (), keepdim: bool = False) -> Tensor:
 
 def _one_dimension_at_a_time(reduce: Rule, x: Tensor, dims: list[int], keepdim: bool) -> Tensor:
     """What torch-mlir would do anyway, with a name for each intermediate value."""
+    if x.dtype is torch.uint8:
+        return reduce(x.to(torch.int32), dims, keepdim).to(x.dtype)
     if len(dims) < 2:
         return NotImplemented
     for dim in reversed(dims):
@@ -58,11 +61,16 @@ def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
 
 
 def _arg_of_all(reduce: Rule, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
-    """An index into the flattened tensor where no dimension is given."""
-    if dim is not None:
+    """An index into the flattened tensor where no dimension is given; of whole numbers the first place that has it."""
+    if dim is None:
+        index = reduce(x.reshape([-1]), 0, False)
+        return index.view([1] * x.dim()) if keepdim else index
+    if x.dtype not in INTEGERS or not x.dim():
         return NotImplemented
-    index = reduce(x.reshape([-1]), 0, False)
-    return index.view([1] * x.dim()) if keepdim else index
+    dim = dim % x.dim()
+    extreme = (aten.amax if reduce is aten.argmax.default else aten.amin)(x, [dim], True)
+    places = torch.arange(x.shape[dim], device=x.device).view([-1, *[1] * (x.dim() - dim - 1)])
+    return aten.amin(aten.where.ScalarOther(x == extreme, places, x.shape[dim]), [dim], keepdim)
 
 
 @rule(aten.max.dim)
@@ -243,7 +251,8 @@ def cdist(a: Tensor, b: Tensor, p: float, compute_mode: int | None = None) -> Te
 def product(x: Tensor, dim: int, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Tensor:
     """One half times the other until one factor is left."""
     x = x if dtype is None else x.to(dtype)
-    if not x.dtype.is_floating_point or not x.dim():
+    x = x.long() if x.dtype in INTEGERS else x
+    if (not x.dtype.is_floating_point and x.dtype not in INTEGERS) or not x.dim():
         return NotImplemented
     dim = dim % x.dim()
     while (extent := x.shape[dim]) > 1:
@@ -256,3 +265,44 @@ def product(x: Tensor, dim: int, keepdim: bool = False, *, dtype: torch.dtype | 
 @rule(aten.prod.default)
 def product_all(x: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
     return product(x.reshape([-1]), 0, dtype=dtype)
+
+
+# Conditions on all elements
+
+
+@rule(aten.any.default)
+def any_of_all(x: Tensor) -> Tensor:
+    return any_along(x, list(range(x.dim())))
+
+
+@rule(aten.any.dim)
+def any_of_one(x: Tensor, dim: int, keepdim: bool = False) -> Tensor:
+    return any_along(x, [dim], keepdim)
+
+
+@rule(aten.any.dims)
+def any_along(x: Tensor, dim: Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
+    return _as_flags(x, aten.amax, reduced_dims(x, dim), keepdim)
+
+
+@rule(aten.all.default)
+def all_of_all(x: Tensor) -> Tensor:
+    return all_along(x, list(range(x.dim())))
+
+
+@rule(aten.all.dim)
+def all_of_one(x: Tensor, dim: int, keepdim: bool = False) -> Tensor:
+    return all_along(x, [dim], keepdim)
+
+
+@rule(aten.all.dims)
+def all_along(x: Tensor, dim: Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
+    return _as_flags(x, aten.amin, reduced_dims(x, dim), keepdim)
+
+
+def _as_flags(x: Tensor, reduce: Rule, dims: list[int], keepdim: bool) -> Tensor:
+    """The extreme of the conditions as the numbers 0 and 1."""
+    if not x.numel() or x.dtype is torch.uint8:
+        return NotImplemented
+    flags = (x if x.dtype is torch.bool else x != 0).to(torch.get_default_dtype())
+    return (reduce(flags, dims, keepdim) if dims else flags) != 0

@@ -123,6 +123,12 @@ def test_a_divisor_that_may_be_zero_gives_no_bound() -> None:
     assert error[1] < 0.03
 
 
+def test_the_infinity_of_a_negative_zero_has_either_sign() -> None:
+    inverse = eb.reciprocal(eb.exact(np.array([0.0, -0.0])))
+    assert eb.outside(np.array([-np.inf, -np.inf]), inverse).tolist() == [True, False]
+    assert not eb.outside(np.array([np.inf, np.inf]), inverse).any()
+
+
 def test_a_comparison_in_doubt_admits_both_branches() -> None:
     condition = eb.compare(
         np.greater, eb.Bounded(np.array([1.0, 1.0]), np.array([0.1, 0.1])), eb.exact(np.array([1.05, 3.0]))
