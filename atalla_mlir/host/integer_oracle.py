@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from atalla_mlir.frontend.integers import ARG_EXTREMES, GATHERS, LOGICAL
+from atalla_mlir.frontend.integers import ARG_EXTREMES, GATHERS, LOGICAL, SHIFTS
 from atalla_mlir.host import error_bound as eb
 from atalla_mlir.host.error_bound import Bounded
 
 aten = torch.ops.aten
 
-JUDGED = frozenset({*GATHERS, *LOGICAL, *ARG_EXTREMES, aten._to_copy.default})
+JUDGED = frozenset({*GATHERS, *LOGICAL, *ARG_EXTREMES, *SHIFTS, aten._to_copy.default})
 """Operations that only this module judges; others it judges where their results are whole numbers."""
 
 
