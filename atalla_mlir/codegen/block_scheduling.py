@@ -73,7 +73,7 @@ class BlockCore:
             over=OVER,
         )
         starts, successors = starts_and_items(graph.successors)
-        use_starts, uses = starts_and_items([value for value, _ in values] for values in registers.uses)
+        use_starts, uses = starts_and_items([[value for value, _ in values] for values in registers.uses])
         def_starts, defs = starts_and_items(registers.defs)
         block.point(
             successor_starts=starts,

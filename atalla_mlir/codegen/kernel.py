@@ -8,7 +8,7 @@ variable expansion).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 
 from atalla_mlir.codegen.loop_graph import carried_reads
@@ -164,7 +164,7 @@ class Kernel:
                 operands.append(names[(iteration - distance) % len(names)])
             else:
                 operands.append(value)
-        return replace(inst, operands=tuple(operands))
+        return inst.with_operands(tuple(operands))
 
     def report(self, label: str, packets: Sequence[tuple[Inst, ...]]) -> LoopReport:
         """What the loop called `label` became."""

@@ -100,13 +100,18 @@ class LoopCore:
         if native is None:
             placement = ForwardPlacement(self._graph, self._demands, interval, turn, is_eager=is_eager)
             return _found(placement, interval)
-        pads, parts = transfers_by_pad(self._graph, turn), forward_parts(self._graph, turn)
+        pads, parts = transfers_by_pad(self._graph, turn), self._parts[turn % 2]
         share = loading_share(turn, is_eager=is_eager)
         way = ForwardWay(is_eager=is_eager, num_pads=len(pads), num_parts=len(parts), share=share)
         transfer_starts, transfers = starts_and_items(pads)
         part_starts, nodes = starts_and_items(parts)
         way.point(transfer_starts=transfer_starts, transfers=transfers, part_starts=part_starts, parts=nodes)
         return self._run(native.atalla_place_forwards, self._moving_loop, way, interval)
+
+    @cached_property
+    def _parts(self) -> list[list[list[int]]]:
+        """What is placed forwards, in even and in odd turns."""
+        return [forward_parts(self._graph, turn) for turn in range(2)]
 
     def _run(
         self, place: ctypes._NamedFuncPointer, loop: Loop, way: OrderedWay | ForwardWay, interval: int
@@ -127,17 +132,13 @@ class LoopCore:
         return {register: number for number, register in enumerate(reads)}
 
     @cached_property
-    def _loop(self) -> Loop:
-        return self._describe()
-
-    @cached_property
     def _moving_loop(self) -> Loop:
         """With what placing forwards wants to know."""
-        loop = self._describe()
-        self._add_roles(loop)
-        return loop
+        self._add_roles(self._loop)
+        return self._loop
 
-    def _describe(self) -> Loop:
+    @cached_property
+    def _loop(self) -> Loop:
         graph, demands, machine = self._graph, self._demands, self._demands.machine
         drained = [demands.drainers.get(index) for index in range(len(graph.insts))]
         names = {name: number for number, name in enumerate(dict.fromkeys(demands.names))}
@@ -200,9 +201,11 @@ class LoopCore:
 
     def _add_banks(self, loop: Loop) -> None:
         demands, values = self._demands, self._values
-        open_starts, open_reads = starts_and_items(map(values.__getitem__, reads) for reads in demands.open_reads)
+        open_starts, open_reads = starts_and_items(
+            [list(map(values.__getitem__, reads)) for reads in demands.open_reads]
+        )
         with_starts, read_with = starts_and_items(
-            [values[other] for other in demands.read_with[register]] for register in values
+            [[values[other] for other in demands.read_with[register]] for register in values]
         )
         loop.point(
             open_starts=open_starts,
@@ -216,7 +219,7 @@ class LoopCore:
         graph = self._graph
         scalars = [is_scalar(inst) for inst in graph.insts]
         read = [copies_read(graph, index) if found else [] for index, found in enumerate(scalars)]
-        starts, nodes = starts_and_items([node for node, _ in copies] for copies in read)
+        starts, nodes = starts_and_items([[node for node, _ in copies] for copies in read])
         distances = (distance for copies in read for _, distance in copies)
         loop.point(is_scalar=scalars, shorten_starts=starts, shorten_nodes=nodes, shorten_distances=distances)
 
@@ -227,7 +230,7 @@ class LoopCore:
         early = transfer_feeders(graph, feeders)
         needed = needed_times(graph, [index for index in range(graph.num_nodes) if index not in feeders])
         runs = push_runs(graph)
-        run_starts, run_makers = starts_and_items(runs.values())
+        run_starts, run_makers = starts_and_items(list(runs.values()))
         numbers = {first: number for number, first in enumerate(runs)}
         is_transfer = [inst.op.format is Format.SDMA for inst in insts]
         in_order = {

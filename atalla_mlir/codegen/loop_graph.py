@@ -114,6 +114,15 @@ class LoopGraph:
         return [[(e.first, e.latency) for e in edges if not e.distance] for edges in self.incoming]
 
     @cached_property
+    def near_neighbours(self) -> list[list[int]]:
+        """For each node the nodes that it depends on in the same iteration or that depend on it."""
+        return [
+            [edge.first for edge in incoming if not edge.distance]
+            + [edge.second for edge in outgoing if not edge.distance]
+            for incoming, outgoing in zip(self.incoming, self.outgoing, strict=True)
+        ]
+
+    @cached_property
     def longest_latency(self) -> int:
         return max((edge.latency for edge in self.edges), default=0)
 
@@ -192,6 +201,22 @@ def build_loop_graph(insts: Sequence[Inst], machine: Machine, in_place: frozense
     return LoopGraph(body, edges.num_nodes, tuple(edges.found.values()), in_place)
 
 
+def edges_to_next(insts: Sequence[Inst], machine: Machine) -> list[tuple[int, int, int]]:
+    """(first, second, latency): what an instruction of the next iteration waits for, all registers having one copy.
+
+    Accesses to memory are left out.
+    """
+    latencies = [result_latency(inst, machine) for inst in insts]
+    in_place = frozenset(register for inst in insts for register in inst.defs)
+    found: dict[tuple[int, int], int] = {}
+    for first, second, latency in (
+        *_register_edges_across(insts, latencies, in_place),
+        *_unit_order_edges_across(insts, machine),
+    ):
+        found[first, second] = max(found.get((first, second), 0), latency)
+    return [(first, second, latency) for (first, second), latency in found.items()]
+
+
 class _EdgeSet:
     """Edges under construction; of several between the same nodes the longest latency stays."""
 
@@ -222,21 +247,21 @@ class _EdgeSet:
 
 def _in_place_registers(insts: Sequence[Inst]) -> frozenset[Register]:
     """Registers without a copy per iteration: fixed ones, and those updated in place from the last iteration."""
-    written: set[Register] = set()
+    first_writes: dict[Register, Inst] = {}
     read_first: set[Register] = set()
     for inst in insts:
-        read_first.update(register for register in inst.uses if register not in written)
-        written.update(inst.defs)
+        read_first.update(register for register in inst.uses if register not in first_writes)
+        for register in inst.defs:
+            first_writes.setdefault(register, inst)
     return frozenset(
         register
-        for register in written
-        if register.pinned is not None or (register in read_first and _overwrites(insts, register))
+        for register, inst in first_writes.items()
+        if register.pinned is not None or (register in read_first and _overwrites(inst, register))
     )
 
 
-def _overwrites(insts: Sequence[Inst], register: Register) -> bool:
+def _overwrites(first_write: Inst, register: Register) -> bool:
     """Whether the first write of a carried register needs the previous iteration's value in the same register."""
-    first_write = next(inst for inst in insts if register in inst.defs)
     return first_write.merges or any(
         operand.is_read and operand.is_written and value is register
         for operand, value in zip(first_write.op.operands, first_write.operands, strict=True)

@@ -133,20 +133,18 @@ def forward_parts(graph: LoopGraph, turn: int = 0) -> list[list[int]]:
 
 def independent_parts(graph: LoopGraph, nodes: Sequence[int]) -> list[list[int]]:
     """`nodes` in parts that no dependence inside an iteration connects, each in program order."""
-    wanted, seen = set(nodes), set[int]()
+    neighbours = graph.near_neighbours
+    left = set(nodes)
     parts: list[list[int]] = []
     for node in nodes:
-        if node in seen:
+        if node not in left:
             continue
-        seen.add(node)
+        left.remove(node)
         part, pending = [node], [node]
         while pending:
-            at = pending.pop()
-            edges = [(edge.first, edge.distance) for edge in graph.incoming[at]]
-            edges += [(edge.second, edge.distance) for edge in graph.outgoing[at]]
-            for other, distance in edges:
-                if not distance and other in wanted and other not in seen:
-                    seen.add(other)
+            for other in neighbours[pending.pop()]:
+                if other in left:
+                    left.remove(other)
                     part.append(other)
                     pending.append(other)
         parts.append(sorted(part))

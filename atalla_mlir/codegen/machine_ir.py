@@ -14,7 +14,7 @@ from functools import cache
 
 from atalla_mlir.errors import InternalError
 from atalla_mlir.target.encoding import DmaShape
-from atalla_mlir.target.isa import INSTRUCTIONS, Format, Instruction, Role, Unit
+from atalla_mlir.target.isa import INSTRUCTIONS, Format, Instruction, Operand, Role, Unit
 from atalla_mlir.target.registers import ALL_ONES_MASK, FILES, HARD_WIRED, RegisterFile
 
 ANY_OBJECT = "*"
@@ -212,6 +212,10 @@ class Inst:
             return self.dma_shape.pad
         return next((PAD_SPACES.index(ref.space) for ref in self.memory if ref.space in PAD_SPACES), None)
 
+    def with_operands(self, operands: tuple[Register | int | str, ...]) -> Inst:
+        """The same with other operands."""
+        return Inst(self.op, operands, self.merges, self.memory, self.clobbers, self.source, self.dma_shape)
+
     def replace_registers(self, mapping: dict[Register, Register]) -> None:
         """Renames operands in place; a register that is not in `mapping` stays."""
         self.operands = tuple(
@@ -313,13 +317,12 @@ class Function:
             raise InternalError(f"function {self.name}: labels defined twice: {', '.join(repeated)}")
         for block in self.blocks:
             for position, inst in enumerate(block.insts):
-                where = f"function {self.name}, block {block.label}, instruction {position} '{inst}'"
-                _verify_operands(inst, where)
-                _verify_memory(inst, where)
-                if inst.op.is_control and position != len(block.insts) - 1:
-                    raise InternalError(f"{where}: a control instruction must be the last of its block")
-                if inst.target is not None and not inst.is_call and inst.target not in defined:
-                    raise InternalError(f"{where}: label {inst.target} is not defined in the function")
+                wrong = _wrong_operands(inst) or _wrong_memory(inst)
+                if wrong is None and inst.op.is_control:
+                    wrong = _wrong_control(inst, defined, is_last=position == len(block.insts) - 1)
+                if wrong is not None:
+                    where = f"function {self.name}, block {block.label}, instruction {position} '{inst}'"
+                    raise InternalError(f"{where}: {wrong}")
         self._verify_spill_area()
         if self.blocks and not _ends_flow(self.blocks[-1].control):
             raise InternalError(f"function {self.name}: control runs off the end of the last block")
@@ -357,40 +360,54 @@ def _ends_flow(control: Inst | None) -> bool:
     return control is not None and not control.op.is_branch and not control.is_call
 
 
-def _verify_operands(inst: Inst, where: str) -> None:
+def _wrong_control(inst: Inst, labels: set[str], *, is_last: bool) -> str | None:
+    if not is_last:
+        return "a control instruction must be the last of its block"
+    if inst.target is not None and not inst.is_call and inst.target not in labels:
+        return f"label {inst.target} is not defined in the function"
+    return None
+
+
+def _wrong_operands(inst: Inst) -> str | None:
     if len(inst.operands) != len(inst.op.operands):
-        raise InternalError(f"{where}: expected {len(inst.op.operands)} operands, got {len(inst.operands)}")
+        return f"expected {len(inst.op.operands)} operands, got {len(inst.operands)}"
     for operand, value in zip(inst.op.operands, inst.operands, strict=True):
-        if operand.role is Role.IGNORED:
-            if value != 0:
-                raise InternalError(f"{where}: {operand.name} is ignored by the machine and must be 0, got {value}")
-        elif operand.file is not None:
-            if not isinstance(value, Register) or value.file is not operand.file:
-                raise InternalError(
-                    f"{where}: {operand.name} must be a register of file {operand.file.value}, got {value}"
-                )
-            if value.pinned is not None and value is not physical(value.file, value.pinned):
-                raise InternalError(f"{where}: pinned register {value} must come from physical()")
-        elif isinstance(value, str):
-            if not inst.op.is_branch and inst.op.mnemonic != "jal":
-                raise InternalError(f"{where}: {operand.name} must be a number, got label {value}")
-        elif not isinstance(value, int) or not operand.field.fits(value):
-            low, high = operand.field.minimum, operand.field.maximum
-            raise InternalError(f"{where}: {operand.name} must be in {low}..{high}, got {value}")
+        wrong = _wrong_operand(inst, operand, value)
+        if wrong is not None:
+            return wrong
     if inst.merges and not inst.op.merges:
-        raise InternalError(f"{where}: {inst.op.mnemonic} writes its whole destination and cannot merge")
+        return f"{inst.op.mnemonic} writes its whole destination and cannot merge"
     if inst.op.is_pseudo:
-        raise InternalError(f"{where}: {inst.op.mnemonic} has no encoding; use lui.s and addi.s")
+        return f"{inst.op.mnemonic} has no encoding; use lui.s and addi.s"
+    return None
 
 
-def _verify_memory(inst: Inst, where: str) -> None:
+def _wrong_operand(inst: Inst, operand: Operand, value: Register | int | str) -> str | None:
+    if operand.role is Role.IGNORED:
+        return f"{operand.name} is ignored by the machine and must be 0, got {value}" if value != 0 else None
+    if operand.file is not None:
+        if not isinstance(value, Register) or value.file is not operand.file:
+            return f"{operand.name} must be a register of file {operand.file.value}, got {value}"
+        if value.pinned is not None and value is not physical(value.file, value.pinned):
+            return f"pinned register {value} must come from physical()"
+    elif isinstance(value, str):
+        if not inst.op.is_branch and inst.op.mnemonic != "jal":
+            return f"{operand.name} must be a number, got label {value}"
+    elif not isinstance(value, int) or not operand.field.fits(value):
+        low, high = operand.field.minimum, operand.field.maximum
+        return f"{operand.name} must be in {low}..{high}, got {value}"
+    return None
+
+
+def _wrong_memory(inst: Inst) -> str | None:
     if inst.memory and not inst.op.is_memory and not inst.is_call and not inst.is_wait:
-        raise InternalError(f"{where}: {inst.op.mnemonic} does not access memory")
+        return f"{inst.op.mnemonic} does not access memory"
     for ref in inst.memory:
         if ref.space != "dram" and ref.space not in PAD_SPACES:
-            raise InternalError(f"{where}: unknown memory space {ref.space}, expected dram or pad0..pad3")
+            return f"unknown memory space {ref.space}, expected dram or pad0..pad3"
         if ref.low is not None and ref.high is not None and ref.low > ref.high:
-            raise InternalError(f"{where}: memory range {ref.low}:{ref.high} is reversed")
+            return f"memory range {ref.low}:{ref.high} is reversed"
+    return None
 
 
 def order_key(inst: Inst) -> str | None:

@@ -11,9 +11,10 @@ import os
 import sys
 import warnings
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,13 +38,9 @@ def place_of(values: array[Any] | None) -> int | None:
     return None if values is None else values.buffer_info()[0]
 
 
-def starts_and_items(lists: Iterable[Iterable[int]]) -> tuple[array[int], array[int]]:
+def starts_and_items(lists: Sequence[Collection[int]]) -> tuple[array[int], array[int]]:
     """A list of lists as two: item `starts[i]` is the first of list i."""
-    starts, items = array("i", (0,)), array("i")
-    for values in lists:
-        items.extend(values)
-        starts.append(len(items))
-    return starts, items
+    return array("i", accumulate(map(len, lists), initial=0)), array("i", list(chain.from_iterable(lists)))
 
 
 class Structure(ctypes.Structure):
@@ -56,7 +53,7 @@ class Structure(ctypes.Structure):
         """Lets fields point to lists, which live as long as the structure."""
         kept: list[array[Any]] = getattr(self, "_kept", [])
         for name, values in lists.items():
-            found = values if isinstance(values, array) else array(self._wide_.get(name, "i"), values)
+            found = values if isinstance(values, array) else array(self._wide_.get(name, "i"), list(values))
             kept.append(found)
             setattr(self, name, place_of(found))
         self._kept = kept

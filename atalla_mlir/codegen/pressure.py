@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from atalla_mlir.codegen.liveness import BlockLiveness
@@ -58,13 +57,14 @@ class BlockRegisters:
         """Values that are live at the start, by file, those that the block does not touch included."""
         present: dict[Register, int] = {}
         for inst in insts:
+            times: dict[int, int] = {}
             for register in inst.uses:
-                if register not in present:
-                    present[register] = self._add(register, is_live=register in liveness.live_in)
-            uses = [(present[register], times) for register, times in Counter(inst.uses).items()]
-            for value, times in uses:
-                self.reads[value] += times
-            self.uses.append(uses)
+                value = present.get(register)
+                if value is None:
+                    value = present[register] = self._add(register, is_live=register in liveness.live_in)
+                times[value] = times.get(value, 0) + 1
+                self.reads[value] += 1
+            self.uses.append(list(times.items()))
             for register in inst.defs:
                 present[register] = self._add(register, is_live=False)
             self.defs.append([present[register] for register in inst.defs])

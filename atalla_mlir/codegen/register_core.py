@@ -9,7 +9,7 @@ import ctypes
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from atalla_mlir.codegen.banks import SWEEPS, bank_graphs, is_all_ones, loop_weight, prefer_banks
 from atalla_mlir.codegen.colouring import DISPLACEMENTS_PER_REGISTER, Colouring
@@ -121,8 +121,9 @@ class RegisterCore:
 
     @cached_property
     def _numbers(self) -> dict[Register, int]:
-        insts = (inst for packets in self._blocks for packet in packets for inst in packet)
-        occurring = dict.fromkeys(register for inst in insts for register in (*inst.port_reads, *inst.defs))
+        insts = [inst for packets in self._blocks for packet in packets for inst in packet]
+        occurring = dict.fromkeys(chain.from_iterable(inst.port_reads for inst in insts))
+        occurring.update(dict.fromkeys(chain.from_iterable(inst.defs for inst in insts)))
         return {register: number for number, register in enumerate(occurring)}
 
     @cached_property
@@ -130,8 +131,8 @@ class RegisterCore:
         packets = [packet for packets in self._blocks for packet in packets]
         insts = [inst for packet in packets for inst in packet]
         number, registers = self._numbers.__getitem__, self._registers
-        read_starts, reads = starts_and_items(map(number, inst.port_reads) for inst in insts)
-        def_starts, defs = starts_and_items(map(number, inst.defs) for inst in insts)
+        read_starts, reads = starts_and_items([list(map(number, inst.port_reads)) for inst in insts])
+        def_starts, defs = starts_and_items([list(map(number, inst.defs)) for inst in insts])
         successor_starts, successors = starts_and_items(self._successors)
         code = Code(
             num_registers=len(registers),
@@ -169,7 +170,7 @@ class RegisterCore:
             num_clobbers=len(clobbers),
             displacements=DISPLACEMENTS_PER_REGISTER,
         )
-        starts, items = starts_and_items(available[file] for file in RegisterFile)
+        starts, items = starts_and_items([available[file] for file in RegisterFile])
         wanted.point(
             known=(number for number, _ in known),
             known_banks=(bank for _, bank in known),

@@ -19,7 +19,7 @@ from atalla_mlir.codegen.kernel import LoopReport
 from atalla_mlir.codegen.list_scheduler import BlockDemands, BlockSchedule, release_cycles
 from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness
 from atalla_mlir.codegen.local_values import name_local_values
-from atalla_mlir.codegen.loop_graph import build_loop_graph, unit_name
+from atalla_mlir.codegen.loop_graph import edges_to_next, unit_name
 from atalla_mlir.codegen.loops import COLD_PACKET_CYCLES
 from atalla_mlir.codegen.machine_ir import Block, Function, Inst, Register
 from atalla_mlir.codegen.pipelining import pipeline_loops
@@ -167,7 +167,8 @@ class _BlockTask:
         leaving = liveness.live_out if block.loop_depth else frozenset[Register]()
         priorities = _priorities(self._graph, machine, carried, leaving)
         self._core = BlockCore(BlockDemands(self._graph, priorities, liveness, machine))
-        self._carried_edges = _edges_to_next(block, machine) if self._repeats else []
+        body = [inst for inst in block.insts if not inst.op.is_control]
+        self._carried_edges = edges_to_next(body, machine) if self._repeats else []
 
     @property
     def _repeats(self) -> bool:
@@ -225,10 +226,11 @@ class _BlockTask:
         """
         best = found
         period = found.cycles
+        # as late as possible: what was sent before the loop may still keep a pad busy
+        late = period - TRANSFER_PACKETS * sum(inst.op.unit is Unit.SDMA for inst in self.block.insts)
+        comes_late = [inst.op.unit is Unit.SDMA or inst.is_wait for inst in self.block.insts]
         for _ in range(STEADY_ROUNDS):
-            # as late as possible: what was sent before the loop may still keep a pad busy
-            late = period - TRANSFER_PACKETS * sum(inst.op.unit is Unit.SDMA for inst in self.block.insts)
-            releases = [late if inst.op.unit is Unit.SDMA or inst.is_wait else 0 for inst in self.block.insts]
+            releases = [late * is_late for is_late in comes_late]
             for first, second, latency in self._carried_edges:
                 releases[second] = max(releases[second], found.issue_cycles[first] + latency - period)
             found = self._run(limits, releases, banks)
@@ -264,15 +266,6 @@ class _BlockTask:
         self, limits: Mapping[RegisterFile, int], releases: Sequence[int], banks: Mapping[Register, int] | None
     ) -> BlockSchedule:
         return self._core.schedule(limits, self._packet_cycles, releases, banks)
-
-
-def _edges_to_next(block: Block, machine: Machine) -> list[tuple[int, int, int]]:
-    """(first, second, latency): what an instruction of the next iteration must wait for, registers having one copy."""
-    body = [inst for inst in block.insts if not inst.op.is_control]
-    written = frozenset(register for inst in body for register in inst.defs)
-    edges = build_loop_graph(body, machine, written).edges
-    size = len(body)
-    return [(e.first, e.second, e.latency) for e in edges if e.distance == 1 and max(e.first, e.second) < size]
 
 
 def _packet_cycles(block: Block, machine: Machine) -> int:

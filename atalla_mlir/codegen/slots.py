@@ -13,7 +13,12 @@ def slot_order(insts: Sequence[Inst]) -> tuple[Inst, ...]:
 
     What only reads comes first, which frees registers for the results of the others; control comes last.
     """
+    if len(insts) == 1:
+        return (insts[0],)
     left = sorted(insts, key=lambda inst: (inst.op.is_control, len(inst.defs) - len(inst.uses)))
+    written = {register for inst in left for register in inst.defs}
+    if all(written.isdisjoint(inst.uses) for inst in left):
+        return tuple(left)
     order: list[Inst] = []
     while left:
         ready = next((inst for inst in left if not _must_wait(inst, left)), None)

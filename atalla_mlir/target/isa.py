@@ -194,15 +194,15 @@ class Instruction:
             return self.operands.index(self.by_name["offset"])
         return self.operands.index(self.by_name["imm"]) if self.mnemonic == "jal" else None
 
-    @property
+    @cached_property
     def is_branch(self) -> bool:
         return self.format is Format.BR
 
-    @property
+    @cached_property
     def is_control(self) -> bool:
         return self.is_branch or self.mnemonic in ("jal", "jalr", "halt.s")
 
-    @property
+    @cached_property
     def is_memory(self) -> bool:
         return self.format in (Format.M, Format.VM, Format.SDMA)
 
