@@ -17,6 +17,7 @@ from atalla_mlir.codegen.iteration import Access, Loop, Stage
 from atalla_mlir.codegen.lane_functions import lane_operations
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
 from atalla_mlir.codegen.tile_schedule import is_column_read, outside_reads
+from atalla_mlir.codegen.turn_plan import MAX_PITCH, ColumnTurn, can_turn_columns, turning_cycles
 
 FORM_NAME = "flowing product"
 STAGES = 4
@@ -32,9 +33,8 @@ MAX_INSTRUCTIONS = 760
 """Of an iteration: longer ones are hard to schedule, and their code must stay in the cache."""
 CUTS = (1, 2, 4)
 """Pieces that a slice of a block may come in."""
-MAX_PITCH = 1 << 20
-ARRAY_SWAP_CYCLES = 63
-"""From the last row of a slice to the first of the next one (machine reference 10.2)."""
+ARRAY_SWAP_CYCLES = 68
+"""From the last row of a slice to the first of the next one: 63 (machine reference 10.2), and what a loop wastes."""
 LANE_INTERVAL = 2
 PAD_INTERVAL = 3
 PAD_ROW_CYCLES = 7
@@ -47,8 +47,6 @@ SLOTS_FILLED = 3.0
 PACKING, PACKING_CYCLES = 1.1, 15
 """What an iteration takes beyond its busiest unit, roughly."""
 START_CYCLES = 1000
-TURNING_CYCLES, TILE_CYCLES = 3000, 105
-"""Of turning columns through the array, and of each tile of 32x32 elements."""
 PANEL_CYCLES, FILLING = 1100, 1.3
 """Before the loop over a panel and after it; what fetching takes beyond the DRAM channel there."""
 ENTRY_CYCLES = 5
@@ -127,9 +125,18 @@ class FlowPlan:
         return self.parts * self.panel * self.cols.count
 
     @property
+    def turn(self) -> ColumnTurn | None:
+        """What the array turns before the tiles of a panel."""
+        if self.source is None:
+            return None
+        batch = {*self.outside, *(loop for loop, _ in self.group)}
+        (depth,) = (loop for loop in self.source.strides if loop is not self.col_loop and loop not in batch)
+        return ColumnTurn(self.source, depth, self.cols.extent, self.slices, self.group)
+
+    @property
     def turned_tiles(self) -> int:
         """Of 32x32 elements, in a panel."""
-        return self.parts * self.cols.count * self.slices if self.source is not None else 0
+        return self.turn.tiles if self.turn is not None else 0
 
     @property
     def beside(self) -> tuple[Feed, ...]:
@@ -202,7 +209,7 @@ def _plans(
     row_loop, reads = plan.rows[0], outside_reads(product, epilogue)
     columns = [read for read in reads if is_column_read(read, plan)]
     staged = [read for read in reads if read not in columns]
-    if source is not None and (source.stride(plan.lane) != 1 or not LANES <= source.stride(depth) * PADS <= MAX_PITCH):
+    if source is not None and not can_turn_columns(source, plan.lane, depth, PADS):
         return
     if not _is_plain(plan, epilogue) or not _can_move(plan, streamed, pushed, [*stored, *staged]):
         return
@@ -278,10 +285,15 @@ def _fed(panel: FlowPlan) -> Iterator[FlowPlan]:
     if panel.source is None:
         col_feeds = list(_feeds(panel, col_pieces, cols_needed, LANES))
     else:
-        col_feeds = [Feed(LANES, 1, min(LEAD + 1, panel.turned_tiles), panel.turned_tiles)]
+        col_feeds = [turning_feed(panel.turned_tiles)]
     for row_feed in row_feeds:
         for col_feed in col_feeds:
             yield replace(panel, row_feed=row_feed, col_feed=col_feed)
+
+
+def turning_feed(tiles: int) -> Feed:
+    """How tiles of 32x32 elements come that are turned one in an iteration."""
+    return Feed(LANES, 1, min(LEAD + 1, tiles), tiles)
 
 
 def _feeds(panel: FlowPlan, pieces: int, needed: Sequence[int], rows: int) -> Iterator[Feed]:
@@ -337,6 +349,6 @@ def _cycles(plan: FlowPlan, epilogue: Sequence[Stage], others: int) -> float:
         for feed in (plan.row_feed, plan.col_feed)
     )
     if plan.source is not None:
-        before += TURNING_CYCLES + TILE_CYCLES * plan.turned_tiles
+        before += turning_cycles(plan.turned_tiles)
     iterations = max(0, plan.iterations - ENTERED) * (PACKING * busy + PACKING_CYCLES)
     return START_CYCLES + plan.rounds * (iterations + before + PANEL_CYCLES + ENTRY_CYCLES * instructions)

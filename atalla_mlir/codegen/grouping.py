@@ -317,7 +317,7 @@ def _turned(first: Group, second: Group, groups: Sequence[Group], results: Colle
     copies = copy.deepcopy((first.stages, second.stages, leaving))
     for stages in copies[:2]:
         coalesce_loops(stages)
-    if plan_turned_product(copies[0][0], copies[1], copies[2], {}) is None:
+    if plan_turned_product(copies[0][0], copies[1], copies[2]) is None:
         return None
     return Group(
         [*first.stages, *second.stages],

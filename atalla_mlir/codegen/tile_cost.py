@@ -17,6 +17,7 @@ from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, ROOT_COSTS
 from atalla_mlir.codegen.product_plan import ProductPlan
 from atalla_mlir.codegen.row_blocks import Blocks
 from atalla_mlir.codegen.tile_schedule import TileSchedule, is_column_read, outside_reads, tile_schedules
+from atalla_mlir.codegen.turn_plan import turning_cycles
 from atalla_mlir.target.encoding import PACKET_BYTES
 from atalla_mlir.target.machine import AX01
 
@@ -93,6 +94,7 @@ def choose_tile_schedule(
     pads: int,
     pad_rows: int,
     wanted: Fields,
+    source: Access | None = None,
 ) -> tuple[TileSchedule, Decision] | None:
     """The walk that is predicted to take the fewest cycles, of those that are as `wanted`; None where there is none.
 
@@ -100,8 +102,8 @@ def choose_tile_schedule(
     """
     staged = [read for read in outside_reads(product, epilogue) if not is_column_read(read, plan)]
     cost = Epilogue(num_operations(epilogue), num_additions(epilogue), len(staged), len(stored))
-    found = list(tile_schedules(plan, product, epilogue, stored, pads=pads, pad_rows=pad_rows))
-    if PANEL in wanted:
+    found = list(tile_schedules(plan, product, epilogue, stored, pads=pads, pad_rows=pad_rows, source=source))
+    if PANEL in wanted and source is None:
         found = [walk for most in found for walk in _smaller_panels(most)]
     found.sort(key=lambda walk: walk.inner_rows)
     chosen = fastest(FORM_NAME, found, tile_fields, lambda walk: predicted_cycles(walk, cost), wanted)
@@ -117,6 +119,9 @@ def choose_tile_schedule(
         "epilogue": "a loop over rows" if finishes_in_loop(walk, cost) else "straight code",
         "operand_rows": walk.operand_rows,
     }
+    if walk.turn is not None:
+        facts["turned_tiles"] = parts * walk.turn.tiles
+        cycles += turning_cycles(walk.turn.tiles)
     return walk, Decision(FORM_NAME, tile_fields(walk), facts, round(start_cycles(walk, cost) + parts * cycles), ways)
 
 

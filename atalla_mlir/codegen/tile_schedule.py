@@ -22,6 +22,7 @@ from atalla_mlir.codegen.footprints import FootprintBlocks, Window, footprint_bl
 from atalla_mlir.codegen.iteration import Access, Stage
 from atalla_mlir.codegen.product_plan import LANES, MAX_SEQUENTIAL_SLICES, ProductPlan
 from atalla_mlir.codegen.row_blocks import MAX_PIECES, Blocks, row_blocks
+from atalla_mlir.codegen.turn_plan import ColumnTurn, can_turn_columns
 
 MAX_BLOCK_ROWS = 100
 """Result rows of a tile: sums, the terms that are added and those that the array computes share the registers."""
@@ -110,6 +111,8 @@ class TileSchedule:
     """Rows of each pad from step to step of blocks of rows that lie in the pads already; 0 where they are fetched."""
     reads_rows: bool = False
     """Whether the epilogue reads operands that differ from row to row."""
+    turn: ColumnTurn | None = None
+    """What `pushed` is a copy of, where the array turns all columns in the pads before the walk."""
 
     @property
     def inner(self) -> Blocks:
@@ -162,11 +165,15 @@ class TileSchedule:
 
     def is_resident(self, blocks: Blocks) -> bool:
         """Whether blocks are in the pads before the walk begins."""
+        return self._is_elsewhere(blocks) or (self.turn is not None and blocks is self.cols)
+
+    def _is_elsewhere(self, blocks: Blocks) -> bool:
+        """Whether blocks lie where another product has left them."""
         return self.resident_step > 0 and blocks is self.rows
 
     def step_rows(self, blocks: Blocks) -> int:
         """Rows of one pad from a step of a block to the next one."""
-        return self.resident_step if self.is_resident(blocks) else blocks.rows_per_pad
+        return self.resident_step if self._is_elsewhere(blocks) else blocks.rows_per_pad
 
     def block_rows(self, blocks: Blocks) -> int:
         """Rows of one pad that a block takes."""
@@ -181,7 +188,12 @@ class TileSchedule:
 
     @property
     def outer_base(self) -> int:
-        return 0 if self.is_resident(self.inner) else self.panel_blocks * self.block_rows(self.inner)
+        return 0 if self._is_elsewhere(self.inner) else self.panel_blocks * self.block_rows(self.inner)
+
+    @property
+    def raw_rows(self) -> int:
+        """Rows of one pad that hold columns before they are turned, and what nobody reads meanwhile."""
+        return self.panel_blocks * self.block_rows(self.cols) + SINK_ROWS if self.turn is not None else 0
 
     @property
     def sink_row(self) -> int:
@@ -197,11 +209,19 @@ class TileSchedule:
 
 
 def tile_schedules(
-    plan: ProductPlan, product: Stage, epilogue: Sequence[Stage], stored: Sequence[Access], *, pads: int, pad_rows: int
+    plan: ProductPlan,
+    product: Stage,
+    epilogue: Sequence[Stage],
+    stored: Sequence[Access],
+    *,
+    pads: int,
+    pad_rows: int,
+    source: Access | None = None,
 ) -> Iterator[TileSchedule]:
     """All walks for a product whose operands and results are rows in DRAM; none for any other.
 
-    `pad_rows` are the rows of each pad that it may use.
+    `pad_rows` are the rows of each pad that it may use. `source` is what the pushed operand is a turned copy of, if the
+    array is to turn all of it in the pads.
     """
     if len(plan.rows) > 2 or len(plan.cols) != 1 or plan.lane is None:
         return
@@ -211,6 +231,9 @@ def tile_schedules(
         return
     cols = Blocks(None, plan.lane, 1, min(LANES, plan.lane.extent), pads)
     if not cols.can_move(pushed, depth.lanes):
+        return
+    turn = _column_turn(plan, depth, source, pads)
+    if source is not None and turn is None:
         return
     reads = outside_reads(product, epilogue)
     columns = [read for read in reads if is_column_read(read, plan)]
@@ -225,14 +248,25 @@ def tile_schedules(
         if results is None or not all(results.can_move(access, cols.width) for access in moved):
             continue
         free = pad_rows - num_staged * (results.rows_per_pad + STAGING_MARGIN) - len(columns) * cols.num_blocks
-        walk = TileSchedule(streamed, pushed, grid, cols, results, depth, True, 1, reads_rows=len(moved) > len(stored))
+        reads_rows = len(moved) > len(stored)
+        walk = TileSchedule(streamed, pushed, grid, cols, results, depth, True, 1, reads_rows=reads_rows, turn=turn)
         for rows in (grid, grid.in_a_run(streamed)):
             if rows is None or rows.num_pieces > MAX_PIECES or not rows.can_move(streamed, depth.lanes):
                 continue
             yield from _fitting(replace(walk, rows=rows), free)
-        footprints = footprint_blocks(grid, window) if window is not None else None
+        footprints = footprint_blocks(grid, window) if window is not None and turn is None else None
         if window is not None and footprints is not None:
             yield from _fitting(replace(walk, rows=footprints, depth=_window_depth(window)), free)
+
+
+def _column_turn(plan: ProductPlan, depth: Depth, source: Access | None, pads: int) -> ColumnTurn | None:
+    """How the array turns columns, if a source of them is given and has the form for it."""
+    lane, loop = plan.lane, plan.depth_lane
+    if source is None or lane is None or loop is None or plan.depth or depth.lanes != LANES or depth.has_tail:
+        return None
+    if depth.has_two_levels or not can_turn_columns(source, lane, loop, pads):
+        return None
+    return ColumnTurn(source, loop, lane.extent, depth.steps)
 
 
 def resident_schedules(
@@ -327,7 +361,12 @@ def is_column_read(read: Access, plan: ProductPlan) -> bool:
 
 
 def _fitting(walk: TileSchedule, pad_rows: int) -> Iterator[TileSchedule]:
-    """Both orders, as far as their operands fit into that many rows of each pad."""
+    """Both orders, as far as their operands fit into that many rows of each pad; turned columns all stay there."""
+    if walk.turn is not None:
+        whole = replace(walk, rows_inside=False, panel_blocks=walk.cols.num_blocks)
+        if whole.operand_rows + whole.raw_rows <= pad_rows:
+            yield whole
+        return
     for rows_inside in (True, False):
         one = replace(walk, rows_inside=rows_inside, panel_blocks=1)
         room = (pad_rows - one.operand_rows) // one.block_rows(one.inner) + 1

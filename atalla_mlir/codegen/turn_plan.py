@@ -15,6 +15,8 @@ MAX_LOOPS = 4
 MIN_TILES = 8
 TILE_CYCLES = 135
 """The channel takes 128 of them for 32 rows of 32 elements, in and out."""
+COLUMN_CYCLES, COLUMN_TILE_CYCLES = 3000, 105
+"""Of turning columns in the pads, and of each tile of 32x32 elements."""
 START_CYCLES = 6000
 """The first and the last tiles, whose transfers nothing hides, and a long loop's code that runs cold."""
 
@@ -52,6 +54,41 @@ class TurnPlan:
     @property
     def predicted_cycles(self) -> int:
         return START_CYCLES + TILE_CYCLES * self.tiles
+
+
+@dataclass(frozen=True)
+class ColumnTurn:
+    """Columns of a product that lie along the rows of `source`, to be turned in the pads before its tiles.
+
+    `columns` is the number of columns, `slices` of 32 elements is what each of them has of the `depth`; `group` are
+    loops of a batch that are turned together, and how many iterations of each.
+    """
+
+    source: Access
+    depth: Loop
+    columns: int
+    slices: int
+    group: tuple[tuple[Loop, int], ...] = ()
+
+    @property
+    def blocks(self) -> int:
+        """Of 32 columns: the last one ends with them and so may overlap the one before."""
+        return -(-self.columns // LANES)
+
+    @property
+    def tiles(self) -> int:
+        """Of 32x32 elements."""
+        return self.blocks * self.slices * math.prod(count for _, count in self.group)
+
+
+def turning_cycles(tiles: int) -> int:
+    """To turn so many tiles of 32x32 elements in the pads before those of a product."""
+    return COLUMN_CYCLES + COLUMN_TILE_CYCLES * tiles
+
+
+def can_turn_columns(source: Access, lane: Loop, depth: Loop, pads: int) -> bool:
+    """Whether a transfer can bring every row of a pad's share of 32x32 elements to the pad."""
+    return source.stride(lane) == 1 and lane.extent >= LANES <= source.stride(depth) * pads <= MAX_PITCH
 
 
 def plan_turn(stages: Sequence[Stage]) -> TurnPlan | None:

@@ -1,4 +1,4 @@
-"""Columns of a flowing product that lie along the rows of their operand: the array turns them, in the pads.
+"""Columns of a product that lie along the rows of their operand: the array turns them, in the pads.
 
 As in `kernels.turned_tiles`, unit rows met by the rows of a tile give its columns, and where an element is infinite or
 a NaN, all tiles are turned once more in the transpose unit.
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_plan import PADS
-from atalla_mlir.codegen.flow_plan import FlowPlan
+from atalla_mlir.codegen.flow_plan import turning_feed
 from atalla_mlir.codegen.product_plan import LANES
+from atalla_mlir.codegen.turn_plan import ColumnTurn
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.attention_moves import ELEMENT_BYTES, Flow, FlowLoop, Level
 from atalla_mlir.kernels.flow_loops import Area, ahead, fence, run_beside
@@ -28,17 +29,20 @@ TILE_BYTES = TILE_ROWS * ROW_BYTES
 
 @dataclass(frozen=True)
 class ColumnTurning:
-    """Fetches the tiles of a panel to `raw` and turns them to `cols`; both have the same order."""
+    """Fetches tiles to `raw` and turns them to `cols`; both hold all slices of a block of columns, then the next one.
+
+    Transfers that are switched off write to `sink`.
+    """
 
     builder: IntegerBuilder
-    plan: FlowPlan
+    turn: ColumnTurn
     cols: Area
     raw: Area
     sink: Area
 
     def emit(self, buffer: ir.Value, start: ir.Value) -> None:
         """From the operand that begins at address `start` of `buffer`."""
-        builder, tiles = self.builder, self.plan.turned_tiles
+        builder, tiles = self.builder, self.turn.tiles
         flow = self._flow(buffer, start)
         FlowLoop(builder, flow).before()
         fence(builder, self.sink, buffer)
@@ -54,33 +58,27 @@ class ColumnTurning:
                 builder.tile_store(builder.gemm(unit), cols[col % PADS], Index(col // PADS), LANES)
             return [builder.binary("add", carried[0], builder.gemm(zero))]
 
-        beside = [] if self.plan.col_feed.is_before else [flow]
+        beside = [] if turning_feed(tiles).is_before else [flow]
         (flaws,) = run_beside(builder, walks, beside, [builder.zero()], turn)
         fence(builder, self.sink, buffer)
         self._turn_again(tiles_again(builder, flaws, tiles))
         fence(builder, self.sink, buffer)
 
     def _flow(self, buffer: ir.Value, start: ir.Value) -> Flow:
-        plan, source, feed = self.plan, self.plan.source, self.plan.col_feed
-        assert source is not None
-        depth = next(loop for loop in source.strides if loop not in (plan.col_loop, *self._batch))
-        pitch = source.stride(depth)
-        place = plan.cols.count * plan.slices * TILE_BYTES
+        turn, feed = self.turn, turning_feed(self.turn.tiles)
+        pitch, excess = turn.source.stride(turn.depth), turn.blocks * LANES - turn.columns
+        place = turn.blocks * turn.slices * TILE_BYTES
         levels = [
-            Level(plan.cols.count, LANES * ELEMENT_BYTES, plan.slices * TILE_BYTES, plan.cols.excess * ELEMENT_BYTES),
-            Level(plan.slices, LANES * pitch * ELEMENT_BYTES, TILE_BYTES),
+            Level(turn.blocks, LANES * ELEMENT_BYTES, turn.slices * TILE_BYTES, excess * ELEMENT_BYTES),
+            Level(turn.slices, LANES * pitch * ELEMENT_BYTES, TILE_BYTES),
         ]
-        for loop, count in reversed(plan.group):
-            levels.insert(0, Level(count, source.stride(loop) * ELEMENT_BYTES, place))
+        for loop, count in reversed(turn.group):
+            levels.insert(0, Level(count, turn.source.stride(loop) * ELEMENT_BYTES, place))
             place *= count
         sink = (self.sink.base - self.raw.base) * ROW_BYTES
         return Flow(
             "raw", "fetch", buffer, start, self.raw.tiles, sink, tuple(levels), TILE_ROWS, pitch, feed.first, feed.each
         )
-
-    @property
-    def _batch(self) -> set[object]:
-        return {*self.plan.outside, *(loop for loop, _ in self.plan.group)}
 
     def _turn_again(self, tiles: ir.Value) -> None:
         """The first tiles, so many of them, in the transpose unit."""

@@ -101,9 +101,10 @@ class FlowingProduct:
             for number, (access, area) in enumerate(zip(self.stored, self.results, strict=True))
         ]
         self._load_shared(at)
-        if self.raw is not None and plan.source is not None:
-            ColumnTurning(self.builder, plan, self.cols, self.raw, self.sink).emit(
-                self.buffers[plan.source.buffer], self._start(plan.source, at, panel)
+        if self.raw is not None and plan.turn is not None:
+            source = plan.turn.source
+            ColumnTurning(self.builder, plan.turn, self.cols, self.raw, self.sink).emit(
+                self.buffers[source.buffer], self._start(source, at, panel)
             )
         for flow in (*feeds, *staged):
             FlowLoop(builder, flow).before()

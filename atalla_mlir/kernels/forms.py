@@ -20,12 +20,13 @@ from atalla_mlir.codegen.grouping import Group
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.phase_plan import plan_phases
 from atalla_mlir.codegen.product_chain import chained_buffer, plan_chain
-from atalla_mlir.codegen.product_plan import choose_product_plan
+from atalla_mlir.codegen.product_plan import ProductPlan, choose_product_plan
 from atalla_mlir.codegen.row_plan import RowPlan, SumOrder, choose_row_plan, row_fields, row_plans
 from atalla_mlir.codegen.stream_plan import choose_stream_plan
 from atalla_mlir.codegen.tile_cost import choose_tile_schedule
+from atalla_mlir.codegen.tile_schedule import TileSchedule
 from atalla_mlir.codegen.turn_plan import plan_turn
-from atalla_mlir.codegen.turned_product import plan_turned_product
+from atalla_mlir.codegen.turned_product import turned_plans
 from atalla_mlir.codegen.vector_product_plan import choose_vector_product
 from atalla_mlir.codegen.window_plan import plan_windows
 from atalla_mlir.errors import InternalError, UnsupportedError
@@ -129,7 +130,7 @@ def _forms(nest: Nest) -> Iterator[tuple[str, Planner]]:
         yield "chain of products", _chain_of_products
         return
     if nest.group.turned is not None:
-        yield "flowing product", _turned_product
+        yield from _turned_products(nest, *nest.group.turned)
         return
     if nest.group.fill is not None:
         yield "fill", _fill
@@ -224,14 +225,18 @@ def _tiled_product(nest: Nest, wanted: Fields) -> Planned | None:
         return None
     schedule, decision = chosen
 
-    def emit() -> None:
-        kernel = TiledProduct(Builder(), product, epilogue, plan, schedule, nest.values, nest.block)
-        kernel.allocate()
-        nest.numerics.sums.update(kernel.sum_orders())
-        kernel.emit()
-        nest.numerics.expansions.update(kernel.rows_kernel.expansions)
+    return Planned(decision, lambda: _emit_tiles(nest, nest.stages, plan, schedule, Builder()))
 
-    return Planned(decision, emit)
+
+def _emit_tiles(
+    nest: Nest, stages: Sequence[Stage], plan: ProductPlan, schedule: TileSchedule, builder: Builder
+) -> None:
+    product, *epilogue = stages
+    kernel = TiledProduct(builder, product, epilogue, plan, schedule, nest.values, nest.block)
+    kernel.allocate()
+    nest.numerics.sums.update(kernel.sum_orders())
+    kernel.emit()
+    nest.numerics.expansions.update(kernel.rows_kernel.expansions)
 
 
 def _flowing_product(nest: Nest, wanted: Fields) -> Planned | None:
@@ -247,17 +252,31 @@ def _flowing_product(nest: Nest, wanted: Fields) -> Planned | None:
     return Planned(decision, lambda: _emit_flow(nest, nest.stages, flow))
 
 
-def _turned_product(nest: Nest, wanted: Fields) -> Planned | None:
-    if nest.group.turned is None:
-        return None
-    copy, stages = nest.group.turned
+def _turned_products(nest: Nest, copy: Stage, stages: list[Stage]) -> Iterator[tuple[str, Planner]]:
+    """The forms of a product whose columns are turned in the pads, the one that is predicted to be fastest first."""
     for own in ([copy], stages):
         coalesce_loops(own)
-    chosen = plan_turned_product(copy, stages, nest.values, wanted)
-    if chosen is None:
-        raise InternalError("a product was fused with a turned copy, but there is no plan for that")
-    flow, decision = chosen
-    return Planned(decision, lambda: _emit_flow(nest, stages, flow))
+
+    def planner(form: str) -> Planner:
+        def plan(nest: Nest, wanted: Fields) -> Planned | None:
+            plans = turned_plans(copy, stages, nest.values, wanted, form)
+            if not plans:
+                return None
+            found, decision = plans[0]
+            return Planned(decision, lambda: _emit_turned(nest, stages, found))
+
+        return plan
+
+    for _, decision in turned_plans(copy, stages, nest.values, {}):
+        yield decision.form, planner(decision.form)
+
+
+def _emit_turned(nest: Nest, stages: Sequence[Stage], found: FlowPlan | TileSchedule) -> None:
+    if isinstance(found, FlowPlan):
+        _emit_flow(nest, stages, found)
+        return
+    stored = [stage.write for stage in stages if stage.write.buffer in nest.values]
+    _emit_tiles(nest, stages, choose_product_plan(stages[0], stored), found, IntegerBuilder())
 
 
 def _emit_flow(nest: Nest, stages: Sequence[Stage], flow: FlowPlan) -> None:

@@ -17,11 +17,15 @@ from atalla_mlir.codegen.product_plan import LANES, ProductPlan
 from atalla_mlir.codegen.row_plan import RowPlan, SumOrder
 from atalla_mlir.codegen.tile_cost import plans_in_steps
 from atalla_mlir.codegen.tile_epilogue import tile_epilogue
-from atalla_mlir.codegen.tile_schedule import TileSchedule
+from atalla_mlir.codegen.tile_schedule import SINK_ROWS, TileSchedule
+from atalla_mlir.codegen.turn_plan import ColumnTurn
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.builder import Builder
+from atalla_mlir.kernels.column_turning import ColumnTurning
 from atalla_mlir.kernels.early_columns import EarlyColumns
 from atalla_mlir.kernels.expression import Evaluated
+from atalla_mlir.kernels.flow_loops import Area
+from atalla_mlir.kernels.integer_builder import IntegerBuilder
 from atalla_mlir.kernels.row_body import RowBody
 from atalla_mlir.kernels.row_places import Place
 from atalla_mlir.kernels.rows import RowKernel
@@ -121,6 +125,12 @@ class TiledProduct:
         with ir.InsertionPoint.at_block_begin(self.block):
             self.operands = self._tiles(base, self.schedule.operand_rows)
             base += self.schedule.operand_rows
+            self.raw: list[Area] = []
+            """What columns are turned from, and rows that nobody reads."""
+            if self.schedule.turn is not None:
+                sink = base + self.schedule.raw_rows - SINK_ROWS
+                self.raw = [Area(self._tiles(at, rows), at) for at, rows in ((base, sink - base), (sink, SINK_ROWS))]
+            base += self.schedule.raw_rows
             for access in self.epilogue.stored:
                 self.rows_kernel.staging[access.buffer, access.offset] = self._tiles(base, rows, spare)
                 base += rows + 2 * spare
@@ -202,11 +212,24 @@ class TiledProduct:
             return
         self._load_columns([read for read in self.epilogue.column_reads if self._is_of_batch(read)], at)
         schedule = self.schedule
+        if schedule.turn is not None:
+            self._turn_columns(schedule.turn, at)
         whole, rest = divmod(schedule.inner.num_blocks, schedule.panel_blocks)
         size = schedule.panel_blocks
         self.builder.repeat(whole, lambda panel: _Panel(self, at, panel.scaled(size), size).emit())
         if rest:
             _Panel(self, at, Index(whole * size), rest).emit()
+
+    def _turn_columns(self, turn: ColumnTurn, at: Mapping[Loop, Index]) -> None:
+        """Bring all columns of a part of the batch to the pads, turned."""
+        builder, access = self.builder, turn.source
+        assert isinstance(builder, IntegerBuilder)
+        begin = Index(access.offset)
+        for loop, index in at.items():
+            begin = begin + index.scaled(access.stride(loop))
+        buffer = self.buffers[access.buffer]
+        start = builder.plus(builder.address(buffer), builder.index_value(begin.scaled(ELEMENT_BYTES)))
+        ColumnTurning(builder, turn, Area(self.operands, self.base), *self.raw).emit(buffer, start)
 
 
 @dataclass

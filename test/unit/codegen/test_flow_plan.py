@@ -101,10 +101,10 @@ def test_columns_that_are_turned_come_before_all_tiles() -> None:
         body=body,
         combine=Combine.ADD,
     )
-    chosen = plan_turned_product(copy, [product], {write.buffer}, {})
+    chosen = plan_turned_product(copy, [product], {write.buffer})
     assert chosen is not None
     plan, _ = chosen
-    assert plan.source is not None
+    assert isinstance(plan, FlowPlan) and plan.source is not None
     assert plan.source.buffer is source.buffer
     assert (plan.source.stride(part), plan.source.stride(lane), plan.source.stride(deep)) == (8192, 1, 128)
     assert plan.turned_tiles == 12 * 4 * 2
@@ -112,4 +112,4 @@ def test_columns_that_are_turned_come_before_all_tiles() -> None:
     # a copy that turns nothing is not taken for one that does
     straight = Access(Buffer("w", 1 << 24), 0, {own: 8192, across: 64, down: 1})
     copy.reads[0] = straight
-    assert plan_turned_product(copy, [product], {write.buffer}, {}) is None
+    assert plan_turned_product(copy, [product], {write.buffer}) is None
