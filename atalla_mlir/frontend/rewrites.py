@@ -2,7 +2,8 @@
 
 `conv(x, w) * s + t` with constants per channel (batch normalisation at inference) becomes `conv(x, w * s) + t`: the
 weights are scaled once, in the model's type. A maximum pool whose indices nobody reads becomes one with one result;
-scales of both operands of a product become one (`scales`).
+scales of both operands of a product become one (`scales`). Whole numbers that a function of floating numbers reads are
+converted by an operation of their own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx
+from torch._ops import OpOverload
 
+from atalla_mlir.frontend.integers import INTEGERS
 from atalla_mlir.frontend.scales import join_scales
 
 aten = torch.ops.aten
@@ -40,6 +43,7 @@ def rewrite(graph: fx.Graph, values: Mapping[str, Tensor]) -> Rewritten:
             _extreme_by_index(graph, node)
         if node.target is aten.max_pool2d_with_indices.default:
             _drop_indices(graph, node)
+        _convert_operands(graph, node)
         join_scales(graph, node, known)
         if node.target is aten.convolution.default:
             added |= _Chain(graph, node, known).fold()
@@ -78,6 +82,22 @@ def _extreme_by_index(graph: fx.Graph, index: fx.Node) -> None:
         user.replace_all_uses_with(new)
         graph.erase_node(user)
         new.name = name
+
+
+def _convert_operands(graph: fx.Graph, node: fx.Node) -> None:
+    """The scalar units convert whole numbers, the lanes compute what is made of them."""
+    result = node.meta.get("val")
+    if not isinstance(result, Tensor) or not result.is_floating_point() or node.target is aten._to_copy.default:
+        return
+    is_pointwise = isinstance(node.target, OpOverload) and torch.Tag.pointwise in node.target.tags
+    if not is_pointwise and node.target is not aten.sum.dim_IntList:
+        return
+    for operand in node.all_input_nodes:
+        if operand.meta["val"].dtype in INTEGERS:
+            with graph.inserting_before(node):
+                converted = graph.call_function(aten._to_copy.default, (operand,), {"dtype": result.dtype})
+            converted.meta = {"val": operand.meta["val"].to(result.dtype), "stack_trace": node.meta.get("stack_trace")}
+            node.replace_input_with(operand, converted)
 
 
 def _drop_indices(graph: fx.Graph, pool: fx.Node) -> None:

@@ -135,7 +135,8 @@ def _forms(nest: Nest) -> Iterator[tuple[str, Planner]]:
     if nest.group.fill is not None:
         yield "fill", _fill
         return
-    yield "windows", _windows
+    if not nest.stages[0].is_scalar:
+        yield "windows", _windows
     if nest.group.frame:
         return
     coalesce_loops(nest.stages)

@@ -26,6 +26,7 @@ LARGE = torch.cat([numbers(-EXTREME - 1, EXTREME, 30), torch.tensor([-EXTREME - 
 BYTES = numbers(-128, 128, 5, 7).to(torch.int8)
 PIXELS = numbers(0, 256, 5, 7).to(torch.uint8)
 GREATER, OTHERS = X > 2, DIVISORS > 3
+FLAGS = numbers(0, 2, 3, 9, 4).bool()
 MASKED = torch.tensor([[5.0, -torch.inf, -torch.inf, 4.0, -torch.inf, 1.0, -torch.inf]])
 
 CASES: dict[str, tuple[Callable[..., Any], tuple[Tensor, ...]]] = {
@@ -57,7 +58,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Tensor, ...]]] = {
         lambda a, x: (a.any(1), a.all(), a.any((0, 1)), x.any(), x.all(1, keepdim=True), x.float().all()),
         (GREATER, X),
     ),
-    "counts": (lambda a, x: (a.sum((0, 1)), a.sum(1), a.sum(), x.count_nonzero(1)), (GREATER, X)),
+    "counts": (lambda a, x: (a.sum((0, 1)), a.sum(1), a.sum(), x.count_nonzero(1)), (FLAGS, X)),
     "joined types": (
         lambda a, x: (torch.cat([x.float() / 2, x]), torch.cat([x[:, :0], x], 1), torch.cat([a, x])),
         (GREATER, X),
@@ -87,8 +88,13 @@ def test_results_are_those_of_pytorch(name: str) -> None:
         assert torch.equal(ours, theirs), f"result {at}: {ours} is not {theirs}"
 
 
-def test_whole_numbers_divide_as_floating_ones() -> None:
-    report = verify(Function(lambda x, y: (x / 3, x / y, (x > 2) / y)), (X, DIVISORS), strict=True)
+def test_functions_of_whole_numbers() -> None:
+    """They are converted first, and the lanes do the rest."""
+    functions = [
+        lambda x, y: (x / 3, x / y, (x > 2) / y, x.sin() / y, x / x.cos(), x.sigmoid()),
+        lambda x, y: (x.maximum(y.sin()), torch.where(x > y, x, 0.5), x.sum(1, dtype=torch.float32), x.float().mean()),
+    ]
+    report = verify(Function(lambda x, y: [function(x, y) for function in functions]), (X, DIVISORS), strict=True)
     assert report.ok, str(report)
     assert report.totals.cosine_f32 > 0.9999
 

@@ -45,16 +45,6 @@ def divide(x: Tensor, y: Number, *, rounding_mode: str | None) -> Tensor:
     return NotImplemented if isinstance(y, Tensor) or not _are_whole(x, y) or _is_zero(y) else _divided(x, y)
 
 
-@rule(aten.div.Tensor, aten.div.Scalar)
-def quotient(x: Tensor, y: Number | float) -> Tensor:
-    """A quotient of whole numbers or booleans is one of their values as floating numbers."""
-    operands = [operand for operand in (x, y) if isinstance(operand, Tensor)]
-    if any(operand.dtype.is_floating_point or operand.dtype.is_complex for operand in operands):
-        return NotImplemented
-    default = torch.get_default_dtype()
-    return aten.div.Tensor(x.to(default), y.to(default) if isinstance(y, Tensor) else y)
-
-
 @rule(aten.floor_divide.default, aten.floor_divide.Scalar)
 @_in_full_width
 def floor_divide(x: Tensor, y: Number) -> Tensor:
