@@ -53,6 +53,8 @@ LEVEL_PACKETS = 10
 """Of these, for each further level of the depth, and for blocks of rows that lie beside each other."""
 BETWEEN_PACKETS = 75
 """Addresses of the next tile, transfers, loops."""
+OPERAND_PACKETS = 35
+"""Of these, for each operand of the epilogue that differs from row to row."""
 JOINED_SHARE = 0.75
 """Of the packets of a step and of what is done between two tiles: what both take in one block."""
 JOINED_OVERHEAD = 25
@@ -64,7 +66,9 @@ MAX_UNROLLED_OPERATIONS = 256
 LOOP_ENTRY_CYCLES = 60
 LOOP_PACKETS = 60
 TOTAL_PACKETS = 1.16
-"""For each row whose sums are added to totals in the pads."""
+"""For each row whose sums are added to totals by themselves."""
+BLOCK_CYCLES = 15
+"""Of a block of steps: its loop begins and ends."""
 LOOP_ROW_CYCLES = 3.6
 """Of a row in a loop over rows of the epilogue, at least."""
 LOOP_OPERATION_CYCLES = 1.3
@@ -284,12 +288,43 @@ def _between_cycles(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool
     if in_loop:
         per_row = max(LOOP_ROW_CYCLES, LOOP_OPERATION_CYCLES * epilogue.operations + 1)
         cycles += LOOP_ENTRY_CYCLES + rows * per_row
-    if depth.has_two_levels:
-        blocks = -(-depth.steps // depth.steps_in_sequence)
-        cycles += blocks * ((3 if _has_totals_in_pads(schedule) else 2) * rows + 15)
     packets = _tile_packets(schedule, epilogue, in_loop=in_loop)
-    excess = max(0.0, packets - CACHE_PACKETS)
-    return cycles + min(MISS_CYCLES * excess, COLD_CYCLES * packets)
+    if not depth.has_two_levels:
+        return cycles + _miss_cycles(packets)
+    return cycles + min(
+        _block_cycles(schedule, overlaps=overlaps) + _miss_cycles(packets + _block_packets(schedule, overlaps=overlaps))
+        for overlaps in {False, schedule.keeps_totals}
+    )
+
+
+def overlaps_blocks(schedule: TileSchedule, epilogue: Epilogue) -> bool:
+    """Whether sums of a block are added to totals under the first step of the next one: that takes more code."""
+    if not schedule.keeps_totals:
+        return False
+    packets = _tile_packets(schedule, epilogue, in_loop=finishes_in_loop(schedule, epilogue))
+    apart, together = (
+        _block_cycles(schedule, overlaps=overlaps) + _miss_cycles(packets + _block_packets(schedule, overlaps=overlaps))
+        for overlaps in (False, True)
+    )
+    return together <= apart
+
+
+def _block_cycles(schedule: TileSchedule, *, overlaps: bool) -> float:
+    """What the second level of the sums of a tile takes."""
+    rows, depth = schedule.rows.rows, schedule.depth
+    blocks = -(-depth.steps // depth.steps_in_sequence)
+    if overlaps:
+        return 2.0 * rows + BLOCK_CYCLES * blocks
+    return blocks * ((3 + (not _has_totals_in_pads(schedule))) * rows + BLOCK_CYCLES)
+
+
+def _block_packets(schedule: TileSchedule, *, overlaps: bool) -> float:
+    return _step_packets(schedule) if overlaps else TOTAL_PACKETS * schedule.rows.rows
+
+
+def _miss_cycles(packets: float) -> float:
+    """To fetch code that the instruction cache does not hold."""
+    return min(MISS_CYCLES * max(0.0, packets - CACHE_PACKETS), COLD_CYCLES * packets)
 
 
 def _step_packets(schedule: TileSchedule) -> float:
@@ -297,15 +332,16 @@ def _step_packets(schedule: TileSchedule) -> float:
 
 
 def _tile_packets(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool) -> float:
-    """Of the code that runs for each tile."""
+    """Of the code that runs for each tile, without a second level of sums."""
     packets = _between_packets(schedule, epilogue, in_loop=in_loop) + _step_packets(schedule)
-    return packets + LOOP_PACKETS * in_loop + TOTAL_PACKETS * schedule.rows.rows * schedule.depth.has_two_levels
+    return packets + LOOP_PACKETS * in_loop
 
 
 def _between_packets(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool) -> float:
     # a row of sums is cleared or started from the bias, and stored where a loop takes it from there
     straight = 2 if in_loop else 1 + epilogue.instructions
+    between = BETWEEN_PACKETS + OPERAND_PACKETS * epilogue.loads
     if schedule.joins_tiles:
-        own = BETWEEN_PACKETS + ROW_PACKETS * schedule.rows.rows * (straight - 1)
+        own = between + ROW_PACKETS * schedule.rows.rows * (straight - 1)
         return JOINED_SHARE * (own + _step_packets(schedule))
-    return BETWEEN_PACKETS + ROW_PACKETS * schedule.rows.rows * straight
+    return between + ROW_PACKETS * schedule.rows.rows * straight

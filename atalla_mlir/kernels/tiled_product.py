@@ -15,7 +15,7 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
 from atalla_mlir.codegen.row_plan import RowPlan, SumOrder
-from atalla_mlir.codegen.tile_cost import plans_in_steps
+from atalla_mlir.codegen.tile_cost import overlaps_blocks, plans_in_steps
 from atalla_mlir.codegen.tile_epilogue import tile_epilogue
 from atalla_mlir.codegen.tile_schedule import SINK_ROWS, TileSchedule
 from atalla_mlir.codegen.turn_plan import ColumnTurn
@@ -249,6 +249,9 @@ class _Begun:
     """How far a tile is when the one before ends: its first step is computed, or the first one is added as well."""
 
     sums: Rows
+    """Where sums have two levels, the totals that are kept in registers."""
+    block: Rows
+    """Where blocks overlap, the sums of one: what they hold is of the tile before."""
     terms: Rows
     """Products of the step that is added next."""
     steps: list[ir.Value]
@@ -280,6 +283,13 @@ class _Panel:
         """Whether the addresses of the next tile are computed anew in each step, where scalar instructions are free."""
         self.joins = self.schedule.joins_tiles
         """Whether a tile ends with the second step of the following one: the array works while rows are finished."""
+        self.adds_to_pads = self.schedule.depth.has_two_levels and not self.schedule.keeps_totals
+        """Whether the totals of two-level sums lie in the pads."""
+        depth = self.schedule.depth
+        self.overlaps_blocks = overlaps_blocks(self.schedule, kernel.epilogue.cost)
+        """Whether the sums of a block are added to totals in registers under the first step of the next one."""
+        self.has_two_blocks = self.overlaps_blocks and depth.steps <= 2 * depth.steps_in_sequence
+        """Whether totals are the sums of one block, which they take over when the other one begins."""
         self.num_tiles = self.schedule.outer.num_blocks * count
 
     def emit(self) -> None:
@@ -293,14 +303,20 @@ class _Panel:
         idle = [builder.ready() for _ in range(num_sent)]
         following = self._following(first)
         staged = self._fetch_staged(first.tile, builder.index_constant(0))
-        begun = self._begin(first, following, fetched, self._slice(first.tile.rows, first.tile.cols))
+        if self.adds_to_pads:
+            self._begin_totals(first.tile)
+        block, totals = (
+            [builder.zero() for _ in range(self.schedule.rows.rows * is_carried)]
+            for is_carried in (self.overlaps_blocks, self.has_two_blocks)
+        )
+        begun = self._begin(first, following, fetched, block, totals, self._slice(first.tile.rows, first.tile.cols))
         state = State(first.tile, first.ahead, following, idle)
-        sizes = [len(begun.sums), len(begun.terms), len(begun.steps), len(staged)]
+        sizes = [len(begun.sums), len(begun.block), len(begun.terms), len(begun.steps), len(staged)]
 
         def unpack(values: Sequence[ir.Value]) -> _Tile:
             rest = iter(values)
-            sums, terms, steps, staged = (take(rest, size) for size in sizes)
-            return _Tile(walk.unpack(list(rest)), _Begun(sums, terms, steps), staged)
+            sums, block, terms, steps, staged = (take(rest, size) for size in sizes)
+            return _Tile(walk.unpack(list(rest)), _Begun(sums, block, terms, steps), staged)
 
         def tile(number: Index, carried: list[ir.Value]) -> list[ir.Value]:
             following = self._tile(unpack(carried))
@@ -313,7 +329,8 @@ class _Panel:
         builder.wait([*tokens, *last.staged[1:], *last.state.sent])
 
     def _pack(self, tile: _Tile) -> list[ir.Value]:
-        return [*tile.begun.sums, *tile.begun.terms, *tile.begun.steps, *tile.staged, *tile.state.pack()]
+        begun = tile.begun
+        return [*begun.sums, *begun.block, *begun.terms, *begun.steps, *tile.staged, *tile.state.pack()]
 
     def _following(self, plan: Plan) -> Plan:
         """The plan of the tile after one; a place for it where it is made in the steps, and not needed before."""
@@ -321,20 +338,25 @@ class _Panel:
             return plan
         return self.walk.plan(plan.ahead)
 
-    def _begin(self, plan: Plan, following: Plan, fetched: list[ir.Value], first: Rows) -> _Begun:
-        """What the loop over the steps of a tile starts from. `first` are the products of its first step."""
+    def _begin(
+        self, plan: Plan, following: Plan, fetched: list[ir.Value], block: Rows, totals: Rows, first: Rows
+    ) -> _Begun:
+        """What the loop over the steps of a tile starts from. `first` are the products of its first step.
+
+        `block` and `totals` are sums of the tile before.
+        """
         tile, walk = plan.tile, self.walk
         if not self.joins:
-            return _Begun(self._initial(tile), first, fetched)
+            return _Begun(totals if self.has_two_blocks else self._initial(tile), block, first, fetched)
         if self.kernel.initial is None:
-            sums = [self.builder.copy(row) for row in first]
+            steps = walk.first_steps(tile, fetched)
+            sums, terms = self._slice(steps.rows, steps.cols), first
         else:
-            rows = self._initial_rows(tile)
-            sums = self._add([rows[row % 2] for row in range(len(first))], first)
-        # products may now take the registers of those before
-        steps = walk.first_steps(tile, fetched)
-        terms = self._slice(steps.rows, steps.cols)
-        return _Begun(sums, terms, walk.step(steps, tile.moves, following.tile, fetches=False).pack())
+            sums = self._started(tile, first)
+            # products may now take the registers of those before
+            steps = walk.first_steps(tile, fetched)
+            terms = self._slice(steps.rows, steps.cols)
+        return _Begun(sums, block, terms, walk.step(steps, tile.moves, following.tile, fetches=False).pack())
 
     # Tiles
 
@@ -361,23 +383,34 @@ class _Panel:
         if depth.steps == 1:
             builder.wait(begun.steps)
 
-        def step(_: Index, carried: list[ir.Value]) -> list[ir.Value]:
-            steps, kept = walk.unpack_steps(carried[2 * count + size :]), carried[2 * count : 2 * count + size]
-            added = self._add(carried[:count], carried[count : 2 * count])
+        def further(carried: list[ir.Value]) -> tuple[Rows, list[ir.Value]]:
+            """Products of the next step, and what is carried besides sums and terms."""
+            steps, kept = walk.unpack_steps(carried[size:]), carried[:size]
             plan = walk.plan(state.following) if self.plans_in_steps else walk.unpack_plan(kept)
             at = plan.tile if depth.steps == 1 else steps
             computed = self._slice(at.rows, at.cols)
-            return [*added, *computed, *plan.pack(), *walk.step(steps, state.tile.moves, plan.tile).pack()]
+            return computed, [*plan.pack(), *walk.step(steps, state.tile.moves, plan.tile).pack()]
 
-        def block(extent: int, carried: list[ir.Value]) -> list[ir.Value]:
-            return builder.loop(extent, carried, step)
+        def step(_: Index, carried: list[ir.Value]) -> list[ir.Value]:
+            sums, terms = carried[:count], carried[count : 2 * count]
+            added = self._add(sums, terms)
+            computed, rest = further(carried[2 * count :])
+            return [*added, *computed, *rest]
 
         steps = begun.steps if self.joins else walk.first_steps(state.tile, begun.steps).pack()
         carried = [*begun.terms, *state.plan.pack(), *steps]
-        if depth.has_two_levels:
-            total, carried = self._sum_blocks(present, carried, block)
+        block: Rows = []
+        totals: Rows = []
+        total: Rows = []
+        if self.overlaps_blocks:
+            totals, carried = self._sum_blocks(state.tile, begun, carried, step, further)
+            block, carried = carried[:count], carried[count:]
+            total = self._add(totals, block)
+        elif depth.has_two_levels:
+            total, carried = self._sum_blocks_apart(begun, carried, step)
         else:
-            carried = block(depth.steps - int(self.joins), [*begun.sums, *carried])
+            extent, carried = depth.steps - int(self.joins), [*begun.sums, *carried]
+            carried = builder.loop(extent, carried, step)
             total, carried = carried[:count], carried[count:]
         first, carried = carried[:count], carried[count:]
         plan, tokens = walk.unpack_plan(carried[:size]), walk.unpack_steps(carried[size:]).tokens
@@ -386,43 +419,84 @@ class _Panel:
         other = builder.differ(buffer, self.kernel.staged_bytes)
         if self.kernel.epilogue.in_loop(self.schedule):
             # nothing can be computed while a transfer waits for the one before on its pad, so results go first
-            sent = self._finish(state.tile, buffer, total)
+            sent = self._finish(state.tile, plan.tile, buffer, total)
             staged = self._fetch_staged(plan.tile, other)
         else:
             staged = self._fetch_staged(plan.tile, other)
-            sent = self._finish(state.tile, buffer, total)
+            sent = self._finish(state.tile, plan.tile, buffer, total)
         # results are there before the pads are free again, and transfers of a pad are in order
         fetched = self.moves.fetch_first(plan.tile.moves)
         following = self._following(plan)
-        next_begun = self._begin(plan, following, fetched, first)
+        next_begun = self._begin(plan, following, fetched, block, totals, first)
         return _Tile(State(plan.tile, plan.ahead, following, sent), next_begun, staged)
 
     def _sum_blocks(
-        self, present: _Tile, carried: list[ir.Value], block: Callable[[int, list[ir.Value]], list[ir.Value]]
+        self,
+        tile: TilePlan,
+        begun: _Begun,
+        carried: list[ir.Value],
+        step: Callable[[Index, list[ir.Value]], list[ir.Value]],
+        further: Callable[[list[ir.Value]], tuple[Rows, list[ir.Value]]],
     ) -> tuple[Rows, list[ir.Value]]:
-        """Add the sums of blocks of steps to totals; these as well, if they are in registers, and what else is carried.
+        """Add the steps in blocks, and the sums of all but the last one to totals in registers.
 
-        Where there are too many rows, totals lie in the pads, which leaves the registers to sums and terms.
+        Gives the totals and what is carried: first the sums of the last block. The first step of a block adds the sums
+        of the block before to the totals, and the products of the second one take their place: blocks follow each other
+        without a gap. In a tile's first block that addition is switched off, or, where there are but two blocks, its
+        result means nothing.
         """
-        depth, count = self.schedule.depth, self.schedule.rows.rows
-        in_registers = self.schedule.keeps_totals
-        if not in_registers:
-            self._begin_totals(present.state.tile)
+        depth, builder, count = self.schedule.depth, self.builder, self.schedule.rows.rows
 
         def summed(size: int, values: list[ir.Value]) -> list[ir.Value]:
-            totals, rest = (values[:count], values[count:]) if in_registers else ([], values)
-            done = block(size, [*(self.builder.zero() for _ in range(count)), *rest])
-            sums, rest = done[:count], done[count:]
-            if in_registers:
-                return [*self._add(totals, sums), *rest]
-            self._add_to_totals(sums)
-            return rest
+            adds, totals, sums = values[0], values[1 : count + 1], values[count + 1 : 2 * count + 1]
+            terms, values = values[2 * count + 1 : 3 * count + 1], values[3 * count + 1 :]
+            if self.has_two_blocks:
+                totals = self._started(tile, sums)
+            else:
+                mask = builder.lanes_of(adds)
+                totals = [builder.masked_add(mask, *pair) for pair in zip(totals, sums, strict=True)]
+            sums, values = further(values)
+            values = builder.loop(size - 1, [*sums, *terms, *values], step)
+            return [builder.index_constant(-1), *totals, *values]
 
         whole, last = divmod(depth.steps, depth.steps_in_sequence)
-        values = [*present.begun.sums, *carried]
-        values = self.builder.loop(whole, values, lambda _, values: summed(depth.steps_in_sequence, values))
+        values = [builder.index_constant(0), *begun.sums, *begun.block, *carried]
+        values = builder.loop(whole, values, lambda _, values: summed(depth.steps_in_sequence, values))
         values = summed(last, values) if last else values
-        return (values[:count], values[count:]) if in_registers else ([], values)
+        return values[1 : count + 1], values[count + 1 :]
+
+    def _sum_blocks_apart(
+        self, begun: _Begun, carried: list[ir.Value], step: Callable[[Index, list[ir.Value]], list[ir.Value]]
+    ) -> tuple[Rows, list[ir.Value]]:
+        """Add the steps in blocks, and then the sums of each to totals, in registers or in the pads.
+
+        Gives the totals in registers, and what is carried besides sums.
+        """
+        depth, builder = self.schedule.depth, self.builder
+        count, kept = self.schedule.rows.rows, len(begun.sums)
+
+        def summed(size: int, values: list[ir.Value]) -> list[ir.Value]:
+            totals, values = values[:kept], values[kept:]
+            values = builder.loop(size, [*(builder.zero() for _ in range(count)), *values], step)
+            sums, values = values[:count], values[count:]
+            if self.adds_to_pads:
+                self._add_to_totals(sums)
+                return values
+            return [*self._add(totals, sums), *values]
+
+        whole, last = divmod(depth.steps, depth.steps_in_sequence)
+        values = [*begun.sums, *carried]
+        values = builder.loop(whole, values, lambda _, values: summed(depth.steps_in_sequence, values))
+        values = summed(last, values) if last else values
+        return values[:kept], values[kept:]
+
+    def _started(self, tile: TilePlan, sums: Rows) -> Rows:
+        """The first sums of a tile with what they start from."""
+        if self.kernel.initial is None:
+            one = self.builder.constant(1.0)
+            return [self.builder.binary("mul", row, one) for row in sums]
+        rows = self._initial_rows(tile)
+        return self._add([rows[row % 2] for row in range(len(sums))], sums)
 
     def _begin_totals(self, tile: TilePlan) -> None:
         """Start the totals in the pads."""
@@ -447,7 +521,7 @@ class _Panel:
 
     def _initial(self, tile: TilePlan) -> Rows:
         """What the sums of a tile start from, when they stay in registers."""
-        if self.schedule.depth.has_two_levels and not self.schedule.keeps_totals:
+        if self.adds_to_pads:
             return []
         rows = range(self.schedule.rows.rows)
         if self.kernel.initial is None:
@@ -509,7 +583,7 @@ class _Panel:
     def _staged_part(self, access: Access, buffer: ir.Value, use: str) -> list[ir.Value]:
         return [self.builder.tile_at(tile, buffer, use) for tile in self.kernel.staged_tiles[id(access)]]
 
-    def _finish(self, tile: TilePlan, buffer: ir.Value, total: Rows) -> list[ir.Value]:
+    def _finish(self, tile: TilePlan, following: TilePlan, buffer: ir.Value, total: Rows) -> list[ir.Value]:
         """Run the epilogue on the rows of a tile and send the results."""
         schedule, kernel = self.schedule, self.kernel
         rows_kernel = kernel.rows_kernel
@@ -526,7 +600,7 @@ class _Panel:
             for row, value in enumerate(total):
                 pad, number = schedule.results.place(row)
                 self.builder.tile_store(value, kernel.totals[pad], Index(number), LANES)
-            self._finish_in_loop()
+            self._finish_in_loop(following)
         else:
             for row, value in enumerate(total):
                 pad, number = schedule.results.place(row)
@@ -547,17 +621,21 @@ class _Panel:
         body.values[0][finished.buffer] = Evaluated(value, False)
         body.emit()
 
-    def _finish_in_loop(self) -> None:
+    def _finish_in_loop(self, following: TilePlan) -> None:
         """From the pads: unrolled, a long epilogue would not fit the instruction cache.
 
-        Rows that a block does not have are computed too, from whatever lies there.
+        Rows that a block does not have are computed too, from whatever lies there. Totals in the pads begin anew.
         """
         rows, builder, together = self.schedule.results, self.builder, self.kernel.epilogue.rows_together(self.schedule)
+
+        initial = self._initial_row(following) if self.adds_to_pads else None
 
         def finish(index: Index) -> None:
             for row in range(together):
                 for pad in range(min(self.pads, rows.num_pieces)):
                     at = index.scaled(together) + row
                     self._finish_row((pad, at), builder.tile_load(self.kernel.totals[pad], at, LANES))
+                    if initial is not None:
+                        builder.tile_store(initial, self.kernel.totals[pad], at, LANES)
 
         builder.repeat(-(-rows.rows_per_pad // together), finish)
