@@ -53,8 +53,10 @@ LEVEL_PACKETS = 10
 """Of these, for each further level of the depth, and for blocks of rows that lie beside each other."""
 BETWEEN_PACKETS = 75
 """Addresses of the next tile, transfers, loops."""
-OPERAND_PACKETS = 35
-"""Of these, for each operand of the epilogue that differs from row to row."""
+OPERAND_PACKETS = (15, 35)
+"""Of these, for each operand of the epilogue that differs from row to row: in straight code, and beside a loop."""
+APART_PACKETS = 45
+"""Of these, for addresses that are computed beside a loop over rows, not between straight code on them."""
 JOINED_SHARE = 0.75
 """Of the packets of a step and of what is done between two tiles: what both take in one block."""
 JOINED_OVERHEAD = 25
@@ -315,7 +317,7 @@ def _block_cycles(schedule: TileSchedule, *, overlaps: bool) -> float:
     blocks = -(-depth.steps // depth.steps_in_sequence)
     if overlaps:
         return 2.0 * rows + BLOCK_CYCLES * blocks
-    return blocks * ((3 + (not _has_totals_in_pads(schedule))) * rows + BLOCK_CYCLES)
+    return blocks * (3.0 * rows + BLOCK_CYCLES)
 
 
 def _block_packets(schedule: TileSchedule, *, overlaps: bool) -> float:
@@ -340,7 +342,9 @@ def _tile_packets(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool) 
 def _between_packets(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool) -> float:
     # a row of sums is cleared or started from the bias, and stored where a loop takes it from there
     straight = 2 if in_loop else 1 + epilogue.instructions
-    between = BETWEEN_PACKETS + OPERAND_PACKETS * epilogue.loads
+    between = BETWEEN_PACKETS + OPERAND_PACKETS[in_loop] * epilogue.loads
+    if in_loop and not plans_in_steps(schedule, epilogue):
+        between += APART_PACKETS
     if schedule.joins_tiles:
         own = between + ROW_PACKETS * schedule.rows.rows * (straight - 1)
         return JOINED_SHARE * (own + _step_packets(schedule))
