@@ -269,12 +269,15 @@ class SumOrder:
     likewise, then the lanes are folded. `rows`: terms in sequence in blocks of `block`. `any`: no term takes part in
     more than `depth` rounded additions. `initial`, of a stage that adds a row to a product: the sums of the product
     were started from the row, which takes part in `depth` additions; the product's own order is then `is_started`.
+    `is_turned`: the array turned the second operand of a product, 32 elements of a row at a time, so that an infinity
+    or a NaN spreads over these.
     """
 
     kind: str
     block: int
     depth: int = 0
     is_started: bool = False
+    is_turned: bool = False
 
 
 def block_size(num_terms: int) -> int:

@@ -46,6 +46,8 @@ class SumPlan:
     """any, initial: the largest number of roundings that one term goes through."""
     is_started: bool = False
     """slices: the sum starts from a row that a later operation adds, so the first slice is added too."""
+    is_turned: bool = False
+    """slices: the array turned the second operand; in it an infinity or a NaN spreads over 32 elements of a row."""
 
     def __post_init__(self) -> None:
         if self.kind not in ("slices", "lanes", "rows", "any", "initial"):
@@ -56,9 +58,8 @@ class SumPlan:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> SumPlan:
         """A plan as `meta.kernels[i].sums` records it."""
-        return cls(
-            row["kind"], int(row.get("block", MAX_SEQUENTIAL)), int(row.get("depth", 0)), bool(row.get("is_started", 0))
-        )
+        flags = (bool(row.get(name, 0)) for name in ("is_started", "is_turned"))
+        return cls(row["kind"], int(row.get("block", MAX_SEQUENTIAL)), int(row.get("depth", 0)), *flags)
 
 
 def default_block(num_terms: int) -> int:
@@ -81,7 +82,17 @@ def contraction(left: Bounded, right: Bounded, plan: SumPlan | None = None) -> B
         return reduction(_rounded_products(left, right), plan)
     starts = range(0, depth, LANES)
     slices = (_slice(left, right, slice(start, start + LANES)) for start in starts)
-    return _in_blocks(_started(slices, plan.block) if plan.is_started else slices, plan.block)
+    total = _in_blocks(_started(slices, plan.block) if plan.is_started else slices, plan.block)
+    return _spread(total, right) if plan.is_turned else total
+
+
+def _spread(total: Bounded, right: Bounded) -> Bounded:
+    """Nothing is known of results beside which the turned operand has an infinity or a NaN, but what is NaN anyway."""
+    width = right.shape[-1]
+    flaws = np.any(~np.isfinite(right.value), axis=-2, keepdims=True)
+    blocks = [np.any(flaws[..., at : at + LANES], axis=-1, keepdims=True) for at in range(0, width, LANES)]
+    reached = np.repeat(np.concatenate(blocks, axis=-1), LANES, axis=-1)[..., :width]
+    return Bounded(total.value, np.where(reached & ~np.isnan(total.value), np.inf, total.error))
 
 
 def _started(terms: Iterable[Bounded], block: int) -> Iterator[Bounded]:

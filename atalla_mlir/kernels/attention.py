@@ -68,7 +68,7 @@ class AttentionKernel:
         return {
             found.scores: SumOrder("slices", plan.depth_slices),
             found.total: SumOrder("any", 1, plan.total_roundings),
-            found.output: SumOrder("slices", plan.key_tiles),
+            found.output: SumOrder("slices", plan.key_tiles, is_turned=not plan.is_turned),
         }
 
     def emit(self) -> None:

@@ -133,7 +133,7 @@ def _sum_attribute(order: SumOrder | None) -> ir.Attribute:
             "kind": string_attr(order.kind),
             "block": i64_attr(order.block),
             "depth": i64_attr(order.depth),
-            **({"is_started": i64_attr(1)} if order.is_started else {}),
+            **{name: i64_attr(1) for name in ("is_started", "is_turned") if getattr(order, name)},
         }
     )
 

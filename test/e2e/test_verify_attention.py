@@ -127,6 +127,18 @@ def test_scores_that_are_infinite() -> None:
     _assert_one_kernel(verify(Attention(shape), (query, key, value)))
 
 
+@pytest.mark.parametrize("special", [math.inf, math.nan])
+def test_values_that_are_special(special: float) -> None:
+    """They spread over the 32 elements of their row that are turned together; the others are judged as always."""
+    shape = Shape(1, 1, 40, 40, 64)
+    query, key, value = _operands(shape)
+    value[0, 3, 36] = special
+    report = verify(Attention(shape), (query, key, value))
+    _assert_one_kernel(report)
+    (stored,) = [comparison for row in report.ops for comparison in row.stores]
+    assert stored.num_unbounded == 32 * shape.queries
+
+
 def test_both_engines_agree() -> None:
     shape = Shape(1, 2, 6, 35, 16)
     model, operands = Attention(shape), _operands(shape)
