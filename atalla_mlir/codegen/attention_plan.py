@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atalla_mlir.codegen.attention_pattern import Attention
 from atalla_mlir.codegen.iteration import Access, Loop, split_loop
@@ -52,6 +52,8 @@ AHEAD = 3
 LAG = AHEAD
 """Steps of the softmax between two of its phases, each of which works on another step in an iteration."""
 PHASES = 2
+SUM_STEPS = 8
+"""Steps whose sums are kept where rows are short: the phase that takes them is late by less, and no more overlap."""
 EDGE = (PHASES - 1) * LAG
 """Steps that do not exist at either end, for phases that are ahead or late."""
 
@@ -103,6 +105,9 @@ class AttentionPlan:
     query_loop: Loop
     outside: tuple[Access, ...]
     """Operands that the scores meet before the softmax."""
+    is_tight: bool = False
+    """Whether rows are saved at some cost: values come into the place of the keys, when the scores are there, and sums
+    are kept for a few steps only."""
 
     @property
     def heads(self) -> int:
@@ -159,8 +164,13 @@ class AttentionPlan:
 
     @property
     def step_sums(self) -> int:
-        """Rows of sums that the array gives for a step."""
-        return -(-self.step_rows // self.summed_rows)
+        """Rows in a pad for the sums that the array gives for a step."""
+        return -(-self.step_rows // (PADS * self.summed_rows))
+
+    @property
+    def sum_steps(self) -> int:
+        """Steps whose sums are kept."""
+        return SUM_STEPS if self.is_tight else self.steps + 2 * EDGE
 
     @property
     def key_rows(self) -> int:
@@ -193,6 +203,38 @@ class AttentionPlan:
         return (self.value_pieces + self.turns_beside) * LANES // PADS
 
     @property
+    def has_whole_rows(self) -> bool:
+        """Whether transfers write all lanes of what they fetch, so that nothing need be zero before."""
+        return self.depth % LANES == 0 and self.width % LANES == 0 and self.keys.size == LANES
+
+    @property
+    def turns_in_place(self) -> bool:
+        """Whether tiles of values are turned where they lie."""
+        return not self.is_turned and self.has_whole_rows
+
+    @property
+    def result_rows(self) -> int:
+        """Rows in a pad for results."""
+        return self.blocks * self.piece_rows * self.width_tiles
+
+    @property
+    def query_rows(self) -> int:
+        """Rows in a pad for queries, and for the results in their place where nothing there must stay zero."""
+        rows = self.blocks * self.piece_rows * self.depth_slices
+        return max(rows, self.result_rows) if self.has_whole_rows else rows
+
+    @property
+    def group_key_rows(self) -> int:
+        """Rows in a pad for the keys of a group, and for values that come into their place."""
+        rows = self.heads * self.key_tiles * self.key_rows
+        return max(rows, self.group_value_rows) if self.is_tight else rows
+
+    @property
+    def group_value_rows(self) -> int:
+        """Rows in a pad for the values of a group, before and after turning if that is one place."""
+        return self.turned_rows if self.turns_in_place else self.heads * self.key_tiles * self.value_rows
+
+    @property
     def result_loops(self) -> list[KeyRange]:
         """The tiles of keys that each loop over results takes: one loop where their code fits into the cache, else the
         first tiles, of which there may be fewer, those that are added in rounds, and the last ones, which also divide
@@ -216,13 +258,13 @@ class AttentionPlan:
     @property
     def pad_rows(self) -> int:
         """Rows of each pad for a group."""
-        tiles = self.heads * self.key_tiles
-        queries = self.blocks * self.piece_rows * self.depth_slices
         scores = self.blocks * self.stored_rows * self.key_tiles + 2 * EDGE * self.step_chunks
-        sums = (self.steps + 2 * EDGE) * (self.step_sums + self.step_rows // PADS)
-        results = self.blocks * self.piece_rows * self.width_tiles
+        sums = self.sum_steps * self.step_sums + (self.steps + 2 * EDGE) * self.step_rows // PADS
+        results = 0 if self.has_whole_rows else self.result_rows
         outside = sum(self.outside_rows(access) for access in self.outside)
-        operands = tiles * (self.key_rows + self.value_rows) + self.turned_rows + queries + outside
+        values = 0 if self.is_tight else self.group_value_rows
+        turned = 0 if self.turns_in_place else self.turned_rows
+        operands = self.query_rows + self.group_key_rows + values + turned + outside
         return operands + scores + sums + results + LANES
 
     def varies(self, access: Access) -> bool:
@@ -257,8 +299,10 @@ def plan_attention(attention: Attention, pad_rows: int = PAD_ROWS) -> AttentionP
         return f"a row of {attention.keys.extent} scores is longer than {MAX_KEY_TILES * LANES}"
     loops = sorted(attention.heads, key=lambda loop: -attention.query.stride(loop))
 
-    def plan(outer: Sequence[Loop], group: Sequence[tuple[Loop, int]], rows: int) -> AttentionPlan:
-        return AttentionPlan(
+    def plan(
+        outer: Sequence[Loop], group: Sequence[tuple[Loop, int]], rows: int, *, is_tight: bool = False
+    ) -> AttentionPlan:
+        found = AttentionPlan(
             tuple(outer),
             tuple(group),
             Blocks(rows, block_rows(rows)),
@@ -270,11 +314,12 @@ def plan_attention(attention: Attention, pad_rows: int = PAD_ROWS) -> AttentionP
             attention.queries,
             tuple(attention.outside),
         )
+        return replace(found, is_tight=is_tight and found.turns_in_place)
 
     rows = attention.queries.extent
     best = plan(loops, [], rows)
-    for outer, group in _groupings(loops):
-        candidate = plan(outer, group, rows)
+    for outer, group, is_tight in ((*way, is_tight) for is_tight in (False, True) for way in _groupings(loops)):
+        candidate = plan(outer, group, rows, is_tight=is_tight)
         if candidate.pad_rows <= pad_rows and candidate.heads > best.heads:
             best = candidate
     if best.pad_rows <= pad_rows:

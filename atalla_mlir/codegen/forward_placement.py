@@ -218,13 +218,18 @@ class ForwardPlacement(Placement):
 
     def _place_feeders(self, feeders: set[int]) -> bool:
         """Puts each as late as its readers allow."""
+        near: int | None = None
+        """Where the feeder before was placed: what steps together should not be an interval apart."""
         for index in feeders_in_order(self._graph, feeders):
             earliest, latest = self._earliest(index), self._latest(index)
             if latest is None:
                 latest = (earliest or 0) + self._interval
+                if earliest is None and near is not None:
+                    latest = near
             lowest = latest - self._interval if earliest is None else max(earliest, latest - self._interval)
             if not self._settle_in_time(index, range(latest, lowest - 1, -1)):
                 return False
+            near = self._cycles[index]
         return True
 
     def _issue(self, index: int, cycle: int) -> bool:

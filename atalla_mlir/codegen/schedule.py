@@ -43,6 +43,8 @@ WAIT_CYCLES = (100, 80, 60)
 """By which a block may put off waiting for transfers of some rows to each pad: they take about as long."""
 WAIT_SLACK = 2
 """Cycles that it may take longer for that."""
+LONG_FILL = 160
+"""Rows that code takes to or through the array from which on it avoids bank conflicts although it runs once."""
 DENSE_PACKET_CYCLES = 2
 """What a packet counts for in a loop whose code should stay small."""
 
@@ -109,7 +111,7 @@ def schedule(
         if any((spare or {}).values()):
             function = name_local_values(function, banks)
         tasks = _tasks(function, machine, limits, tasks)
-    blocks = [task.schedule(banks if task.is_hot else None) for task in tasks]
+    blocks = [task.schedule(banks if task.minds_banks else None) for task in tasks]
     for depth, nest in loop_nests(function):
         if sum(len(blocks[index].packets) for index in nest) * PACKET_BYTES > machine.icache_bytes:
             for index in nest:
@@ -179,6 +181,14 @@ class _BlockTask:
     def is_hot(self) -> bool:
         """Whether packets cost one cycle, so that bank conflicts matter."""
         return self._packet_cycles == 1
+
+    @property
+    def minds_banks(self) -> bool:
+        """Whether packets keep to the banks: also of much code that fills and drains the pipelines of products, where
+        conflicts add to the time to fetch it; elsewhere banks should be free for what is hot."""
+        if self.is_hot or self.block.loop_depth:
+            return self.is_hot
+        return sum(inst.op.unit is Unit.GSAU for inst in self.block.insts) >= LONG_FILL
 
     def schedule(self, banks: Mapping[Register, int] | None) -> ScheduledBlock:
         """The packets, for registers in given banks."""

@@ -28,7 +28,7 @@ from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.attention_flows import GroupFlows
 from atalla_mlir.kernels.attention_moves import Flow, FlowLoop, ahead
 from atalla_mlir.kernels.attention_softmax import ScoreLimit, ScoreMaps, SoftmaxStep, score_limits
-from atalla_mlir.kernels.attention_transfers import GroupTransfers, Outer, Tiles
+from atalla_mlir.kernels.attention_transfers import GroupTransfers, Moved, Outer, Tiles
 from atalla_mlir.kernels.attention_values import ValueTurning
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
@@ -80,17 +80,17 @@ class AttentionKernel:
 
     def _allocate(self) -> None:
         plan = self.plan
-        tiles = plan.heads * plan.key_tiles
-        self.queries = self._tiles(plan.blocks * plan.piece_rows * plan.depth_slices)
-        self.keys = self._tiles(tiles * plan.key_rows)
-        self.values = self._tiles(tiles * plan.value_rows)
-        self.turned = self._tiles(plan.turned_rows)
+        self.queries = self._tiles(plan.query_rows)
+        self.keys = self._tiles(plan.group_key_rows)
+        self.values = self.keys if plan.is_tight else self._tiles(plan.group_value_rows)
+        self.turned = self.values if plan.turns_in_place else self._tiles(plan.turned_rows)
         rows = plan.blocks * plan.stored_rows
         # the steps of the softmax go beyond both ends
         self.scores = self._tiles(rows * plan.key_tiles + 2 * EDGE * plan.step_chunks)
-        self.sums = self._tiles((plan.steps + 2 * EDGE) * plan.step_sums)
+        self.sums = self._tiles(plan.sum_steps * plan.step_sums)
         self.factors = self._tiles((plan.steps + 2 * EDGE) * plan.step_rows // PADS)
-        self.results = self._tiles(plan.blocks * plan.piece_rows * plan.width_tiles)
+        # queries are of no more use by then
+        self.results = self.queries if plan.has_whole_rows else self._tiles(plan.result_rows)
         self.outside = {id(access): self._tiles(plan.outside_rows(access)) for access in self.attention.outside}
         self.sink = self._tiles(1)
 
@@ -145,14 +145,17 @@ class AttentionKernel:
         flows = GroupFlows(self.builder, self.attention, plan, self.buffers, outer, self.sink)
         queries, keys = flows.queries(self.queries), flows.keys(self.keys)
         values, results = flows.values(self.values), flows.results(self.results)
-        self._fetch(outer, [queries, keys, values])
-        for flow in (queries, keys, values):
-            if flow is not None:
-                FlowLoop(self.builder, flow).before()
-        self._fence()
+        transfers = self.transfers
+        early = [(transfers.queries(self.queries), queries), (transfers.keys(self.keys), keys)]
+        moved = transfers.turned_values(self.turned) if plan.is_turned else transfers.values(self.values)
+        late = [(moved, values)]
+        outside = [transfers.outside(access, self.outside[id(access)]) for access in self.attention.outside]
+        self._fetch(outer, early if plan.is_tight else early + late, outside)
         self._make_limits()
         self._make_scores([flow for flow in (queries, keys) if flow is not None])
         self._fence()
+        if plan.is_tight:
+            self._fetch(outer, late)
         turned = [] if values is None else [values]
         if not plan.is_turned and not plan.turns_beside:
             self._turn_values(turned)
@@ -185,14 +188,13 @@ class AttentionKernel:
 
     # Transfers
 
-    def _fetch(self, outer: Outer, flows: Sequence[Flow | None]) -> None:
-        """Fetch queries, keys and values that do not come beside the loops, and what the scores meet."""
-        transfers = self.transfers
-        values = transfers.turned_values(self.turned) if self.plan.is_turned else transfers.values(self.values)
-        moved = [transfers.queries(self.queries), transfers.keys(self.keys), values]
-        moved = [operand for operand, flow in zip(moved, flows, strict=True) if flow is None]
-        moved += [transfers.outside(access, self.outside[id(access)]) for access in self.attention.outside]
-        transfers.emit(outer, moved)
+    def _fetch(self, outer: Outer, moved: Sequence[tuple[Moved, Flow | None]], alone: Sequence[Moved] = ()) -> None:
+        """Fetch what is `alone` or without a flow, and begin with flows, which go on beside a loop."""
+        self.transfers.emit(outer, [*(operand for operand, flow in moved if flow is None), *alone])
+        for _, flow in moved:
+            if flow is not None:
+                FlowLoop(self.builder, flow).before()
+        self._fence()
 
     # Loops
 
@@ -329,6 +331,7 @@ class AttentionKernel:
         plan, builder = self.plan, self.builder
         tiles = {"scores": self.scores, "sums": self.sums, "factors": self.factors}
         rows = {"scores": plan.step_chunks, "sums": plan.step_sums, "factors": plan.step_rows // PADS}
+        in_turn = {"sums": rows.pop("sums")} if plan.is_tight else {}
         walks = [
             Walk(
                 builder,
@@ -336,6 +339,16 @@ class AttentionKernel:
                 {f"{name}{phase}": (count * ROW_BYTES,) for name, count in rows.items()},
                 begins={f"{name}{phase}": (EDGE - phase * LAG) * count * ROW_BYTES for name, count in rows.items()},
             )
+            for phase in range(PHASES)
+        ]
+        walks += [
+            Walk(
+                builder,
+                (plan.steps + EDGE, plan.sum_steps),
+                {f"{name}{phase}": (0, count * ROW_BYTES)},
+                first=-phase * LAG % plan.sum_steps,
+            )
+            for name, count in in_turn.items()
             for phase in range(PHASES)
         ]
         ones = builder.splat(1.0)

@@ -159,17 +159,18 @@ class SoftmaxStep:
         """`beside` emits what else the array is to do: after the first rows, as those that follow take their time."""
         builder, rows, count = self.builder, _rows(self.plan), self.plan.summed_rows
         scores, exponentials = self.parts(0, "scores", "scores"), self.parts(0, "scores", "exponentials")
-        stored, factors = self.parts(0, "sums", "sums")[0], self.parts(1, "factors", "factors")
+        stored, factors = self.parts(0, "sums", "sums"), self.parts(1, "factors", "factors")
         for number, first in enumerate(range(0, len(rows), count)):
             together = rows[first : first + count]
             for row in together:
                 self._exponentiate(row, scores, exponentials)
-            builder.tile_store(builder.gemm(self.ones), stored, Index(number), LANES)
+            pad, place = number % PADS, Index(number // PADS)
+            builder.tile_store(builder.gemm(self.ones), stored[pad], place, LANES)
             if not number:
                 beside()
             for at in range(0, len(together), NEAR_ROWS):
                 # loaded anew: a register should not be in use while all reciprocals are taken
-                sums = builder.tile_load(self.parts(1, "sums", f"sums{number}.{at}")[0], Index(number), LANES)
+                sums = builder.tile_load(self.parts(1, "sums", f"sums{number}.{at}")[pad], place, LANES)
                 for position, row in enumerate(together[at : at + NEAR_ROWS], at):
                     # what was pushed last is in the first lane
                     self._invert(row, sums, (len(together) - 1 - position) * self.plan.key_tiles, factors)

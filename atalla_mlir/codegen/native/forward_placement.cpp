@@ -120,12 +120,15 @@ class ForwardPlacement : public Placement {
 
   // Puts each as late as its readers allow.
   bool place_feeders(const std::int32_t* feeders, std::int32_t size) {
+    // where the feeder before was placed: what steps together should not be an interval apart
+    std::int32_t near = kNone;
     for (std::int32_t at = 0; at < size; ++at) {
       const std::int32_t index = feeders[at], first = earliest(index);
       std::int32_t last = latest(index);
-      if (last == kNone) last = (first == kNone ? 0 : first) + interval_;
+      if (last == kNone) last = first == kNone && near != kNone ? near : (first == kNone ? 0 : first) + interval_;
       const std::int32_t lowest = first == kNone ? last - interval_ : std::max(first, last - interval_);
       if (!settle_in_time(index, {last, lowest - 1, -1})) return false;
+      near = cycles_[index];
     }
     return true;
   }
