@@ -294,21 +294,34 @@ def name_location(name: str, child: ir.Location | None = None) -> ir.Location:
 
 def fused_location(locations: Sequence[ir.Location]) -> ir.Location:
     """One location for an operation that stands for several; repeated ones count once."""
-    distinct = list(dict.fromkeys(locations))
+    # equal locations have equal attributes, but each object has a hash of its own
+    distinct = list({location.attr: location for location in locations}.values())
     return distinct[0] if len(distinct) == 1 else ir.Location.fused(distinct)
 
 
 def location_names(location: ir.Location) -> tuple[str, ...]:
     """All names in `location`, outermost first, each once; kernels map back to graph nodes by them."""
-    return tuple(dict.fromkeys(part.name_str for part in _location_parts(location) if isinstance(part, ir.NameLoc)))
+    return tuple(dict.fromkeys(name for part in _location_parts(location) for name in _own_names(part)))
 
 
-def file_position(location: ir.Location) -> tuple[str, int, int] | None:
-    """File, line and column (1-based) of the first source position in `location`."""
-    for part in _location_parts(location):
-        if isinstance(part, ir.FileLineColLoc):
-            return part.filename, part.start_line, part.start_col
-    return None
+_Position = tuple[str, int, int]
+"""File, line and column, both from 1."""
+
+
+def file_position(location: ir.Location) -> _Position | None:
+    """The first source position in `location`."""
+    found = (_own_position(part) for part in _location_parts(location))
+    return next((position for position in found if position is not None), None)
+
+
+def _own_position(location: ir.Location) -> _Position | None:
+    if not isinstance(location, ir.FileLineColLoc):
+        return None
+    return location.filename, location.start_line, location.start_col
+
+
+def _own_names(location: ir.Location) -> tuple[str, ...]:
+    return (location.name_str,) if isinstance(location, ir.NameLoc) else ()
 
 
 def _location_parts(location: ir.Location) -> Iterator[ir.Location]:
@@ -316,37 +329,54 @@ def _location_parts(location: ir.Location) -> Iterator[ir.Location]:
     if type(location) is ir.Location:  # diagnostics come with locations that are not downcast
         location = ir.Location.from_attr(location.attr)
     yield location
-    children: Iterable[ir.Location] = ()
-    if isinstance(location, ir.FusedLoc):
-        children = location.locations
-    elif isinstance(location, ir.NameLoc):
-        children = (location.child_loc,)
-    elif isinstance(location, ir.CallSiteLoc):
-        children = (location.callee, location.caller)
-    for child in children:
+    for child in _children(location):
         yield from _location_parts(child)
 
 
+def _children(location: ir.Location) -> Iterable[ir.Location]:
+    if isinstance(location, ir.FusedLoc):
+        return location.locations
+    if isinstance(location, ir.NameLoc):
+        return (location.child_loc,)
+    return (location.callee, location.caller) if isinstance(location, ir.CallSiteLoc) else ()
+
+
 class Sources:
-    """Source positions as text; each location is looked at once."""
+    """Source positions as text; each location is looked at once, also inside others."""
 
     def __init__(self) -> None:
-        self._texts: dict[ir.Location, str | None] = {}
+        self._texts: dict[ir.Attribute, str | None] = {}
+        self._found: dict[ir.Attribute, tuple[_Position | None, tuple[str, ...]]] = {}
 
     def text(self, location: ir.Location) -> str | None:
         """ "file:line (value, value)", as much of it as the location knows."""
-        if location not in self._texts:
-            self._texts[location] = self._describe(location)
-        return self._texts[location]
+        key = location.attr
+        if key not in self._texts:
+            self._texts[key] = self._describe(location)
+        return self._texts[key]
 
-    @staticmethod
-    def _describe(location: ir.Location) -> str | None:
-        position, names = file_position(location), location_names(location)
+    def _describe(self, location: ir.Location) -> str | None:
+        position, names = self._find(location)
         listed = ", ".join(names)
         if position is None:
             return listed or None
         place = f"{position[0]}:{position[1]}"
         return f"{place} ({listed})" if listed else place
+
+    def _find(self, location: ir.Location) -> tuple[_Position | None, tuple[str, ...]]:
+        """What `file_position` and `location_names` find."""
+        key = location.attr
+        known = self._found.get(key)
+        if known is None:
+            if type(location) is ir.Location:
+                location = ir.Location.from_attr(key)
+            position, names = _own_position(location), dict.fromkeys(_own_names(location))
+            for child in _children(location):
+                inner, more = self._find(child)
+                position = position or inner
+                names.update(dict.fromkeys(more))
+            known = self._found[key] = position, tuple(names)
+        return known
 
 
 # Constants

@@ -55,6 +55,10 @@ class _Classes:
                 self._masks[register] = self._masks.get(register, 0) | bits(position, position + 1)
         self._parents: dict[Register, Register] = {}
 
+    def is_merged(self, register: Register) -> bool:
+        """Whether another register stands for this one."""
+        return register in self._parents
+
     def find(self, register: Register) -> Register:
         while register in self._parents:
             register = self._parents[register]
@@ -79,7 +83,9 @@ def _rewrite(block: Block, classes: _Classes) -> int:
     """Renames registers of a block to their representatives and drops copies of a register to itself."""
     kept: list[Inst] = []
     for inst in block.insts:
-        inst.replace_registers({register: classes.find(register) for register in inst.registers})
+        merged = {register: classes.find(register) for register in inst.registers if classes.is_merged(register)}
+        if merged:
+            inst.replace_registers(merged)
         if copy_source(inst) is None or inst.operands[0] is not inst.operands[1]:
             kept.append(inst)
     removed = len(block.insts) - len(kept)

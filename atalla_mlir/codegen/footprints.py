@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 from atalla_mlir.codegen.iteration import Access
 from atalla_mlir.codegen.placement import MAX_DMA_ROWS
@@ -111,7 +112,7 @@ class FootprintBlocks(Blocks):
     def parts_across(self) -> int:
         return -(-self.width // self.part_width)
 
-    @property
+    @cached_property
     def num_pieces(self) -> int:
         return -(-self.lines // self.part_lines) * self.parts_across
 

@@ -7,6 +7,7 @@ dependences between iterations; a register that an instruction reads and overwri
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -22,6 +23,7 @@ from atalla_mlir.codegen.dependence import (
     result_latency,
 )
 from atalla_mlir.codegen.machine_ir import AHEAD_MARK, ANY_OBJECT, TURNS_MARK, Inst, Register
+from atalla_mlir.codegen.native_library import Edges, library
 from atalla_mlir.codegen.recurrences import largest_mean
 from atalla_mlir.codegen.resources import UnitKey, demand_of, unit_interval
 from atalla_mlir.target.encoding import SLOTS
@@ -162,6 +164,16 @@ class LoopGraph:
     @cached_property
     def recurrence(self) -> int:
         """The least II at which no chain of dependences catches up with itself."""
+        native = library()
+        if native is not None:
+            edges = Edges(num_nodes=self.num_nodes, size=len(self.edges))
+            edges.point(
+                firsts=[edge.first for edge in self.edges],
+                seconds=[edge.second for edge in self.edges],
+                latencies=[edge.latency for edge in self.edges],
+                distances=[edge.distance for edge in self.edges],
+            )
+            return native.atalla_recurrence(ctypes.byref(edges))
         own = (-(-edge.latency // edge.distance) for edge in self.edges if edge.first == edge.second)
         bound = max(1, max(own, default=1))
         for circle in self.circles:

@@ -84,6 +84,15 @@ class Block(Structure):
     )
 
 
+class Edges(Structure):
+    """`atalla_edges`."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("num_nodes", "size")),
+        *_pointers("firsts", "seconds", "latencies", "distances"),
+    )
+
+
 class Loop(Structure):
     """`atalla_loop`."""
 
@@ -154,6 +163,7 @@ _N = ctypes.c_int32
 _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "atalla_codegen_abi": (_N, ()),
     "atalla_schedule_block": (_N, (ctypes.POINTER(Block), _P, _N, _P, _P, _P, _P, _P, _P)),
+    "atalla_recurrence": (_N, (ctypes.POINTER(Edges),)),
     "atalla_prefer_banks": (_N, (ctypes.POINTER(Code), _P, _P)),
     "atalla_colour": (_N, (ctypes.POINTER(Code), ctypes.POINTER(WantedColours), _P, _P, _P)),
     "atalla_place_in_order": (_N, (ctypes.POINTER(Loop), ctypes.POINTER(OrderedWay), _N, _P, _P)),

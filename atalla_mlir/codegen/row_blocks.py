@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from atalla_mlir.codegen.iteration import Access, Loop
 from atalla_mlir.codegen.placement import MAX_DMA_ROWS
@@ -70,11 +71,11 @@ class Blocks:
     def moved_width(self) -> int:
         return (self.lines - 1) * self.line_pitch + self.width if self.line_pitch else self.width
 
-    @property
+    @cached_property
     def pieces_of_a_line(self) -> int:
         return max(1, min(self.pads // self.moved_lines, self.moved_width))
 
-    @property
+    @cached_property
     def num_pieces(self) -> int:
         return self.moved_lines * self.pieces_of_a_line
 
@@ -87,6 +88,14 @@ class Blocks:
     def rows_per_pad(self) -> int:
         """Rows that one step of a block takes of each pad."""
         return -(-self.num_pieces // self.pads) * self.piece_rows
+
+    @cached_property
+    def moved_by_pad(self) -> tuple[int, ...]:
+        """Rows that move into each pad for one step of a block."""
+        rows = [0] * self.pads
+        for piece in range(self.num_pieces):
+            rows[piece % self.pads] += self.rows_of_piece(piece)
+        return tuple(rows)
 
     def rows_of_piece(self, piece: int) -> int:
         return len(range(piece % self.pieces_of_a_line, self.moved_width, self.pieces_of_a_line))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from atalla_mlir.codegen.decision import Decision, Fields, fastest
 from atalla_mlir.codegen.footprints import FootprintBlocks
@@ -271,10 +272,7 @@ def _num_moving_pieces(schedule: TileSchedule) -> int:
 
 def _transfer_cycles(moved: Sequence[Blocks]) -> float:
     """Time to fetch a step of some blocks: the pads work side by side, but share the channel (6.4)."""
-    rows = [0] * max((blocks.pads for blocks in moved), default=1)
-    for blocks in moved:
-        for piece in range(blocks.num_pieces):
-            rows[piece % blocks.pads] += blocks.rows_of_piece(piece)
+    rows = [sum(pads) for pads in zip_longest(*(blocks.moved_by_pad for blocks in moved), fillvalue=0)]
     if not any(rows):
         return 0.0
     return max(max(rows) * ROW_TRANSFER_CYCLES, sum(rows) * ROW_CHANNEL_CYCLES) + TRANSFER_START_CYCLES

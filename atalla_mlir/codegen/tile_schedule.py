@@ -17,6 +17,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from atalla_mlir.codegen.footprints import FootprintBlocks, Window, footprint_blocks, window_of
 from atalla_mlir.codegen.iteration import Access, Stage
@@ -64,7 +65,7 @@ class Depth:
     lanes: int
     first_lanes: int
 
-    @property
+    @cached_property
     def steps(self) -> int:
         return math.prod(level.extent for level in self.levels)
 
@@ -77,7 +78,7 @@ class Depth:
         """Whether sums of blocks of steps are added to totals."""
         return self.steps > MAX_SEQUENTIAL_SLICES
 
-    @property
+    @cached_property
     def steps_in_sequence(self) -> int:
         """Steps whose results are added one after the other; the sums of such blocks are then added likewise.
 

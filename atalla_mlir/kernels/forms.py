@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_pattern import unify
@@ -187,7 +188,13 @@ def _products_by_cycles(nest: Nest) -> Iterator[tuple[str, Planner]]:
         for name, _, plan in planned
         if plan is not None
     }
-    yield from sorted(forms, key=lambda form: cycles.get(form[0], math.inf))
+    for name, planner, plan in sorted(planned, key=lambda form: cycles.get(form[0], math.inf)):
+        yield name, partial(_planned_again, planner, plan)
+
+
+def _planned_again(planner: Planner, plan: Planned | None, nest: Nest, wanted: Fields) -> Planned | None:
+    """The plan that was made without wishes, or another one for wishes."""
+    return planner(nest, wanted) if wanted else plan
 
 
 def _streamed_product(nest: Nest, wanted: Fields) -> Planned | None:

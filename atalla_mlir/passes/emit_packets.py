@@ -153,7 +153,6 @@ def _encoded(op: ir.Operation, allocated: AllocatedFunction, locations: Sequence
     labels: dict[str, int] = {}
     origins: list[str | None] = []
     sources = Sources()
-    texts = [sources.text(location) for location in locations]
     for item in allocated.items:
         if isinstance(item, Label):
             labels[item.name] = len(code)
@@ -165,7 +164,7 @@ def _encoded(op: ir.Operation, allocated: AllocatedFunction, locations: Sequence
         jumps.extend((len(code), at, slot.target) for at, slot in enumerate(item) if slot.target is not None)
         words = [instruction.word(operands) for instruction, operands in contents]
         code.append(pack_packet([*words, *[NOP.opcode] * (SLOTS - len(words))]))
-        found = (sources.text(op.location) if slot.source is None else texts[int(slot.source)] for slot in item)
+        found = (sources.text(op.location if slot.source is None else locations[int(slot.source)]) for slot in item)
         origins.append(next((text for text in found if text is not None), None))
     return EncodedPackets(b"".join(code), jumps, labels, origins)
 

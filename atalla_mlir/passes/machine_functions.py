@@ -59,7 +59,7 @@ class FunctionReader:
 
     def __init__(self, op: ir.Operation) -> None:
         self.locations: list[ir.Location] = []
-        self._numbers: dict[ir.Location, str] = {}
+        self._numbers: dict[ir.Attribute, str] = {}
         self._op = op
         self._registers: dict[ir.Value, Register] = {}
         self._constants: dict[ir.Value, int] = {}
@@ -138,10 +138,11 @@ class FunctionReader:
 
     def _read_operation(self, op: ir.Operation) -> None:
         location = op.location
-        if location not in self._numbers:
-            self._numbers[location] = str(len(self.locations))
+        key = location.attr  # equal locations are different objects, with hashes of their own
+        if key not in self._numbers:
+            self._numbers[key] = str(len(self.locations))
             self.locations.append(location)
-        self._source = self._numbers[location]
+        self._source = self._numbers[key]
         instruction = instruction_of(op)
         if instruction is not None:
             self._read_instruction(op, instruction)

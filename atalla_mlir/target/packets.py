@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 
 from atalla_mlir.target.encoding import SLOTS
-from atalla_mlir.target.isa import LANE_OPS_PER_PACKET, LANE_UNITS, UNIT_LIMITS, Instruction, Unit
+from atalla_mlir.target.isa import BY_MNEMONIC, LANE_OPS_PER_PACKET, LANE_UNITS, UNIT_LIMITS, Instruction, Unit
 from atalla_mlir.target.registers import FILES, HARD_WIRED, RegisterFile
 
 SlotContent = tuple[Instruction, tuple[int, ...]]
@@ -23,8 +24,9 @@ def packet_violations(slots: Sequence[SlotContent]) -> tuple[str, ...]:
     if len(slots) > SLOTS:
         found.append(f"{len(slots)} instructions in a packet of {SLOTS} slots")
     found.extend(_dependences(slots))
-    found.extend(_unit_overuse(slots))
-    found.extend(_port_overuse(slots))
+    found.extend(
+        _overuse(tuple((instruction.mnemonic, _pad(instruction, operands)) for instruction, operands in slots))
+    )
     return tuple(found)
 
 
@@ -53,21 +55,22 @@ def _text(register: tuple[RegisterFile, int]) -> str:
     return f"{register[0].value}{register[1]}"
 
 
-def _unit_key(slot: SlotContent) -> tuple[Unit, int]:
-    """The unit that a slot takes; a pad's load/store unit is told from the others by the pad's number."""
-    instruction, operands = slot
-    if instruction.unit is not Unit.VLSU:
-        return instruction.unit, 0
-    return instruction.unit, operands[_position(instruction, "sid")]
+def _pad(instruction: Instruction, operands: tuple[int, ...]) -> int:
+    """The pad whose load/store unit a slot takes, 0 for other units."""
+    return operands[-1] if instruction.unit is Unit.VLSU else 0
 
 
-def _position(instruction: Instruction, name: str) -> int:
-    return next(at for at, operand in enumerate(instruction.operands) if operand.name == name)
+@cache
+def _overuse(slots: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
+    """What some instructions, with their pads, take too much of; packets of few kinds make up all code."""
+    instructions = [BY_MNEMONIC[mnemonic] for mnemonic, _ in slots]
+    units = [(instruction.unit, pad) for instruction, (_, pad) in zip(instructions, slots, strict=True)]
+    return (*_unit_overuse(units), *_port_overuse(instructions))
 
 
-def _unit_overuse(slots: Sequence[SlotContent]) -> list[str]:
+def _unit_overuse(units: Sequence[tuple[Unit, int]]) -> list[str]:
     found: list[str] = []
-    counts = Counter(_unit_key(slot) for slot in slots)
+    counts = Counter(units)
     for (unit, pad), count in counts.items():
         limit = UNIT_LIMITS.get(unit)
         if limit is not None and count > limit:
@@ -84,10 +87,10 @@ def _ports(slots: Sequence[SlotContent], file: RegisterFile) -> list[int]:
     return [operands[at] for instruction, operands in slots for at in instruction.port_places[file]]
 
 
-def _port_overuse(slots: Sequence[SlotContent]) -> list[str]:
+def _port_overuse(instructions: Sequence[Instruction]) -> list[str]:
     found: list[str] = []
     for file, shape in FILES.items():
-        count = sum(len(instruction.port_places[file]) for instruction, _ in slots)
+        count = sum(len(instruction.port_places[file]) for instruction in instructions)
         if count > shape.read_ports:
             found.append(f"{count} reads of {file.name.lower()} registers, at most {shape.read_ports}")
     return found

@@ -69,6 +69,19 @@ ATALLA_API int32_t atalla_schedule_block(const atalla_block* block, const int32_
                                          const int32_t* releases, const int32_t* bank_bits, int32_t* issue_cycles,
                                          int32_t* order, int32_t* sizes, int32_t* peaks);
 
+/* Edges of a dependence graph across iterations; those of distance 0 form no circle. */
+typedef struct atalla_edges {
+  int32_t num_nodes;
+  int32_t size;
+  const int32_t* firsts;
+  const int32_t* seconds;
+  const int32_t* latencies;
+  const int32_t* distances;
+} atalla_edges;
+
+/* The least II, at least 1, at which no chain of dependences catches up with itself. */
+ATALLA_API int32_t atalla_recurrence(const atalla_edges* edges);
+
 /* A loop body, as `loop_graph.LoopGraph` and `reservations.LoopDemands` have it. Nodes are the instructions and after
  * them barriers. Vector registers whose banks the schedule chooses are values 0, 1, ... */
 typedef struct atalla_loop {

@@ -14,7 +14,7 @@ from atalla_mlir.codegen.allocate import ALLOCATABLE, allocate
 from atalla_mlir.codegen.banks import loop_weight
 from atalla_mlir.codegen.coalesce import coalesce
 from atalla_mlir.codegen.loop_core import LoopCore
-from atalla_mlir.codegen.loop_graph import build_loop_graph, resource_bounds
+from atalla_mlir.codegen.loop_graph import LoopEdge, LoopGraph, build_loop_graph, resource_bounds
 from atalla_mlir.codegen.loop_memo import Found
 from atalla_mlir.codegen.loop_roles import different_turns
 from atalla_mlir.codegen.machine_ir import M0, X0, Inst, Register, parse_memory
@@ -192,6 +192,21 @@ def test_random_loops_get_the_same_places(first: int, both: Both):
         assert isinstance(native, list)
         placed += sum(found is not None for found in native)  # pyright: ignore[reportUnknownVariableType]
     assert placed > 8
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_recurrences_set_the_same_bound(seed: int, both: Both):
+    choose = random.Random(seed)
+    num_nodes = choose.randint(1, 24)
+    edges: list[LoopEdge] = []
+    for _ in range(choose.randint(1, 60)):
+        first, second, distance = choose.randrange(num_nodes), choose.randrange(num_nodes), choose.randint(0, 3)
+        # inside an iteration edges lead forwards
+        distance = max(distance, int(first >= second))
+        edges.append(LoopEdge(first, second, choose.randint(0, 40), distance, False))
+
+    native, reference = both(lambda: LoopGraph((), num_nodes, tuple(edges), frozenset()).recurrence)
+    assert native == reference
 
 
 @pytest.mark.parametrize("seed", range(6))
