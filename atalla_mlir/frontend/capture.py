@@ -22,7 +22,7 @@ from torch.utils import _pytree as pytree
 from atalla_mlir.errors import AtallaError, BadInputError, UnsupportedError
 from atalla_mlir.frontend import constants, rewrites
 from atalla_mlir.frontend.decompositions import table
-from atalla_mlir.frontend.exported import reshaped, specialised
+from atalla_mlir.frontend.exported import is_static, reshaped, specialised
 from atalla_mlir.frontend.quiet_failure import quiet_failure
 from atalla_mlir.frontend.source import source_lines
 
@@ -232,7 +232,23 @@ def _refuse_foreign_calls(exported: ExportedProgram) -> None:
         where = f" at {sources[node.name]}" if node.name in sources else ""
         if isinstance(node.target, HigherOrderOperator):
             raise UnsupportedError(f"{node.target}{where}: regions and control flow inside a model cannot be compiled")
-        raise UnsupportedError(f"{node.name}{where}: arithmetic on sizes that are known only at run time")
+        cause = _of_unknown_size(exported.graph)
+        if cause is None:
+            raise UnsupportedError(f"{node.name}{where}: arithmetic on sizes that are known only at run time")
+        where = f" at {sources[cause.name]}" if cause.name in sources else ""
+        raise UnsupportedError(
+            f"{cause.target}{where}: how many elements its result has depends on values known only at run time; "
+            "give it a fixed size, for example with torch.where"
+        )
+
+
+def _of_unknown_size(graph: fx.Graph) -> fx.Node | None:
+    """The first operation that makes a tensor of unknown size from such of known ones."""
+    for node in graph.nodes:
+        tensors = [value for n in (node, *node.all_input_nodes) if isinstance(value := n.meta.get("val"), Tensor)]
+        if node.op == "call_function" and tensors and not is_static(tensors[0]) and all(map(is_static, tensors[1:])):
+            return node
+    return None
 
 
 def _state(exported: ExportedProgram, target: str) -> Tensor:
