@@ -63,6 +63,10 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Tensor, ...]]] = {
         lambda a, x: (torch.cat([x.float() / 2, x]), torch.cat([x[:, :0], x], 1), torch.cat([a, x])),
         (GREATER, X),
     ),
+    "running sums": (
+        lambda x, mask: (x.cumsum(1), x.cumsum(0), mask.cumsum(1), (mask.int().cumsum(1) * mask).long(), x.cumprod(1)),
+        (numbers(-3, 3, 2, 600), numbers(0, 2, 2, 600).bool()),
+    ),
     "numbers in steps": (lambda x: _changed(x.clone()), (X,)),
 }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -13,8 +14,6 @@ from atalla_mlir.frontend.integers import INTEGERS
 
 # Each of the k largest costs a search of the whole row.
 _MAX_K = 32
-# A scan of n whole numbers looks at n * n of them.
-_MAX_COUNTED = 512
 # Pairs of a place and a row that are compared for a copy of several rows.
 _MAX_COMPARED = 1 << 18
 # Terms that one product sums up to each place.
@@ -162,17 +161,20 @@ def cumsum(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
     x = x if dtype is None else x.to(dtype)
     if not x.dim():
         return NotImplemented
-    moved = x.transpose(dim, -1)
     if not x.dtype.is_floating_point:
-        return _counted(moved).transpose(dim, -1) if x.shape[dim] <= _MAX_COUNTED else NotImplemented
-    return _scanned(moved).transpose(dim, -1)
+        return _doubled(x.to(torch.int64), dim, operator.add)
+    return _scanned(x.transpose(dim, -1)).transpose(dim, -1)
 
 
-def _counted(x: Tensor) -> Tensor:
-    """Whole numbers: each sum has terms of its own."""
-    places = torch.arange(x.shape[-1], device=x.device)
-    numbers = x.to(torch.int64).unsqueeze(-2)
-    return aten.where.ScalarOther(places.unsqueeze(-1) >= places, numbers, 0).sum(-1)
+def _doubled(x: Tensor, dim: int, combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Each step doubles how many elements an element is made of."""
+    dim, reach = dim % x.dim(), 1
+    extent = x.shape[dim]
+    while reach < extent:
+        combined = combine(aten.slice.Tensor(x, dim, reach, extent), aten.slice.Tensor(x, dim, 0, extent - reach))
+        x = torch.cat([aten.slice.Tensor(x, dim, 0, reach), combined], dim)
+        reach *= 2
+    return x if extent > 1 else x.clone()
 
 
 def _scanned(x: Tensor) -> Tensor:
@@ -191,17 +193,10 @@ def _scanned(x: Tensor) -> Tensor:
 
 @rule(aten.cumprod.default)
 def cumprod(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
-    """Each step doubles how many factors an element is made of."""
     x = x if dtype is None else x.to(dtype)
-    if not x.dtype.is_floating_point or not x.dim():
+    if not x.dim():
         return NotImplemented
-    dim, reach = dim % x.dim(), 1
-    extent = x.shape[dim]
-    while reach < extent:
-        products = aten.slice.Tensor(x, dim, reach, extent) * aten.slice.Tensor(x, dim, 0, extent - reach)
-        x = torch.cat([aten.slice.Tensor(x, dim, 0, reach), products], dim)
-        reach *= 2
-    return x if extent > 1 else x.clone()
+    return _doubled(x if x.dtype.is_floating_point else x.to(torch.int64), dim, operator.mul)
 
 
 @rule(aten.topk.default)
