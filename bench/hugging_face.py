@@ -79,6 +79,12 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         "BloomForCausalLM",
         {"hidden_size": 64, "n_layer": 1, "n_head": 2, "vocab_size": 96, "use_cache": False},
     ),
+    "ConvBERT": Architecture(
+        "ConvBertConfig", "ConvBertModel", {**_DECODER, "embedding_size": 64, "conv_kernel_size": 5}
+    ),
+    "DeBERTa-v2": Architecture(
+        "DebertaV2Config", "DebertaV2Model", {**_DECODER, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]}
+    ),
     "DeiT": Architecture("DeiTConfig", "DeiTModel", {**_DECODER, "image_size": 32, "patch_size": 8}, pixels=32),
     "DistilBERT": Architecture(
         "DistilBertConfig",
@@ -86,6 +92,11 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         {"dim": 64, "hidden_dim": 96, "n_layers": 1, "n_heads": 2, "vocab_size": 96, "max_position_embeddings": 64},
     ),
     "ELECTRA": Architecture("ElectraConfig", "ElectraModel", {**_DECODER, "embedding_size": 64}),
+    "Falcon": Architecture(
+        "FalconConfig",
+        "FalconForCausalLM",
+        {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 96, "use_cache": False},
+    ),
     "Gemma": Architecture("GemmaConfig", "GemmaForCausalLM", _cached(num_key_value_heads=1, head_dim=32)),
     "GPT-NeoX": Architecture("GPTNeoXConfig", "GPTNeoXForCausalLM", _cached()),
     "Mistral": Architecture("MistralConfig", "MistralForCausalLM", _cached(num_key_value_heads=1)),
@@ -105,8 +116,20 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         },
     ),
     "Phi": Architecture("PhiConfig", "PhiForCausalLM", _cached()),
+    "Phi-3": Architecture(
+        "Phi3Config",
+        "Phi3ForCausalLM",
+        _cached(num_key_value_heads=2, pad_token_id=0, bos_token_id=1, eos_token_id=2),
+    ),
     "Qwen2": Architecture("Qwen2Config", "Qwen2ForCausalLM", _cached(num_key_value_heads=1)),
     "RoBERTa": Architecture("RobertaConfig", "RobertaModel", {**_DECODER, "max_position_embeddings": 70}),
+    "SqueezeBERT": Architecture("SqueezeBertConfig", "SqueezeBertModel", {**_DECODER, "embedding_size": 64}),
+    "Swin": Architecture(
+        "SwinConfig",
+        "SwinModel",
+        {"image_size": 32, "patch_size": 4, "embed_dim": 32, "depths": [2, 1], "num_heads": [2, 4], "window_size": 4},
+        pixels=32,
+    ),
     "T5 encoder": Architecture(
         "T5Config",
         "T5EncoderModel",

@@ -72,19 +72,25 @@ class Users:
         return writers[0] if len(writers) == 1 else None
 
 
-def find_attention(stages: Sequence[Stage], results: Collection[Buffer]) -> list[AttentionStages]:
-    """All attentions among `stages`, which are in program order; `results` are buffers that must be stored."""
+def find_attention(
+    stages: Sequence[Stage], results: Collection[Buffer], parts: Collection[Stage] = ()
+) -> list[AttentionStages]:
+    """All attentions among `stages`, which are in program order.
+
+    `results` are buffers that must be stored; `parts` are stages that belong together with others, such as those of a
+    concatenation: what they copy is no operand and no result of an attention.
+    """
     users = Users(stages, results)
     found: list[AttentionStages] = []
     for stage in stages:
         if stage.kind is StageKind.PRODUCT:
-            attention = _from_scores(stage, users)
+            attention = _from_scores(stage, users, parts)
             if attention is not None:
                 found.append(attention)
     return found
 
 
-def _from_scores(scores: Stage, users: Users) -> AttentionStages | None:
+def _from_scores(scores: Stage, users: Users, parts: Collection[Stage]) -> AttentionStages | None:
     """The attention whose scores the product `scores` computes."""
     maps: list[Stage] = []
     last, readers = scores, users.readers(scores)
@@ -111,12 +117,12 @@ def _from_scores(scores: Stage, users: Users) -> AttentionStages | None:
     for read in (*scores.reads, *output.reads):
         chain: list[Stage] = []
         writer = users.writer(read.buffer)
-        while writer is not None and _is_copy(writer) and users.only_reader(writer):
+        while writer is not None and _is_copy(writer) and writer not in parts and users.only_reader(writer):
             chain.insert(0, writer)
             writer = users.writer(writer.reads[0].buffer)
         copies += chain
     result = users.only_reader(output)
-    if result is not None and not _is_copy(result):
+    if result is not None and (result in parts or not _is_copy(result)):
         result = None
     return AttentionStages(
         tuple(dict.fromkeys(copies)),

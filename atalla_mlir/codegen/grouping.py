@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -70,9 +71,12 @@ class Group:
     def writer(self, buffer: Buffer) -> Stage | None:
         return next((stage for stage in self.stages if stage.write.buffer is buffer), None)
 
-    def try_join(self, stage: Stage) -> bool:
-        """Unify the loops of `stage` with the group's and append it; False (with a refusal) when they do not match."""
-        reason = self._refusal(stage)
+    def try_join(self, stage: Stage, stored: Collection[Buffer] = ()) -> bool:
+        """Unify the loops of `stage` with the group's and append it; False (with a refusal) when they do not match.
+
+        `stored` are buffers that others look at.
+        """
+        reason = self._refusal(stage, stored)
         if reason is not None:
             self.refusals.append(f"{', '.join(stage.nodes) or stage.write.buffer.name}: {reason}")
             return False
@@ -89,7 +93,7 @@ class Group:
             return False
         return (self.product is not None or _run_length(stage.write) >= LANES) and self.try_join(stage)
 
-    def _refusal(self, stage: Stage) -> str | None:
+    def _refusal(self, stage: Stage, stored: Collection[Buffer]) -> str | None:
         if StageKind.CALL in (stage.kind, self.stages[0].kind):
             return "a kernel written by hand stays as it is"
         if self.attention is not None:
@@ -123,6 +127,9 @@ class Group:
                 return "only maps follow a product in its kernel"
             if any(loop not in names for loop in stage.loops):
                 return "it has loops that the product's output has not"
+            writes = [member.write for member in self.stages if member.write.buffer in stored]
+            if any(_lie_across(write, stage.write, names) for write in writes):
+                return "it stores its result along another loop than the kernel stores others"
         reason = self._temporaries_refusal(stage, names)
         if reason is not None:
             return reason
@@ -150,13 +157,7 @@ class Group:
     def _turns_lanes(self, stage: Stage, names: dict[Loop, Loop]) -> bool:
         """Whether the stage is a copy whose elements are contiguous along another loop than those that it reads."""
         writer = self.writer(stage.reads[0].buffer) if _is_copy(stage) else None
-        if writer is None:
-            return False
-        source, target = (
-            next((loop for loop, stride in write.strides.items() if stride == 1), None)
-            for write in (writer.write, stage.write)
-        )
-        return source is not None and target is not None and names.get(target, target) is not source
+        return writer is not None and _lie_across(writer.write, stage.write, names)
 
     def _match_external(self, stage: Stage, names: dict[Loop, Loop]) -> None:
         """Give loops that read the same outside data in the same way the same name."""
@@ -206,6 +207,14 @@ class Group:
         return None
 
 
+def _lie_across(mine: Access, theirs: Access, names: dict[Loop, Loop]) -> bool:
+    """Whether both are contiguous, but along different loops."""
+    source, target = (
+        next((loop for loop, stride in write.strides.items() if stride == 1), None) for write in (mine, theirs)
+    )
+    return source is not None and target is not None and names.get(target, target) is not source
+
+
 def _is_copy(stage: Stage) -> bool:
     return stage.kind is StageKind.MAP and stage.body.op == "load"
 
@@ -250,7 +259,11 @@ def form_groups(
     """
     groups: list[Group] = []
     home: dict[Buffer, Group] = {}
-    attentions, refusals = _attentions(stages, results)
+    stored = _Stored(stages, results)
+    shared = {number for number, count in Counter(parts).items() if count > 1}
+    attentions, refusals = _attentions(
+        stages, results, {stage for stage, number in zip(stages, parts, strict=True) if number in shared}
+    )
     frames = {window: made for window, made in frame_stages(stages, results).items() if has_windows(made, window)}
     inside = {stage for made in frames.values() for stage in made}
     for _, members in itertools.groupby(zip(stages, parts, strict=True), key=lambda item: item[1]):
@@ -262,7 +275,7 @@ def form_groups(
             group = home[operation[0].write.buffer] = Group(operation, frame=frames[operation[0]])
             groups.append(group)
         elif attention is None:
-            group = home[operation[0].write.buffer] = _join_or_start(operation, groups, home)
+            group = home[operation[0].write.buffer] = _join_or_start(operation, groups, home, stored)
             if operation[0] in refusals:
                 group.refusals.append(refusals[operation[0]])
         elif operation[0] is attention.stages[-1]:
@@ -351,12 +364,12 @@ def _chain(first: Group, second: Group, groups: Sequence[Group], results: Collec
 
 
 def _attentions(
-    stages: Sequence[Stage], results: Collection[Buffer]
+    stages: Sequence[Stage], results: Collection[Buffer], parts: Collection[Stage]
 ) -> tuple[dict[Stage, AttentionStages], dict[Stage, str]]:
     """The attention that a stage belongs to, and for the second products of the others why they have no kernel."""
     members: dict[Stage, AttentionStages] = {}
     refusals: dict[Stage, str] = {}
-    for found in find_attention(stages, results):
+    for found in find_attention(stages, results, parts):
         if any(stage in members for stage in found.stages):
             refusals[found.output] = "attention is not one kernel: its scores are the result of another attention"
             continue
@@ -370,7 +383,27 @@ def _attentions(
     return members, refusals
 
 
-def _join_or_start(operation: list[Stage], groups: list[Group], home: dict[Buffer, Group]) -> Group:
+class _Stored:
+    """Which buffers must be in memory: results, and what others than the stages of a kernel read."""
+
+    def __init__(self, stages: Sequence[Stage], results: Collection[Buffer]) -> None:
+        self.results = results
+        self.readers: dict[Buffer, list[Stage]] = {}
+        for stage in stages:
+            for read in stage.reads:
+                self.readers.setdefault(read.buffer, []).append(stage)
+
+    def by(self, members: Sequence[Stage]) -> set[Buffer]:
+        """Of those that `members` write."""
+        written = {stage.write.buffer for stage in members}
+        return {
+            buffer
+            for buffer in written
+            if buffer in self.results or any(reader not in members for reader in self.readers.get(buffer, ()))
+        }
+
+
+def _join_or_start(operation: list[Stage], groups: list[Group], home: dict[Buffer, Group], stored: _Stored) -> Group:
     """The group that takes the stages of one operation: that of the latest producer, or a new one.
 
     Of an operation of several stages, which write parts of one buffer, one may read what groups wrote; where more do,
@@ -379,7 +412,7 @@ def _join_or_start(operation: list[Stage], groups: list[Group], home: dict[Buffe
     readers = [stage for stage in operation if any(read.buffer in home for read in stage.reads)]
     if len(readers) == 1:
         latest = max((home[read.buffer] for read in readers[0].reads if read.buffer in home), key=groups.index)
-        if latest.try_join(readers[0]):
+        if latest.try_join(readers[0], stored.by([*latest.stages, readers[0]])):
             latest.loose.extend(stage for stage in operation if stage is not readers[0])
             return latest
     if len(readers) > 1 and all(map(_is_whole_copy, operation)):

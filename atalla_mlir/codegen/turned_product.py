@@ -66,6 +66,8 @@ def _source(copy: Stage, pushed: Access) -> Access | None:
     """What a copy reads, in the loops of the product that pushes the copy."""
     if copy.kind is not StageKind.MAP or copy.body.op != "load" or pushed.buffer is not copy.write.buffer:
         return None
+    if len(copy.reads) != 1:
+        return None  # its places are data
     (source,), write = copy.reads, copy.write
     if source.indirect or write.indirect or write.offset or pushed.offset:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -35,6 +36,8 @@ from atalla_mlir.passes.views import (
     transposed_view,
     transposition,
 )
+
+RESHAPES = ("tensor.expand_shape", "tensor.collapse_shape")
 
 
 @dataclass(frozen=True)
@@ -239,8 +242,9 @@ class _FunctionLayout:
                 continue
             value = op.operands[at]
             view = self.reader.out.values.get(value)
-            order = channel_last(ir.RankedTensorType(value.type).rank, windows)
-            if not isinstance(view, View) or _by_stride([view.strides[dim] for dim in order]) == sorted(order):
+            extents = list(ir.RankedTensorType(value.type).shape)
+            order = channel_last(len(extents), windows)
+            if not isinstance(view, View) or _is_descending([view.strides[dim] for dim in order if extents[dim] > 1]):
                 continue
             op.operands[at] = self._copied(value, order)
 
@@ -253,7 +257,12 @@ class _FunctionLayout:
         return back
 
     def _location(self, value: ir.Value) -> ir.Location:
-        """Where a copy of `value` is said to come from: it holds the same elements and has the same name."""
+        """Where a copy of `value` is said to come from: it holds the same elements and has the same name.
+
+        A reshape may have the name of what it was made for.
+        """
+        while isinstance(value, ir.OpResult) and value.owner.operation.name in RESHAPES:
+            value = value.owner.operation.operands[0]
         if isinstance(value, ir.OpResult):
             return value.owner.operation.location
         own = argument_attributes(self.function, value)
@@ -309,6 +318,10 @@ def _windows_over(value: ir.Value) -> tuple[int, ...]:
         if windows:
             return windows
     return ()
+
+
+def _is_descending(strides: Sequence[int]) -> bool:
+    return all(outer >= inner for outer, inner in itertools.pairwise(strides))
 
 
 def _by_stride(strides: Sequence[int]) -> list[int]:
