@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from atalla_mlir._mlir import create_op, f32_attr, i64_array_attr, i64_attr, ir, string_attr
 from atalla_mlir.kernels.affine_index import Index, affine_map
-from atalla_mlir.kernels.attributes import BARE, COPY, FIRST_LANE, IN_TURN, PLACED, SPARE
+from atalla_mlir.kernels.attributes import BARE, COPY, FIRST_LANE, IN_TURN, MULTIPLIES, PLACED, SPARE
 from atalla_mlir.kernels.index_builder import IndexBuilder
 from atalla_mlir.target.machine import AX01
 
@@ -190,9 +190,12 @@ class Builder(IndexBuilder):
         """A zero row that is not shared."""
         return self._row("zero", [])
 
-    def copy(self, row: ir.Value) -> ir.Value:
-        """The same row in a register of its own."""
-        return self._row("copy", [row])
+    def copy(self, row: ir.Value, *, multiplies: bool = False) -> ir.Value:
+        """The same row in a register of its own; adder and multiplier take copies in turn unless told otherwise."""
+        copy = self._row("copy", [row])
+        if multiplies:
+            copy.owner.operation.attributes[MULTIPLIES] = ir.UnitAttr.get()
+        return copy
 
     def as_row(self, value: ir.Value) -> ir.Value:
         return self.broadcast(value) if self.is_scalar(value) else value

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from atalla_mlir._mlir import integer_value, ir, string_value
-from atalla_mlir.kernels.attributes import FIRST_LANE, IN_TURN, OVERLAP
+from atalla_mlir.kernels.attributes import FIRST_LANE, IN_TURN, MULTIPLIES, OVERLAP
 from atalla_mlir.kernels.integer_instructions import Handler
 from atalla_mlir.kernels.kernel_constants import float_bits
 from atalla_mlir.target.registers import RegisterFile
@@ -43,10 +43,11 @@ def _zero(lowering: KernelLowering, op: ir.Operation) -> None:
 
 
 def _copy(lowering: KernelLowering, op: ir.Operation) -> None:
-    """In turn on the multiplier and on the adder; both are exact, of -0 too."""
-    lowering.rows_made += 1
+    """In turn on the multiplier and on the adder, or on the multiplier only; both are exact, of -0 too."""
     constants, row = lowering.constants, lowering.values[op.operands[0]]
-    if lowering.rows_made % 2:
+    multiplies = MULTIPLIES in op.attributes
+    lowering.rows_made += not multiplies
+    if lowering.rows_made % 2 and not multiplies:
         lowering.values[op.results[0]] = lowering.b.sub_vs(row, constants.zero(), constants.m0)
     else:
         lowering.values[op.results[0]] = lowering.b.mul_vs(row, constants.integer(float_bits(1.0)), constants.m1)

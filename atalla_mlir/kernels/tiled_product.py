@@ -15,7 +15,7 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
 from atalla_mlir.codegen.row_plan import RowPlan, SumOrder
-from atalla_mlir.codegen.tile_cost import overlaps_blocks, plans_in_steps
+from atalla_mlir.codegen.tile_cost import num_additions, num_operations, overlaps_blocks, plans_in_steps
 from atalla_mlir.codegen.tile_epilogue import tile_epilogue
 from atalla_mlir.codegen.tile_schedule import SINK_ROWS, TileSchedule
 from atalla_mlir.codegen.turn_plan import ColumnTurn
@@ -527,7 +527,11 @@ class _Panel:
         if self.kernel.initial is None:
             return [self.builder.zero() for _ in rows]
         copies = self._initial_rows(tile)
-        return [self.builder.copy(copies[row % 2]) for row in rows]
+        # where the adder still has sums to add, or more to do for the results, the multiplier makes three of four: the
+        # others come last, while results are read from the pads
+        stages = self.kernel.epilogue.stages
+        is_busy = self.kernel.epilogue.in_loop(self.schedule) or 2 * num_additions(stages) > num_operations(stages)
+        return [self.builder.copy(copies[row % 2], multiplies=is_busy and row % 2 == 0) for row in rows]
 
     def _initial_rows(self, tile: TilePlan) -> Rows:
         """The row that sums start from in two registers, in banks that are read side by side."""
