@@ -40,18 +40,22 @@ class DependenceGraph:
         """Cycles from the issue of each instruction to the end of the longest chain that starts with it."""
         heights = [0] * len(self.insts)
         for index in range(len(self.insts) - 1, -1, -1):
-            heights[index] = max(
-                (latency + heights[following] for following, latency in self.successors[index].items()), default=0
-            )
+            height = 0
+            for following, latency in self.successors[index].items():
+                if heights[following] + latency > height:
+                    height = heights[following] + latency
+            heights[index] = height
         return heights
 
     def depths(self) -> list[int]:
         """Earliest issue of each instruction in cycles from the block's start, resources not considered."""
         depths = [0] * len(self.insts)
         for index in range(len(self.insts)):
-            depths[index] = max(
-                (latency + depths[earlier] for earlier, latency in self.predecessors[index].items()), default=0
-            )
+            depth = 0
+            for earlier, latency in self.predecessors[index].items():
+                if depths[earlier] + latency > depth:
+                    depth = depths[earlier] + latency
+            depths[index] = depth
         return depths
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 
 from atalla_mlir.errors import InternalError
 from atalla_mlir.target.encoding import DmaShape
@@ -294,7 +295,8 @@ class Function:
 
     def registers(self) -> Iterable[Register]:
         """Every register that occurs, each once, in order of appearance."""
-        found = dict.fromkeys(register for inst in self.instructions() for register in inst.registers)
+        operands = chain.from_iterable(inst.operands for inst in self.instructions())
+        found = {value: None for value in operands if isinstance(value, Register)}
         if self.spill_area is not None:
             found.setdefault(self.spill_area.base)
         return found

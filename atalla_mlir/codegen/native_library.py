@@ -7,6 +7,7 @@ names a library to use instead of the installed one; set to nothing, none is use
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import sys
 import warnings
@@ -21,7 +22,7 @@ from typing import Any, ClassVar
 from atalla_mlir.errors import ConfigurationError
 from atalla_mlir.target.registers import RegisterFile
 
-ABI = 1
+ABI = 2
 
 _VARIABLE = "ATALLA_CODEGEN_LIBRARY"
 _NAMES = {"darwin": "libatalla_codegen.dylib", "win32": "atalla_codegen.dll"}
@@ -181,7 +182,7 @@ def _candidates() -> Iterator[Path]:
 def library() -> ctypes.CDLL | None:
     """The library to use, or None: then Python does it.
 
-    One that was named must be there and ours; an installed one that does not fit this version counts as absent.
+    One that was named must be there and ours; an installed one that does not fit these sources counts as absent.
     """
     chosen = os.environ.get(_VARIABLE)
     return _installed() if chosen is None else _load(chosen) if chosen else None
@@ -199,6 +200,16 @@ def _installed() -> ctypes.CDLL | None:
         return None
 
 
+def _digest_of_sources() -> str | None:
+    """The digest of the library's sources, as CMake computes it; None where only the library is installed."""
+    folder = Path(__file__).parent / "native"
+    sources = sorted((*folder.glob("*.cpp"), *folder.glob("*.h")))
+    if not sources:
+        return None
+    digests = (hashlib.sha256(source.read_bytes()).hexdigest() for source in sources)
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
 @cache
 def _load(path: str) -> ctypes.CDLL:
     try:
@@ -208,6 +219,12 @@ def _load(path: str) -> ctypes.CDLL:
         if found != ABI:
             raise ConfigurationError(
                 f"the native core {path} has interface version {found}, expected {ABI}; install the package again"
+            )
+        loaded.atalla_codegen_sources.restype = ctypes.c_char_p
+        sources = _digest_of_sources()
+        if sources is not None and loaded.atalla_codegen_sources().decode() != sources:
+            raise ConfigurationError(
+                f"the native core {path} was built from other sources than those beside it; install the package again"
             )
         for name, (result, arguments) in _SIGNATURES.items():
             function = getattr(loaded, name)

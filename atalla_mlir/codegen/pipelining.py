@@ -277,5 +277,6 @@ class Pipeline:
 
 
 def _without_ranges(inst: Inst) -> Inst:
-    memory = tuple(replace(ref, low=None, high=None) for ref in inst.memory)
-    return replace(inst, memory=memory)
+    if not inst.memory:
+        return inst
+    return replace(inst, memory=tuple(replace(ref, low=None, high=None) for ref in inst.memory))

@@ -111,7 +111,7 @@ class RegisterCore:
         for packet in (packet for packets in self._blocks for packet in packets):
             position += len(packet)
             for inst in packet:
-                found.extend((file, number, position - 1) for file, number in sorted(inst.clobbers, key=str))
+                found.extend((file, number, position - 1) for file, number in inst.clobbers)
         return found
 
     @cached_property

@@ -102,7 +102,11 @@ EMPTY_PACKET = sum((0x7F - limit) << _FIELD_BITS * at for at, limit in enumerate
 
 def counts(demand: Demand) -> int:
     """What a demand adds to the countable resources of a packet: an integer with a field for each."""
-    numbers = (1, demand.scalar_ports, demand.vector_ports, demand.mask_ports, int(demand.is_lane))
+    return _packed(1, demand.scalar_ports, demand.vector_ports, demand.mask_ports, int(demand.is_lane))
+
+
+@cache
+def _packed(*numbers: int) -> int:
     return sum(number << _FIELD_BITS * at for at, number in enumerate(numbers))
 
 

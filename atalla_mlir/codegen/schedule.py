@@ -329,8 +329,11 @@ def _queue_heights(graph: DependenceGraph, heights: list[int], machine: Machine)
             heights[index] = needed = max(heights[index], needed)
             needed += unit_interval(graph.insts[index], machine)
     for index in range(len(heights) - 1, -1, -1):
-        after = (heights[later] + latency for later, latency in graph.successors[index].items())
-        heights[index] = max(heights[index], *after, 0)
+        height = heights[index]
+        for later, latency in graph.successors[index].items():
+            if heights[later] + latency > height:
+                height = heights[later] + latency
+        heights[index] = height
 
 
 def _raise_height(graph: DependenceGraph, heights: list[int], index: int, height: int) -> None:

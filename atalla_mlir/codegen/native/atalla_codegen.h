@@ -20,12 +20,15 @@ extern "C" {
 #define ATALLA_API
 #endif
 
-/* Changes whenever a structure or the meaning of a function does. */
-#define ATALLA_CODEGEN_ABI 1
+/* Changes whenever a structure or what a function gives does: an older library then counts as absent. */
+#define ATALLA_CODEGEN_ABI 2
 
 #define ATALLA_FILES 3
 
 ATALLA_API int32_t atalla_codegen_abi(void);
+
+/* The digest of the sources that the library was built from. */
+ATALLA_API const char* atalla_codegen_sources(void);
 
 /* A block of instructions, as `list_scheduler.BlockDemands` has it. */
 typedef struct atalla_block {

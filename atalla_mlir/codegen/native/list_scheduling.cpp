@@ -277,6 +277,8 @@ class BlockScheduler {
 
 std::int32_t atalla_codegen_abi(void) { return ATALLA_CODEGEN_ABI; }
 
+const char* atalla_codegen_sources(void) { return ATALLA_CODEGEN_SOURCES; }
+
 std::int32_t atalla_schedule_block(const atalla_block* block, const std::int32_t* limits, std::int32_t packet_cycles,
                                    const std::int32_t* releases, const std::int32_t* bank_bits,
                                    std::int32_t* issue_cycles, std::int32_t* order, std::int32_t* sizes,

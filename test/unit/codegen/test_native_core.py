@@ -234,3 +234,14 @@ def test_a_library_that_is_not_ours_is_an_error(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv(VARIABLE, str(other))
     with pytest.raises(ConfigurationError, match="does not load"):
         native_library.library()
+
+
+def test_a_library_from_other_sources_is_not_used(monkeypatch: pytest.MonkeyPatch):
+    native_library._installed.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    native_library._load.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    with monkeypatch.context() as patched:
+        patched.setattr(native_library, "_digest_of_sources", lambda: "others")
+        with pytest.warns(UserWarning, match="built from other sources"):
+            assert native_library.library() is None
+    native_library._installed.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    assert native_library.library() is not None
