@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from atalla_mlir.testing.draws import EDGES, Draw, Family, Shapes
 from atalla_mlir.testing.random_images import IMAGE_FAMILIES
+from atalla_mlir.testing.random_integers import INTEGER_FAMILIES
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ FAMILIES: dict[str, Family] = {
     "views": _views,
     "concatenate": _concatenate,
     "pad": _pad,
+    **INTEGER_FAMILIES,
     **IMAGE_FAMILIES,
 }
 
