@@ -145,8 +145,17 @@ class TileSchedule:
 
         The rows of both are then in registers, and their code is one block, which should not be too long.
         """
-        fits = self.rows.rows <= MAX_JOINED_ROWS and not self.reads_rows
+        fits = self.rows.rows <= MAX_JOINED_ROWS and not self.reads_rows and self._comes_in_time
         return fits and self.depth.steps >= MIN_JOINED_STEPS and not self.depth.has_two_levels
+
+    @property
+    def _comes_in_time(self) -> bool:
+        """Whether what the first step of a tile reads is fetched before the last step of the one before.
+
+        The first tap of a window reads all lines of its slice, of which a step fetches one.
+        """
+        lines = self.footprints
+        return lines is None or lines.transfers < self.depth.steps
 
     @property
     def footprints(self) -> FootprintBlocks | None:
