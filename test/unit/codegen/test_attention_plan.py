@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from atalla_mlir.codegen.attention_plan import LANES, AttentionPlan, Blocks, KeyRange, block_rows
+from atalla_mlir.codegen.attention_plan import LANES, PAD_ROWS, AttentionPlan, Blocks, KeyRange, block_rows
 from atalla_mlir.codegen.iteration import Loop
 
 
@@ -38,6 +40,23 @@ def test_the_first_of_the_result_loops_takes_what_is_left() -> None:
 def test_values_are_turned_beside_the_softmax_where_it_has_a_step_for_each_tile() -> None:
     assert _plan(12, Blocks(128, 64), 128, step_rows=16).turns_beside
     assert not _plan(12, Blocks(8, 8), 1024, step_rows=4).turns_beside
+
+
+def test_whole_rows_share_places() -> None:
+    """Results take the place of queries and turned values that of values; a width of half a slice has zeros to keep."""
+    whole, half = _plan(12, Blocks(128, 64), 128), _plan(12, Blocks(128, 64), 128, 48)
+    assert whole.turns_in_place and whole.query_rows == whole.result_rows
+    assert not half.turns_in_place
+    assert half.pad_rows > whole.pad_rows + half.result_rows + half.turned_rows - LANES
+
+
+def test_a_tight_plan_keeps_values_in_the_place_of_keys() -> None:
+    """All heads of ViT-B/16 fit into the pads that way only."""
+    plan = _plan(12, Blocks(197, 100), 197)
+    tight = replace(plan, is_tight=True)
+    assert tight.pad_rows <= PAD_ROWS < plan.pad_rows
+    saved = plan.group_value_rows + plan.group_key_rows - tight.group_key_rows
+    assert plan.pad_rows - tight.pad_rows == saved + (plan.sum_steps - tight.sum_steps) * plan.step_sums
 
 
 def test_rounded_additions_of_a_row() -> None:
