@@ -17,6 +17,8 @@ from atalla_mlir.kernels.functions.bound import FunctionBound
 
 NEAR_ROWS = 4
 """Rows whose sums are loaded at once."""
+SUM_PADS = (0, 2, 1, 3)
+"""The pads of the sums of a step, one after the other."""
 
 Row = tuple[int, int]
 """Pad, and number of the row there."""
@@ -164,7 +166,7 @@ class SoftmaxStep:
             together = rows[first : first + count]
             for row in together:
                 self._exponentiate(row, scores, exponentials)
-            pad, place = number % PADS, Index(number // PADS)
+            pad, place = SUM_PADS[number % PADS], Index(number // PADS)
             builder.tile_store(builder.gemm(self.ones), stored[pad], place, LANES)
             if not number:
                 beside()
