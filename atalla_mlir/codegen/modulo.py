@@ -26,9 +26,6 @@ FINENESS = 64
 """The search raises II by a fraction of this."""
 NEAR_BOUND = 1.08
 """How close to the bound an interval is with which no other way of placing is tried."""
-LEAST_GAIN = 1.12
-"""By how much an interval must be shorter than one in which transfers have places of their own, where the weights of
-the array change: transfers are waited for, and the array waits for that."""
 MAX_FORWARD_GROWTH = 1.25
 """By how much II exceeds the first that is tried before placing forwards is given up: where units are not to blame that
 something comes too late, more cycles hardly help."""
@@ -84,7 +81,6 @@ class ModuloScheduler:
         self._contention = contention_bound(graph, demands)
         self._memo = LoopMemo(graph, machine, banks)
         has_slices = len(push_runs(graph)) > 1
-        self._least_gain = LEAST_GAIN if graph.is_ahead and has_slices else 1.0
         self._ways: list[list[Callable[[int], Found | None]]] = [[core.place]]
         """Where placing forwards finds nothing, or a slow kernel, placing next to what is there may do better."""
         if _overlaps_transfers(graph):
@@ -122,9 +118,7 @@ class ModuloScheduler:
                 break
             most = tried[-1] if number == len(self._ways) - 1 else MAX_FORWARD_GROWTH * tried[0]
             if best is not None:
-                is_last = number == len(self._ways) - 1
-                gain = self._least_gain if is_last else 1
-                most = min(most, int((best.interval - 1) / gain))
+                most = min(most, best.interval - 1)
             for at in tried:
                 if at > most:
                     break
