@@ -244,7 +244,7 @@ def _emit_tiles(
     kernel.allocate()
     nest.numerics.sums.update(kernel.sum_orders())
     kernel.emit()
-    nest.numerics.expansions.update(kernel.rows_kernel.expansions)
+    nest.numerics.expansions.update(kernel.rows.staged.expansions)
 
 
 def _flowing_product(nest: Nest, wanted: Fields) -> Planned | None:
@@ -338,7 +338,7 @@ def _chain_of_products(nest: Nest, wanted: Fields) -> Planned | None:
         for kernel in kernels:
             nest.numerics.sums.update(kernel.sum_orders())
             kernel.emit()
-            nest.numerics.expansions.update(kernel.rows_kernel.expansions)
+            nest.numerics.expansions.update(kernel.rows.staged.expansions)
 
     return Planned(decision, emit)
 

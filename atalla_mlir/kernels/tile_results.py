@@ -1,0 +1,119 @@
+"""What happens to the results of a tile: the epilogue runs on its rows, and transfers take them to DRAM."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.iteration import Access, Buffer
+from atalla_mlir.codegen.product_plan import LANES
+from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.expression import Evaluated
+from atalla_mlir.kernels.row_body import RowBody
+from atalla_mlir.kernels.row_places import Place
+from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, KEPT_PART, ROW_BYTES, TileAddresses
+from atalla_mlir.kernels.tile_rows import Rows, TileRows
+from atalla_mlir.kernels.tile_walk import TilePlan
+
+
+class TileResults:
+    """Finishes tiles. `begins_totals` says that totals lie in the pads, which begin anew for the tile that follows."""
+
+    def __init__(
+        self, rows: TileRows, addresses: TileAddresses, buffers: Mapping[Buffer, ir.Value], *, begins_totals: bool
+    ) -> None:
+        self.rows, self.addresses, self.buffers, self.begins_totals = rows, addresses, buffers, begins_totals
+        self.builder, self.schedule, self.pads = rows.builder, rows.schedule, rows.schedule.rows.pads
+        self.results = addresses.results
+
+    def sends(self) -> list[tuple[Access, int]]:
+        """A transfer for each result and each piece of a block of rows."""
+        return [
+            (access, piece) for access in self.rows.epilogue.stored for piece in range(self.schedule.results.num_pieces)
+        ]
+
+    def _move_staged(
+        self, kind: str, tiles: Sequence[ir.Value], access: Access, piece: int, address: ir.Value
+    ) -> ir.Value:
+        rows, builder = self.schedule.results, self.builder
+        pad, cols = piece % self.pads, self.schedule.cols.width
+        shape = self.addresses.shape(rows, access, piece, cols)
+        return builder.transfer(
+            kind,
+            tiles[pad],
+            builder.index_constant(piece // self.pads * rows.piece_rows * ROW_BYTES),
+            builder.plus(address, rows.piece_offset(piece, access) * ELEMENT_BYTES),
+            builder.index_constant(shape.encode()),
+            [self.buffers[access.buffer]],
+            rows=shape.rows,
+            cols=cols,
+        )
+
+    def fetch_staged(self, tile: TilePlan, buffer: ir.Value) -> list[ir.Value]:
+        """Fetch operands of the epilogue that differ from row to row, a tile ahead; the buffer, and tokens."""
+        tokens: list[ir.Value] = []
+        for access in self.rows.epilogue.staged_reads:
+            address = tile.results[self.results.index(access)]
+            tiles = self._staged_part(access, buffer, "following")
+            pieces = range(self.schedule.results.num_pieces)
+            tokens.extend(self._move_staged("fetch", tiles, access, piece, address) for piece in pieces)
+        return [buffer, *tokens] if tokens else []
+
+    def _staged_part(self, access: Access, buffer: ir.Value, use: str) -> list[ir.Value]:
+        return [self.builder.tile_at(tile, buffer, use) for tile in self.rows.staged_tiles[id(access)]]
+
+    def finish(self, tile: TilePlan, following: TilePlan, buffer: ir.Value, total: Rows) -> list[ir.Value]:
+        """Run the epilogue on the rows of a tile and send the results."""
+        schedule, rows, rows_kernel = self.schedule, self.rows, self.rows.staged
+        for access in rows.epilogue.column_reads:
+            if access is not rows.epilogue.initial:
+                rows_kernel.columns[access.buffer, access.offset] = rows.column(access, tile)
+        for access in rows.epilogue.staged_reads:
+            rows_kernel.staging[access.buffer, access.offset] = self._staged_part(access, buffer, "present")
+        if rows.kept is not None:
+            kept = rows.kept.access
+            places = [self.builder.tile_at(pad, tile.kept[0], KEPT_PART) for pad in rows.kept.tiles]
+            rows_kernel.staging[kept.buffer, kept.offset] = places
+        if rows.epilogue.in_loop(schedule):
+            for row, value in enumerate(total):
+                pad, number = schedule.results.place(row)
+                self.builder.tile_store(value, rows.totals[pad], Index(number), LANES)
+            self._finish_in_loop(following)
+        else:
+            for row, value in enumerate(total):
+                pad, number = schedule.results.place(row)
+                self._finish_row((pad, Index(number)), value)
+        return [
+            self._move_staged("send", rows_kernel.staging[access.buffer, access.offset], access, piece, address)
+            for access, piece in self.sends()
+            for address in [tile.results[self.results.index(access)]]
+        ]
+
+    def _finish_row(self, at: tuple[int, Index], value: ir.Value) -> None:
+        rows_kernel = self.rows.staged
+        finished, place = self.rows.finished.write, Place({}, LANES)
+        rows_kernel.at = at
+        if finished.buffer in rows_kernel.buffers:
+            rows_kernel.store(finished, place, value)
+        body = RowBody(rows_kernel, [place])
+        body.values[0][finished.buffer] = Evaluated(value, False)
+        body.emit()
+
+    def _finish_in_loop(self, following: TilePlan) -> None:
+        """From the pads: unrolled, a long epilogue would not fit the instruction cache.
+
+        Rows that a block does not have are computed too, from whatever lies there. Totals in the pads begin anew.
+        """
+        rows, builder, together = self.schedule.results, self.builder, self.rows.epilogue.rows_together(self.schedule)
+
+        initial = self.rows.initial_row(following) if self.begins_totals else None
+
+        def finish(index: Index) -> None:
+            for row in range(together):
+                for pad in range(min(self.pads, rows.num_pieces)):
+                    at = index.scaled(together) + row
+                    self._finish_row((pad, at), builder.tile_load(self.rows.totals[pad], at, LANES))
+                    if initial is not None:
+                        builder.tile_store(initial, self.rows.totals[pad], at, LANES)
+
+        builder.repeat(-(-rows.rows_per_pad // together), finish)

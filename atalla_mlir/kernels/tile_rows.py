@@ -1,0 +1,96 @@
+"""What lies in the pads beside the operands of a tiled product: results on their way, totals, rows of the epilogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.iteration import Access, Buffer, Stage
+from atalla_mlir.codegen.product_plan import LANES
+from atalla_mlir.codegen.tile_epilogue import TileEpilogue
+from atalla_mlir.codegen.tile_schedule import TileSchedule
+from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.builder import Builder
+from atalla_mlir.kernels.expression import Evaluated
+from atalla_mlir.kernels.row_places import Place
+from atalla_mlir.kernels.rows import RowKernel
+from atalla_mlir.kernels.tile_addresses import ROW_BYTES
+from atalla_mlir.kernels.tile_walk import KeptRows, TilePlan
+
+Rows = list[ir.Value]
+
+
+@dataclass
+class StagedRows(RowKernel):
+    """The epilogue's view of memory: rows of the tile that is being finished, in staging areas."""
+
+    staging: dict[tuple[Buffer, int], list[ir.Value]] = field(default_factory=dict)
+    """By buffer and offset of an access: a tile for each pad."""
+    columns: dict[tuple[Buffer, int], ir.Value] = field(default_factory=dict)
+    """Rows that all rows of the tile share, by buffer and offset."""
+    at: tuple[int, Index] = (0, Index())
+    """Pad and row there of the present row."""
+
+    def load(self, access: Access, place: Place) -> Evaluated:
+        key = (access.buffer, access.offset)
+        if key in self.columns:
+            return Evaluated(self.columns[key], False)
+        pad, row = self.at
+        return Evaluated(self.builder.tile_load(self.staging[key][pad], row, LANES), False)
+
+    def store(self, access: Access, place: Place, value: ir.Value) -> None:
+        pad, row = self.at
+        tile = self.staging[access.buffer, access.offset][pad]
+        self.builder.tile_store(self.builder.as_row(value), tile, row, LANES)
+
+
+class TileRows:
+    """The rows of an epilogue. `finished` is the stage that the sums of a tile are the result of."""
+
+    def __init__(
+        self,
+        builder: Builder,
+        schedule: TileSchedule,
+        epilogue: TileEpilogue,
+        staged: StagedRows,
+        finished: Stage,
+        kept: KeptRows | None,
+    ) -> None:
+        self.builder, self.schedule, self.epilogue = builder, schedule, epilogue
+        self.staged, self.finished, self.kept = staged, finished, kept
+        self.staged_bytes = 0
+        """From one buffer of what comes for the epilogue to the other one."""
+        self.staged_tiles: dict[int, list[ir.Value]] = {}
+        self.totals: list[ir.Value] = []
+        """Sums of a tile, where they do not stay in registers."""
+        self.column_tiles: list[ir.Value] = []
+
+    def allocate(self, base: int, tiles: Callable[[int, int, int], list[ir.Value]]) -> None:
+        """Take the rows of each pad from `base` on; `tiles` makes one for each pad of a base, rows and spare rows."""
+        rows, spare = self.epilogue.area(self.schedule)
+        for access in self.epilogue.stored:
+            self.staged.staging[access.buffer, access.offset] = tiles(base, rows, spare)
+            base += rows + 2 * spare
+        self.staged_bytes = rows * ROW_BYTES
+        for access in self.epilogue.staged_reads:
+            self.staged_tiles[id(access)] = tiles(base, 2 * rows, spare)
+            base += 2 * (rows + spare)
+        if self.epilogue.in_loop(self.schedule):
+            self.totals = tiles(base, rows, spare)
+            base += rows + 2 * spare
+        for at, _ in enumerate(self.epilogue.column_reads):
+            pad = at % self.schedule.rows.pads
+            self.column_tiles.append(self.builder.placed_tile(self.schedule.cols.num_blocks, pad, base))
+            base += self.schedule.cols.num_blocks
+
+    def column(self, access: Access, tile: TilePlan) -> ir.Value:
+        """The row of a tile's columns."""
+        rows = self.column_tiles[self.epilogue.column_reads.index(access)]
+        part = self.builder.tile_at(rows, tile.column[0], "block")
+        return self.builder.tile_load(part, Index(), self.schedule.cols.width)
+
+    def initial_row(self, tile: TilePlan) -> ir.Value:
+        """What the sums of a tile start from."""
+        initial = self.epilogue.initial
+        return self.column(initial, tile) if initial is not None else self.builder.zero()
