@@ -24,8 +24,11 @@ def plan_turned_product(copy: Stage, stages: Sequence[Stage], results: Collectio
 
     `results` are the buffers that outlive the kernel.
     """
-    turn, plans = plan_turn([copy]), turned_plans(copy, stages, results, {})
-    if turn is None or not plans:
+    turn = plan_turn([copy])
+    if turn is None:
+        return None
+    plans = turned_plans(copy, stages, results, {})
+    if not plans:
         return None
     return plans[0] if _cycles(plans[0]) < turn.predicted_cycles + apart_cycles(stages, results) else None
 
@@ -66,8 +69,6 @@ def _source(copy: Stage, pushed: Access) -> Access | None:
     """What a copy reads, in the loops of the product that pushes the copy."""
     if copy.kind is not StageKind.MAP or copy.body.op != "load" or pushed.buffer is not copy.write.buffer:
         return None
-    if len(copy.reads) != 1:
-        return None  # its places are data
     (source,), write = copy.reads, copy.write
     if source.indirect or write.indirect or write.offset or pushed.offset:
         return None
