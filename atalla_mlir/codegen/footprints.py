@@ -16,13 +16,10 @@ from atalla_mlir.codegen.placement import MAX_DMA_ROWS
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
 from atalla_mlir.codegen.row_blocks import MAX_PITCH, Blocks
 
-TRANSFER_START_ROWS = 4
-"""Rows that could be moved while a transfer starts."""
-
 
 @dataclass(frozen=True)
 class Window:
-    """Taps over an image whose pixels are whole slices; pairs are lines and pixels."""
+    """Taps over an image of which the pads hold whole slices; pairs are lines and pixels."""
 
     taps: tuple[int, int]
     tap_distance: tuple[int, int]
@@ -34,6 +31,10 @@ class Window:
     slices: int
     tap_stride: int
     """Elements from tap to tap of the pushed operand."""
+    lanes: int = LANES
+    """Of a slice."""
+    goes_down: bool = False
+    """Whether what is called a line is a column of the image, and a pixel a line of it."""
 
     @property
     def num_taps(self) -> int:
@@ -91,6 +92,33 @@ def window_of(plan: ProductPlan, streamed: Access, pushed: Access) -> Window | N
         strides=(line, unit),
         slices=pixel // LANES,
         tap_stride=steps[2],
+    )
+
+
+def run_window_of(plan: ProductPlan, streamed: Access, pushed: Access, lanes: int) -> Window | None:
+    """The window of a product that sees one run of each image line, in slices of `lanes`; None where it has none.
+
+    What neighbouring results see of a line overlaps, but a pad has a row for each of them: only the taps down the image
+    are distances in rows. Transfers go down the image, too, so their rows are lines apart.
+    """
+    lane = plan.depth_lane
+    if lane is None or len(plan.depth) != 1 or len(plan.rows) < 2 or pushed.stride(lane) != 1:
+        return None
+    line_loop, pixel_loop = plan.rows[-2:]
+    (taps,) = plan.depth
+    result, step = streamed.stride(line_loop), streamed.stride(taps)
+    line = math.gcd(result, step)
+    if min(result, step) <= 0 or not lanes <= line <= MAX_PITCH or streamed.stride(pixel_loop) <= 0:
+        return None
+    return Window(
+        taps=(1, taps.extent),
+        tap_distance=(0, step // line),
+        result_distance=(1, result // line),
+        strides=(streamed.stride(pixel_loop), line),
+        slices=lane.extent // lanes,
+        tap_stride=pushed.stride(taps),
+        lanes=lanes,
+        goes_down=True,
     )
 
 
@@ -172,6 +200,11 @@ class FootprintBlocks(Blocks):
         return None
 
     @property
+    def rows_read(self) -> int:
+        """Rows that a step reads of a pad."""
+        return self.part_lines * self.part_width
+
+    @property
     def tap_levels(self) -> tuple[tuple[int, int], ...]:
         """Taps of a slice as loops, innermost last: iterations, and rows of a pad from one to the next."""
         (lines, pixels), (down, along) = self.seen.taps, self.seen.tap_distance
@@ -179,8 +212,8 @@ class FootprintBlocks(Blocks):
         return tuple(level for level in levels if level[0] > 1)
 
 
-def footprint_blocks(grid: Blocks, window: Window) -> FootprintBlocks | None:
-    """The way to deal a block out over the pads that reads them most evenly, then the one that is fetched fastest.
+def footprint_blocks(grid: Blocks, window: Window) -> list[FootprintBlocks]:
+    """The ways to deal a block out over the pads that read them most evenly.
 
     None where an image line is too long for a transfer, or where there are more of them than taps to fetch them under.
     """
@@ -191,9 +224,5 @@ def footprint_blocks(grid: Blocks, window: Window) -> FootprintBlocks | None:
         blocks = FootprintBlocks(grid.line_loop, grid.loop, grid.lines, grid.width, grid.pads, 0, window, *part)
         if blocks.piece_rows <= MAX_DMA_ROWS and blocks.transfers <= window.num_taps:
             found.append(blocks)
-    return min(found, key=_pad_cost, default=None)
-
-
-def _pad_cost(blocks: FootprintBlocks) -> tuple[int, int]:
-    """Of one pad: rows that a step reads, then the time that the transfers of a slice take."""
-    return blocks.part_lines * blocks.part_width, blocks.transfers * (blocks.piece_rows + TRANSFER_START_ROWS)
+    fewest = min((blocks.rows_read for blocks in found), default=0)
+    return [blocks for blocks in found if blocks.rows_read == fewest]

@@ -139,6 +139,7 @@ def tile_fields(walk: TileSchedule) -> Fields:
         "width": walk.rows.width,
         "lines_in_a_run": walk.rows.line_pitch > 0,
         "footprints": walk.footprints is not None,
+        "goes_down": walk.footprints is not None and walk.footprints.seen.goes_down,
         "stays": "rows" if walk.rows_inside else "columns",
         PANEL: walk.panel_blocks,
     }

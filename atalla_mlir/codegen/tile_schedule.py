@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from atalla_mlir.codegen.footprints import FootprintBlocks, Window, footprint_blocks, window_of
+from atalla_mlir.codegen.footprints import FootprintBlocks, Window, footprint_blocks, run_window_of, window_of
 from atalla_mlir.codegen.iteration import Access, Stage
 from atalla_mlir.codegen.product_plan import LANES, MAX_SEQUENTIAL_SLICES, ProductPlan
 from atalla_mlir.codegen.row_blocks import MAX_PIECES, Blocks, row_blocks
@@ -252,21 +252,32 @@ def tile_schedules(
         return
     # operands of the epilogue have two buffers; totals have one
     num_staged = len(stored) + 2 * (len(moved) - len(stored)) + 1
-    window = window_of(plan, streamed, pushed)
-    for grid in row_blocks(plan.rows, MAX_BLOCK_ROWS, pads):
+    for grid, window in _grids(plan, streamed, pushed, depth.lanes, pads):
         results = _result_blocks(grid, moved)
         if results is None or not all(results.can_move(access, cols.width) for access in moved):
             continue
         free = pad_rows - num_staged * (results.rows_per_pad + STAGING_MARGIN) - len(columns) * cols.num_blocks
         reads_rows = len(moved) > len(stored)
         walk = TileSchedule(streamed, pushed, grid, cols, results, depth, True, 1, reads_rows=reads_rows, turn=turn)
-        for rows in (grid, grid.in_a_run(streamed)):
+        for rows in (grid, grid.in_a_run(streamed)) if window is None or not window.goes_down else ():
             if rows is None or rows.num_pieces > MAX_PIECES or not rows.can_move(streamed, depth.lanes):
                 continue
             yield from _fitting(replace(walk, rows=rows), free)
-        footprints = footprint_blocks(grid, window) if window is not None and turn is None else None
-        if window is not None and footprints is not None:
-            yield from _fitting(replace(walk, rows=footprints, depth=_window_depth(window)), free)
+        if window is not None and turn is None:
+            for rows in footprint_blocks(grid, window):
+                yield from _fitting(replace(walk, rows=rows, depth=_window_depth(window)), free)
+
+
+def _grids(
+    plan: ProductPlan, streamed: Access, pushed: Access, lanes: int, pads: int
+) -> Iterator[tuple[Blocks, Window | None]]:
+    """Ways to cut the rows of the result, and the window that footprints of such blocks belong to."""
+    window = window_of(plan, streamed, pushed)
+    for grid in row_blocks(plan.rows, MAX_BLOCK_ROWS, pads):
+        yield grid, window
+    runs = run_window_of(plan, streamed, pushed, lanes) if window is None else None
+    for grid in row_blocks(plan.rows[::-1], MAX_BLOCK_ROWS, pads) if runs is not None else ():
+        yield grid, runs
 
 
 def _column_turn(plan: ProductPlan, depth: Depth, source: Access | None, pads: int) -> ColumnTurn | None:
@@ -333,10 +344,10 @@ def _depth(plan: ProductPlan, streamed: Access, pushed: Access) -> Depth | None:
 def _window_depth(window: Window) -> Depth:
     """Slices, and under each of them the taps: image lines and columns are then fetched in the same order."""
     levels = (
-        DepthLevel(window.slices, LANES, LANES),
+        DepthLevel(window.slices, window.lanes, window.lanes),
         DepthLevel(window.num_taps, window.strides[0], window.tap_stride),
     )
-    return Depth(levels, LANES, LANES)
+    return Depth(levels, window.lanes, window.lanes)
 
 
 def _merged(levels: Sequence[DepthLevel]) -> tuple[DepthLevel, ...]:

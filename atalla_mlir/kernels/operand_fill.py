@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.footprints import FootprintBlocks
-from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.codegen.row_blocks import Blocks
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, ROW_BYTES, TileAddresses
@@ -68,7 +67,7 @@ class OperandFill:
 
     def _fill_footprints(self, rows: FootprintBlocks) -> list[ir.Value]:
         """Image lines come under the first taps of each slice, columns under all of them."""
-        builder, cols = self.builder, self.schedule.cols
+        builder, cols, lanes = self.builder, self.schedule.cols, self.schedule.depth.lanes
         slices, taps = self.schedule.depth.levels
         bases = {at: base for at, _, base in self._first_blocks()}
 
@@ -76,12 +75,12 @@ class OperandFill:
             def fetch_lines(tap: Index, tokens: list[ir.Value]) -> list[ir.Value]:
                 row = number.scaled(rows.slice_rows) + tap.scaled(rows.piece_rows) + bases[0]
                 moved = number.scaled(slices.streamed) + tap.scaled(taps.streamed)
-                return [*self._fill_blocks(rows, row, moved, LANES), *fetch_columns(tap, tokens[rows.num_pieces :])]
+                return [*self._fill_blocks(rows, row, moved, lanes), *fetch_columns(tap, tokens[rows.num_pieces :])]
 
             def fetch_columns(tap: Index, _: list[ir.Value]) -> list[ir.Value]:
                 row = (number.scaled(taps.extent) + tap).scaled(cols.rows_per_pad) + bases[1]
                 moved = number.scaled(slices.pushed) + tap.scaled(taps.pushed)
-                return self._fill_blocks(cols, row, moved, LANES)
+                return self._fill_blocks(cols, row, moved, lanes)
 
             tokens = builder.loop(rows.transfers, tokens, fetch_lines)
             line_tokens, tokens = tokens[: rows.num_pieces], tokens[rows.num_pieces :]

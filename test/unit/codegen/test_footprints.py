@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from atalla_mlir.codegen.footprints import FootprintBlocks, Window, footprint_blocks, window_of
+from atalla_mlir.codegen.footprints import FootprintBlocks, Window, footprint_blocks, run_window_of, window_of
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop
 from atalla_mlir.codegen.product_plan import ProductPlan
 from atalla_mlir.codegen.row_blocks import Blocks
@@ -54,32 +54,40 @@ def test_each_tap_finds_what_its_window_sees(
     lines: int, width: int, taps: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
 ) -> None:
     seen, operand = window(taps, stride, dilation), image(stride)
-    blocks = footprint_blocks(Blocks(LINES, PIXELS, lines, width, PADS), seen)
-    if blocks is None:
+    found = footprint_blocks(Blocks(LINES, PIXELS, lines, width, PADS), seen)
+    if not found:
         # whatever the cut: an image line is too long for a transfer, or there are more of them than taps
         for down in range(1, PADS + 1):
             transfers, rows = seen.reach(-(-lines // down), -(-width // (PADS // down)))
             assert rows > 32 or transfers > seen.num_taps
-        return
+    for blocks in found:
+        check(blocks, operand)
+
+
+def check(blocks: FootprintBlocks, operand: Access) -> None:
+    """Every tap of every result must find the element of the image that its window sees."""
+    seen, (line_step, row_step) = blocks.seen, blocks.strides(operand)
     assert blocks.piece_rows <= 32
     assert blocks.transfers <= seen.num_taps
     held = pads_after_transfers(blocks, operand)
     for row in range(blocks.rows):
-        line, pixel = divmod(row, width)
+        line, pixel = divmod(row, blocks.width)
         pad, at = blocks.place(row)
         for number, further in enumerate(tap_rows(blocks)):
-            down, along = divmod(number, taps[1])
-            image_line = line * stride[0] + down * dilation[0]
-            image_pixel = pixel * stride[1] + along * dilation[1]
-            assert held[pad, at + further] == (image_line * WIDTH + image_pixel) * CHANNELS
+            down, along = divmod(number, seen.taps[1])
+            moved = [
+                tap * step * size
+                for tap, step, size in zip((down, along), seen.tap_distance, seen.strides, strict=True)
+            ]
+            assert held[pad, at + further] == line * line_step + pixel * row_step + sum(moved)
 
 
 def test_pads_read_about_as_many_rows() -> None:
-    blocks = footprint_blocks(Blocks(LINES, PIXELS, 7, 14, PADS), window((3, 3), (1, 1), (1, 1)))
-    assert blocks is not None
-    pads = [blocks.place(row)[0] for row in range(blocks.rows)]
-    assert max(map(pads.count, range(PADS))) == 28
-    assert (blocks.transfers, blocks.piece_rows) == (6, 9)
+    found = footprint_blocks(Blocks(LINES, PIXELS, 7, 14, PADS), window((3, 3), (1, 1), (1, 1)))
+    for blocks in found:
+        pads = [blocks.place(row)[0] for row in range(blocks.rows)]
+        assert max(map(pads.count, range(PADS))) == 28
+    assert [(blocks.transfers, blocks.piece_rows) for blocks in found] == [(9, 6), (6, 9), (4, 16)]
 
 
 def plan_of(taps: tuple[Loop, ...], run: Loop) -> ProductPlan:
@@ -111,3 +119,29 @@ def test_pixels_that_are_no_slices_have_no_window(pixel: int) -> None:
     streamed = Access(Buffer("image", 1 << 20), 0, {LINES: WIDTH * pixel, PIXELS: pixel, down: WIDTH * pixel, run: 1})
     pushed = Access(Buffer("weights", 1 << 20), 0, {OUTPUTS: 9 * pixel, down: 3 * pixel, run: 1})
     assert window_of(plan_of((down,), run), streamed, pushed) is None
+
+
+CHANNELS_OF_RUNS = 3
+
+
+def runs(stride: int) -> tuple[ProductPlan, Access, Access]:
+    """A window of 7x7 over pixels of 3 channels: 7 runs of 21 elements."""
+    down, run = Loop(7, "down"), Loop(7 * CHANNELS_OF_RUNS, "run")
+    line = WIDTH * CHANNELS_OF_RUNS
+    steps = {LINES: stride * line, PIXELS: stride * CHANNELS_OF_RUNS, down: line, run: 1}
+    pushed = Access(Buffer("weights", 1 << 20), 0, {OUTPUTS: 7 * run.extent, down: run.extent, run: 1})
+    return plan_of((down,), run), Access(Buffer("image", 1 << 20), 0, steps), pushed
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("columns", "lines"), [(4, 14), (4, 7), (7, 2), (2, 14)])
+def test_runs_of_lines_are_taps_down_the_image(stride: int, columns: int, lines: int) -> None:
+    plan, streamed, pushed = runs(stride)
+    assert window_of(plan, streamed, pushed) is None
+    seen = run_window_of(plan, streamed, pushed, 21)
+    assert seen is not None
+    assert (seen.taps, seen.slices, seen.lanes, seen.tap_stride) == ((1, 7), 1, 21, 21)
+    found = footprint_blocks(Blocks(PIXELS, LINES, columns, lines, PADS), seen)
+    assert found
+    for blocks in found:
+        check(blocks, streamed)
