@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from atalla_mlir.codegen.banks import loop_weight
+from atalla_mlir.codegen.banks import late_writes, loop_weight
 from atalla_mlir.codegen.coalesce import copy_source
 from atalla_mlir.codegen.layout import Item, Label, Slot, expand_long_branches, packet_contents
 from atalla_mlir.codegen.machine_ir import Inst, Register, control_flow
@@ -69,7 +69,7 @@ def allocate(
     last_index = max((register.index for register in scheduled.function.registers()), default=0)
     spiller = Spiller(scheduled.name, scheduled.function.spill_area, machine, last_index + 1)
     for _ in range(MAX_ROUNDS):
-        core = RegisterCore(blocks, depths, successors)
+        core = RegisterCore(blocks, depths, successors, late_writes(blocks, depths, machine))
         costs = partial(_spill_costs, blocks, depths, spiller.temporaries)
         numbers, spilled = core.colour(available, scheduled.banks, costs)
         if not spilled:

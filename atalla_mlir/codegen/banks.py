@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 from atalla_mlir.codegen.liveness import Packet
 from atalla_mlir.codegen.machine_ir import M0, M1, Inst, Register
+from atalla_mlir.target.isa import Unit
+from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import FILES, RegisterFile
 
 MAX_WEIGHED_DEPTH = 3
@@ -32,6 +34,8 @@ SWEEPS = 3
 
 
 Weights = dict[Register, dict[Register, int]]
+LateWrite = tuple[Register, Register, int]
+"""Two scalar registers whose banks should differ, and how much that counts."""
 
 
 @dataclass
@@ -59,6 +63,10 @@ class BankGraph:
             bank = fixed % self.num_banks
             for register in virtual:
                 self.biases[register][bank] = self.biases[register].get(bank, 0) + weight
+
+    def keep_apart(self, first: Register, second: Register, weight: int) -> None:
+        """Records that two registers should be in different banks, though nothing reads them together."""
+        _add_pairs(self.pairs, [first, second], weight)
 
     def costs(self, register: Register, banks: Mapping[Register, int]) -> list[int]:
         """Weight of the conflicts that `register` would have in each bank, given the banks of the others."""
@@ -140,8 +148,10 @@ def _improve_preferences(banks: dict[Register, int], halves: Mapping[Register, i
     return improved
 
 
-def bank_graphs(blocks: Sequence[Sequence[Packet]], depths: Sequence[int]) -> dict[RegisterFile, BankGraph]:
-    """The graph of each file for code in packets."""
+def bank_graphs(
+    blocks: Sequence[Sequence[Packet]], depths: Sequence[int], late: Sequence[LateWrite] = ()
+) -> dict[RegisterFile, BankGraph]:
+    """The graph of each file for code in packets; `late` are the results that should not meet on a write port."""
     graphs = {file: BankGraph(shape.banks) for file, shape in FILES.items()}
     for packets, depth in zip(blocks, depths, strict=True):
         weight = loop_weight(depth)
@@ -149,7 +159,41 @@ def bank_graphs(blocks: Sequence[Sequence[Packet]], depths: Sequence[int]) -> di
             reads = [[register for register in inst.port_reads if not is_all_ones(register)] for inst in packet]
             for file, graph in graphs.items():
                 graph.add_packet([[register for register in group if register.file is file] for group in reads], weight)
+    for first, second, weight in late:
+        graphs[RegisterFile.SCALAR].keep_apart(first, second, weight)
     return graphs
+
+
+_LATE_UNITS = frozenset({Unit.EX2, Unit.EX3, Unit.EX4})
+"""Of which results wait for the write port of their bank while the first unit writes there (machine reference 5.3)."""
+_SOON_PACKETS = 3
+"""From the first packet that may read a result: a reader in these would wait as well."""
+
+
+def late_writes(blocks: Sequence[Sequence[Packet]], depths: Sequence[int], machine: Machine) -> list[LateWrite]:
+    """Scalar results that are read soon, each with those that are written in the same cycle and go first."""
+    found: list[LateWrite] = []
+    for packets, depth in zip(blocks, depths, strict=True):
+        for at, packet in enumerate(packets):
+            for inst in packet:
+                if inst.op.unit in _LATE_UNITS:
+                    rivals = _first_results(packets, at + machine.latency(inst.op.latency) - machine.ex1_latency)
+                    results = _read_soon(inst, packets, at + machine.distance(inst.op)) if rivals else []
+                    found.extend((result, rival, loop_weight(depth)) for result in results for rival in rivals)
+    return found
+
+
+def _first_results(packets: Sequence[Packet], at: int) -> list[Register]:
+    """The virtual registers that the first scalar unit writes in packet `at`."""
+    insts = packets[at] if at < len(packets) else ()
+    return [result for inst in insts if inst.op.unit is Unit.EX1 for result in inst.defs if result.pinned is None]
+
+
+def _read_soon(inst: Inst, packets: Sequence[Packet], ready: int) -> list[Register]:
+    """The virtual scalar registers that an instruction writes and a packet reads from number `ready` on."""
+    soon = {used for packet in packets[ready : ready + _SOON_PACKETS] for reader in packet for used in reader.uses}
+    results = (result for result in inst.defs if result.file is RegisterFile.SCALAR and result.pinned is None)
+    return [result for result in results if result in soon]
 
 
 _BANK_OFFSETS = {RegisterFile.SCALAR: 0, RegisterFile.VECTOR: 4, RegisterFile.MASK: 8}

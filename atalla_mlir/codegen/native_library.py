@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from atalla_mlir.errors import ConfigurationError
 from atalla_mlir.target.registers import RegisterFile
 
-ABI = 2
+ABI = 3
 
 _VARIABLE = "ATALLA_CODEGEN_LIBRARY"
 _NAMES = {"darwin": "libatalla_codegen.dylib", "win32": "atalla_codegen.dll"}
@@ -138,13 +138,14 @@ class ForwardWay(Structure):
 class Code(Structure):
     """`atalla_code`."""
 
-    _wide_: ClassVar[Mapping[str, str]] = {"weights": "q"}
+    _wide_: ClassVar[Mapping[str, str]] = {"weights": "q", "late_weights": "q"}
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("num_registers", "num_blocks", "sweeps")),
+        *((name, ctypes.c_int32) for name in ("num_registers", "num_blocks", "sweeps", "num_late")),
         *((name, ctypes.c_int32 * _FILES) for name in ("num_banks", "num_physical")),
         *_pointers("files", "indices", "pinned", "is_hard_wired", "is_all_ones"),
         *_pointers("block_starts", "packet_starts", "read_starts", "reads", "def_starts", "defs"),
         *_pointers("merges", "passes_pinned", "weights", "successor_starts", "successors"),
+        *_pointers("late_writes", "late_rivals", "late_weights"),
     )
 
 

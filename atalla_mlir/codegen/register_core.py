@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate, chain
 
-from atalla_mlir.codegen.banks import SWEEPS, bank_graphs, is_all_ones, loop_weight, prefer_banks
+from atalla_mlir.codegen.banks import SWEEPS, LateWrite, bank_graphs, is_all_ones, loop_weight, prefer_banks
 from atalla_mlir.codegen.colouring import DISPLACEMENTS_PER_REGISTER, Colouring
 from atalla_mlir.codegen.liveness import Packet, bits, live_ranges, reads_pinned
 from atalla_mlir.codegen.machine_ir import Register
@@ -25,12 +25,20 @@ _FILES = {file: number for number, file in enumerate(RegisterFile)}
 
 
 class RegisterCore:
-    """The registers of a function: its blocks of packets, with loop depths and the blocks that may run next."""
+    """The registers of a function: its blocks of packets, with loop depths and the blocks that may run next.
+
+    Results in `late` should not wait for a write port.
+    """
 
     def __init__(
-        self, blocks: Sequence[Sequence[Packet]], depths: Sequence[int], successors: Sequence[Sequence[int]]
+        self,
+        blocks: Sequence[Sequence[Packet]],
+        depths: Sequence[int],
+        successors: Sequence[Sequence[int]],
+        late: Sequence[LateWrite] = (),
     ) -> None:
         self._blocks, self._depths, self._successors = blocks, depths, successors
+        self._late = late
 
     def prefer_banks(self) -> dict[Register, int]:
         """A bank for each virtual register, such that few that are read together are in one."""
@@ -70,7 +78,7 @@ class RegisterCore:
         return given, [self._registers[spilled[at]] for at in range(num_spilled)]
 
     def _prefer_in_python(self) -> dict[Register, int]:
-        graphs = bank_graphs(self._blocks, self._depths)
+        graphs = bank_graphs(self._blocks, self._depths, self._late)
         masks = live_ranges(self._blocks, self._successors).masks
         banks: dict[Register, int] = {}
         for file, graph in graphs.items():
@@ -86,7 +94,7 @@ class RegisterCore:
         banks: Mapping[Register, int],
         spill_costs: SpillCosts,
     ) -> tuple[dict[Register, int], list[Register]]:
-        graphs = bank_graphs(self._blocks, self._depths)
+        graphs = bank_graphs(self._blocks, self._depths, self._late)
         ranges = live_ranges(self._blocks, self._successors).masks
         costs = spill_costs({register: mask.bit_count() for register, mask in ranges.items()})
         given: dict[Register, int] = {}
@@ -138,6 +146,7 @@ class RegisterCore:
             num_registers=len(registers),
             num_blocks=len(self._blocks),
             sweeps=SWEEPS,
+            num_late=len(self._late),
             num_banks=tuple(FILES[file].banks for file in RegisterFile),
             num_physical=tuple(FILES[file].count for file in RegisterFile),
         )
@@ -158,6 +167,9 @@ class RegisterCore:
             weights=map(loop_weight, self._depths),
             successor_starts=successor_starts,
             successors=successors,
+            late_writes=(number(register) for register, _, _ in self._late),
+            late_rivals=(number(register) for _, register, _ in self._late),
+            late_weights=(weight for _, _, weight in self._late),
         )
         return code
 

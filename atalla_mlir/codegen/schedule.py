@@ -204,6 +204,7 @@ class _BlockTask:
             return ScheduledBlock(block.label, block.packets, block.loop_depth, len(block.packets))
         best = self._run(NO_LIMITS, (), banks)
         limits = NO_LIMITS
+        releases: Sequence[int] = ()
         if exceeds(best.peaks, self._limits):
             limits = self._limits
             releases = release_cycles(self._graph, best.issue_cycles, self._machine)
@@ -217,7 +218,7 @@ class _BlockTask:
         if self._repeats:
             best = self._steady(best, limits, banks)
         elif block.loop_depth:
-            best = self._waiting_late(best, limits, banks)
+            best = self._waiting_late(best, limits, releases, banks)
         packets = tuple(slot_order([block.insts[index] for index in packet]) for packet in best.packets)
         return ScheduledBlock(block.label, packets, block.loop_depth, self._period(best))
 
@@ -249,16 +250,31 @@ class _BlockTask:
         return best
 
     def _waiting_late(
-        self, found: BlockSchedule, limits: Mapping[RegisterFile, int], banks: Mapping[Register, int] | None
+        self,
+        found: BlockSchedule,
+        limits: Mapping[RegisterFile, int],
+        releases: Sequence[int],
+        banks: Mapping[Register, int] | None,
     ) -> BlockSchedule:
-        """The schedule of a long block that does not wait at once for what was sent at the end of the one before."""
+        """The schedule of a long block that does not wait at once for what was sent at the end of the one before.
+
+        `releases` are those of the schedule `found`, which keeps to the `limits`.
+        """
         waits = [inst.is_wait for inst in self.block.insts]
         if not any(waits) or all(inst.op.unit is not Unit.GSAU for inst in self.block.insts):
             return found
+        # much comes behind some of them
+        rooms = [max(0, found.cycles - height) for height in self._graph.heights()]
+        needed = excess(found.peaks)
         for late in (cycles for cycles in WAIT_CYCLES if 2 * cycles <= found.cycles):
-            later = self._run(limits, [late * is_wait for is_wait in waits], banks)
-            if later.cycles <= found.cycles + WAIT_SLACK:
-                return later
+            for put_off in ([late] * len(waits), [min(late, room) for room in rooms]):
+                begins = list(releases) or [0] * len(waits)
+                for index in (index for index, is_wait in enumerate(waits) if is_wait):
+                    begins[index] = max(begins[index], put_off[index])
+                later = self._run(limits, begins, banks)
+                fits = all(more <= needed[file] for file, more in excess(later.peaks).items())
+                if fits and later.cycles <= found.cycles + WAIT_SLACK:
+                    return later
         return found
 
     def schedule_densely(self, banks: Mapping[Register, int], sparse: ScheduledBlock) -> ScheduledBlock:

@@ -17,6 +17,7 @@ from atalla_mlir.codegen.tile_cost import splits_outer
 from atalla_mlir.kernels.operand_fill import OperandFill
 from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, PAD_SHIFT, ROW_BYTES, SINK, Position, TileAddresses
 from atalla_mlir.kernels.tile_moves import Fetching, StepPlace, count_levels, take
+from atalla_mlir.kernels.transfer_order import piece_order
 
 
 @dataclass
@@ -149,7 +150,7 @@ class BlockMoves(OperandFill):
 
     def _fetch(self, moves: Moves, target: ir.Value, address: ir.Value, shape: ir.Value) -> list[ir.Value]:
         # those that are switched off in most steps first: whatever follows on their pads waits for them
-        pieces = sorted(range(self.num_pieces), key=lambda piece: piece < self.pads)
+        pieces = sorted(piece_order(self.num_pieces, self.pads), key=lambda piece: piece < self.pads)
         return [self._fetch_piece(piece, moves, target, address, shape) for piece in pieces]
 
     def _fetch_piece(self, piece: int, moves: Moves, target: ir.Value, address: ir.Value, shape: ir.Value) -> ir.Value:

@@ -9,6 +9,7 @@ from atalla_mlir.codegen.footprints import FootprintBlocks
 from atalla_mlir.codegen.row_blocks import Blocks
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, ROW_BYTES, TileAddresses
+from atalla_mlir.kernels.transfer_order import piece_order
 
 
 class OperandFill:
@@ -111,7 +112,7 @@ class OperandFill:
     def _fill_blocks(self, blocks: Blocks, row: Index, moved: Index, lanes: int) -> list[ir.Value]:
         """Fetch the pieces of a step of a first block to that row of each pad on."""
         builder, access, tokens = self.builder, self.schedule.access(blocks), list[ir.Value]()
-        for piece in range(blocks.num_pieces):
+        for piece in piece_order(blocks.num_pieces, self.pads):
             distance = (moved + blocks.piece_offset(piece, access)).scaled(ELEMENT_BYTES)
             shape = self.addresses.shape(blocks, access, piece, lanes)
             tokens.append(

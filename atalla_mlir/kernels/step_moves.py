@@ -15,6 +15,7 @@ from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.operand_fill import OperandFill
 from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, PAD_SHIFT, ROW_BYTES, SINK, Position, TileAddresses
 from atalla_mlir.kernels.tile_moves import Fetching, StepPlace, count_levels, take
+from atalla_mlir.kernels.transfer_order import piece_order
 
 
 @dataclass
@@ -143,5 +144,5 @@ class StepMoves(OperandFill):
                 rows=self.blocks.piece_rows,
                 cols=self.schedule.depth.lanes,
             )
-            for piece in range(self.num_pieces)
+            for piece in piece_order(self.num_pieces, self.pads)
         ]

@@ -8,7 +8,7 @@ a staging area that is sent to DRAM under the next tile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -100,7 +100,8 @@ class TilePanel:
             [builder.zero() for _ in range(self.schedule.rows.rows * is_carried)]
             for is_carried in (self.sums.overlaps_blocks, self.sums.has_two_blocks)
         )
-        begun = self._begin(first, following, fetched, block, totals, self._slice(first.tile.rows, first.tile.cols))
+        products = self._slice(first.tile.rows, first.tile.cols)
+        begun = self._begin(first, following, lambda: fetched, block, totals, products)
         state = State(first.tile, first.ahead, following, idle)
         sizes = [len(begun.sums), len(begun.block), len(begun.terms), len(begun.steps), len(staged)]
 
@@ -130,24 +131,28 @@ class TilePanel:
         return self.walk.plan(plan.ahead)
 
     def _begin(
-        self, plan: Plan, following: Plan, fetched: list[ir.Value], block: Rows, totals: Rows, first: Rows
+        self, plan: Plan, following: Plan, fetch: Callable[[], list[ir.Value]], block: Rows, totals: Rows, first: Rows
     ) -> Begun:
         """What the loop over the steps of a tile starts from. `first` are the products of its first step.
 
-        `block` and `totals` are sums of the tile before.
+        `fetch` starts what comes before the first iteration, and gives its tokens; `block` and `totals` are sums of the
+        tile before.
         """
         tile, walk = plan.tile, self.walk
         if not self.joins:
+            fetched = fetch()
             return Begun(totals if self.sums.has_two_blocks else self.sums.initial(tile), block, first, fetched)
         if self.kernel.rows.epilogue.initial is None:
-            steps = walk.first_steps(tile, fetched)
+            steps = walk.first_steps(tile, [])
             sums, terms = self._slice(steps.rows, steps.cols), first
         else:
             sums = self.sums.started(tile, first)
             # products may now take the registers of those before
-            steps = walk.first_steps(tile, fetched)
+            steps = walk.first_steps(tile, [])
             terms = self._slice(steps.rows, steps.cols)
-        return Begun(sums, block, terms, walk.step(steps, tile.moves, following.tile, fetches=False).pack())
+        second = walk.step(steps, tile.moves, following.tile, fetches=False)
+        second.tokens = fetch()
+        return Begun(sums, block, terms, second.pack())
 
     # Tiles
 
@@ -206,7 +211,7 @@ class TilePanel:
         first, carried = carried[:count], carried[count:]
         plan, tokens = walk.unpack_plan(carried[:size]), walk.unpack_steps(carried[size:]).tokens
         buffer, *staged_tokens = present.staged or [builder.index_constant(0)]
-        builder.wait([*tokens, *staged_tokens, *state.sent])
+        builder.wait([*([] if self.joins else tokens), *staged_tokens, *state.sent])
         other = builder.differ(buffer, self.kernel.rows.staged_bytes)
         if self.kernel.rows.epilogue.in_loop(self.schedule):
             # nothing can be computed while a transfer waits for the one before on its pad, so results go first
@@ -215,8 +220,14 @@ class TilePanel:
         else:
             staged = self.finish.fetch_staged(plan.tile, other)
             sent = self.finish.finish(state.tile, plan.tile, buffer, total)
-        # results are there before the pads are free again, and transfers of a pad are in order
-        fetched = self.moves.fetch_first(plan.tile.moves)
+
+        def fetch() -> list[ir.Value]:
+            if self.joins:
+                # what the last step has fetched is needed in the steps of the next tile, not before
+                builder.wait(tokens)
+            # results are there before the pads are free again, and transfers of a pad are in order
+            return self.moves.fetch_first(plan.tile.moves)
+
         following = self._following(plan)
-        next_begun = self._begin(plan, following, fetched, block, totals, first)
+        next_begun = self._begin(plan, following, fetch, block, totals, first)
         return _Tile(State(plan.tile, plan.ahead, following, sent), next_begun, staged)

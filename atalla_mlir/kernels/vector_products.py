@@ -21,6 +21,7 @@ from atalla_mlir.kernels.expression import Evaluated
 from atalla_mlir.kernels.row_places import Place, divided
 from atalla_mlir.kernels.rows import RowKernel
 from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, PAD_SHIFT, ROW_BYTES, SINK
+from atalla_mlir.kernels.transfer_order import start_order
 from atalla_mlir.target.encoding import DmaShape
 
 Rows = list[ir.Value]
@@ -64,15 +65,6 @@ class _Stream:
         buffer, slice_number, block, *rest = values
         pads = len(rest) // 3
         return _Stream(buffer, slice_number, block, rest[:pads], rest[pads : 2 * pads], rest[2 * pads :])
-
-
-def start_order(pads: int) -> list[int]:
-    """The order in which transfers to all pads begin: every other one first.
-
-    The channel serves bursts in turn, and a row has two: when neighbours begin right after each other, each row waits
-    in its middle for a burst of all others, then the channel waits for all rows to arrive: it is busy 8 cycles of 10.
-    """
-    return [*range(0, pads, 2), *range(1, pads, 2)]
 
 
 class VectorProduct:

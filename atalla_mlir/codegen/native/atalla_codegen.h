@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a structure or what a function gives does: an older library then counts as absent. */
-#define ATALLA_CODEGEN_ABI 2
+#define ATALLA_CODEGEN_ABI 3
 
 #define ATALLA_FILES 3
 
@@ -197,6 +197,7 @@ typedef struct atalla_code {
   int32_t num_registers;
   int32_t num_blocks;
   int32_t sweeps; /* of moves to cheaper banks */
+  int32_t num_late;
   int32_t num_banks[ATALLA_FILES];
   int32_t num_physical[ATALLA_FILES]; /* registers of each file */
   /* of each register */
@@ -218,6 +219,10 @@ typedef struct atalla_code {
   const int64_t* weights;
   const int32_t* successor_starts;
   const int32_t* successors;
+  /* scalar results, those that keep them from their bank's write port, and how much that counts */
+  const int32_t* late_writes;
+  const int32_t* late_rivals;
+  const int64_t* late_weights;
 } atalla_code;
 
 /* Chooses a bank for each virtual register, as `banks.prefer_banks` for each file. Writes the registers in the order in

@@ -12,6 +12,12 @@ BankGraph::BankGraph(const atalla_code& code, std::int32_t file)
   for (std::int32_t block = 0; block < code.num_blocks; ++block)
     for (std::int32_t packet = code.block_starts[block]; packet < code.block_starts[block + 1]; ++packet)
       add_packet(code, file, packet, code.weights[block]);
+  for (std::int32_t at = 0; at < code.num_late; ++at) {
+    const std::int32_t first = code.late_writes[at], second = code.late_rivals[at];
+    if (code.files[first] != file || first == second) continue;
+    pairs_[first].emplace_back(second, code.late_weights[at]);
+    pairs_[second].emplace_back(first, code.late_weights[at]);
+  }
   merge(pairs_);
   merge(within_);
 }

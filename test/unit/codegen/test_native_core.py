@@ -11,7 +11,7 @@ import pytest
 
 from atalla_mlir.codegen import loop_memo, native_library
 from atalla_mlir.codegen.allocate import ALLOCATABLE, allocate
-from atalla_mlir.codegen.banks import loop_weight
+from atalla_mlir.codegen.banks import late_writes, loop_weight
 from atalla_mlir.codegen.coalesce import coalesce
 from atalla_mlir.codegen.loop_core import LoopCore
 from atalla_mlir.codegen.loop_graph import LoopEdge, LoopGraph, build_loop_graph, resource_bounds
@@ -220,7 +220,7 @@ def test_numbers_run_out_in_the_same_way(seed: int, both: Both):
         def costs(lengths: dict[Register, int]) -> dict[Register, float]:
             return {register: loop_weight(register.index % 3) / (1 + length) for register, length in lengths.items()}
 
-        core = RegisterCore(blocks, depths, function.successors())
+        core = RegisterCore(blocks, depths, function.successors(), late_writes(blocks, depths, AX01))
         return core.prefer_banks(), core.colour(VERY_FEW, {}, costs)  # pyright: ignore[reportArgumentType]
 
     native, reference = both(colour)
