@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from atalla_mlir.codegen.attention_pattern import Attention
-from atalla_mlir.codegen.iteration import Access, Loop, split_loop
+from atalla_mlir.codegen.iteration import Access, Loop
 from atalla_mlir.target.machine import AX01
 
 LANES = 32
@@ -31,6 +31,7 @@ MIN_PANEL_ROWS = 32
 """Queries for which the keys and values of a head may be fetched once more."""
 MAX_KEY_TILES = 32
 """Tiles of keys whose results are added in sequence, and chunks of a row in the softmax."""
+MAX_KEYS = MAX_KEY_TILES * LANES
 MAX_WIDTH = 256
 """Elements of a query, and of a row of values: all of their slices are straight code."""
 MAX_PITCH = 1 << 20
@@ -56,6 +57,8 @@ SUM_STEPS = 8
 """Steps whose sums are kept where rows are short: the phase that takes them is late by less, and no more overlap."""
 EDGE = (PHASES - 1) * LAG
 """Steps that do not exist at either end, for phases that are ahead or late."""
+MAX_PARTS = 16
+"""Parts of a row of scores, which straight code combines."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,19 @@ class KeyRange:
 
 
 @dataclass(frozen=True)
+class KeyParts:
+    """Keys in `count` parts of `size` and one of `rest`, unless that is zero: more than one row of scores may have."""
+
+    size: int
+    count: int
+    rest: int
+
+    @property
+    def total(self) -> int:
+        return self.count + (self.rest > 0)
+
+
+@dataclass(frozen=True)
 class AttentionPlan:
     """`group` are the innermost loops over heads, which are in the pads together; `outer` the loops around them."""
 
@@ -108,6 +124,21 @@ class AttentionPlan:
     is_tight: bool = False
     """Whether rows are saved at some cost: values come into the place of the keys, when the scores are there, and sums
     are kept for a few steps only."""
+    panels: Blocks | None = None
+    """Queries of a head in turn, where they are not all in the pads at once; `queries` are those of a panel."""
+    parts: KeyParts | None = None
+    """Keys of a head in turn, where they are more than a row of scores may have; `keys` are those of a part."""
+
+    @property
+    def rest(self) -> AttentionPlan | None:
+        """The plan for the last part of the keys, if that is shorter."""
+        if self.parts is None or not self.parts.rest:
+            return None
+        return replace(self, keys=Blocks(self.parts.rest, LANES))
+
+    @property
+    def num_parts(self) -> int:
+        return 1 if self.parts is None else self.parts.total
 
     @property
     def heads(self) -> int:
@@ -154,8 +185,10 @@ class AttentionPlan:
 
     @property
     def total_roundings(self) -> int:
-        """Rounded additions that an exponential takes part in on its way to the sum of its row."""
-        return 1 + (self.key_tiles - 1).bit_length() if self.key_tiles <= MAX_SCALAR_TERMS else 3
+        """Roundings that an exponential takes part in on its way to the sum of its row."""
+        inside = 1 + (self.key_tiles - 1).bit_length() if self.key_tiles <= MAX_SCALAR_TERMS else 3
+        # sums of parts are multiplied by a factor and added in a tree
+        return inside if self.parts is None else inside + 1 + (self.num_parts - 1).bit_length()
 
     @property
     def summed_rows(self) -> int:
@@ -256,16 +289,38 @@ class AttentionPlan:
         return max(1, min(code, RESULT_ROWS // (LANES + rows)))
 
     @property
+    def statistics_rows(self) -> int:
+        """Rows in a pad for a number of each row of scores."""
+        return (self.steps + 2 * EDGE) * self.step_rows // PADS
+
+    @property
+    def regions(self) -> dict[str, int]:
+        """Rows in each pad by what lies there, for a group; what comes into the place of something else is left out."""
+        rows = self._regions()
+        rest = {} if self.rest is None else self.rest._regions()
+        return {name: max(rows.get(name, 0), rest.get(name, 0)) for name in {**rows, **rest}}
+
+    def _regions(self) -> dict[str, int]:
+        """The same for keys like those of the first part."""
+        rows = {
+            "queries": self.query_rows,
+            "keys": self.group_key_rows,
+            "values": 0 if self.is_tight else self.group_value_rows,
+            "turned": 0 if self.turns_in_place else self.turned_rows,
+            "scores": self.blocks * self.stored_rows * self.key_tiles + 2 * EDGE * self.step_chunks,
+            "sums": self.sum_steps * self.step_sums,
+            "factors": self.num_parts * self.statistics_rows,
+            "maxima": 0 if self.parts is None else self.num_parts * self.statistics_rows,
+            "results": 0 if self.parts is None and self.has_whole_rows else self.num_parts * self.result_rows,
+            **{f"outside{number}": self.outside_rows(access) for number, access in enumerate(self.outside)},
+            "sink": 1,
+        }
+        return {name: count for name, count in rows.items() if count}
+
+    @property
     def pad_rows(self) -> int:
         """Rows of each pad for a group."""
-        scores = self.blocks * self.stored_rows * self.key_tiles + 2 * EDGE * self.step_chunks
-        sums = self.sum_steps * self.step_sums + (self.steps + 2 * EDGE) * self.step_rows // PADS
-        results = 0 if self.has_whole_rows else self.result_rows
-        outside = sum(self.outside_rows(access) for access in self.outside)
-        values = 0 if self.is_tight else self.group_value_rows
-        turned = 0 if self.turns_in_place else self.turned_rows
-        operands = self.query_rows + self.group_key_rows + values + turned + outside
-        return operands + scores + sums + results + LANES
+        return sum(self.regions.values())
 
     def varies(self, access: Access) -> bool:
         """Whether an operand of the scores differs between the heads of a group."""
@@ -289,23 +344,46 @@ def is_uniform(access: Access) -> bool:
 def plan_attention(attention: Attention, pad_rows: int = PAD_ROWS) -> AttentionPlan | str:
     """A plan that fits into `pad_rows` rows of each of four pads, or why there is none.
 
-    Where the scores of all queries of a head do not fit, its loop over queries is split.
+    Keys that are too many for a row of scores are taken in as few parts as fit. Where the scores of all queries of a
+    head do not fit, its queries are taken in panels.
     """
     reason = _refusal(attention)
     if reason is not None:
         return reason
-    keys = Blocks(attention.keys.extent, min(LANES, attention.keys.extent))
-    if keys.count > MAX_KEY_TILES:
-        return f"a row of {attention.keys.extent} scores is longer than {MAX_KEY_TILES * LANES}"
+    ways = list(key_parts(attention.keys.extent))
+    if not ways:
+        return f"a row of {attention.keys.extent} scores is longer than {MAX_PARTS * MAX_KEYS}"
+    plans = [_plan_of(attention, parts, pad_rows) for parts in ways]
+    return next((plan for plan in plans if isinstance(plan, AttentionPlan)), plans[0])
+
+
+def key_parts(keys: int) -> Iterator[KeyParts | None]:
+    """Ways to take as many keys, in few parts first; None if they may be one row of scores."""
+    if keys <= MAX_KEYS:
+        yield None
+        return
+    for count in range(-(-keys // MAX_KEYS), MAX_PARTS + 1):
+        size = -(-keys // (count * LANES)) * LANES
+        whole, rest = divmod(keys, size)
+        # the last tile of a part that is not whole begins early, within the part
+        if not rest or rest >= LANES:
+            yield KeyParts(size, whole, rest)
+
+
+def _plan_of(attention: Attention, parts: KeyParts | None, pad_rows: int) -> AttentionPlan | str:
+    """A plan with keys in these parts: with as many heads in a group as fit, or with queries in as few panels."""
     loops = sorted(attention.heads, key=lambda loop: -attention.query.stride(loop))
+    most = attention.keys.extent if parts is None else parts.size
+    keys = Blocks(most, min(LANES, most))
+    rows = attention.queries.extent
 
     def plan(
-        outer: Sequence[Loop], group: Sequence[tuple[Loop, int]], rows: int, *, is_tight: bool = False
+        outer: Sequence[Loop], group: Sequence[tuple[Loop, int]], panel: int = rows, *, is_tight: bool = False
     ) -> AttentionPlan:
         found = AttentionPlan(
             tuple(outer),
             tuple(group),
-            Blocks(rows, block_rows(rows)),
+            Blocks(panel, block_rows(panel)),
             keys,
             attention.depth.extent,
             attention.width.extent,
@@ -313,25 +391,29 @@ def plan_attention(attention: Attention, pad_rows: int = PAD_ROWS) -> AttentionP
             _is_turned(attention),
             attention.queries,
             tuple(attention.outside),
+            panels=Blocks(rows, panel) if panel < rows else None,
+            parts=parts,
         )
         return replace(found, is_tight=is_tight and found.turns_in_place)
 
-    rows = attention.queries.extent
-    best = plan(loops, [], rows)
+    best = plan(loops, [])
     for outer, group, is_tight in ((*way, is_tight) for is_tight in (False, True) for way in _groupings(loops)):
-        candidate = plan(outer, group, rows, is_tight=is_tight)
+        candidate = plan(outer, group, is_tight=is_tight)
         if candidate.pad_rows <= pad_rows and candidate.heads > best.heads:
             best = candidate
     if best.pad_rows <= pad_rows:
         return best
-    panels = (size for size in range(rows // 2, MIN_PANEL_ROWS - 1, -1) if rows % size == 0)
-    panel = next((size for size in panels if plan(loops, [], size).pad_rows <= pad_rows), None)
-    if panel is None:
-        return f"the operands and scores of a head take {best.pad_rows} rows of each pad"
-    # panels of queries are like heads that share keys
-    outer, attention.queries = split_loop(attention.found.stages, attention.queries, panel)
-    attention.heads.append(outer)
-    return plan_attention(attention, pad_rows)
+    panels = (plan(loops, [], panel) for panel in _panels(rows))
+    found = next((candidate for candidate in panels if candidate.pad_rows <= pad_rows), None)
+    return found or f"the operands and scores of a head take {best.pad_rows} rows of each pad"
+
+
+def _panels(rows: int) -> Iterator[int]:
+    """Queries of a panel, from many to few: those of all but the last are a multiple of 4, and it may overlap."""
+    for count in range(2, rows // MIN_PANEL_ROWS + 1):
+        panel = -(-rows // (count * PADS)) * PADS
+        if panel < rows:
+            yield panel
 
 
 def _groupings(loops: Sequence[Loop]) -> Iterator[tuple[list[Loop], list[tuple[Loop, int]]]]:

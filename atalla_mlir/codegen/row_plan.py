@@ -270,7 +270,7 @@ class SumOrder:
     more than `depth` rounded additions. `initial`, of a stage that adds a row to a product: the sums of the product
     were started from the row, which takes part in `depth` additions; the product's own order is then `is_started`.
     `is_turned`: the array turned the second operand of a product, 32 elements of a row at a time, so that an infinity
-    or a NaN spreads over these.
+    or a NaN spreads over these. `is_scaled`: the sums of blocks are multiplied by factors before they are added.
     """
 
     kind: str
@@ -278,6 +278,7 @@ class SumOrder:
     depth: int = 0
     is_started: bool = False
     is_turned: bool = False
+    is_scaled: bool = False
 
 
 def block_size(num_terms: int) -> int:

@@ -432,7 +432,7 @@ RULES: Mapping[Any, Rule] = MappingProxyType(
         aten.neg.default: _unary(eb.negate),
         aten.abs.default: _unary(eb.absolute),
         aten.relu.default: _relu,
-        aten.exp.default: _unary(eb.exponential),
+        aten.exp.default: _maybe_expanded(eb.exponential),
         aten.sqrt.default: _maybe_expanded(eb.square_root),
         aten.rsqrt.default: _maybe_expanded(eb.reciprocal_root),
         aten.reciprocal.default: _maybe_expanded(eb.reciprocal),

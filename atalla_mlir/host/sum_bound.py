@@ -48,6 +48,8 @@ class SumPlan:
     """slices: the sum starts from a row that a later operation adds, so the first slice is added too."""
     is_turned: bool = False
     """slices: the array turned the second operand; in it an infinity or a NaN spreads over 32 elements of a row."""
+    is_scaled: bool = False
+    """slices: the sums of blocks are multiplied by factors before they are added, one rounding more for each."""
 
     def __post_init__(self) -> None:
         if self.kind not in ("slices", "lanes", "rows", "any", "initial"):
@@ -58,7 +60,7 @@ class SumPlan:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> SumPlan:
         """A plan as `meta.kernels[i].sums` records it."""
-        flags = (bool(row.get(name, 0)) for name in ("is_started", "is_turned"))
+        flags = (bool(row.get(name, 0)) for name in ("is_started", "is_turned", "is_scaled"))
         return cls(row["kind"], int(row.get("block", MAX_SEQUENTIAL)), int(row.get("depth", 0)), *flags)
 
 
@@ -82,7 +84,8 @@ def contraction(left: Bounded, right: Bounded, plan: SumPlan | None = None) -> B
         return reduction(_rounded_products(left, right), plan)
     starts = range(0, depth, LANES)
     slices = (_slice(left, right, slice(start, start + LANES)) for start in starts)
-    total = _in_blocks(_started(slices, plan.block) if plan.is_started else slices, plan.block)
+    terms = _started(slices, plan.block) if plan.is_started else slices
+    total = _in_blocks(terms, plan.block, is_scaled=plan.is_scaled)
     return _spread(total, right) if plan.is_turned else total
 
 
@@ -172,18 +175,25 @@ def lane_sum(lanes: Bounded) -> Bounded:
         return rounded(lanes.value.sum(-1), propagated + np.where(np.isfinite(tree), tree, 0.0))
 
 
-def _in_blocks(terms: Any, block: int) -> Bounded:
-    """Terms added in sequence by BF16 additions in blocks of `block`; the sums of blocks added likewise."""
+def _in_blocks(terms: Iterable[Bounded], block: int, *, is_scaled: bool = False) -> Bounded:
+    """Terms added in sequence by BF16 additions in blocks of `block`; the sums of blocks added likewise.
+
+    With `is_scaled` each sum of a block is rounded once more, when it is multiplied by its factor.
+    """
     total: Bounded | None = None
     partial: Bounded | None = None
+
+    def with_block(total: Bounded | None, partial: Bounded) -> Bounded:
+        partial = rounded(partial.value, partial.error) if is_scaled else partial
+        return partial if total is None else add(total, partial)
+
     for count, term in enumerate(terms):
         if partial is not None and count % block == 0:
-            total = partial if total is None else add(total, partial)
-            partial = None
+            total, partial = with_block(total, partial), None
         partial = term if partial is None else add(partial, term)
     if partial is None:
         raise InternalError("a sum without terms")
-    return partial if total is None else add(total, partial)
+    return with_block(total, partial)
 
 
 def _slice(left: Bounded, right: Bounded, depth: slice) -> Bounded:

@@ -19,6 +19,7 @@ from atalla_mlir.codegen.attention_plan import (
     PADS,
     PHASES,
     AttentionPlan,
+    Blocks,
     KeyRange,
     is_uniform,
 )
@@ -27,12 +28,14 @@ from atalla_mlir.codegen.row_plan import SumOrder
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.attention_flows import GroupFlows
 from atalla_mlir.kernels.attention_moves import Flow, FlowLoop, ahead
+from atalla_mlir.kernels.attention_parts import PartCombination
+from atalla_mlir.kernels.attention_places import allocate_places
 from atalla_mlir.kernels.attention_softmax import ScoreLimit, ScoreMaps, SoftmaxStep, score_limits
 from atalla_mlir.kernels.attention_transfers import GroupTransfers, Moved, Outer, Tiles
 from atalla_mlir.kernels.attention_values import ValueTurning
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
-from atalla_mlir.kernels.functions.bound import FunctionBound
+from atalla_mlir.kernels.functions.bound import TINY, UNIT, FunctionBound
 from atalla_mlir.kernels.rings import ROW_BYTES
 from atalla_mlir.kernels.walks import Walk
 from atalla_mlir.target.encoding import DmaShape
@@ -55,12 +58,17 @@ class AttentionKernel:
         plan: AttentionPlan,
         buffers: dict[Buffer, ir.Value],
         block: ir.Block,
+        places: dict[str, Tiles] | None = None,
     ) -> None:
         self.builder, self.attention, self.plan = builder, attention, plan
         self.buffers, self.block = buffers, block
         self.transfers = GroupTransfers(builder, attention, plan, buffers)
-        self.used = 0
         self.expansions: dict[Stage, FunctionBound] = {}
+        self.places = places or allocate_places(builder, plan, block)
+        self.queries, self.keys, self.values = (self.places[name] for name in ("queries", "keys", "values"))
+        self.turned, self.scores, self.sums = (self.places[name] for name in ("turned", "scores", "sums"))
+        self.factors, self.results, self.sink = (self.places[name] for name in ("factors", "results", "sink"))
+        self.outside = {id(access): self.places[f"outside{at}"] for at, access in enumerate(attention.outside)}
 
     def sum_orders(self) -> dict[Stage, SumOrder]:
         """How each stage adds."""
@@ -68,39 +76,14 @@ class AttentionKernel:
         return {
             found.scores: SumOrder("slices", plan.depth_slices),
             found.total: SumOrder("any", 1, plan.total_roundings),
-            found.output: SumOrder("slices", plan.key_tiles, is_turned=not plan.is_turned),
+            found.output: SumOrder(
+                "slices", plan.key_tiles, is_turned=not plan.is_turned, is_scaled=plan.parts is not None
+            ),
         }
 
     def emit(self) -> None:
-        self._allocate()
         self._clear()
         self._outer(list(self.plan.outer), {})
-
-    # Pads
-
-    def _allocate(self) -> None:
-        plan = self.plan
-        self.queries = self._tiles(plan.query_rows)
-        self.keys = self._tiles(plan.group_key_rows)
-        self.values = self.keys if plan.is_tight else self._tiles(plan.group_value_rows)
-        self.turned = self.values if plan.turns_in_place else self._tiles(plan.turned_rows)
-        rows = plan.blocks * plan.stored_rows
-        # the steps of the softmax go beyond both ends
-        self.scores = self._tiles(rows * plan.key_tiles + 2 * EDGE * plan.step_chunks)
-        self.sums = self._tiles(plan.sum_steps * plan.step_sums)
-        self.factors = self._tiles((plan.steps + 2 * EDGE) * plan.step_rows // PADS)
-        # queries are of no more use by then
-        self.results = self.queries if plan.has_whole_rows else self._tiles(plan.result_rows)
-        self.outside = {id(access): self._tiles(plan.outside_rows(access)) for access in self.attention.outside}
-        self.sink = self._tiles(1)
-
-    def _tiles(self, rows: int) -> Tiles:
-        """A tile of as many rows in each pad."""
-        rows = max(1, rows)
-        with ir.InsertionPoint.at_block_begin(self.block):
-            tiles = Tiles([self.builder.placed_tile(rows, pad, self.used) for pad in range(PADS)], self.used)
-        self.used += rows
-        return tiles
 
     def _clear(self) -> None:
         """Transfers write only lanes that exist; the array reads all 32."""
@@ -135,16 +118,51 @@ class AttentionKernel:
             return
         partial = [(loop, count) for loop, count in self.plan.group if count < loop.extent]
         if not partial:
-            self._group(Outer(at))
+            self._panels(Outer(at))
             return
         ((loop, count),) = partial
-        self.builder.repeat(loop.extent // count, lambda i: self._group(Outer({**at, loop: i.scaled(count)})))
+        self.builder.repeat(loop.extent // count, lambda i: self._panels(Outer({**at, loop: i.scaled(count)})))
 
-    def _group(self, outer: Outer) -> None:
-        plan = self.plan
+    def _panels(self, outer: Outer) -> None:
+        """A group with all queries of its heads, or with some of them at a time; the last ones may begin early."""
+        builder, panels = self.builder, self.plan.panels
+        if panels is None:
+            self._all_keys(outer)
+            return
+
+        def panel(index: Index, panels: Blocks = panels) -> None:
+            first = index.scaled(panels.size)
+            if panels.excess:
+                first = Index(0, ((builder.at_most(builder.index_value(first), panels.start(panels.count - 1)), 1),))
+            self._all_keys(outer.at_loop(self.attention.queries, first))
+
+        builder.repeat(panels.count, panel)
+
+    def _all_keys(self, outer: Outer) -> None:
+        """All keys at once, or part by part."""
+        builder, plan, parts = self.builder, self.plan, self.plan.parts
+        if parts is None:
+            self._group(outer)
+            return
+        keys = self.attention.keys
+        builder.repeat(parts.count, lambda i: self._group(outer.at_loop(keys, i.scaled(parts.size)), i))
+        if plan.rest is not None:
+            last = AttentionKernel(builder, self.attention, plan.rest, self.buffers, self.block, self.places)
+            last._group(outer.at_loop(keys, Index(parts.count * parts.size)), Index(parts.count))
+        self._fence()
+        combination = PartCombination(builder, plan, self.places["maxima"], self.factors, self.results)
+        self._loop(combination.walks(), combination.emit)
+        self.expansions[self.attention.found.exponential] = FunctionBound(UNIT, TINY)
+        self._fence()
+        self.transfers.emit(outer, [self.transfers.results(self.results)], "dma_store")
+
+    def _group(self, outer: Outer, part: Index | None = None) -> None:
+        """A group with a row of scores for each query; `part` is its number, where there are several."""
+        plan, is_part = self.plan, part is not None
+        self.part_starts = {} if part is None else self._part_starts(part)
         flows = GroupFlows(self.builder, self.attention, plan, self.buffers, outer, self.sink)
         queries, keys = flows.queries(self.queries), flows.keys(self.keys)
-        values, results = flows.values(self.values), flows.results(self.results)
+        values, results = flows.values(self.values), None if is_part else flows.results(self.results)
         transfers = self.transfers
         early = [(transfers.queries(self.queries), queries), (transfers.keys(self.keys), keys)]
         moved = transfers.turned_values(self.turned) if plan.is_turned else transfers.values(self.values)
@@ -162,9 +180,16 @@ class AttentionKernel:
         self._softmax(turned if plan.turns_beside else [])
         self._fence()
         self._make_results(results)
-        if results is None:
+        if results is None and not is_part:
             self._fence()
             self.transfers.emit(outer, [self.transfers.results(self.results)], "dma_store")
+
+    def _part_starts(self, part: Index) -> dict[str, ir.Value]:
+        """Bytes in the pads to where what a part of the keys gives is kept."""
+        plan, builder = self.plan, self.builder
+        statistics = builder.index_value(part.scaled(plan.statistics_rows * ROW_BYTES))
+        results = builder.index_value(part.scaled(plan.result_rows * ROW_BYTES))
+        return {"maxima0": statistics, "factors1": statistics, "results": results, "stored": results}
 
     def _fence(self) -> None:
         """Nothing after this comes before anything ahead of it."""
@@ -331,6 +356,8 @@ class AttentionKernel:
         plan, builder = self.plan, self.builder
         tiles = {"scores": self.scores, "sums": self.sums, "factors": self.factors}
         rows = {"scores": plan.step_chunks, "sums": plan.step_sums, "factors": plan.step_rows // PADS}
+        if self.part_starts:
+            tiles["maxima"], rows["maxima"] = self.places["maxima"], rows["factors"]
         in_turn = {"sums": rows.pop("sums")} if plan.is_tight else {}
         walks = [
             Walk(
@@ -338,6 +365,7 @@ class AttentionKernel:
                 (plan.steps + EDGE,),
                 {f"{name}{phase}": (count * ROW_BYTES,) for name, count in rows.items()},
                 begins={f"{name}{phase}": (EDGE - phase * LAG) * count * ROW_BYTES for name, count in rows.items()},
+                starts=self.part_starts,
             )
             for phase in range(PHASES)
         ]
@@ -392,11 +420,11 @@ class AttentionKernel:
             if loop.first:
                 self._fence()
                 uses.append({"results": moved})
-            if is_last:
+            if is_last and not self.part_starts:
                 factor = plan.stored_rows * ROW_BYTES
                 uses.append({"factors": (count * factor, 0, 0, factor)})
                 begins["factors"] = EDGE * plan.step_rows // PADS * ROW_BYTES
-            walks = [Walk(builder, extents, strides, begins=begins) for strides in uses]
+            walks = [Walk(builder, extents, strides, begins=begins, starts=self.part_starts) for strides in uses]
             flows = [flow] if flow is not None and is_last else []
             self._loop(walks, lambda offsets, loop=loop: self._multiply_values(offsets, loop), flows)
             if flow is not None and is_last:

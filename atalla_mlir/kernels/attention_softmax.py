@@ -17,6 +17,8 @@ from atalla_mlir.kernels.functions.bound import FunctionBound
 
 NEAR_ROWS = 4
 """Rows whose sums are loaded at once."""
+LOWEST = -(2 - 2.0**-7) * 2.0**127
+"""The lowest finite number."""
 SUM_PADS = (0, 2, 1, 3)
 """The pads of the sums of a step, one after the other."""
 
@@ -161,11 +163,12 @@ class SoftmaxStep:
         """`beside` emits what else the array is to do: after the first rows, as those that follow take their time."""
         builder, rows, count = self.builder, _rows(self.plan), self.plan.summed_rows
         scores, exponentials = self.parts(0, "scores", "scores"), self.parts(0, "scores", "exponentials")
+        maxima = None if self.plan.parts is None else self.parts(0, "maxima", "maxima")
         stored, factors = self.parts(0, "sums", "sums"), self.parts(1, "factors", "factors")
         for number, first in enumerate(range(0, len(rows), count)):
             together = rows[first : first + count]
             for row in together:
-                self._exponentiate(row, scores, exponentials)
+                self._exponentiate(row, scores, exponentials, maxima)
             pad, place = SUM_PADS[number % PADS], Index(number // PADS)
             builder.tile_store(builder.gemm(self.ones), stored[pad], place, LANES)
             if not number:
@@ -180,10 +183,12 @@ class SoftmaxStep:
     def _places(self, row: Row) -> list[Index]:
         return [Index(row[1] * self.plan.key_tiles + chunk) for chunk in range(self.plan.key_tiles)]
 
-    def _exponentiate(self, row: Row, scores: Tiles, exponentials: Tiles) -> None:
-        builder, (pad, _) = self.builder, row
+    def _exponentiate(self, row: Row, scores: Tiles, exponentials: Tiles, maxima: Tiles | None) -> None:
+        builder, (pad, at) = self.builder, row
         chunks = [builder.tile_load(scores[pad], place, LANES) for place in self._places(row)]
         highest = self._highest(chunks)
+        if maxima is not None:
+            builder.tile_store(highest, maxima[pad], Index(at), LANES)
         for chunk, (score, place) in enumerate(zip(chunks, self._places(row), strict=True)):
             exponential = self._without_strangers(builder.exp(builder.binary("sub", score, highest)), chunk)
             builder.push(exponential)
@@ -196,6 +201,10 @@ class SoftmaxStep:
             pairs = list(zip(rows[::2], rows[1::2], strict=False))
             rest = rows[-1:] if len(rows) % 2 else []
             rows = [builder.select(builder.compare("lt", a, b), b, builder.again(a)) for a, b in pairs] + rest
+        if self.plan.parts is not None:
+            # a part whose keys are all masked gives zeros; only a row without any keys gives NaN
+            lowest = builder.constant(LOWEST)
+            rows = [builder.select(builder.compare("lt", rows[0], lowest), lowest, rows[0])]
         return builder.reduce("max", rows[0])
 
     def _without_strangers(self, row: ir.Value, chunk: int) -> ir.Value:
@@ -218,6 +227,9 @@ class SoftmaxStep:
         return terms[0]
 
     def _invert(self, row: Row, sums: ir.Value, first: int, factors: Tiles) -> None:
+        """The reciprocal of the sum of a row; the sum itself where it is that of a part."""
         builder, (pad, at) = self.builder, row
-        factor = builder.scalar_op("reciprocal", self._total(sums, first))
+        factor = self._total(sums, first)
+        if self.plan.parts is None:
+            factor = builder.scalar_op("reciprocal", factor)
         builder.tile_store(builder.binary("mul", self.ones, factor), factors[pad], Index(at), LANES)

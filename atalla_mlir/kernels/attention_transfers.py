@@ -28,9 +28,13 @@ class Tiles:
 
 @dataclass(frozen=True)
 class Outer:
-    """Where a group of heads begins: an index for each loop over heads."""
+    """Where a group of heads begins: an index for each loop over heads, and for queries or keys that come in turn."""
 
     at: dict[Loop, Index]
+
+    def at_loop(self, loop: Loop, index: Index) -> Outer:
+        """The same place at an index of one more loop."""
+        return Outer({**self.at, loop: index})
 
     def element(self, access: Access, inside: Sequence[tuple[Loop, Index]] = ()) -> Index:
         """The element of `access` there; `inside` are positions of other loops, and within the group."""

@@ -13,7 +13,8 @@ class Walk:
 
     `strides` gives for each name the bytes from one iteration of each loop to the next. Loops that all offsets walk
     as one run are one; the outermost needs no counter. With `keeps_levels` the loops stay as they are, so that their
-    counters can be asked for. The walk begins at iteration `first`; `begins` are offsets at iteration 0 that are not 0.
+    counters can be asked for. The walk begins at iteration `first`; `begins` are offsets at iteration 0 that are not 0,
+    and `starts` are added to these where a kernel computes them.
     """
 
     def __init__(
@@ -25,11 +26,13 @@ class Walk:
         keeps_levels: bool = False,
         first: int = 0,
         begins: Mapping[str, int] | None = None,
+        starts: Mapping[str, ir.Value] | None = None,
     ) -> None:
         self.builder = builder
         self.names = list(strides)
         self.first = first
         self.begins = begins or {}
+        self.starts = starts or {}
         self._counted_from = 0 if keeps_levels else 1
         self.places = {at: place for place, at in enumerate(at for at, extent in enumerate(extents) if extent > 1)}
         """Of each loop that runs more than once, its place among these."""
@@ -72,7 +75,13 @@ class Walk:
             + sum(digit * steps[place] for digit, (_, steps) in zip(at, self.levels, strict=True))
             for place, name in enumerate(self.names)
         ]
-        return [self.builder.index_constant(value) for value in (*at[self._counted_from :], *offsets)]
+        builder = self.builder
+        known = [builder.index_constant(value) for value in offsets]
+        moved = [
+            builder.plus(self.starts[name], value) if name in self.starts else value
+            for name, value in zip(self.names, known, strict=True)
+        ]
+        return [*(builder.index_constant(count) for count in at[self._counted_from :]), *moved]
 
     def counter(self, carried: Sequence[ir.Value], loop: int) -> ir.Value:
         """The present iteration of a loop, of a walk that keeps its levels."""

@@ -133,7 +133,7 @@ def _sum_attribute(order: SumOrder | None) -> ir.Attribute:
             "kind": string_attr(order.kind),
             "block": i64_attr(order.block),
             "depth": i64_attr(order.depth),
-            **{name: i64_attr(1) for name in ("is_started", "is_turned") if getattr(order, name)},
+            **{name: i64_attr(1) for name in ("is_started", "is_turned", "is_scaled") if getattr(order, name)},
         }
     )
 

@@ -1,0 +1,22 @@
+"""Where the operands of attention lie in the pads: `AttentionPlan.regions`, the same rows in each pad."""
+
+from __future__ import annotations
+
+from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.attention_plan import PADS, AttentionPlan
+from atalla_mlir.kernels.attention_transfers import Tiles
+from atalla_mlir.kernels.builder import Builder
+
+
+def allocate_places(builder: Builder, plan: AttentionPlan, block: ir.Block) -> dict[str, Tiles]:
+    """Tiles for all regions, and for what comes into the place of something else."""
+    places: dict[str, Tiles] = {}
+    used = 0
+    with ir.InsertionPoint.at_block_begin(block):
+        for name, rows in plan.regions.items():
+            places[name] = Tiles([builder.placed_tile(rows, pad, used) for pad in range(PADS)], used)
+            used += rows
+    # values come when the scores are there, and are turned where they lie; by the time of the results queries are done
+    for name, shared in (("values", "keys"), ("turned", "values"), ("results", "queries")):
+        places.setdefault(name, places[shared])
+    return places
