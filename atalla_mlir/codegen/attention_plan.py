@@ -23,6 +23,8 @@ PAD_ROWS = AX01.pad_rows - SPILL_ROWS
 BLOCK_ROWS = (72, 104)
 """Queries of a block, at most: what registers hold between the slices of a depth of two, and what they and the code of
 an iteration just allow."""
+DEEP_PIECES = 48
+"""Rows of a block in each pad, of all slices of a depth of more than two: each is an address, and code."""
 LONG_BLOCK_GAIN = 1.15
 """By what factor longer blocks must take less of the array: their loops come less close to their bounds."""
 WEIGHT_CYCLES = 63
@@ -32,6 +34,9 @@ MIN_PANEL_ROWS = 32
 MAX_KEY_TILES = 32
 """Tiles of keys whose results are added in sequence, and chunks of a row in the softmax."""
 MAX_KEYS = MAX_KEY_TILES * LANES
+PART_KEYS = 512
+"""Keys of a part, where they are not too many: a step of the softmax for four rows of these is code that fits into
+the cache."""
 MAX_WIDTH = 256
 """Elements of a query, and of a row of values: all of their slices are straight code."""
 MAX_PITCH = 1 << 20
@@ -271,8 +276,8 @@ class AttentionPlan:
     def result_loops(self) -> list[KeyRange]:
         """The tiles of keys that each loop over results takes: one loop where their code fits into the cache, else the
         first tiles, of which there may be fewer, those that are added in rounds, and the last ones, which also divide
-        by the sums of the softmax."""
-        last = min(self._tiles_together(4), self.key_tiles)
+        by the sums of the softmax, unless that is done for all parts."""
+        last = min(self._tiles_together(4), self.key_tiles) if self.parts is None else 0
         each, before = self._tiles_together(2), self.key_tiles - last
         first = (before - 1) % each + 1 if before else 0
         rounds = (before - first) // each
@@ -362,11 +367,11 @@ def key_parts(keys: int) -> Iterator[KeyParts | None]:
     if keys <= MAX_KEYS:
         yield None
         return
-    for count in range(-(-keys // MAX_KEYS), MAX_PARTS + 1):
+    for count in range(min(-(-keys // PART_KEYS), MAX_PARTS), MAX_PARTS + 1):
         size = -(-keys // (count * LANES)) * LANES
         whole, rest = divmod(keys, size)
         # the last tile of a part that is not whole begins early, within the part
-        if not rest or rest >= LANES:
+        if size <= MAX_KEYS and (not rest or rest >= LANES):
             yield KeyParts(size, whole, rest)
 
 
@@ -383,7 +388,7 @@ def _plan_of(attention: Attention, parts: KeyParts | None, pad_rows: int) -> Att
         found = AttentionPlan(
             tuple(outer),
             tuple(group),
-            Blocks(panel, block_rows(panel)),
+            Blocks(panel, _block_rows(attention, panel)),
             keys,
             attention.depth.extent,
             attention.width.extent,
@@ -490,6 +495,16 @@ def block_rows(extent: int) -> int:
     usual, longer = (_equal_blocks(extent, most) for most in BLOCK_ROWS)
     cycles = [-(-extent // rows) * (rows + WEIGHT_CYCLES) for rows in (usual, longer)]
     return longer if cycles[1] * LONG_BLOCK_GAIN <= cycles[0] else usual
+
+
+def _block_rows(attention: Attention, extent: int) -> int:
+    """The same, or fewer rows where only so the code for the scores of deep queries fits into the cache."""
+    slices = -(-attention.depth.extent // LANES)
+    rows = block_rows(extent)
+    most = max(1, DEEP_PIECES // slices) * PADS
+    if slices <= 2 or rows <= most or slices * (3 * most + 2 * LANES) + 3 * most > RESULT_CODE:
+        return rows
+    return _equal_blocks(extent, most)
 
 
 def _equal_blocks(extent: int, most: int) -> int:

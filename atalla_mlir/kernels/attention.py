@@ -145,6 +145,7 @@ class AttentionKernel:
             self._group(outer)
             return
         keys = self.attention.keys
+        self.transfers.emit(outer, [self.transfers.queries(self.queries)])
         builder.repeat(parts.count, lambda i: self._group(outer.at_loop(keys, i.scaled(parts.size)), i))
         if plan.rest is not None:
             last = AttentionKernel(builder, self.attention, plan.rest, self.buffers, self.block, self.places)
@@ -161,10 +162,12 @@ class AttentionKernel:
         plan, is_part = self.plan, part is not None
         self.part_starts = {} if part is None else self._part_starts(part)
         flows = GroupFlows(self.builder, self.attention, plan, self.buffers, outer, self.sink)
-        queries, keys = flows.queries(self.queries), flows.keys(self.keys)
-        values, results = flows.values(self.values), None if is_part else flows.results(self.results)
         transfers = self.transfers
-        early = [(transfers.queries(self.queries), queries), (transfers.keys(self.keys), keys)]
+        keys, values = flows.keys(self.keys), flows.values(self.values)
+        # parts of the keys share queries, and their results are not complete
+        queries, results = (None, None) if is_part else (flows.queries(self.queries), flows.results(self.results))
+        early = [] if is_part else [(transfers.queries(self.queries), queries)]
+        early.append((transfers.keys(self.keys), keys))
         moved = transfers.turned_values(self.turned) if plan.is_turned else transfers.values(self.values)
         late = [(moved, values)]
         outside = [transfers.outside(access, self.outside[id(access)]) for access in self.attention.outside]

@@ -186,12 +186,62 @@ def test_values_with_keys_innermost_are_not_turned() -> None:
     _assert_one_kernel(verify(Turned(), operands))
 
 
-def test_wide_operands_and_rows_without_end_stay_three_kernels() -> None:
+def test_wide_operands_stay_three_kernels() -> None:
     class Plain(nn.Module):
         def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             return torch.softmax(query @ key.transpose(-2, -1), -1) @ value
 
-    for keys, width in ((40, 300), (1100, 16)):
-        report = verify(Plain(), (torch.randn(1, 8, width), torch.randn(1, keys, width), torch.randn(1, keys, 16)))
-        assert report.ok, report.summary()
-        assert len(report.ops) == 3
+    report = verify(Plain(), (torch.randn(1, 8, 300), torch.randn(1, 40, 300), torch.randn(1, 40, 16)))
+    assert report.ok, report.summary()
+    assert len(report.ops) == 3
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape(1, 1, 9, 1025, 16),  # parts of 352 keys and one of 321, whose last tile begins early
+        Shape(1, 4, 6, 1536, 32, shared=2),  # three parts of 512
+        Shape(2, 1, 5, 1056, 48, value_width=80),
+    ],
+    ids=str,
+)
+def test_keys_in_parts(shape: Shape) -> None:
+    _assert_one_kernel(verify(Attention(shape), _operands(shape)))
+
+
+def test_causal_with_queries_in_panels_and_keys_in_parts() -> None:
+    """1031 is a prime: the last panel begins early."""
+    shape = Shape(1, 1, 1031, 1031, 16)
+    _assert_one_kernel(verify(Attention(shape, is_causal=True), _operands(shape)))
+
+
+@pytest.mark.parametrize("of_rows", [False, True])
+def test_masks_that_are_added_to_keys_in_parts(of_rows: bool) -> None:
+    shape = Shape(1, 2, 10, 1100, 16)
+    mask = torch.randn(1, 1, shape.queries if of_rows else 1, shape.keys)
+    _assert_one_kernel(verify(Attention(shape), (*_operands(shape), mask)))
+
+
+def test_masks_that_drop_whole_parts_of_the_keys() -> None:
+    shape = Shape(1, 2, 10, 1100, 16)
+    mask = torch.rand(1, 1, shape.queries, shape.keys) > 0.4
+    mask[..., 2, :500] = False
+    mask[..., 3, 380:] = False
+    mask[..., 5, :] = False  # a row without keys gives NaN
+    _assert_one_kernel(verify(Attention(shape), (*_operands(shape), mask)))
+
+
+@pytest.mark.parametrize("special", [math.inf, -math.inf, math.nan])
+def test_scores_that_are_special_in_one_part(special: float) -> None:
+    shape = Shape(1, 1, 6, 1100, 32)
+    query, key, value = _operands(shape)
+    key[0, 700, :] = special
+    _assert_one_kernel(verify(Attention(shape), (query, key, value)))
+
+
+def test_scores_that_differ_much_between_parts() -> None:
+    """The weights of most parts are subnormal or zero."""
+    shape = Shape(1, 1, 16, 2048, 32)
+    query, key, value = _operands(shape)
+    steps = torch.arange(shape.keys)[:, None] // 300
+    _assert_one_kernel(verify(Attention(shape), (query.abs() + 0.5, key * 0.1 + steps, value)))

@@ -6,7 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from atalla_mlir.codegen.attention_plan import LANES, PAD_ROWS, AttentionPlan, Blocks, KeyRange, block_rows
+from atalla_mlir.codegen.attention_plan import (
+    LANES,
+    MAX_KEYS,
+    MAX_PARTS,
+    PAD_ROWS,
+    AttentionPlan,
+    Blocks,
+    KeyParts,
+    KeyRange,
+    block_rows,
+    key_parts,
+)
 from atalla_mlir.codegen.iteration import Loop
 
 
@@ -15,6 +26,30 @@ def _plan(heads: int, queries: Blocks, keys: int, width: int = 64, *, step_rows:
     blocks = Blocks(keys, min(LANES, keys))
     group = ((Loop(heads), heads),)
     return AttentionPlan((), group, queries, blocks, width, width, step_rows, False, query_loop, ())
+
+
+@pytest.mark.parametrize("keys", [1025, 1056, 1500, 2048, 4096, 8191, 8193, 9001, 16384])
+def test_parts_take_each_key_once(keys: int) -> None:
+    for parts in key_parts(keys):
+        assert parts is not None
+        assert parts.size % LANES == 0 and parts.size <= MAX_KEYS and parts.total <= MAX_PARTS
+        assert parts.size * parts.count + parts.rest == keys
+        assert parts.rest == 0 or LANES <= parts.rest < parts.size
+
+
+def test_keys_come_in_few_parts_or_in_none() -> None:
+    assert list(key_parts(1024)) == [None]
+    assert next(key_parts(2048)) == KeyParts(512, 4, 0)
+    assert next(key_parts(16384)) == KeyParts(1024, 16, 0)
+    assert not list(key_parts(16385))
+
+
+def test_places_are_as_large_as_the_largest_part_needs() -> None:
+    parts = KeyParts(352, 2, 321)
+    plan = replace(_plan(2, Blocks(100, 52), 352), parts=parts)
+    assert plan.rest is not None and plan.rest.keys == Blocks(321, LANES)
+    alone = [replace(each, parts=KeyParts(each.keys.extent, 3, 0)).regions for each in (plan, plan.rest)]
+    assert plan.regions == {name: max(each[name] for each in alone) for name in alone[0]}
 
 
 @pytest.mark.parametrize("rows", [4, 32, 64, 68, 72])
