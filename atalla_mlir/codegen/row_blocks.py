@@ -108,6 +108,11 @@ class Blocks:
         piece = line * self.pieces_of_a_line + at % self.pieces_of_a_line
         return piece % self.pads, piece // self.pads * self.piece_rows + at // self.pieces_of_a_line
 
+    @property
+    def order(self) -> Sequence[int]:
+        """The order in which the array takes the rows of a block."""
+        return range(self.rows)
+
     def strides(self, access: Access) -> tuple[int, int]:
         """Elements from line to line, and from row to row in a line."""
         along = [access.stride(loop) if loop is not None else 0 for loop in (self.line_loop, self.loop)]

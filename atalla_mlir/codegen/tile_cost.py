@@ -15,6 +15,7 @@ from atalla_mlir.codegen.decision import Decision, Fields, fastest
 from atalla_mlir.codegen.footprints import FootprintBlocks
 from atalla_mlir.codegen.iteration import Access, Node, Stage
 from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, ROOT_COSTS
+from atalla_mlir.codegen.packed_runs import PackedBlocks
 from atalla_mlir.codegen.product_plan import ProductPlan
 from atalla_mlir.codegen.row_blocks import Blocks
 from atalla_mlir.codegen.tile_schedule import TileSchedule, is_column_read, outside_reads, tile_schedules
@@ -139,6 +140,7 @@ def tile_fields(walk: TileSchedule) -> Fields:
         "width": walk.rows.width,
         "lines_in_a_run": walk.rows.line_pitch > 0,
         "footprints": walk.footprints is not None,
+        "packed": isinstance(walk.rows, PackedBlocks),
         "goes_down": walk.footprints is not None and walk.footprints.seen.goes_down,
         "stays": "rows" if walk.rows_inside else "columns",
         PANEL: walk.panel_blocks,

@@ -21,6 +21,7 @@ from functools import cached_property
 
 from atalla_mlir.codegen.footprints import FootprintBlocks, Window, footprint_blocks, run_window_of, window_of
 from atalla_mlir.codegen.iteration import Access, Stage
+from atalla_mlir.codegen.packed_runs import PackedBlocks, Runs, packed_blocks, runs_of
 from atalla_mlir.codegen.product_plan import LANES, MAX_SEQUENTIAL_SLICES, ProductPlan
 from atalla_mlir.codegen.row_blocks import MAX_PIECES, Blocks, row_blocks
 from atalla_mlir.codegen.turn_plan import ColumnTurn, can_turn_columns
@@ -252,6 +253,7 @@ def tile_schedules(
         return
     # operands of the epilogue have two buffers; totals have one
     num_staged = len(stored) + 2 * (len(moved) - len(stored)) + 1
+    runs = _shorter_runs(plan, streamed, pushed, depth)
     for grid, window in _grids(plan, streamed, pushed, depth.lanes, pads):
         results = _result_blocks(grid, moved)
         if results is None or not all(results.can_move(access, cols.width) for access in moved):
@@ -266,6 +268,9 @@ def tile_schedules(
         if window is not None and turn is None:
             for rows in footprint_blocks(grid, window):
                 yield from _fitting(replace(walk, rows=rows, depth=_window_depth(window)), free)
+        packed = packed_blocks(grid, runs, streamed) if runs is not None and turn is None else None
+        if packed is not None:
+            yield from _fitting(replace(walk, rows=packed, depth=_packed_depth(packed.packed)), free)
 
 
 def _grids(
@@ -350,6 +355,19 @@ def _window_depth(window: Window) -> Depth:
     return Depth(levels, window.lanes, window.lanes)
 
 
+def _shorter_runs(plan: ProductPlan, streamed: Access, pushed: Access, depth: Depth) -> Runs | None:
+    """The runs of a product if packing them takes fewer steps, and there is more than one block of columns."""
+    runs = runs_of(plan, streamed, pushed)
+    if runs is None or len(runs.steps) >= depth.steps or plan.lane is None or plan.lane.extent <= LANES:
+        return None
+    return runs
+
+
+def _packed_depth(runs: Runs) -> Depth:
+    """One level, of whose steps only the moves know what they consist of."""
+    return Depth((DepthLevel(len(runs.steps), LANES, LANES),), LANES, LANES)
+
+
 def _merged(levels: Sequence[DepthLevel]) -> tuple[DepthLevel, ...]:
     """Levels that both operands walk as one run are one; levels of one iteration are dropped."""
     merged: list[DepthLevel] = []
@@ -386,6 +404,12 @@ def _fitting(walk: TileSchedule, pad_rows: int) -> Iterator[TileSchedule]:
     if walk.turn is not None:
         whole = replace(walk, rows_inside=False, panel_blocks=walk.cols.num_blocks)
         if whole.operand_rows + whole.raw_rows <= pad_rows:
+            yield whole
+        return
+    if isinstance(walk.rows, PackedBlocks):
+        # rows come under two tiles, so columns all stay
+        whole = replace(walk, rows_inside=False, panel_blocks=walk.cols.num_blocks)
+        if whole.operand_rows <= pad_rows:
             yield whole
         return
     for rows_inside in (True, False):

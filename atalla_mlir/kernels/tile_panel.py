@@ -166,8 +166,11 @@ class TilePanel:
                 builder.push(builder.tile_load(cols[pad], Index(at), lanes))
             else:
                 builder.push(builder.splat(0.0))
-        places = [schedule.rows.place(row) for row in range(schedule.rows.rows)]
-        return [builder.gemm(builder.tile_load(rows[pad], Index(at), lanes)) for pad, at in places]
+        products: dict[int, ir.Value] = {}
+        for row in schedule.rows.order:
+            pad, at = schedule.rows.place(row)
+            products[row] = builder.gemm(builder.tile_load(rows[pad], Index(at), lanes))
+        return [products[row] for row in range(schedule.rows.rows)]
 
     def _tile(self, present: _Tile) -> _Tile:
         """Finish the tile whose first step is in `terms`, and begin with the following one.

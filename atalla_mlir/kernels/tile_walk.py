@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.footprints import FootprintBlocks
 from atalla_mlir.codegen.iteration import Access
+from atalla_mlir.codegen.packed_runs import PackedBlocks
 from atalla_mlir.codegen.tile_cost import streams_steps
 from atalla_mlir.kernels.block_moves import BlockMoves
+from atalla_mlir.kernels.run_moves import RunMoves
 from atalla_mlir.kernels.step_moves import StepMoves
 from atalla_mlir.kernels.tile_addresses import ROW_BYTES, Position, TileAddresses
 from atalla_mlir.kernels.tile_moves import Fetching, Packed, StepPlace, TileMoves, count_levels, take
@@ -100,7 +102,12 @@ class TileWalk:
     def __init__(self, addresses: TileAddresses, *, has_columns: bool, kept: KeptRows | None = None) -> None:
         self.addresses, self.has_columns, self.kept = addresses, has_columns, kept
         self.builder, self.schedule, self.results = addresses.builder, addresses.schedule, addresses.results
-        self.moves: TileMoves = StepMoves(addresses) if streams_steps(self.schedule) else BlockMoves(addresses)
+        self.moves = self._choose_moves()
+
+    def _choose_moves(self) -> TileMoves:
+        if isinstance(self.schedule.rows, PackedBlocks):
+            return RunMoves(self.addresses, self.schedule.rows)
+        return StepMoves(self.addresses) if streams_steps(self.schedule) else BlockMoves(self.addresses)
 
     def plan(self, at: Position) -> Plan:
         """What is known of a tile before it begins."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
+from atalla_mlir.codegen.packed_runs import PackedBlocks
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
 from atalla_mlir.codegen.row_plan import RowPlan, SumOrder
 from atalla_mlir.codegen.tile_epilogue import tile_epilogue
@@ -74,6 +75,8 @@ class TiledProduct:
 
     def emit(self) -> None:
         self._clear_tail_lanes()
+        if isinstance(self.schedule.rows, PackedBlocks):
+            self._clear_short_steps(self.schedule.rows)
         self._load_columns([read for read in self.epilogue.column_reads if not self._is_of_batch(read)], {})
         self._batch(list(self.plan.batch), {})
 
@@ -113,6 +116,26 @@ class TiledProduct:
                         self.builder.tile_store(zero, tile, block.scaled(size) + (base + row), LANES)
 
             self.builder.repeat(count, clear)
+
+    def _clear_short_steps(self, rows: PackedBlocks) -> None:
+        """The same for packed runs, where some steps have fewer lanes than others."""
+        schedule, zero = self.schedule, self.builder.splat(0.0)
+        outer = (schedule.outer_base, schedule.block_rows(rows), 2, rows.rows_per_pad)
+        inner = (0, schedule.block_rows(schedule.cols), schedule.panel_blocks, schedule.cols.rows_per_pad)
+        for number, step in enumerate(rows.packed.steps):
+            for base, size, count, height in (inner, outer) if step.lanes < LANES else ():
+
+                def clear(index: Index, first: Index) -> None:
+                    for tile in self.operands:
+                        self.builder.tile_store(zero, tile, first + index, LANES)
+
+                first = self.base + base + number * height
+                self.builder.repeat(
+                    count,
+                    lambda block, first=first, size=size, height=height: self.builder.repeat(
+                        height, lambda index: clear(index, block.scaled(size) + first)
+                    ),
+                )
 
     def _is_of_batch(self, access: Access) -> bool:
         """Whether each part of the batch has an operand of its own."""

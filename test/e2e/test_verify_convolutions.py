@@ -23,6 +23,8 @@ LAYERS = {
     "3x3": (nn.Conv2d(33, 40, 3, padding=1), (1, 33, 9, 9)),
     "first": (nn.Conv2d(3, 40, 7, 2, 3), (1, 3, 20, 20)),
     "first of alexnet": (nn.Conv2d(3, 40, 11, 4, 2), (1, 3, 40, 40)),
+    "runs packed into steps": (nn.Conv2d(5, 70, (4, 9), (1, 2), 1), (1, 5, 17, 30)),
+    "runs in the pads": (nn.Conv2d(3, 30, 7, 2, 3), (1, 3, 30, 30)),
     "1x1": (nn.Conv2d(40, 33, 1, 2), (2, 40, 7, 7)),
     "dilated": (nn.Conv2d(8, 9, 3, dilation=2, padding="same"), (1, 8, 9, 10)),
     "depthwise": (nn.Conv2d(40, 40, 3, 2, 1, groups=40), (1, 40, 9, 9)),
