@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Stage, StageKind, match_loops, rename_loops
+from atalla_mlir.codegen.visible_keys import VisibleKeys, visible_keys
 
 MATCH_ROUNDS = 8
 
@@ -163,7 +164,7 @@ class Attention:
     `keys` are the dimensions of the scores, `depth` is summed in them, `width` is that of values and results.
 
     `maps` and `softmax` are on the loops `heads`, `queries` and `keys`; reads of `maps` that are not of one another are
-    in `outside`.
+    in `outside`, but for the mask of `visible`, which is the last map if it is known what it hides.
     """
 
     heads: list[Loop]
@@ -177,6 +178,7 @@ class Attention:
     output: Access
     found: AttentionStages
     outside: list[Access] = field(default_factory=list)
+    visible: VisibleKeys | None = None
 
 
 def unify(found: AttentionStages) -> Attention | str:
@@ -263,7 +265,19 @@ def _roles(found: AttentionStages) -> Attention | str:
     heads = [loop for loop in kept if loop is not keys and loop is not rows]
     attention = Attention(heads, rows, keys, depth, width[0], query, key, value, written.write, found)
     attention.outside = _outside(found)
+    attention.visible = _visible(attention)
+    if attention.visible is not None:
+        attention.outside = [access for access in attention.outside if access is not attention.visible.mask]
     return attention
+
+
+def _visible(attention: Attention) -> VisibleKeys | None:
+    """The keys that the last map leaves to each query."""
+    maps = attention.found.maps
+    known = visible_keys(maps[-1]) if maps else None
+    if known is None or (known.queries, known.keys) != (attention.queries, attention.keys):
+        return None
+    return known
 
 
 def _outside(found: AttentionStages) -> list[Access]:

@@ -133,6 +133,8 @@ class AttentionPlan:
     """Queries of a head in turn, where they are not all in the pads at once; `queries` are those of a panel."""
     parts: KeyParts | None = None
     """Keys of a head in turn, where they are more than a row of scores may have; `keys` are those of a part."""
+    reach: int | None = None
+    """Query r sees keys up to r + `reach`, where that is known; else all that no operand of the scores hides."""
 
     @property
     def rest(self) -> AttentionPlan | None:
@@ -140,6 +142,11 @@ class AttentionPlan:
         if self.parts is None or not self.parts.rest:
             return None
         return replace(self, keys=Blocks(self.parts.rest, LANES))
+
+    @property
+    def skips_parts(self) -> bool:
+        """Whether parts are left out that no query of a panel sees."""
+        return self.parts is not None and self.parts.count > 1 and self.panels is not None and self.reach is not None
 
     @property
     def num_parts(self) -> int:
@@ -317,6 +324,7 @@ class AttentionPlan:
             "factors": self.num_parts * self.statistics_rows,
             "maxima": 0 if self.parts is None else self.num_parts * self.statistics_rows,
             "results": 0 if self.parts is None and self.has_whole_rows else self.num_parts * self.result_rows,
+            "stairs": 0 if self.reach is None else 2 * self.queries.size + LANES,
             **{f"outside{number}": self.outside_rows(access) for number, access in enumerate(self.outside)},
             "sink": 1,
         }
@@ -398,6 +406,7 @@ def _plan_of(attention: Attention, parts: KeyParts | None, pad_rows: int) -> Att
             tuple(attention.outside),
             panels=Blocks(rows, panel) if panel < rows else None,
             parts=parts,
+            reach=None if attention.visible is None else attention.visible.reach,
         )
         return replace(found, is_tight=is_tight and found.turns_in_place)
 
@@ -406,11 +415,15 @@ def _plan_of(attention: Attention, parts: KeyParts | None, pad_rows: int) -> Att
         candidate = plan(outer, group, is_tight=is_tight)
         if candidate.pad_rows <= pad_rows and candidate.heads > best.heads:
             best = candidate
+    panels = [plan(loops, [], panel) for panel in _panels(rows)]
+    fitting = [candidate for candidate in panels if candidate.pad_rows <= pad_rows]
+    # panels as long as parts: longer ones see more of the parts, shorter ones fetch them more often
+    short = [candidate for candidate in fitting if candidate.skips_parts and candidate.queries.extent <= most]
+    if rows > most and short:
+        return short[0]
     if best.pad_rows <= pad_rows:
         return best
-    panels = (plan(loops, [], panel) for panel in _panels(rows))
-    found = next((candidate for candidate in panels if candidate.pad_rows <= pad_rows), None)
-    return found or f"the operands and scores of a head take {best.pad_rows} rows of each pad"
+    return fitting[0] if fitting else f"the operands and scores of a head take {best.pad_rows} rows of each pad"
 
 
 def _panels(rows: int) -> Iterator[int]:
@@ -498,9 +511,11 @@ def block_rows(extent: int) -> int:
 
 
 def _block_rows(attention: Attention, extent: int) -> int:
-    """The same, or fewer rows where only so the code for the scores of deep queries fits into the cache."""
+    """The same, or fewer where only so the code for the scores fits into the cache: with masks, of deep queries."""
     slices = -(-attention.depth.extent // LANES)
     rows = block_rows(extent)
+    if attention.visible is not None or not all(is_uniform(access) for access in attention.outside):
+        rows = min(rows, _equal_blocks(extent, BLOCK_ROWS[0]))
     most = max(1, DEEP_PIECES // slices) * PADS
     if slices <= 2 or rows <= most or slices * (3 * most + 2 * LANES) + 3 * most > RESULT_CODE:
         return rows

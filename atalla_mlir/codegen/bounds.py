@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from atalla_mlir.codegen.hidden_work import ALL, HiddenWork, VisibleShare, hidden_work
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Node, Stage, StageKind
 from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS
 from atalla_mlir.target.machine import Machine
@@ -95,14 +96,17 @@ def kernel_bounds(
 ) -> Bounds:
     """Bounds of a kernel that computes `stages`, given in program order."""
     needed = _needed_shares(stages, set(outputs))
+    hidden = hidden_work(stages, set(outputs), machine.vector_lanes)
     lanes, array = _FREE, Fraction(0)
     for stage in stages:
-        share = needed[stage]
-        lanes += _lane_ops(stage, machine).times(share)
+        share, visible = needed[stage], hidden.share(stage)
+        lanes += _lane_ops(stage, machine, visible).times(share)
         if stage.kind is StageKind.PRODUCT:
-            array += array_rows(stage, machine.vector_lanes) * share
+            rows = array_rows(stage, machine.vector_lanes)
+            # a row that is not full is no more than a part of one where some results do not count
+            array += (rows if visible is ALL else (rows - 1) * visible.slices) * share
     inputs = list(inputs)
-    read = _bytes_read(stages, set(inputs), needed)
+    read = _bytes_read(stages, set(inputs), needed, hidden)
     moved = sum(read.values()) + _bytes_written(stages, set(outputs))
     cycles = {
         "dram": moved / dram_bytes_per_cycle(machine),
@@ -120,13 +124,15 @@ def dram_bytes_per_cycle(machine: Machine) -> Fraction:
     return machine.dram_burst_bytes * Fraction(machine.dram_bursts_per_cycle).limit_denominator(1024)
 
 
-def _bytes_read(stages: Sequence[Stage], inputs: set[Buffer], needed: Mapping[Stage, Fraction]) -> dict[Buffer, int]:
+def _bytes_read(
+    stages: Sequence[Stage], inputs: set[Buffer], needed: Mapping[Stage, Fraction], hidden: HiddenWork
+) -> dict[Buffer, int]:
     """Bytes of the inputs that are read: of several accesses to a buffer, those of the largest."""
     largest: dict[Buffer, Fraction] = {}
     for stage in stages:
         for read in stage.reads:
             if read.buffer in inputs:
-                count = num_elements(read) * needed[stage]
+                count = num_elements(read) * needed[stage] * hidden.read_share(stage, read)
                 if read.indirect:  # all indices may say the same
                     count = min(count, Fraction(read.buffer.num_elements))
                 largest[read.buffer] = max(largest.get(read.buffer, Fraction(0)), count)
@@ -216,12 +222,14 @@ def _lane_cycles(ops: LaneOps, machine: Machine) -> dict[str, Fraction]:
     return {"lane_alu": alu * per_element, "lane_mul": mul * per_element, "lane_exp": ops.exp * per_element}
 
 
-def _lane_ops(stage: Stage, machine: Machine) -> LaneOps:
-    """Of all values of a stage: its body, and what folds its terms. Integers are not computed on the lanes."""
+def _lane_ops(stage: Stage, machine: Machine, visible: VisibleShare) -> LaneOps:
+    """Of the values of a stage that count: its body, what folds its terms. Integers are not computed on the lanes."""
     if stage.is_scalar:
         return _FREE
-    body = _FREE if stage.kind is StageKind.PRODUCT else _body_ops(stage)
-    return body if stage.kind is StageKind.MAP else body + _fold_ops(stage, machine.vector_lanes)
+    body = _FREE if stage.kind is StageKind.PRODUCT else _body_ops(stage).times(visible.elements)
+    if stage.kind is StageKind.MAP:
+        return body
+    return body + _fold_ops(stage, machine.vector_lanes).times(visible.folds)
 
 
 def _fold_ops(stage: Stage, lanes: int) -> LaneOps:

@@ -35,6 +35,15 @@ class Loop:
     name: str = "d"
 
 
+@dataclass(frozen=True)
+class Triangle:
+    """Rows of `columns` booleans: true just where column <= row + `diagonal`, or, if not `is_lower`, elsewhere."""
+
+    columns: int
+    diagonal: int
+    is_lower: bool
+
+
 @dataclass(eq=False)
 class Buffer:
     """A contiguous run of elements in DRAM (or, for `TEMPORARY` use inside a kernel, in a pad): BF16, or integers."""
@@ -45,6 +54,8 @@ class Buffer:
     """Elements are whole numbers of 32 bits; booleans are BF16 values 0 and 1."""
     is_counter: bool = False
     """Element i is i; there is no such buffer in memory."""
+    triangle: Triangle | None = None
+    """What is known of its elements."""
 
     @property
     def element_bytes(self) -> int:

@@ -16,7 +16,9 @@ row-major) and `model_dtype` (default f32). Addresses are bytes of DRAM.
 
 Before that, in `arg_attrs` and `res_attrs` of entry functions, `atalla.name` names arguments and results,
 `atalla.kind` says what an argument is (input, parameter, constant, or state: a buffer that stays in memory and changes
-between calls), and `atalla.updates` names the state that a result is the new content of.
+between calls), and `atalla.updates` names the state that a result is the new content of. `atalla.triangle`, there and
+in `arg_attrs` of kernels, says that a matrix of booleans is known: [d, 1] if the element of row r and column c is true
+just where c <= r + d, [d, 0] if just where it is not.
 
 Several kernels may store into one tensor, a part each: a concatenation whose parts they compute. Their calls have
 
@@ -56,6 +58,7 @@ OBJECT = "atalla.object"
 UPDATES = "atalla.updates"
 CONTINUES = "atalla.continues"
 PARTS = "atalla.output_parts"
+TRIANGLE = "atalla.triangle"
 STATE_KIND = "state"
 CODE = "atalla.code"
 LOOPS = "atalla.loops"

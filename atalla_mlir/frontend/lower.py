@@ -17,11 +17,13 @@ from torch_mlir.extras.fx_importer import FxImporter, GraphNodeImporter
 
 from atalla_mlir import _mlir
 from atalla_mlir._mlir import PassManager, ir
+from atalla_mlir.dialects.module_attributes import TRIANGLE
 from atalla_mlir.errors import InternalError, UnsupportedError
 from atalla_mlir.frontend.custom_operations import find
 from atalla_mlir.frontend.finished_kernels import FinishedKernels
 from atalla_mlir.frontend.import_forms import importable_copy
 from atalla_mlir.frontend.partition import DeviceStep, Plan
+from atalla_mlir.frontend.triangles import triangle
 
 _TO_TORCH_BACKEND = (
     "builtin.module(func.func(torch-match-quantized-custom-ops),"
@@ -128,8 +130,16 @@ def _name_values(module: ir.Module, plan: Plan) -> None:
 def _argument_attributes(plan: Plan, step: DeviceStep) -> ir.ArrayAttr:
     constants = plan.captured.constants
     inputs = [_named(name, "input") for name in step.inputs]
-    fixed = [_named(name, "constant" if name in constants else "parameter") for name in step.parameters]
+    fixed = [_constant(plan, name) if name in constants else _named(name, "parameter") for name in step.parameters]
     return ir.ArrayAttr.get([*inputs, *fixed, *(_named(name, "state") for name in step.state)])
+
+
+def _constant(plan: Plan, name: str) -> ir.DictAttr:
+    own, known = _named(name, "constant"), triangle(plan.captured.parameters[name])
+    if known is None:
+        return own
+    attributes = {item.name: item.attr for item in own}
+    return ir.DictAttr.get({**attributes, TRIANGLE: ir.DenseI64ArrayAttr.get([known[0], int(known[1])])})
 
 
 def _result_attributes(step: DeviceStep) -> ir.ArrayAttr:

@@ -20,6 +20,7 @@ from atalla_mlir.codegen.attention_plan import (
     PHASES,
     AttentionPlan,
     Blocks,
+    KeyParts,
     KeyRange,
     is_uniform,
 )
@@ -30,7 +31,8 @@ from atalla_mlir.kernels.attention_flows import GroupFlows
 from atalla_mlir.kernels.attention_moves import Flow, FlowLoop, ahead
 from atalla_mlir.kernels.attention_parts import PartCombination
 from atalla_mlir.kernels.attention_places import allocate_places
-from atalla_mlir.kernels.attention_softmax import ScoreLimit, ScoreMaps, SoftmaxStep, score_limits
+from atalla_mlir.kernels.attention_softmax import LOWEST, ScoreLimit, ScoreMaps, SoftmaxStep, score_limits
+from atalla_mlir.kernels.attention_stairs import STAIRS, StairWalk, store_stairs
 from atalla_mlir.kernels.attention_transfers import GroupTransfers, Moved, Outer, Tiles
 from atalla_mlir.kernels.attention_values import ValueTurning
 from atalla_mlir.kernels.builder import Builder
@@ -77,7 +79,10 @@ class AttentionKernel:
             found.scores: SumOrder("slices", plan.depth_slices),
             found.total: SumOrder("any", 1, plan.total_roundings),
             found.output: SumOrder(
-                "slices", plan.key_tiles, is_turned=not plan.is_turned, is_scaled=plan.parts is not None
+                "slices",
+                plan.key_tiles,
+                is_turned=not plan.is_turned,
+                is_scaled=plan.parts is not None,
             ),
         }
 
@@ -99,6 +104,8 @@ class AttentionKernel:
         zero = self.builder.splat(0.0)
         for tiles, rows in cleared:
             self._store_everywhere(tiles, rows, zero)
+        if plan.reach is not None:
+            store_stairs(self.builder, plan, self.places[STAIRS])
 
     def _store_everywhere(self, tiles: Tiles, rows: int, row: ir.Value) -> None:
         def store(first: Index, count: int) -> None:
@@ -146,7 +153,16 @@ class AttentionKernel:
             return
         keys = self.attention.keys
         self.transfers.emit(outer, [self.transfers.queries(self.queries)])
-        builder.repeat(parts.count, lambda i: self._group(outer.at_loop(keys, i.scaled(parts.size)), i))
+
+        def part(index: Index, _: list[ir.Value]) -> list[ir.Value]:
+            self._group(outer.at_loop(keys, index.scaled(parts.size)), index)
+            return []
+
+        if plan.skips_parts:
+            self._forget_parts()
+            builder.counted_loop(self._visible_parts(outer, parts), [], part)
+        else:
+            builder.loop(parts.count, [], part)
         if plan.rest is not None:
             last = AttentionKernel(builder, self.attention, plan.rest, self.buffers, self.block, self.places)
             last._group(outer.at_loop(keys, Index(parts.count * parts.size)), Index(parts.count))
@@ -157,10 +173,29 @@ class AttentionKernel:
         self._fence()
         self.transfers.emit(outer, [self.transfers.results(self.results)], "dma_store")
 
+    def _forget_parts(self) -> None:
+        """As if no part had any keys: some are left out."""
+        regions, lowest, zero = self.plan.regions, self.builder.splat(LOWEST), self.builder.splat(0.0)
+        for name, row in (("maxima", lowest), ("factors", zero), ("results", zero)):
+            self._store_everywhere(self.places[name], regions[name], row)
+        self._fence()
+
+    def _visible_parts(self, outer: Outer, parts: KeyParts) -> ir.Value:
+        """How many parts there are up to the last key that any query of a panel sees, at least one."""
+        builder, plan = self.builder, self.plan
+        assert plan.reach is not None and plan.panels is not None
+        first = builder.index_value(outer.at[self.attention.queries])
+        last = builder.plus(first, plan.panels.size - 1 + plan.reach)
+        count = builder.index_constant(parts.count)
+        for part in range(1, parts.count):
+            count = builder.plus(count, builder.is_negative(builder.plus(last, -part * parts.size)))
+        return count
+
     def _group(self, outer: Outer, part: Index | None = None) -> None:
         """A group with a row of scores for each query; `part` is its number, where there are several."""
         plan, is_part = self.plan, part is not None
         self.part_starts = {} if part is None else self._part_starts(part)
+        self.outer = outer
         flows = GroupFlows(self.builder, self.attention, plan, self.buffers, outer, self.sink)
         transfers = self.transfers
         keys, values = flows.keys(self.keys), flows.values(self.values)
@@ -290,6 +325,8 @@ class AttentionKernel:
         begins = {"scores": EDGE * plan.step_chunks * ROW_BYTES}
         uses = [strides, stored, outside] if outside else [strides, stored]
         walks = [Walk(builder, (plan.heads, count, tiles), offsets, begins=begins) for offsets in uses]
+        if plan.reach is not None:
+            walks.append(StairWalk(builder, plan, self._first_stair(plan.reach)))
 
         def multiply(offsets: dict[str, ir.Value]) -> None:
             firsts = [part * count * plan.piece_rows for part in range(parts)]
@@ -310,11 +347,14 @@ class AttentionKernel:
                 ]
                 sums = [builder.binary("add", *pair) for pair in zip(sums, terms, strict=True)] if part else terms
             for first in range(0, len(sums), NEAR_ROWS):
-                operands = {
+                operands: dict[int | str, Sequence[ir.Value]] = {
                     id(access): self._parts(self.outside[id(access)], offsets[name], ahead(f"{name}.{first}"))
                     for name, access in zip(outside, self.attention.outside, strict=True)
                 }
-                maps = ScoreMaps(builder, self.attention, plan, operands)
+                if STAIRS in offsets:
+                    start = builder.plus(offsets[STAIRS], first * ROW_BYTES)
+                    operands[STAIRS] = self._parts(self.places[STAIRS], start, ahead(f"{STAIRS}{first}"))
+                maps = ScoreMaps(builder, self.attention, plan, operands, first)
                 scores = self._parts(self.scores, offsets["scores"], ahead(f"scores{first // NEAR_ROWS}"))
                 for row, total in enumerate(sums[first : first + NEAR_ROWS], first):
                     pad, at = row % PADS, row // PADS
@@ -322,6 +362,13 @@ class AttentionKernel:
                 self.expansions.update(maps.expansions)
 
         self._loop(walks, multiply, flows)
+
+    def _first_stair(self, reach: int) -> ir.Value:
+        """The row of the stairs for the first query and the first key of a group: how many keys it sees, less one."""
+        first = Index(reach)
+        for loop, sign in ((self.attention.queries, 1), (self.attention.keys, -1)):
+            first += self.outer.at.get(loop, Index()).scaled(sign)
+        return self.builder.index_value(first)
 
     def _make_limits(self) -> None:
         """Of operands that tell which scores count."""

@@ -11,6 +11,7 @@ from atalla_mlir.codegen.attention_pattern import Attention
 from atalla_mlir.codegen.attention_plan import LANES, MAX_SCALAR_TERMS, PADS, AttentionPlan, is_uniform
 from atalla_mlir.codegen.iteration import Access, Buffer, Node, Stage
 from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.attention_stairs import STAIRS
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
 from atalla_mlir.kernels.functions.bound import FunctionBound
@@ -27,12 +28,21 @@ Row = tuple[int, int]
 
 
 class ScoreMaps:
-    """The maps between the product and the softmax; `operands` are the rows of each pad of what the scores meet."""
+    """The maps between the product and the softmax; `operands` are the rows of each pad of what the scores meet.
+
+    Those of stairs (`kernels.attention_stairs`) are limits of the rows of a block from `first` on.
+    """
 
     def __init__(
-        self, builder: Builder, attention: Attention, plan: AttentionPlan, operands: Mapping[int, Sequence[ir.Value]]
+        self,
+        builder: Builder,
+        attention: Attention,
+        plan: AttentionPlan,
+        operands: Mapping[int | str, Sequence[ir.Value]],
+        first: int = 0,
     ) -> None:
         self.builder, self.attention, self.plan, self.operands = builder, attention, plan, operands
+        self.first = first
         self.limits = score_limits(attention)
         self.shared: dict[int, ir.Value] = {}
         self.expansions: dict[Stage, FunctionBound] = {}
@@ -51,6 +61,11 @@ class ScoreMaps:
                 return Evaluated(self._operand(access, pad, at), is_uniform(access))
 
             evaluator = Evaluator(builder, load)
+            if self.attention.visible is not None and stage is self.attention.visible.stage:
+                stair = builder.tile_load(self.operands[STAIRS][pad], Index(at * PADS + pad - self.first), LANES)
+                value = Evaluated(self._limited(evaluator.row(value), Evaluated(stair, False)), False)
+                values[stage.write.buffer] = value
+                continue
             if stage in self.limits:
                 value = Evaluated(self._limited(evaluator.row(value), load(self.limits[stage].read)), False)
                 values[stage.write.buffer] = value

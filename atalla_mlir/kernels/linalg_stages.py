@@ -13,6 +13,7 @@ from atalla_mlir._mlir import ir, scalar_constant
 from atalla_mlir.codegen.iteration import Access, Node, Stage, StageKind
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.function_results import FunctionResults
+from atalla_mlir.kernels.known_constants import known_triangle
 from atalla_mlir.kernels.linalg_generics import GenericReader
 from atalla_mlir.kernels.stage_list import StageList
 from atalla_mlir.kernels.views import Splat, View, cropped, frame, kept_dims, reassociation, run_stride, tensor_shape
@@ -32,7 +33,8 @@ class StageReader:
     def __init__(self, function: ir.Operation) -> None:
         self.out = StageList()
         for argument in function.regions[0].blocks[0].arguments:
-            self.out.arguments.append(self.out.new_buffer(argument, f"arg{argument.arg_number}"))
+            known = known_triangle(function, argument)
+            self.out.arguments.append(self.out.new_buffer(argument, f"arg{argument.arg_number}", known))
         self.handlers: dict[str, Callable[[ir.Operation], None]] = {
             "arith.constant": self.constant,
             "tensor.empty": self.skip,

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from atalla_mlir._mlir import file_position, ir, location_names, scalar_constant
-from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Node, Stage, StageKind
+from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Node, Stage, StageKind, Triangle
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.views import Splat, View, is_integer_tensor, row_major, tensor_shape
 
@@ -24,9 +24,9 @@ class StageList:
     owners: dict[Buffer, ir.Value] = field(default_factory=dict)
     """The tensor value that holds each buffer, in row-major order."""
 
-    def new_buffer(self, value: ir.Value, name: str) -> View:
+    def new_buffer(self, value: ir.Value, name: str, triangle: Triangle | None = None) -> View:
         shape = tensor_shape(value)
-        buffer = Buffer(name, math.prod(shape), is_integer_tensor(value.type))
+        buffer = Buffer(name, math.prod(shape), is_integer_tensor(value.type), triangle=triangle)
         view = View(buffer, shape, row_major(shape))
         self.values[value] = view
         self.owners[buffer] = value

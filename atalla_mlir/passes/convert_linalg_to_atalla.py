@@ -24,6 +24,8 @@ from atalla_mlir.target.machine import Machine, machine
 
 SUMS = "atalla.sums"
 """On a kernel's declaration: for each stage how it adds ({kind, block, depth}, see `SumOrder`), or unit."""
+ORDER_FLAGS = ("is_started", "is_turned", "is_scaled")
+"""Fields of an order of sums that are stated where they are true."""
 EXPANSIONS = "atalla.expansions"
 """On a kernel's declaration: for each stage the bound {relative, absolute} of a function that was expanded, or unit."""
 DECISIONS = "atalla.decisions"
@@ -133,7 +135,7 @@ def _sum_attribute(order: SumOrder | None) -> ir.Attribute:
             "kind": string_attr(order.kind),
             "block": i64_attr(order.block),
             "depth": i64_attr(order.depth),
-            **{name: i64_attr(1) for name in ("is_started", "is_turned", "is_scaled") if getattr(order, name)},
+            **{name: i64_attr(1) for name in ORDER_FLAGS if getattr(order, name)},
         }
     )
 

@@ -25,6 +25,7 @@ from atalla_mlir.codegen.grouping import Group, form_groups
 from atalla_mlir.codegen.iteration import Buffer, Stage, StageKind
 from atalla_mlir.dialects.module_attributes import CONTINUES, PARTS
 from atalla_mlir.errors import UnsupportedError
+from atalla_mlir.kernels.known_constants import triangle_attributes
 from atalla_mlir.kernels.linalg_generics import IN_PLACE
 from atalla_mlir.kernels.linalg_stages import read_stages
 from atalla_mlir.kernels.stage_list import StageList
@@ -302,6 +303,13 @@ class _FunctionCutter:
                 location,
                 regions=1,
             )
+        known = [
+            triangle_attributes(self.function, value) if isinstance(value, ir.BlockArgument) else None
+            for value in inputs
+        ]
+        if any(known):
+            own = [attributes or ir.DictAttr.get({}) for attributes in known]
+            op.attributes["arg_attrs"] = array_attr([*own, *(ir.DictAttr.get({}) for _ in wholes)])
         block = ir.Block.create_at_start(op.regions[0], arguments, [location] * len(arguments))
         mapping: dict[ir.Value, ir.Value] = dict(zip(inputs, block.arguments, strict=False))
         given = iter(list(block.arguments)[len(inputs) :])

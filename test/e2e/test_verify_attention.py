@@ -215,6 +215,30 @@ def test_causal_with_queries_in_panels_and_keys_in_parts() -> None:
     _assert_one_kernel(verify(Attention(shape, is_causal=True), _operands(shape)))
 
 
+@pytest.mark.parametrize(
+    ("queries", "keys", "diagonal"), [(45, 70, 0), (70, 45, 3), (40, 40, -5), (33, 1060, 900), (360, 1060, 0)]
+)
+def test_masks_that_are_known_triangles(queries: int, keys: int, diagonal: int) -> None:
+    """Neither they nor parts that they hide are fetched; rows without keys give NaN."""
+
+    class Masked(nn.Module):
+        def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            hidden = torch.ones(queries, keys, dtype=torch.bool).triu(diagonal + 1)
+            scores = (query @ key.transpose(-2, -1)).masked_fill(hidden, -math.inf)
+            return torch.softmax(scores, -1) @ value
+
+    report = verify(Masked(), _operands(Shape(1, 1, queries, keys, 32)))
+    _assert_one_kernel(report)
+    assert sum(row.dram_bytes_loaded for row in report.ops) < 2 * (queries + 4 * keys) * 32 + queries * keys
+
+
+def test_values_that_are_special_in_a_part_that_some_queries_do_not_see() -> None:
+    shape = Shape(1, 1, 400, 1060, 32)
+    query, key, value = _operands(shape)
+    value[0, 390, 5] = math.inf
+    _assert_one_kernel(verify(Attention(shape, is_causal=True), (query, key, value)))
+
+
 @pytest.mark.parametrize("of_rows", [False, True])
 def test_masks_that_are_added_to_keys_in_parts(of_rows: bool) -> None:
     shape = Shape(1, 2, 10, 1100, 16)

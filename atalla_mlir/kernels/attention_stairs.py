@@ -1,0 +1,66 @@
+"""Causal masks of attention without a mask in memory: rows that limit scores, one below the other like stairs.
+
+Row x of the stairs is +inf in lanes up to x and -inf in the others; a score is the smaller of itself and its limit. Of
+a block of queries and a tile of keys the limits are rows of the stairs that follow one another, from the first one on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.attention_plan import LANES, AttentionPlan
+from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.attention_transfers import Tiles
+from atalla_mlir.kernels.builder import Builder
+from atalla_mlir.kernels.rings import ROW_BYTES
+from atalla_mlir.kernels.walks import Walk
+
+STAIRS = "stairs"
+
+
+class StairWalk(Walk):
+    """The first row of the stairs for each block of queries and tile of keys, beginning at row `start`.
+
+    There are as many rows without keys before the stairs, and with all keys behind them, as a block has queries.
+    """
+
+    def __init__(self, builder: Builder, plan: AttentionPlan, start: ir.Value) -> None:
+        self.plan = plan
+        blocks, tiles = plan.queries, plan.keys
+        super().__init__(
+            builder,
+            (plan.heads, blocks.count, tiles.count),
+            {STAIRS: (0, blocks.size * ROW_BYTES, -tiles.size * ROW_BYTES)},
+            keeps_levels=True,
+            starts={STAIRS: builder.times(start, ROW_BYTES)},
+        )
+
+    def offsets(self, carried: Sequence[ir.Value]) -> dict[str, ir.Value]:
+        """Within the stairs, which go on alike beyond both ends."""
+        builder, blocks, tiles = self.builder, self.plan.queries, self.plan.keys
+        row = super().offsets(carried)[STAIRS]
+        for loop, parts, early in ((1, blocks, -blocks.excess), (2, tiles, tiles.excess)):
+            if early:
+                is_last = builder.equal_bits(self.counter(carried, loop), parts.count - 1)
+                row = builder.plus(row, builder.both(is_last, early * ROW_BYTES))
+        row = builder.at_least(builder.at_most(row, (LANES - 1) * ROW_BYTES), -blocks.size * ROW_BYTES)
+        return {STAIRS: builder.plus(row, blocks.size * ROW_BYTES)}
+
+
+def store_stairs(builder: Builder, plan: AttentionPlan, tiles: Tiles) -> None:
+    """Fill the stairs, in each pad."""
+    size = plan.queries.size
+    hidden, shown = builder.splat(-math.inf), builder.splat(math.inf)
+    edges = [(0, hidden), (size + LANES, shown)]
+
+    def store(row: ir.Value, at: Index) -> None:
+        for tile in tiles.pads:
+            builder.tile_store(row, tile, at, LANES)
+
+    for first, row in edges:
+        builder.repeat(size, lambda index, first=first, row=row: store(row, index + first))
+    for lane in range(LANES):
+        visible = builder.lane_mask(0, lane)
+        store(builder.select(visible, builder.constant(math.inf), hidden), Index(size + lane))
