@@ -17,7 +17,6 @@ from torch_mlir.extras.fx_importer import FxImporter, GraphNodeImporter
 
 from atalla_mlir import _mlir
 from atalla_mlir._mlir import PassManager, ir
-from atalla_mlir.dialects.module_attributes import TRIANGLE
 from atalla_mlir.errors import InternalError, UnsupportedError
 from atalla_mlir.frontend.custom_operations import find
 from atalla_mlir.frontend.finished_kernels import FinishedKernels
@@ -139,7 +138,7 @@ def _constant(plan: Plan, name: str) -> ir.DictAttr:
     if known is None:
         return own
     attributes = {item.name: item.attr for item in own}
-    return ir.DictAttr.get({**attributes, TRIANGLE: ir.DenseI64ArrayAttr.get([known[0], int(known[1])])})
+    return ir.DictAttr.get({**attributes, "atalla.triangle": ir.DenseI64ArrayAttr.get([known[0], int(known[1])])})
 
 
 def _result_attributes(step: DeviceStep) -> ir.ArrayAttr:

@@ -148,3 +148,37 @@ func.func @concatenation(%a: tensor<4x32xbf16>, %b: tensor<4x32xbf16>) -> tensor
   %2 = tensor.concat dim(1) %0, %1 : (tensor<4x32xbf16>, tensor<4x32xbf16>) -> tensor<4x64xbf16>
   return %2 : tensor<4x64xbf16>
 }
+
+// -----
+
+// What is known of a mask is said of the kernel's argument too; another mask makes another kernel.
+
+#rows = affine_map<(i, j) -> (i, j)>
+
+// CHECK-LABEL: func.func private @k1
+// CHECK-SAME: tensor<4x8xi1>, %{{.*}}: tensor<4x8xbf16>
+// CHECK-LABEL: func.func private @k0
+// CHECK-SAME: tensor<4x8xi1> {atalla.triangle = array<i64: 2, 1>}, %{{.*}}: tensor<4x8xbf16>
+// CHECK-LABEL: func.func @masks(
+// CHECK: call @k0
+// CHECK: call @k1
+func.func @masks(%a: tensor<4x8xbf16> {atalla.kind = "input"},
+    %m: tensor<4x8xi1> {atalla.kind = "constant", atalla.triangle = array<i64: 2, 1>},
+    %n: tensor<4x8xi1> {atalla.kind = "constant"})
+    -> (tensor<4x8xbf16>, tensor<4x8xbf16>) {
+  %low = arith.constant 0xFF80 : bf16
+  %e = tensor.empty() : tensor<4x8xbf16>
+  %0 = linalg.generic {indexing_maps = [#rows, #rows, #rows], iterator_types = ["parallel", "parallel"]}
+      ins(%m, %a : tensor<4x8xi1>, tensor<4x8xbf16>) outs(%e : tensor<4x8xbf16>) {
+  ^bb0(%c: i1, %x: bf16, %o: bf16):
+    %y = arith.select %c, %x, %low : bf16
+    linalg.yield %y : bf16
+  } -> tensor<4x8xbf16>
+  %1 = linalg.generic {indexing_maps = [#rows, #rows, #rows], iterator_types = ["parallel", "parallel"]}
+      ins(%n, %a : tensor<4x8xi1>, tensor<4x8xbf16>) outs(%e : tensor<4x8xbf16>) {
+  ^bb0(%c: i1, %x: bf16, %o: bf16):
+    %y = arith.select %c, %x, %low : bf16
+    linalg.yield %y : bf16
+  } -> tensor<4x8xbf16>
+  return %0, %1 : tensor<4x8xbf16>, tensor<4x8xbf16>
+}
