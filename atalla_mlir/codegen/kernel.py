@@ -7,8 +7,10 @@ variable expansion).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 from atalla_mlir.codegen.loop_graph import carried_reads
@@ -84,6 +86,10 @@ class Kernel:
         divisors = [count for count in range(1, self.unroll + 1) if self.unroll % count == 0]
         return {register: next(count for count in divisors if count >= copies) for register, copies in needed.items()}
 
+    def long_values(self) -> dict[Register, tuple[int, int]]:
+        """Registers that have several copies: first write and last access of a value, in its iteration's time."""
+        return {register: self._lifetimes[register] for register, count in self._copies.items() if count > 1}
+
     def _name_copies(self, register: Register) -> tuple[Register, ...]:
         """The registers that take turns; the value of the last iteration ends up in `register` itself."""
         count = self._copies[register]
@@ -114,6 +120,17 @@ class Kernel:
             change[0] += over > 0
             change[over] -= over > 0
         return {file: always[file] + max(accumulate(change)) for file, change in changes.items()}
+
+    @cached_property
+    def iteration_cycles(self) -> int:
+        """II, with what packets wait that read several registers of one bank."""
+        lost = 0
+        for row in self.schedule.rows():
+            reads = {register for index in row for register in self._graph.insts[index].port_reads}
+            known = reads & self._known_banks.keys()
+            most = max(Counter((register.file, self._known_banks[register]) for register in known).values(), default=1)
+            lost += most if most > 1 else 0
+        return self.schedule.interval + lost
 
     @property
     def num_packets(self) -> int:

@@ -24,7 +24,9 @@ from atalla_mlir.codegen.loop_graph import LoopGraph
 from atalla_mlir.codegen.loop_memo import Found
 from atalla_mlir.codegen.loop_placement import (
     ATTEMPTS_PER_NODE,
+    PATIENCE,
     SINK_SWEEPS,
+    OrderChoice,
     Placement,
     copies_read,
     is_scalar,
@@ -68,12 +70,12 @@ class LoopCore:
     def __init__(self, graph: LoopGraph, demands: LoopDemands) -> None:
         self._graph, self._demands = graph, demands
 
-    def place(self, interval: int) -> Found | None:
+    def place(self, interval: int, choice: OrderChoice | None = None) -> Found | None:
         """Each node next to what it depends on, see `loop_placement`."""
         native = library()
         if native is None:
-            return _found(Placement(self._graph, self._demands, interval), interval)
-        order = placement_order(self._graph, interval)
+            return _found(Placement(self._graph, self._demands, interval, choice), interval)
+        order = placement_order(self._graph, interval, choice or OrderChoice())
         if order is None:
             return None
         way = OrderedWay()
@@ -158,6 +160,7 @@ class LoopCore:
             reductions_in_flight=machine.reductions_in_flight,
             max_queued_cycles=MAX_QUEUED_CYCLES,
             attempts_per_node=ATTEMPTS_PER_NODE,
+            patience=PATIENCE,
             sink_sweeps=SINK_SWEEPS,
             company_distance=COMPANY_DISTANCE,
             array_turn_cycles=ARRAY_TURN_CYCLES,

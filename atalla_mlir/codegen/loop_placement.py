@@ -9,31 +9,55 @@ way is placed again.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 from atalla_mlir.codegen.loop_graph import LoopEdge, LoopGraph, longest_paths
+from atalla_mlir.codegen.loop_roles import find_feeders, independent_parts
 from atalla_mlir.codegen.machine_ir import Inst, Register
 from atalla_mlir.codegen.reservations import MAX_QUEUED_CYCLES, LoopDemands, ReservationTable
 from atalla_mlir.errors import InternalError
-from atalla_mlir.target.isa import Unit
+from atalla_mlir.target.isa import Format, Unit
 from atalla_mlir.target.registers import RegisterFile
 
 ATTEMPTS_PER_NODE = 8
 """Placements, per node, after which an II is given up."""
 SINK_SWEEPS = 3
+PATIENCE = 8
+"""How often an instruction takes the next cycle when it displaces others; then it goes two cycles further, and so on:
+those that displace each other in turn would never end."""
+
+
+@dataclass(frozen=True)
+class OrderChoice:
+    """In which order nodes are placed.
+
+    With `transfers_first` these come before all: they keep their pads for long, and integers find room around them.
+    With `by_parts` what has nothing to do with each other, such as rows, comes one after the other in place of side by
+    side. `seed` mixes nodes that are nearly equal; 0 does not.
+    """
+
+    transfers_first: bool = False
+    by_parts: bool = False
+    seed: int = 0
 
 
 class Placement:
     """One attempt to place all nodes at a given II."""
 
-    def __init__(self, graph: LoopGraph, demands: LoopDemands, interval: int) -> None:
+    def __init__(
+        self, graph: LoopGraph, demands: LoopDemands, interval: int, choice: OrderChoice | None = None
+    ) -> None:
         self._graph = graph
+        self._choice = choice or OrderChoice()
         self._machine = demands.machine
         self._interval = interval
         self._table = ReservationTable(demands, interval)
         self._num_insts = len(graph.insts)
         self._cycles: list[int | None] = [None] * graph.num_nodes
         self._last: list[int | None] = [None] * graph.num_nodes
+        self._forced = [0] * graph.num_nodes
+        """How often each has displaced others."""
         self._delays = [0] * graph.num_nodes
         self._fixed: set[int] = set()
         """Instructions whose time is settled from the start."""
@@ -65,7 +89,7 @@ class Placement:
 
     def order(self) -> list[int] | None:
         """All nodes in the order of placement; None when chains of dependences never end."""
-        return placement_order(self._graph, self._interval)
+        return placement_order(self._graph, self._interval, self._choice)
 
     def banks(self) -> dict[Register, int]:
         """The banks of vector registers that the placement counts on."""
@@ -122,8 +146,10 @@ class Placement:
         step = 1 if upwards else -1
         cycle = (earliest or 0) if upwards or latest is None else latest
         last = self._last[index]
+        hop = 1 + self._forced[index] // PATIENCE
+        self._forced[index] += 1
         if last is not None and (last - cycle) * step >= 0:
-            cycle = last + step
+            cycle = last + step * hop
         while (evicted := self._table.evict(index, cycle)) is None:
             cycle += step
         for other in evicted:
@@ -254,12 +280,13 @@ def copies_read(graph: LoopGraph, index: int) -> list[tuple[int, int]]:
     ]
 
 
-def placement_order(graph: LoopGraph, interval: int) -> list[int] | None:
+def placement_order(graph: LoopGraph, interval: int, choice: OrderChoice) -> list[int] | None:
     """All nodes: circles of dependences first, then what leads to them, near before far, then what follows; None when
     chains of dependences never end."""
-    heights = longest_paths(graph, interval)
-    if heights is None:
+    exact = longest_paths(graph, interval)
+    if exact is None:
         return None
+    heights = [height + _mixed(node, choice.seed) for node, height in enumerate(exact)]
     order: list[int] = []
     placed: set[int] = set()
 
@@ -269,12 +296,23 @@ def placement_order(graph: LoopGraph, interval: int) -> list[int] | None:
                 placed.add(node)
                 order.append(node)
 
+    if choice.transfers_first:
+        append(index for index, inst in enumerate(graph.insts) if inst.op.format is Format.SDMA)
+    if choice.by_parts:
+        feeders = find_feeders(graph)
+        for part in independent_parts(graph, [node for node in range(graph.num_nodes) if node not in feeders]):
+            append(sorted(part, key=lambda node: (-heights[node], node)))
     for circle in sorted(graph.circles, key=lambda nodes: (-len(nodes), min(nodes))):
-        append(sorted(circle, key=lambda node: (-heights[node], node)))
+        append(sorted(circle, key=lambda node: (-exact[node], node)))
         append(sorted(_reachable(graph, circle, backwards=False), key=lambda node: (-heights[node], node)))
         append(sorted(_reachable(graph, circle, backwards=True), key=lambda node: (heights[node], -node)))
     append(sorted(range(graph.num_nodes), key=lambda node: (-heights[node], node)))
     return order
+
+
+def _mixed(node: int, seed: int) -> int:
+    """0 to 3, in another way for each seed; always 0 for seed 0."""
+    return (node * 2654435761 + seed * 40503 ^ node * seed * 97) >> 7 & 3 if seed else 0
 
 
 def _reachable(graph: LoopGraph, start: Iterable[int], *, backwards: bool) -> set[int]:

@@ -17,6 +17,8 @@ COLD_PACKET_CYCLES = 4
 """What a packet counts for in scheduling when it runs once, because the instruction cache fills at this rate (5.6)."""
 FETCH_CYCLES = 4
 """What fetching a packet adds to the time that it takes anyway."""
+PACKED_SLOTS = 2.2
+"""Slots that list scheduling fills in code that runs once, on average."""
 
 REGISTER_LIMITS: Mapping[RegisterFile, int] = {
     RegisterFile.SCALAR: FILES[RegisterFile.SCALAR].count - 16,

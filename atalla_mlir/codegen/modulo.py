@@ -16,6 +16,7 @@ from atalla_mlir.codegen.contention import contention_bound
 from atalla_mlir.codegen.loop_core import LoopCore
 from atalla_mlir.codegen.loop_graph import LoopGraph, resource_bounds
 from atalla_mlir.codegen.loop_memo import Found, LoopMemo
+from atalla_mlir.codegen.loop_placement import OrderChoice
 from atalla_mlir.codegen.loop_roles import different_turns, push_runs
 from atalla_mlir.codegen.machine_ir import Register
 from atalla_mlir.codegen.reservations import LoopDemands
@@ -67,13 +68,20 @@ class ModuloSchedule:
 class ModuloScheduler:
     """Searches schedules of one loop; what was found for an equal loop is not searched again.
 
-    At most `max_stages` iterations may be in progress at once.
+    At most `max_stages` iterations may be in progress at once. A `thorough` search tries all ways of placing at each
+    II.
     """
 
     def __init__(
-        self, graph: LoopGraph, machine: Machine, banks: Mapping[Register, int], max_stages: float = math.inf
+        self,
+        graph: LoopGraph,
+        machine: Machine,
+        banks: Mapping[Register, int],
+        max_stages: float = math.inf,
+        *,
+        thorough: bool = False,
     ) -> None:
-        self._graph, self._max_stages = graph, max_stages
+        self._graph, self._max_stages, self._thorough = graph, max_stages, thorough
         demands = LoopDemands(graph.insts, machine, banks)
         core = LoopCore(graph, demands)
         self._bounds = resource_bounds(graph.insts, machine)
@@ -81,12 +89,15 @@ class ModuloScheduler:
         self._contention = contention_bound(graph, demands)
         self._memo = LoopMemo(graph, machine, banks)
         has_slices = len(push_runs(graph)) > 1
+        self._core = core
         self._ways: list[list[Callable[[int], Found | None]]] = [[core.place]]
         """Where placing forwards finds nothing, or a slow kernel, placing next to what is there may do better."""
         if _overlaps_transfers(graph):
             for is_eager in (True, False) if graph.is_ahead and has_slices else (False,):
                 turns = different_turns(graph, is_eager=is_eager)
                 self._ways.insert(0, [partial(core.place_forwards, turn=turn, is_eager=is_eager) for turn in turns])
+            if thorough:
+                self._ways.append([partial(core.place, choice=OrderChoice(transfers_first=True))])
 
     def schedule(self, max_interval: int, min_interval: int = 1) -> ModuloSchedule | None:
         """A schedule with the smallest II found in the given range, or None when there is none.
@@ -96,9 +107,22 @@ class ModuloScheduler:
         tried = self._intervals(max(self._bound, min_interval), max_interval)
         if not tried:
             return None
-        found = self._search(tried)
-        if found is None:
-            return None
+        found = self._search_all(tried) if self._thorough else self._search(tried)
+        return None if found is None else self._schedule(found, max_interval)
+
+    @property
+    def bound(self) -> int:
+        """The least II that is tried."""
+        return max(self._bound, self._contention)
+
+    def place(self, interval: int, choice: OrderChoice) -> ModuloSchedule | None:
+        """A schedule with an II, by an order of its own, or None."""
+        attempt = partial(self._core.place, choice=choice)
+        asked = "chosen order", choice, self._max_stages, interval
+        found = self._memo.recall(asked, partial(self._best_placement, [attempt], interval))
+        return None if found is None else self._schedule(found, interval)
+
+    def _schedule(self, found: Found, max_interval: int) -> ModuloSchedule:
         recurrence = min(max_interval + 1, self._graph.recurrence)
         return ModuloSchedule(self._graph, found.interval, found.cycles, self._bounds, recurrence, found.banks)
 
@@ -131,6 +155,13 @@ class ModuloScheduler:
                     break
         del self._ways[: len(self._ways) - left]
         return best
+
+    def _search_all(self, tried: Sequence[int]) -> Found | None:
+        """What is found at the least II by any way: of several the one whose values are kept for the shortest time."""
+        attempts = [attempt for way in self._ways for attempt in way]
+        asked = len(attempts), "any way", self._max_stages
+        places = (self._memo.recall((*asked, at), partial(self._best_placement, attempts, at)) for at in tried)
+        return next((found for found in places if found is not None), None)
 
     def _best_placement(self, attempts: Sequence[Callable[[int], Found | None]], interval: int) -> Found | None:
         """Of placements with few enough stages the one whose values are kept for the shortest time."""

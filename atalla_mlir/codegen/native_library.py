@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from atalla_mlir.errors import ConfigurationError
 from atalla_mlir.target.registers import RegisterFile
 
-ABI = 3
+ABI = 4
 
 _VARIABLE = "ATALLA_CODEGEN_LIBRARY"
 _NAMES = {"darwin": "libatalla_codegen.dylib", "win32": "atalla_codegen.dll"}
@@ -102,7 +102,7 @@ class Loop(Structure):
         *((name, ctypes.c_int32) for name in ("num_insts", "num_nodes", "num_names", "num_values")),
         *((name, ctypes.c_int32) for name in ("num_vector_banks", "num_runs", "is_ahead", "longest_latency")),
         *((name, ctypes.c_int32) for name in ("pad_row_interval", "sdma_startup_cycles", "reductions_in_flight")),
-        *((name, ctypes.c_int32) for name in ("max_queued_cycles", "attempts_per_node", "sink_sweeps")),
+        *((name, ctypes.c_int32) for name in ("max_queued_cycles", "attempts_per_node", "patience", "sink_sweeps")),
         *((name, ctypes.c_int32) for name in ("company_distance", "array_turn_cycles", "max_open_masks")),
         *((name, ctypes.c_uint64) for name in ("branch_bits", "first_vector_bank")),
         *((name, ctypes.c_int64) for name in ("branch_counts", "empty_packet", "over")),

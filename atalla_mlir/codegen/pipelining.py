@@ -8,17 +8,18 @@ compile time.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from atalla_mlir.codegen.contest import Contest
 from atalla_mlir.codegen.kernel import Kernel, LoopReport
+from atalla_mlir.codegen.kernel_search import LoopKernels
 from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness
-from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph, resource_bounds
-from atalla_mlir.codegen.loop_roles import push_runs
+from atalla_mlir.codegen.loop_graph import build_loop_graph, resource_bounds
 from atalla_mlir.codegen.loops import (
+    PACKED_SLOTS,
     CountedLoop,
     LoopContext,
     LoopPart,
@@ -29,26 +30,18 @@ from atalla_mlir.codegen.loops import (
     find_counted_loop,
     kernel_block,
 )
-from atalla_mlir.codegen.machine_ir import AHEAD_MARK, Block, Function, Inst, Register
-from atalla_mlir.codegen.modulo import ModuloScheduler
+from atalla_mlir.codegen.machine_ir import Block, Function, Inst, Register
 from atalla_mlir.codegen.ramping import MaskedPipeline, mask_loop
 from atalla_mlir.codegen.slots import slot_order
 from atalla_mlir.codegen.staggering import stagger_loop
-from atalla_mlir.target.encoding import PACKET_BYTES, SLOTS
 from atalla_mlir.target.isa import Format, Latency, Unit
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import RegisterFile
 
-MAX_INTERVAL_GROWTH = 1.15
-"""By how much II may exceed its bound, or the first that was found, before the search for a smaller kernel ends."""
 LUMPED_TRANSFERS = 1.3
 """By how much a loop exceeds the bound of its busiest resource when its transfers begin in a row."""
 UNSEEN_WAITS = 1.12
 """By how much a loop as it is exceeds its packets when nothing in it says how its transfers wait."""
-PACKED_SLOTS = 2.2
-"""Slots that list scheduling fills in code that runs once, on average."""
-INTERVAL_STEPS = 24
-"""The search raises II by a fraction of this."""
 
 
 def pipeline_loops(
@@ -145,16 +138,15 @@ def pipeline_loop(
         context = replace(context, cycles=max(int(context.cycles * UNSEEN_WAITS), least))
     contest = Contest(loop, context, machine)
     refill = len(graph.insts) / PACKED_SLOTS
-    for kernel in find_kernels(
-        graph, machine, banks, first_index, context, lambda: contest.largest_interval(graph, refill=refill)
-    ):
+    largest = partial(contest.largest_interval, graph, refill=refill)
+    for kernel in LoopKernels(graph, machine, banks, first_index, context, loop.trip_count).find(largest):
         contest.enter(Pipeline(loop, kernel))
     masked = mask_loop(loop, context, first_index)
     if masked is not None:
         masked_graph = masked.graph(machine)
-        for kernel in find_kernels(
-            masked_graph, machine, banks, masked.next_index, context, lambda: contest.largest_interval(masked_graph)
-        ):
+        largest = partial(contest.largest_interval, masked_graph)
+        kernels = LoopKernels(masked_graph, machine, banks, masked.next_index, context, loop.trip_count)
+        for kernel in kernels.find(largest):
             contest.enter(MaskedPipeline(masked, kernel))
     stagger_loop(loop, machine, banks, first_index, context, contest)
     return None if contest.best is None else contest.best.build()
@@ -165,51 +157,6 @@ def _single_copies(loop: CountedLoop) -> frozenset[Register]:
     if not any(inst.op.format is Format.SDMA for inst in loop.body):
         return frozenset()
     return frozenset(register for register in carried_registers(loop.body) if register.file is RegisterFile.SCALAR)
-
-
-def find_kernels(
-    graph: LoopGraph,
-    machine: Machine,
-    banks: Mapping[Register, int],
-    first_index: int,
-    context: LoopContext,
-    largest_interval: Callable[[], int],
-) -> Iterator[Kernel]:
-    """Kernels by rising II whose values fit into the registers and code into the cache, down to one not unrolled.
-
-    `largest_interval` says up to which II one is of use; it is asked again after each kernel.
-    """
-    if -(-len(graph.insts) // SLOTS) * PACKET_BYTES > machine.icache_bytes:
-        return
-    largest = largest_interval()
-    if max(resource_bounds(graph.insts, machine).values(), default=1) > largest:
-        return
-    max_stages = _most_stages(graph)
-    scheduler = ModuloScheduler(graph, machine, banks, max_stages if len(push_runs(graph)) > 1 else math.inf)
-    schedule = scheduler.schedule(largest)
-    smallest_unroll: int | None = None
-    most: int | None = None
-    while schedule is not None:
-        kernel = Kernel(schedule, banks, first_index)
-        fits = context.has_room(kernel.max_live()) and kernel.num_packets * PACKET_BYTES <= machine.icache_bytes
-        # bodies that seldom change the array's weights try a longer interval in the same way
-        fits = fits and schedule.num_stages <= max_stages
-        if fits and (smallest_unroll is None or kernel.unroll < smallest_unroll):
-            smallest_unroll = kernel.unroll
-            yield kernel
-        if smallest_unroll == 1:
-            return
-        step = max(1, schedule.interval // INTERVAL_STEPS)
-        if smallest_unroll is not None:
-            most = most or int(max(schedule.bound, schedule.interval) * MAX_INTERVAL_GROWTH)
-        limit = largest_interval()
-        schedule = scheduler.schedule(min(limit, most or limit), schedule.interval + step)
-
-
-def _most_stages(graph: LoopGraph) -> float:
-    """Iterations that may be in progress at once: rows that are used in several ways must not be so too early."""
-    names = {ref.object.partition(AHEAD_MARK) for inst in graph.insts for ref in inst.memory_refs()}
-    return min((int(limit) for _, mark, limit in names if mark), default=math.inf)
 
 
 class Pipeline:
@@ -233,7 +180,7 @@ class Pipeline:
         parts = [
             LoopPart(context.packets if self._left_over else 0, context.cycles, self._left_over),
             LoopPart(refilled, 2 * around * self._interval, 1),
-            LoopPart(kernel.num_packets, kernel.unroll * self._interval, self.num_trips),
+            LoopPart(kernel.num_packets, kernel.unroll * kernel.iteration_cycles, self.num_trips),
         ]
         return context.entered_cycles(parts, machine)
 

@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a structure or what a function gives does: an older library then counts as absent. */
-#define ATALLA_CODEGEN_ABI 3
+#define ATALLA_CODEGEN_ABI 4
 
 #define ATALLA_FILES 3
 
@@ -101,6 +101,7 @@ typedef struct atalla_loop {
   int32_t reductions_in_flight;
   int32_t max_queued_cycles;
   int32_t attempts_per_node;
+  int32_t patience;
   int32_t sink_sweeps;
   int32_t company_distance;
   int32_t array_turn_cycles;

@@ -151,7 +151,7 @@ namespace {
 class OrderedPlacement : public Placement {
  public:
   OrderedPlacement(const atalla_loop& loop, const atalla_ordered_way& way, std::int32_t interval)
-      : Placement(loop, interval, way.may_sink), way_(way), places_(loop.num_nodes) {}
+      : Placement(loop, interval, way.may_sink), way_(way), places_(loop.num_nodes), forced_(loop.num_nodes) {}
 
   bool run(std::int32_t* cycles, std::int32_t* banks) {
     for (std::int32_t place = 0; place < loop_.num_nodes; ++place) {
@@ -200,7 +200,8 @@ class OrderedPlacement : public Placement {
     const bool upwards = first != kNone || last == kNone;
     const std::int32_t step = upwards ? 1 : -1;
     std::int32_t cycle = upwards ? (first == kNone ? 0 : first) : last;
-    if (last_[index] != kNone && (last_[index] - cycle) * step >= 0) cycle = last_[index] + step;
+    const std::int32_t hop = 1 + forced_[index]++ / loop_.patience;
+    if (last_[index] != kNone && (last_[index] - cycle) * step >= 0) cycle = last_[index] + step * hop;
     while (!table_.evict(index, cycle, victims_)) cycle += step;
     for (const std::int32_t other : victims_) {
       cycles_[other] = kNone;
@@ -233,6 +234,7 @@ class OrderedPlacement : public Placement {
 
   const atalla_ordered_way& way_;
   std::vector<std::int32_t> places_;
+  std::vector<std::int32_t> forced_;  // how often each has displaced others
   std::vector<std::int32_t> victims_;
   std::priority_queue<std::int32_t, std::vector<std::int32_t>, std::greater<std::int32_t>> pending_;
 };

@@ -1,0 +1,152 @@
+"""Which kernels of a loop come into question: schedules by rising II, and how much of a search a loop is worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+
+from atalla_mlir.codegen.kernel import Kernel
+from atalla_mlir.codegen.long_values import split_long_values
+from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph, resource_bounds
+from atalla_mlir.codegen.loop_placement import OrderChoice
+from atalla_mlir.codegen.loop_roles import push_runs
+from atalla_mlir.codegen.loops import FETCH_CYCLES, PACKED_SLOTS, LoopContext
+from atalla_mlir.codegen.machine_ir import AHEAD_MARK, Register
+from atalla_mlir.codegen.modulo import FINENESS, ModuloSchedule, ModuloScheduler
+from atalla_mlir.target.encoding import PACKET_BYTES, SLOTS
+from atalla_mlir.target.machine import Machine
+
+MAX_INTERVAL_GROWTH = 1.15
+"""By how much II may exceed its bound, or the first that was found, before the search for a smaller kernel ends."""
+INTERVAL_STEPS = 24
+"""The search raises II by a fraction of this."""
+THOROUGH_CYCLES = 15_000
+"""Cycles of a loop that waits for no transfer from which on all ways of placing are tried at each II."""
+MIXED_CYCLES = 2_500
+"""Cycles by which such a loop exceeds its bound from which on mixed orders are tried as well."""
+MIXED_STEPS = 48
+"""They raise II by a fraction of this."""
+MIXED = (
+    *(OrderChoice(seed=seed) for seed in (1, 2, 3)),
+    *(OrderChoice(by_parts=True, seed=seed) for seed in (0, 1, 2)),
+)
+
+
+class LoopKernels:
+    """The kernels of one loop; new registers are numbered from `first_index`."""
+
+    def __init__(
+        self,
+        graph: LoopGraph,
+        machine: Machine,
+        banks: Mapping[Register, int],
+        first_index: int,
+        context: LoopContext,
+        trip_count: int,
+    ) -> None:
+        self._graph, self._machine, self._banks = graph, machine, banks
+        self._first_index, self._context, self._trip_count = first_index, context, trip_count
+
+    def find(self, largest_interval: Callable[[], int]) -> Iterator[Kernel]:
+        """Kernels by rising II whose values fit into the registers and code into the cache, down to one not unrolled;
+        then those that a thorough search finds.
+
+        `largest_interval` says up to which II one is of use; it is asked again after each kernel.
+        """
+        if -(-len(self._graph.insts) // SLOTS) * PACKET_BYTES > self._machine.icache_bytes:
+            return
+        largest = largest_interval()
+        if max(resource_bounds(self._graph.insts, self._machine).values(), default=1) > largest:
+            return
+        thorough = self._graph.is_ahead and self._trip_count * largest >= THOROUGH_CYCLES
+        last = None
+        for kernel in self._by_interval(largest, largest_interval, thorough=thorough):
+            last = kernel
+            yield kernel
+        if thorough and last is not None and last.unroll == 1:
+            yield from self._shorter(last)
+            yield from self._with_fewer_stages(last, largest_interval)
+
+    def _by_interval(self, largest: int, largest_interval: Callable[[], int], *, thorough: bool) -> Iterator[Kernel]:
+        limited = thorough or len(push_runs(self._graph)) > 1
+        scheduler = self._scheduler(self._max_stages if limited else math.inf, thorough=thorough)
+        steps = FINENESS if thorough else INTERVAL_STEPS
+        schedule = scheduler.schedule(largest)
+        smallest_unroll: int | None = None
+        most: int | None = None
+        while schedule is not None:
+            kernel = self._kernel(schedule, thorough=thorough)
+            if self._fits(kernel) and (smallest_unroll is None or kernel.unroll < smallest_unroll):
+                smallest_unroll = kernel.unroll
+                yield kernel
+            if smallest_unroll == 1:
+                return
+            step = max(1, schedule.interval // steps)
+            if smallest_unroll is not None:
+                most = most or int(max(schedule.bound, schedule.interval) * MAX_INTERVAL_GROWTH)
+            limit = largest_interval()
+            schedule = scheduler.schedule(min(limit, most or limit), schedule.interval + step)
+
+    def _shorter(self, last: Kernel) -> Iterator[Kernel]:
+        """Kernels of shorter iterations than `last`, placed in mixed orders, if much may be won."""
+        scheduler, least = self._scheduler(self._max_stages), last.iteration_cycles
+        if (least - scheduler.bound) * self._trip_count < MIXED_CYCLES:
+            return
+        for at in range(scheduler.bound, least, max(1, least // MIXED_STEPS)):
+            if at >= least:
+                return
+            for choice in MIXED:
+                schedule = scheduler.place(at, choice)
+                kernel = None if schedule is None else self._kernel(schedule, thorough=True)
+                if kernel is None or kernel.unroll > 1 or kernel.iteration_cycles >= least or not self._fits(kernel):
+                    continue
+                least = kernel.iteration_cycles
+                yield kernel
+
+    def _with_fewer_stages(self, last: Kernel, largest_interval: Callable[[], int]) -> Iterator[Kernel]:
+        """A kernel of longer II than `last` with less code around it."""
+        stages = last.schedule.num_stages - 1
+        if not stages:
+            return
+        saved = FETCH_CYCLES * len(self._graph.insts) / PACKED_SLOTS / self._trip_count
+        scheduler, least = self._scheduler(stages, thorough=True), last.schedule.interval + 1
+        schedule = scheduler.schedule(min(largest_interval(), least + int(saved)), least)
+        kernel = None if schedule is None else self._kernel(schedule, thorough=True)
+        if kernel is not None and kernel.unroll == 1 and self._fits(kernel):
+            yield kernel
+
+    def _scheduler(self, max_stages: float, *, thorough: bool = False) -> ModuloScheduler:
+        return ModuloScheduler(self._graph, self._machine, self._banks, max_stages, thorough=thorough)
+
+    def _kernel(self, schedule: ModuloSchedule, *, thorough: bool) -> Kernel:
+        kernel = Kernel(schedule, self._banks, self._first_index)
+        if not thorough or kernel.unroll == 1:
+            return kernel
+        return self._split(kernel) or kernel
+
+    def _split(self, kernel: Kernel) -> Kernel | None:
+        """A kernel of nearly the same II with copies of long values, if it need not be unrolled."""
+        split = split_long_values(kernel, self._first_index)
+        if split is None:
+            return None
+        graph, interval = kernel.schedule.graph, kernel.schedule.interval
+        copied = build_loop_graph(split.insts, self._machine, graph.in_place)
+        scheduler = ModuloScheduler(copied, self._machine, self._banks, self._max_stages, thorough=True)
+        schedule = scheduler.schedule(interval + interval // FINENESS, interval)
+        if schedule is None:
+            return None
+        found = Kernel(schedule, self._banks, split.next_index)
+        return found if found.unroll == 1 else None
+
+    def _fits(self, kernel: Kernel) -> bool:
+        in_cache = kernel.num_packets * PACKET_BYTES <= self._machine.icache_bytes
+        # bodies that seldom change the array's weights try a longer interval in the same way
+        is_late = kernel.schedule.num_stages > self._max_stages
+        return in_cache and not is_late and self._context.has_room(kernel.max_live())
+
+    @cached_property
+    def _max_stages(self) -> float:
+        """Iterations that may be in progress at once: rows that are used in several ways must not be so too early."""
+        names = {ref.object.partition(AHEAD_MARK) for inst in self._graph.insts for ref in inst.memory_refs()}
+        return min((int(limit) for _, mark, limit in names if mark), default=math.inf)
