@@ -43,8 +43,8 @@ MAX_PITCH = 1 << 20
 """Elements between two rows of a transfer, at most."""
 SUMMED_CHUNKS = 32
 """Chunks of rows that the array sums at once."""
-STEP_CHUNKS = 64
-"""Chunks of a step of the softmax: so many cover the time in which the array turns a tile of values."""
+STEP_CHUNKS = 88
+"""Chunks of a step of the softmax, at most: they leave the array time to turn a tile of values, and fit the cache."""
 MAX_STEP_ROWS = 16
 RESULT_CODE = 1040
 """Instructions of an iteration that makes results, but for addresses and transfers: with these the code of a loop fits
@@ -175,20 +175,14 @@ class AttentionPlan:
         return -(-self.queries.size // PADS)
 
     @property
-    def stored_rows(self) -> int:
-        """Rows of a block of scores in each pad: a whole number of steps."""
-        step = self.step_rows // PADS
-        return -(-self.piece_rows // step) * step
-
-    @property
     def blocks(self) -> int:
         """Blocks of queries of all heads of a group."""
         return self.heads * self.queries.count
 
     @property
     def steps(self) -> int:
-        """Steps of the softmax of a group."""
-        return self.blocks * self.stored_rows // (self.step_rows // PADS)
+        """Steps of the softmax of a group; the last one may go beyond its rows."""
+        return -(-self.blocks * self.piece_rows // (self.step_rows // PADS))
 
     @property
     def step_chunks(self) -> int:
@@ -319,7 +313,7 @@ class AttentionPlan:
             "keys": self.group_key_rows,
             "values": 0 if self.is_tight else self.group_value_rows,
             "turned": 0 if self.turns_in_place else self.turned_rows,
-            "scores": self.blocks * self.stored_rows * self.key_tiles + 2 * EDGE * self.step_chunks,
+            "scores": (self.steps + 2 * EDGE) * self.step_chunks,
             "sums": self.sum_steps * self.step_sums,
             "factors": self.num_parts * self.statistics_rows,
             "maxima": 0 if self.parts is None else self.num_parts * self.statistics_rows,
@@ -531,7 +525,4 @@ def _equal_blocks(extent: int, most: int) -> int:
 
 
 def _step_rows(key_tiles: int) -> int:
-    rows = MAX_STEP_ROWS
-    while rows > PADS and rows * key_tiles > STEP_CHUNKS:
-        rows //= 2
-    return rows
+    return max(PADS, min(MAX_STEP_ROWS, STEP_CHUNKS // key_tiles // PADS * PADS))

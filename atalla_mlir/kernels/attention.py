@@ -314,12 +314,12 @@ class AttentionKernel:
         """Scores after the maps: the lanes have more room beside the array than in the softmax."""
         plan, builder = self.plan, self.builder
         parts, tiles, count = plan.depth_slices, plan.key_tiles, plan.queries.count
-        block, key, rows = (size * ROW_BYTES for size in (plan.piece_rows, LANES // PADS, plan.stored_rows))
+        block, key = plan.piece_rows * ROW_BYTES, LANES // PADS * ROW_BYTES
         strides: dict[str, Sequence[int]] = {
             "queries": (parts * count * block, block, 0),
             "keys": (parts * tiles * key, 0, key),
         }
-        stored = {"scores": (count * rows * tiles, rows * tiles, ROW_BYTES)}
+        stored = {"scores": (count * block * tiles, block * tiles, ROW_BYTES)}
         outside = {f"outside{at}": self._outside_strides(access) for at, access in enumerate(self.attention.outside)}
         # what comes late in an iteration has counters of its own
         begins = {"scores": EDGE * plan.step_chunks * ROW_BYTES}
@@ -451,13 +451,13 @@ class AttentionKernel:
         """The first tiles of keys make results, others are added to these; the last loop may send them as well."""
         plan, builder = self.plan, self.builder
         tiles, parts, count = plan.key_tiles, plan.width_tiles, plan.queries.count
-        rows, result = plan.stored_rows * tiles * ROW_BYTES, plan.piece_rows * ROW_BYTES
+        result = plan.piece_rows * ROW_BYTES
         tile = LANES // PADS * ROW_BYTES
         moved = (count * parts * result, 0, count * result, result)
         loops = plan.result_loops
         for loop in loops:
             loaded: dict[str, Sequence[int]] = {
-                "scores": (count * rows, loop.tiles * ROW_BYTES, 0, rows),
+                "scores": (count * tiles * result, loop.tiles * ROW_BYTES, 0, tiles * result),
                 "turned": (tiles * parts * tile, loop.tiles * tile, tiles * tile, 0),
             }
             begins = {
@@ -471,8 +471,7 @@ class AttentionKernel:
                 self._fence()
                 uses.append({"results": moved})
             if is_last and not self.part_starts:
-                factor = plan.stored_rows * ROW_BYTES
-                uses.append({"factors": (count * factor, 0, 0, factor)})
+                uses.append({"factors": (count * result, 0, 0, result)})
                 begins["factors"] = EDGE * plan.step_rows // PADS * ROW_BYTES
             walks = [Walk(builder, extents, strides, begins=begins, starts=self.part_starts) for strides in uses]
             flows = [flow] if flow is not None and is_last else []

@@ -36,7 +36,7 @@ class PartCombination:
     def walks(self) -> list[Walk]:
         plan, count = self.plan, self.plan.queries.count
         extents = (plan.heads, count, plan.piece_rows)
-        statistics = tuple(rows * ROW_BYTES for rows in (count * plan.stored_rows, plan.stored_rows, 1))
+        statistics = tuple(rows * ROW_BYTES for rows in (count * plan.piece_rows, plan.piece_rows, 1))
         results = tuple(rows * ROW_BYTES for rows in (count * plan.width_tiles * plan.piece_rows, plan.piece_rows, 1))
         begins = {"statistics": EDGE * plan.step_rows // PADS * ROW_BYTES}
         return [

@@ -11,12 +11,13 @@ import pytest
 from atalla_mlir.codegen.allocate import allocate
 from atalla_mlir.codegen.coalesce import coalesce
 from atalla_mlir.codegen.kernel import LoopReport
+from atalla_mlir.codegen.kernel_search import LoopKernels
 from atalla_mlir.codegen.layout import Item, Label, Packet
 from atalla_mlir.codegen.loop_graph import build_loop_graph, recurrence_bound, resource_bounds
 from atalla_mlir.codegen.loops import LoopContext, constant_values, find_counted_loop
 from atalla_mlir.codegen.machine_ir import M0, V0, X0, Block, Function, Inst, Register, parse_memory
 from atalla_mlir.codegen.modulo import ModuloSchedule, ModuloScheduler
-from atalla_mlir.codegen.pipelining import Pipeline, find_kernels
+from atalla_mlir.codegen.pipelining import Pipeline
 from atalla_mlir.codegen.ramping import MaskedPipeline, mask_loop
 from atalla_mlir.codegen.resources import Room, demand_of
 from atalla_mlir.codegen.schedule import schedule
@@ -199,7 +200,7 @@ def test_masked_iterations_leave_no_trace(depth: int):
     context = LoopContext(1000, 200, 300, dict.fromkeys(RegisterFile, 2), sums | {BASES[0]}, pushes_weights_first=True)
     masked = mask_loop(loop, context, 5000)
     assert masked is not None
-    kernels = list(find_kernels(masked.graph(AX01), AX01, {}, masked.next_index, context, lambda: 999))
+    kernels = list(LoopKernels(masked.graph(AX01), AX01, {}, masked.next_index, context, 10).find(lambda: 999))
     assert kernels
     for kernel in kernels:
         pipelined = MaskedPipeline(masked, kernel).build()
@@ -324,7 +325,7 @@ def test_transfers_keep_their_order_across_iterations(trips: int):
     loop = find_counted_loop(function.blocks[1], constant_values(function))
     assert loop is not None
     context = LoopContext(1000, 20, None, dict.fromkeys(RegisterFile, 2), frozenset(), pushes_weights_first=True)
-    for kernel in find_kernels(build_loop_graph(loop.body, AX01), AX01, {}, 5000, context, lambda: 999):
+    for kernel in LoopKernels(build_loop_graph(loop.body, AX01), AX01, {}, 5000, context, trips).find(lambda: 999):
         pipeline = Pipeline(loop, kernel)
         if pipeline.num_trips >= 1:
             pipelined = Function("f", [blocks[0], *pipeline.build().blocks, blocks[2]])

@@ -16,6 +16,7 @@ from atalla_mlir.codegen.coalesce import coalesce
 from atalla_mlir.codegen.loop_core import LoopCore
 from atalla_mlir.codegen.loop_graph import LoopEdge, LoopGraph, build_loop_graph, resource_bounds
 from atalla_mlir.codegen.loop_memo import Found
+from atalla_mlir.codegen.loop_placement import OrderChoice
 from atalla_mlir.codegen.loop_roles import different_turns
 from atalla_mlir.codegen.machine_ir import M0, X0, Inst, Register, parse_memory
 from atalla_mlir.codegen.register_core import RegisterCore
@@ -164,6 +165,15 @@ class RandomBody:
         self._vectors.append(result)
 
 
+ORDERS = (
+    OrderChoice(),
+    OrderChoice(transfers_first=True),
+    OrderChoice(seed=1),
+    OrderChoice(by_parts=True),
+    OrderChoice(by_parts=True, seed=2),
+)
+
+
 def attempts(body: Sequence[Inst]) -> list[Found | None]:
     """What every way of placing finds at some intervals, near the bound and far from it."""
     graph = build_loop_graph(body, AX01)
@@ -174,7 +184,7 @@ def attempts(body: Sequence[Inst]) -> list[Found | None]:
     moves = any(inst.op.mnemonic == "scpad.ld" for inst in body)
     found: list[Found | None] = []
     for interval in (int(factor * bound) for factor in INTERVALS):
-        found.append(core.place(interval))
+        found.extend(core.place(interval, choice) for choice in ORDERS)
         found.extend(core.place_compactly(interval, slack) for slack in (0, 8))
         for is_eager in (True, False) if moves else ():
             turns = different_turns(graph, is_eager=is_eager)

@@ -1,0 +1,85 @@
+"""Orders of placement, and kernels in which integers that live for long are copied."""
+
+from __future__ import annotations
+
+import pytest
+
+from atalla_mlir.codegen.kernel import Kernel
+from atalla_mlir.codegen.kernel_search import LoopKernels
+from atalla_mlir.codegen.long_values import split_long_values
+from atalla_mlir.codegen.loop_graph import build_loop_graph
+from atalla_mlir.codegen.loop_placement import OrderChoice, placement_order
+from atalla_mlir.codegen.loops import LoopContext
+from atalla_mlir.codegen.machine_ir import M0, M1, V0, X0, Inst, Register
+from atalla_mlir.codegen.modulo import ModuloSchedule
+from atalla_mlir.target.isa import BY_MNEMONIC
+from atalla_mlir.target.machine import AX01
+from atalla_mlir.target.registers import RegisterFile
+
+SCALARS = [Register(RegisterFile.SCALAR, index) for index in range(8)]
+VECTORS = [Register(RegisterFile.VECTOR, index) for index in range(64)]
+ALL = LoopContext(1000, 20, None, dict.fromkeys(RegisterFile, 2), frozenset(), pushes_weights_first=True)
+
+
+def _inst(mnemonic: str, *operands: Register | int) -> Inst:
+    return Inst(BY_MNEMONIC[mnemonic], operands)
+
+
+def _kernel(insts: list[Inst], interval: int, cycles: tuple[int, ...]) -> Kernel:
+    graph = build_loop_graph(insts, AX01)
+    return Kernel(ModuloSchedule(graph, interval, cycles, {"slots": 1}, 1), {}, 100)
+
+
+def test_an_integer_that_is_read_late_is_copied_for_late_readers() -> None:
+    value, early, late = SCALARS[:3]
+    insts = [_inst("addi.s", value, X0, 1), _inst("addi.s", early, value, 2), _inst("addi.s", late, value, 3)]
+    kernel = _kernel(insts, 10, (0, 3, 15))
+    assert kernel.unroll == 2 and list(kernel.long_values()) == [value]
+    split = split_long_values(kernel, 100)
+    assert split is not None and split.next_index == 101
+    (copy,) = split.copies.values()
+    assert [str(inst) for inst in split.insts] == [
+        str(inst) for inst in (insts[0], _inst("addi.s", copy, value, 0), insts[1], _inst("addi.s", late, copy, 3))
+    ]
+
+
+def test_what_is_no_integer_of_one_iteration_is_not_copied() -> None:
+    row, carried = VECTORS[0], SCALARS[0]
+    rows = [_inst("add.vv", row, V0, V0, M0), _inst("add.vv", VECTORS[1], row, V0, M0)]
+    assert split_long_values(_kernel(rows, 10, (0, 15)), 100) is None
+    steps = [_inst("addi.s", SCALARS[1], carried, 0), _inst("addi.s", carried, carried, 1)]
+    assert split_long_values(_kernel(steps, 4, (9, 0)), 100) is None
+
+
+def test_parts_of_a_body_may_come_one_after_the_other() -> None:
+    insts: list[Inst] = []
+    for row in range(2):
+        first, second = VECTORS[2 * row : 2 * row + 2]
+        insts += [_inst("add.vv", first, V0, V0, M0), _inst("expi.vi", second, first, 0, M1)]
+    graph = build_loop_graph(insts, AX01)
+    assert placement_order(graph, 10, OrderChoice()) == [0, 2, 1, 3]
+    assert placement_order(graph, 10, OrderChoice(by_parts=True)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("choice", [OrderChoice(seed=3), OrderChoice(by_parts=True, seed=5)])
+def test_each_order_has_all_nodes(choice: OrderChoice) -> None:
+    insts = [_inst("add.vv", VECTORS[at], VECTORS[at - 1] if at % 5 else V0, V0, M0) for at in range(1, 40)]
+    order = placement_order(build_loop_graph(insts, AX01), 100, choice)
+    assert order is not None and sorted(order) == list(range(len(insts)))
+
+
+def test_kernels_come_by_rising_interval() -> None:
+    insts = [_inst("add.vv", VECTORS[at], V0, V0, M0) for at in range(8)]
+    kernels = list(LoopKernels(build_loop_graph(insts, AX01), AX01, {}, 100, ALL, 10).find(lambda: 100))
+    assert kernels[0].schedule.interval == 16
+    assert kernels[-1].unroll == 1
+
+
+def test_packets_that_read_a_bank_twice_take_longer() -> None:
+    left, right = VECTORS[:2]
+    insts = [_inst("add.vv", left, V0, V0, M0), _inst("add.vv", right, V0, V0, M0)]
+    insts.append(_inst("mul.vv", VECTORS[2], left, right, M0))
+    graph = build_loop_graph(insts, AX01)
+    schedule = ModuloSchedule(graph, 20, (0, 2, 10), {"slots": 1}, 1)
+    assert Kernel(schedule, {left: 0, right: 1}, 100).iteration_cycles == 20
+    assert Kernel(schedule, {left: 1, right: 1}, 100).iteration_cycles == 22
