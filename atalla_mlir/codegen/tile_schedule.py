@@ -34,6 +34,8 @@ MIN_JOINED_STEPS = 3
 """Transfers are then waited for in an iteration before the one that uses them."""
 MAX_JOINED_ROWS = 64
 """Rows of a tile whose sums may still be in registers while the next one has sums and terms."""
+MAX_JOINED_ROWS_WITH_OPERANDS = 56
+"""The same where the epilogue reads operands that differ from row to row."""
 MIN_EQUAL_LANES = 8
 """Lanes of equal slices, at least, into which the runs of a window are cut that are no multiple of 32."""
 MAX_ROWS_TOGETHER = 4
@@ -146,7 +148,10 @@ class TileSchedule:
 
         The rows of both are then in registers, and their code is one block, which should not be too long.
         """
-        fits = self.rows.rows <= MAX_JOINED_ROWS and not self.reads_rows and self._comes_in_time
+        fits = self.rows.rows <= MAX_JOINED_ROWS and self._comes_in_time
+        if self.reads_rows:
+            # they come while the rows are finished, and their addresses must not take longer than that
+            fits = fits and self.rows.rows <= MAX_JOINED_ROWS_WITH_OPERANDS and self.rows.line_loop is None
         return fits and self.depth.steps >= MIN_JOINED_STEPS and not self.depth.has_two_levels
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop
@@ -39,6 +41,11 @@ def walk(rows: int, steps: int, *, panel_blocks: int = 1, reads_rows: bool = Fal
     return TileSchedule(streamed, pushed, blocks, columns, blocks, depth, True, panel_blocks, reads_rows=reads_rows)
 
 
+def on_a_grid(schedule: TileSchedule) -> TileSchedule:
+    """The same rows as lines of an image."""
+    return replace(schedule, rows=replace(schedule.rows, line_loop=Loop(4, "line"), lines=2, width=28))
+
+
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [
@@ -47,6 +54,8 @@ def walk(rows: int, steps: int, *, panel_blocks: int = 1, reads_rows: bool = Fal
         (walk(64, 2), False),  # a transfer would be waited for and used in one block
         (walk(64, 33), False),  # totals take the registers
         (walk(64, 16, reads_rows=True), False),
+        (walk(56, 16, reads_rows=True), True),
+        (on_a_grid(walk(56, 16, reads_rows=True)), False),  # more addresses than the end of a tile has time for
     ],
 )
 def test_tiles_that_end_with_a_step_of_the_following_one(schedule: TileSchedule, expected: bool) -> None:
