@@ -257,10 +257,10 @@ def _roles(found: AttentionStages) -> Attention | str:
     (key,), (query,) = sides, others
     queries = [loop for loop in kept if query.stride(loop) and not key.stride(loop) and not value.stride(loop)]
     width = [loop for loop in output.loops if loop not in kept]
+    if len(width) != 1:
+        return "the width of its values is no loop of its own"
     # several loops of queries that share keys are heads whose keys do not move, but for the longest
-    if not queries or len(width) != 1:
-        return "its queries or the width of its values are no loops of their own"
-    rows = max(queries, key=lambda loop: loop.extent)
+    rows = max(queries, key=lambda loop: loop.extent, default=Loop(1, "query"))
     written = found.result or output
     heads = [loop for loop in kept if loop is not keys and loop is not rows]
     attention = Attention(heads, rows, keys, depth, width[0], query, key, value, written.write, found)

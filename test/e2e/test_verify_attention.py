@@ -76,6 +76,13 @@ def test_shapes(shape: Shape) -> None:
     _assert_one_kernel(verify(Attention(shape), _operands(shape)))
 
 
+@pytest.mark.parametrize("keys", [40, 70, 1060])
+def test_one_query_of_each_head(keys: int) -> None:
+    """A word that is decoded: there is no loop over queries."""
+    shape = Shape(1, 3, 1, keys, 32)
+    _assert_one_kernel(verify(Attention(shape), (*_operands(shape), torch.randn(1, 1, 1, keys))))
+
+
 def test_causal() -> None:
     shape = Shape(1, 2, 45, 45, 32)
     _assert_one_kernel(verify(Attention(shape, is_causal=True), _operands(shape)))
