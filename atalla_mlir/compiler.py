@@ -39,6 +39,8 @@ from atalla_mlir.target.machine import machine as find_machine
 Timing = pipeline.Timing
 Decisions = Sequence[Mapping[str, Any]]
 """Rules that fix choices about kernels."""
+ImageChoice = pipeline.ImageChoice
+"""Which images between convolutions stay in the pads."""
 
 _ALIGNMENT_BYTES = 64
 _COLLECTED_ALLOCATIONS = 200_000
@@ -55,6 +57,7 @@ def compile_model(
     strict: bool = False,
     fuse: bool = True,
     chains: bool = True,
+    images: ImageChoice = "worth",
     cache: bool = True,
     decisions: Decisions = (),
 ) -> Loadable:
@@ -62,12 +65,15 @@ def compile_model(
 
     The model is taken in eval mode; its weights become part of the loadable. With `strict`, an operation that the
     device does not run is an error and not a step on the host. Without `fuse`, every operation is a kernel of its own;
-    without `chains`, every product begins one. With `cache`, kernels that were compiled before are taken from disk and
-    new ones are kept there; the result is the same. `decisions` fix what is else chosen by predicted cycles: rules as
-    in docs/decisions.md.
+    without `chains`, every product begins one. `images` says which images between convolutions stay in the pads where
+    they fit: those that are worth it by predicted cycles, all of them ("always"), none ("never"). With `cache`, kernels
+    that were compiled before are taken from disk and new ones are kept there; the result is the same. `decisions` fix
+    what is else chosen by predicted cycles: rules as in docs/decisions.md.
     """
     plans = plan_entries(model, requested_entries(args, kwargs, entries), strict=strict)
-    return compile_plans(plans, machine=machine, fuse=fuse, chains=chains, cache=cache, decisions=decisions)
+    return compile_plans(
+        plans, machine=machine, fuse=fuse, chains=chains, images=images, cache=cache, decisions=decisions
+    )
 
 
 def compile_plan(
@@ -76,6 +82,7 @@ def compile_plan(
     machine: str | Machine = "ax01",
     fuse: bool = True,
     chains: bool = True,
+    images: ImageChoice = "worth",
     reuse_memory: bool = True,
     permute_inputs: bool = True,
     cache: bool = True,
@@ -89,6 +96,7 @@ def compile_plan(
         machine=machine,
         fuse=fuse,
         chains=chains,
+        images=images,
         reuse_memory=reuse_memory,
         permute_inputs=permute_inputs,
         cache=cache,
@@ -103,6 +111,7 @@ def compile_plans(
     machine: str | Machine = "ax01",
     fuse: bool = True,
     chains: bool = True,
+    images: ImageChoice = "worth",
     reuse_memory: bool = True,
     permute_inputs: bool = True,
     cache: bool = True,
@@ -120,6 +129,7 @@ def compile_plans(
         machine=target,
         fuse=fuse,
         chains=chains,
+        images=images,
         reuse_memory=reuse_memory,
         permute_inputs=permute_inputs,
         encode=True,

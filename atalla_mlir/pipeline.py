@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.errors import BadInputError
@@ -14,7 +15,10 @@ from atalla_mlir.passes.instrumentation import Timing
 from atalla_mlir.passes.manager import Instrumentation, run_pipeline
 from atalla_mlir.target.machine import AX01, Machine
 
-__all__ = ["STAGE_NAMES", "Instrumentation", "Options", "Stage", "Timing", "lower_module", "stages"]
+__all__ = ["STAGE_NAMES", "ImageChoice", "Instrumentation", "Options", "Stage", "Timing", "lower_module", "stages"]
+
+
+ImageChoice = Literal["worth", "always", "never"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Options:
     """Fuse operations into kernels; without it every operation is a kernel of its own."""
     chains: bool = True
     """Make two products one kernel where what lies between fits into the pads."""
+    images: ImageChoice = "worth"
+    """Which images between convolutions stay in the pads where they fit: those that slow no kernel down, all, none."""
     reuse_memory: bool = True
     """Let values between kernels share DRAM addresses when they are not alive at the same time."""
     permute_inputs: bool = True
@@ -73,6 +79,7 @@ def stages(options: Options) -> tuple[Stage, ...]:
             "fuse",
             (
                 f"atalla-form-kernels{{fuse={fuse} chains={chains}}}",
+                *_keeping(options, machine),
                 *_fixing(options),
                 f"atalla-plan-memory{{reuse={reuse}}}",
             ),
@@ -82,6 +89,13 @@ def stages(options: Options) -> tuple[Stage, ...]:
         Stage("lower", (f"convert-atalla-to-ax01{{machine={machine}}}",)),
         Stage("schedule", (f"ax01.func(atalla-emit-packets{{machine={machine}{encode}}})",)),
     )
+
+
+def _keeping(options: Options, machine: str) -> tuple[str, ...]:
+    """The pass that keeps images in the pads; without reuse of memory each value has a place in DRAM."""
+    if options.images == "never" or not options.reuse_memory:
+        return ()
+    return (f"atalla-keep-images{{machine={machine} keep={options.images}}}",)
 
 
 def _fixing(options: Options) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -32,7 +32,7 @@ class Bounds:
     compulsory_bytes: int
     """DRAM bytes that must move: each needed element of an input once, each element of an output once."""
     input_bytes: tuple[int, ...] = ()
-    """Of `compulsory_bytes`, those of each input; one that is given twice is counted the first time."""
+    """Needed bytes of each input, be it in DRAM or in the pads; one that is given twice is counted the first time."""
 
     @property
     def bound_cycles(self) -> int:
@@ -92,9 +92,13 @@ _NODE_OPS: dict[str, LaneOps] = {
 
 
 def kernel_bounds(
-    stages: Sequence[Stage], inputs: Iterable[Buffer], outputs: Iterable[Buffer], machine: Machine
+    stages: Sequence[Stage],
+    inputs: Iterable[Buffer],
+    outputs: Iterable[Buffer],
+    machine: Machine,
+    in_pads: Collection[Buffer] = (),
 ) -> Bounds:
-    """Bounds of a kernel that computes `stages`, given in program order."""
+    """Bounds of a kernel that computes `stages`, given in program order; what is `in_pads` needs no DRAM."""
     needed = _needed_shares(stages, set(outputs))
     hidden = hidden_work(stages, set(outputs), machine.vector_lanes)
     lanes, array = _FREE, Fraction(0)
@@ -107,7 +111,8 @@ def kernel_bounds(
             array += (rows if visible is ALL else (rows - 1) * visible.slices) * share
     inputs = list(inputs)
     read = _bytes_read(stages, set(inputs), needed, hidden)
-    moved = sum(read.values()) + _bytes_written(stages, set(outputs))
+    moved = sum(size for buffer, size in read.items() if buffer not in in_pads)
+    moved += _bytes_written(stages, set(outputs) - set(in_pads))
     cycles = {
         "dram": moved / dram_bytes_per_cycle(machine),
         "array": array,

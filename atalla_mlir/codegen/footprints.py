@@ -51,8 +51,8 @@ class Window:
         return down, along
 
 
-def window_of(plan: ProductPlan, streamed: Access, pushed: Access) -> Window | None:
-    """The window of a product; None where it has none, or where a pixel is no multiple of 32 elements.
+def window_of(plan: ProductPlan, streamed: Access, pushed: Access, *, least_taps: int = 2) -> Window | None:
+    """The window of a product; None where it has fewer taps, or where a pixel is no multiple of 32 elements.
 
     The taps along a line may be part of the depth's contiguous run, or a loop of their own.
     """
@@ -83,7 +83,7 @@ def window_of(plan: ProductPlan, streamed: Access, pushed: Access) -> Window | N
         return None
     if loops and pushed.stride(loops[0]) != steps[0] * steps[2]:
         return None
-    if line_taps * steps[0] == 1 or unit > MAX_PITCH:
+    if line_taps * steps[0] < least_taps or unit > MAX_PITCH:
         return None
     return Window(
         taps=(line_taps, steps[0]),
@@ -203,6 +203,16 @@ class FootprintBlocks(Blocks):
     def rows_read(self) -> int:
         """Rows that a step reads of a pad."""
         return self.part_lines * self.part_width
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether all footprints are in the pads before the product begins."""
+        return False
+
+    @property
+    def step_rows(self) -> int:
+        """Rows of a pad from the first step to the second one."""
+        return self.tap_levels[-1][1] if self.tap_levels else self.slice_rows
 
     @property
     def tap_levels(self) -> tuple[tuple[int, int], ...]:

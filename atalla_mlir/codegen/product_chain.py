@@ -18,6 +18,7 @@ from atalla_mlir.codegen.tile_cost import (
     START_CYCLES,
     choose_tile_schedule,
     fill_cycles,
+    operand_cycles,
     predicted_cycles,
     start_cycles,
 )
@@ -193,9 +194,14 @@ def apart_cycles(stages: Sequence[Stage], results: Collection[Buffer]) -> float:
     """Of one product as a kernel of its own."""
     stored = [stage.write for stage in stages if stage.write.buffer in results]
     plan = choose_product_plan(stages[0], stored)
-    ways = (
+    ways = [
         choose(plan, stages[0], stages[1:], stored, pads=AX01.pads, pad_rows=PAD_ROWS, wanted={})
         for choose in (choose_tile_schedule, choose_stream_plan, choose_flow_plan)
-    )
-    cycles = (way[1].predicted_cycles for way in ways if way is not None)
-    return min((found for found in cycles if found is not None), default=float("inf"))
+    ]
+    epilogue = tile_epilogue(plan, stages[0], stages[1:], results).cost
+    cycles = [
+        (way[1].predicted_cycles or 0) + (operand_cycles(way[0], epilogue) if isinstance(way[0], TileSchedule) else 0)
+        for way in ways
+        if way is not None
+    ]
+    return min(cycles, default=float("inf"))

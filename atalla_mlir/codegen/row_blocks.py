@@ -97,6 +97,13 @@ class Blocks:
             rows[piece % self.pads] += self.rows_of_piece(piece)
         return tuple(rows)
 
+    def pad_of_piece(self, piece: int) -> int:
+        return piece % self.pads
+
+    def row_of_piece(self, piece: int) -> int:
+        """The first row of its pad that a piece takes."""
+        return piece // self.pads * self.piece_rows
+
     def rows_of_piece(self, piece: int) -> int:
         return len(range(piece % self.pieces_of_a_line, self.moved_width, self.pieces_of_a_line))
 

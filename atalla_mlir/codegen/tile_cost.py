@@ -13,9 +13,11 @@ from itertools import zip_longest
 
 from atalla_mlir.codegen.decision import Decision, Fields, fastest
 from atalla_mlir.codegen.footprints import FootprintBlocks
+from atalla_mlir.codegen.halved_blocks import HalvedBlocks
 from atalla_mlir.codegen.iteration import Access, Node, Stage
 from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, ROOT_COSTS
 from atalla_mlir.codegen.packed_runs import PackedBlocks
+from atalla_mlir.codegen.pad_images import HALVES
 from atalla_mlir.codegen.product_plan import ProductPlan
 from atalla_mlir.codegen.row_blocks import Blocks
 from atalla_mlir.codegen.tile_schedule import TileSchedule, is_column_read, outside_reads, tile_schedules
@@ -31,6 +33,8 @@ ARRAY_SWAP_CYCLES = 63
 """From the last row of a slice to the first of the next one: 31 to drain, 32 to push (10.2)."""
 PIECE_CYCLES = 4
 """What a piece costs in each step that shares its pad with another one: it is switched off in most."""
+READ_PIECE_CYCLES = 18
+"""Of a tile, for each transfer that brings an operand of its epilogue: results leave by the same pads."""
 STEP_OVERHEAD = 2
 STEPS_AHEAD = 2
 """Steps by which a transfer comes before its use, where steps are streamed: it has one of them to arrive."""
@@ -233,6 +237,12 @@ def predicted_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
     return tiles * own_steps * still + steps * moving + panels * fill_cycles(schedule) + tiles * between + begin
 
 
+def operand_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
+    """What further transfers to pads that others still use wait for, of operands that differ from row to row."""
+    pieces = epilogue.loads * schedule.results.num_pieces
+    return schedule.rows.num_blocks * schedule.cols.num_blocks * pieces * READ_PIECE_CYCLES
+
+
 def fill_cycles(schedule: TileSchedule) -> float:
     """To fetch the first blocks of a panel."""
     fetched = [blocks for blocks in (schedule.rows, schedule.cols) if not schedule.is_resident(blocks)]
@@ -258,6 +268,11 @@ def step_cycles(schedule: TileSchedule, moving: Blocks | None) -> float:
     """
     rows = schedule.rows.rows
     reads = -(-(rows + schedule.cols.width) // schedule.rows.pads)
+    if isinstance(schedule.rows, HalvedBlocks):
+        # rows are read from two pads, and columns that come there take turns with them
+        reads = -(-rows // HALVES) + -(-schedule.cols.width // schedule.rows.pads)
+        reads += schedule.rows.in_order.skipped * schedule.rows.width // HALVES
+        reads += schedule.cols.rows_per_pad if moving is schedule.cols else 0
     busy = max(2.0 * rows, rows + ARRAY_SWAP_CYCLES, 3 * reads)
     if moving is not None and moving.num_pieces > moving.pads:
         # a second piece on a pad is issued when the first one has arrived, and nothing else meanwhile

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from atalla_mlir.codegen.halved_blocks import HalvedResults
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind
 from atalla_mlir.codegen.product_plan import ProductPlan
 from atalla_mlir.codegen.tile_cost import Epilogue, finishes_in_loop, num_additions, num_operations
@@ -35,6 +36,8 @@ class TileEpilogue:
     """Results that go to DRAM."""
     num_kept: int
     """Results that stay in the pads."""
+    image_reads: tuple[Access, ...] = ()
+    """Operands that differ from row to row and lie in the pads as images."""
 
     @property
     def operations(self) -> int:
@@ -63,6 +66,8 @@ class TileEpilogue:
         rows = schedule.results.rows_per_pad
         if not self.in_loop(schedule):
             return rows, 0
+        if isinstance(schedule.results, HalvedResults):
+            return rows, 0
         together = self.rows_together(schedule)
         return rows + -rows % together, SPARE_ITERATIONS * together
 
@@ -74,19 +79,26 @@ class TileEpilogue:
 
 
 def tile_epilogue(
-    plan: ProductPlan, product: Stage, maps: Sequence[Stage], in_dram: Collection[Buffer], kept: Buffer | None = None
+    plan: ProductPlan,
+    product: Stage,
+    maps: Sequence[Stage],
+    in_dram: Collection[Buffer],
+    kept: Buffer | None = None,
+    images: Collection[Buffer] = (),
 ) -> TileEpilogue:
-    """`in_dram` are buffers that outlive the kernel; `kept` stays in the pads for the next product."""
+    """`in_dram` are buffers that outlive the kernel; `kept` stays in the pads for the next product, as `images` do."""
     reads = outside_reads(product, maps)
     columns = [read for read in reads if is_column_read(read, plan)]
+    others = [read for read in reads if read not in columns]
     initial = _initial_row(product, maps, columns, {*in_dram, kept})
     return TileEpilogue(
         stages=tuple(maps if initial is None else maps[1:]),
         initial=initial,
         column_reads=tuple(columns),
-        staged_reads=tuple(read for read in reads if not is_column_read(read, plan)),
+        staged_reads=tuple(read for read in others if read.buffer not in images),
         stored=tuple(stage.write for stage in (product, *maps) if stage.write.buffer in in_dram),
         num_kept=0 if kept is None else 1,
+        image_reads=tuple(read for read in others if read.buffer in images),
     )
 
 

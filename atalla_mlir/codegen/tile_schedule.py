@@ -160,13 +160,19 @@ class TileSchedule:
 
         The first tap of a window reads all lines of its slice, of which a step fetches one.
         """
-        lines = self.footprints
+        lines = self.fetched_footprints
         return lines is None or lines.transfers < self.depth.steps
 
     @property
     def footprints(self) -> FootprintBlocks | None:
         """The blocks of rows, where they lie in the pads as what their windows see."""
         return self.rows if isinstance(self.rows, FootprintBlocks) else None
+
+    @property
+    def fetched_footprints(self) -> FootprintBlocks | None:
+        """The same, where they are fetched block by block."""
+        found = self.footprints
+        return None if found is None or found.is_resident else found
 
     def target_jumps(self, blocks: Blocks) -> list[int]:
         """Rows of a pad from where a step is fetched to to the next one, as `jumps`."""
@@ -185,11 +191,12 @@ class TileSchedule:
 
     def _is_elsewhere(self, blocks: Blocks) -> bool:
         """Whether blocks lie where another product has left them."""
-        return self.resident_step > 0 and blocks is self.rows
+        is_image = isinstance(self.rows, FootprintBlocks) and self.rows.is_resident
+        return (self.resident_step > 0 or is_image) and blocks is self.rows
 
     def step_rows(self, blocks: Blocks) -> int:
         """Rows of one pad from a step of a block to the next one."""
-        return self.resident_step if self._is_elsewhere(blocks) else blocks.rows_per_pad
+        return self.resident_step if self.resident_step and blocks is self.rows else blocks.rows_per_pad
 
     def block_rows(self, blocks: Blocks) -> int:
         """Rows of one pad that a block takes."""
@@ -242,7 +249,7 @@ def tile_schedules(
     if len(plan.rows) > 2 or len(plan.cols) != 1 or plan.lane is None:
         return
     streamed, pushed = product.reads[plan.streamed], product.reads[plan.pushed]
-    depth = _depth(plan, streamed, pushed)
+    depth = depth_of(plan, streamed, pushed)
     if depth is None:
         return
     cols = Blocks(None, plan.lane, 1, min(LANES, plan.lane.extent), pads)
@@ -254,7 +261,7 @@ def tile_schedules(
     reads = outside_reads(product, epilogue)
     columns = [read for read in reads if is_column_read(read, plan)]
     moved = [*stored, *(read for read in reads if read not in columns)]
-    if not _is_plain(epilogue, plan) or any(access.stride(plan.lane) != 1 for access in moved):
+    if not is_plain(epilogue, plan) or any(access.stride(plan.lane) != 1 for access in moved):
         return
     # operands of the epilogue have two buffers; totals have one
     num_staged = len(stored) + 2 * (len(moved) - len(stored)) + 1
@@ -269,13 +276,13 @@ def tile_schedules(
         for rows in (grid, grid.in_a_run(streamed)) if window is None or not window.goes_down else ():
             if rows is None or rows.num_pieces > MAX_PIECES or not rows.can_move(streamed, depth.lanes):
                 continue
-            yield from _fitting(replace(walk, rows=rows), free)
+            yield from fitting(replace(walk, rows=rows), free)
         if window is not None and turn is None:
             for rows in footprint_blocks(grid, window):
-                yield from _fitting(replace(walk, rows=rows, depth=_window_depth(window)), free)
+                yield from fitting(replace(walk, rows=rows, depth=window_depth(window)), free)
         packed = packed_blocks(grid, runs, streamed) if runs is not None and turn is None else None
         if packed is not None:
-            yield from _fitting(replace(walk, rows=packed, depth=_packed_depth(packed.packed)), free)
+            yield from fitting(replace(walk, rows=packed, depth=_packed_depth(packed.packed)), free)
 
 
 def _grids(
@@ -307,11 +314,11 @@ def resident_schedules(
     if len(plan.cols) != 1 or plan.lane is None or plan.batch:
         return
     streamed, pushed = product.reads[plan.streamed], product.reads[plan.pushed]
-    depth = _depth(plan, streamed, pushed)
+    depth = depth_of(plan, streamed, pushed)
     cols = Blocks(None, plan.lane, 1, min(LANES, plan.lane.extent), rows.pads)
     if depth is None or len(depth.levels) != 1 or depth.lanes != LANES or depth.has_tail:
         return
-    if not cols.can_move(pushed, depth.lanes) or not _is_plain(epilogue, plan):
+    if not cols.can_move(pushed, depth.lanes) or not is_plain(epilogue, plan):
         return
     moved = [*stored, *(read for read in outside_reads(product, epilogue) if not is_column_read(read, plan))]
     if any(access.stride(plan.lane) != 1 for access in moved):
@@ -332,7 +339,7 @@ def _result_blocks(grid: Blocks, moved: Sequence[Access]) -> Blocks | None:
     return results if results.num_pieces <= MAX_PIECES else None
 
 
-def _depth(plan: ProductPlan, streamed: Access, pushed: Access) -> Depth | None:
+def depth_of(plan: ProductPlan, streamed: Access, pushed: Access) -> Depth | None:
     """The steps of a depth that lies along the lanes of both operands."""
     lane = plan.depth_lane
     if lane is None or streamed.stride(lane) != 1 or pushed.stride(lane) != 1:
@@ -351,13 +358,13 @@ def _depth(plan: ProductPlan, streamed: Access, pushed: Access) -> Depth | None:
     return Depth(_merged(levels), lanes, tail if slices > 1 and tail else lanes)
 
 
-def _window_depth(window: Window) -> Depth:
+def window_depth(window: Window) -> Depth:
     """Slices, and under each of them the taps: image lines and columns are then fetched in the same order."""
-    levels = (
-        DepthLevel(window.slices, window.lanes, window.lanes),
-        DepthLevel(window.num_taps, window.strides[0], window.tap_stride),
-    )
-    return Depth(levels, window.lanes, window.lanes)
+    slices = DepthLevel(window.slices, window.lanes, window.lanes)
+    if window.num_taps == 1:
+        return Depth((slices,), window.lanes, window.lanes)
+    taps = DepthLevel(window.num_taps, window.strides[0], window.tap_stride)
+    return Depth((slices, taps), window.lanes, window.lanes)
 
 
 def _shorter_runs(plan: ProductPlan, streamed: Access, pushed: Access, depth: Depth) -> Runs | None:
@@ -386,7 +393,7 @@ def _merged(levels: Sequence[DepthLevel]) -> tuple[DepthLevel, ...]:
     return tuple(merged or [DepthLevel(1, LANES, LANES)])
 
 
-def _is_plain(epilogue: Sequence[Stage], plan: ProductPlan) -> bool:
+def is_plain(epilogue: Sequence[Stage], plan: ProductPlan) -> bool:
     """Whether the epilogue works on the rows of a tile."""
     allowed = {*plan.batch, *plan.rows, *plan.cols}
     return all(not stage.reduced and set(stage.loops) <= allowed for stage in epilogue)
@@ -404,7 +411,7 @@ def is_column_read(read: Access, plan: ProductPlan) -> bool:
     return plan.lane is not None and read.stride(plan.lane) == 1 and others <= set(plan.batch)
 
 
-def _fitting(walk: TileSchedule, pad_rows: int) -> Iterator[TileSchedule]:
+def fitting(walk: TileSchedule, pad_rows: int) -> Iterator[TileSchedule]:
     """Both orders, as far as their operands fit into that many rows of each pad; turned columns all stay there."""
     if walk.turn is not None:
         whole = replace(walk, rows_inside=False, panel_blocks=walk.cols.num_blocks)

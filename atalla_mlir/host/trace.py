@@ -12,7 +12,7 @@ import numpy as np
 from atalla_mlir.errors import InternalError
 from atalla_mlir.host.error_bound import Array
 from atalla_mlir.loadable.format import TensorSpec
-from atalla_mlir.runtime.buffers import read_stored
+from atalla_mlir.runtime.buffers import read_image, read_stored
 from atalla_mlir.runtime.launches import counters_between
 from atalla_mlir.runtime.program import Program
 from atalla_mlir.sim.engine import Counters, Engine
@@ -82,4 +82,6 @@ def _read(engine: Engine, row: Mapping[str, Any]) -> Array:
     """The tensor that a row of `meta.kernels` describes."""
     shape, strides = tuple(row["shape"]), tuple(row["strides"])
     spec = TensorSpec(row["value"], row["dtype"], shape, strides, row["address"], row["dtype"])
+    if "image" in row:
+        return read_image(engine, spec, row["image"]).astype(np.float64)
     return read_stored(engine, spec).astype(np.float64)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from atalla_mlir.compiler import Decisions, Timing, compile_plan
+from atalla_mlir.compiler import Decisions, ImageChoice, Timing, compile_plan
 from atalla_mlir.errors import BadInputError
 from atalla_mlir.frontend.arrays import to_numpy, to_torch
 from atalla_mlir.frontend.capture import Model
@@ -40,6 +40,7 @@ def verify(
     strict: bool = False,
     fuse: bool = True,
     chains: bool = True,
+    images: ImageChoice = "worth",
     engine: str = "auto",
     cache: bool = True,
     decisions: Decisions = (),
@@ -47,13 +48,13 @@ def verify(
     """Compile `model`, run it on `args` and `kwargs`, and judge every kernel; the first wrong one is named.
 
     Takes the same options as `compile`; without `fuse` every operation is judged on its own, without `chains`
-    every product.
+    every product; `images="always"` keeps in the pads whatever fits.
     """
     opened = for_inputs(open_model(model), args)
     plan = plan_model(opened, args, kwargs, strict=strict)
     timing = Timing()
     loadable = compile_plan(
-        plan, machine=machine, fuse=fuse, chains=chains, cache=cache, decisions=decisions, timing=timing
+        plan, machine=machine, fuse=fuse, chains=chains, images=images, cache=cache, decisions=decisions, timing=timing
     )
     program = TorchProgram(loadable, engine=engine, machine=machine if isinstance(machine, Machine) else None)
     return replace(verify_program(program, plan, opened, args, kwargs), compile_seconds=timing.seconds())

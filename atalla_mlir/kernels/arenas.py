@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from atalla_mlir._mlir import integer_value, ir, operations
 from atalla_mlir.codegen.machine_ir import SPARE_MARK, TURNS_MARK
 from atalla_mlir.dialects.ax01_builder import Builder
-from atalla_mlir.kernels.attributes import SPARE, TURNS
+from atalla_mlir.kernels.attributes import IMAGE, SPARE, TURNS
 from atalla_mlir.kernels.kernel_constants import KernelConstants
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import ARGUMENT_BASE, RESULT, RegisterFile
@@ -28,6 +28,8 @@ class Tile:
     name: str
     turns: int = 1
     """How many times it exists; iterations of a loop use them in turn."""
+    is_of_image: bool = False
+    """Whether `base` counts from the first row of the pad: the entry function has asked for those rows."""
 
 
 def taken(builder: Builder, number: int) -> ir.Value:
@@ -54,10 +56,16 @@ class Arenas:
             pad, base, rows = (integer_value(op.attributes[key]) for key in ("pad", "base", "rows"))
             turns = integer_value(op.attributes[TURNS]) if TURNS in op.attributes else 1
             marks = (f"{TURNS_MARK}{turns}" if turns > 1 else "") + (SPARE_MARK if SPARE in op.attributes else "")
-            self.tiles[op.results[0]] = Tile(pad, base, rows, f"t{at}{marks}", turns)
+            self.tiles[op.results[0]] = Tile(pad, base, rows, f"t{at}{marks}", turns, IMAGE in op.attributes)
         for tile in self.tiles.values():
+            if tile.is_of_image:
+                continue
             needed = -(-(tile.base + tile.turns * tile.rows) // self.machine.page_rows)
             self.pages[tile.pad] = max(self.pages.get(tile.pad, 0), needed)
+
+    def base(self, tile: Tile) -> ir.Value:
+        """Byte address that the base of a tile counts from."""
+        return self.constants.x0 if tile.is_of_image else self.bases[tile.pad]
 
     def allocate(self) -> None:
         spill_pad = min(self.pages, key=lambda pad: self.pages[pad], default=0)

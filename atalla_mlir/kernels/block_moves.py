@@ -87,7 +87,8 @@ class BlockMoves(OperandFill):
 
         def metadata(lanes: int) -> ir.Value:
             whole, half = self.addresses.metadata(outer, lanes), self.addresses.metadata(outer, lanes, self._half_rows)
-            shape = builder.differ(builder.both(for_inner, self.addresses.metadata(inner, lanes) ^ SINK), SINK)
+            of_inner = SINK if stays else self.addresses.metadata(inner, lanes)
+            shape = builder.differ(builder.both(for_inner, of_inner ^ SINK), SINK)
             shape = builder.differ(shape, builder.both(for_outer, whole ^ SINK))
             return builder.differ(shape, builder.both(of_half, whole ^ half))
 
@@ -106,14 +107,14 @@ class BlockMoves(OperandFill):
         address = builder.plus(address, builder.both(second, self._second_half * pitch))
         shape = metadata(lanes)
         first_shape = metadata(schedule.depth.first_lanes) if schedule.depth.has_tail else shape
+        moved = (outer, outer) if stays else (inner, outer)
         target_jumps = [
             mixed(of_inner * ROW_BYTES, of_outer * ROW_BYTES)
-            for of_inner, of_outer in zip(schedule.target_jumps(inner), schedule.target_jumps(outer), strict=True)
+            for of_inner, of_outer in zip(*(schedule.target_jumps(blocks) for blocks in moved), strict=True)
         ][-self._num_target_jumps :]
-        limit = [mixed(*(self._num_fetched(blocks) for blocks in (inner, outer)))] if schedule.footprints else []
+        limit = [mixed(*map(self._num_fetched, moved))] if schedule.fetched_footprints else []
         offsets = [
-            mixed(*(self._piece_bytes(blocks, piece) for blocks in (inner, outer)))
-            for piece in range(1, self.num_pieces)
+            mixed(*(self._piece_bytes(blocks, piece) for blocks in moved)) for piece in range(1, self.num_pieces)
         ]
         jumps = [
             mixed(of_inner * ELEMENT_BYTES, of_outer * ELEMENT_BYTES)
@@ -132,7 +133,7 @@ class BlockMoves(OperandFill):
 
     @property
     def _num_target_jumps(self) -> int:
-        return len(self.schedule.depth.levels) if self.schedule.footprints else 1
+        return len(self.schedule.depth.levels) if self.schedule.fetched_footprints else 1
 
     def _num_fetched(self, blocks: Blocks) -> int:
         """Taps of each slice under which something of an operand is fetched."""
@@ -230,7 +231,7 @@ class BlockMoves(OperandFill):
     def moves_from(self, rest: Iterator[ir.Value]) -> Moves:
         target, address, shape, first_shape, for_inner, for_outer = take(rest, 6)
         target_jumps = take(rest, self._num_target_jumps)
-        limit = take(rest, int(self.schedule.footprints is not None))
+        limit = take(rest, int(self.schedule.fetched_footprints is not None))
         offsets, jumps = take(rest, max(0, self.num_pieces - 1)), take(rest, len(self.schedule.depth.levels))
         return Moves(target, address, shape, first_shape, for_inner, for_outer, target_jumps, limit, offsets, jumps)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from atalla_mlir._mlir import create_op, f32_attr, i64_array_attr, i64_attr, ir, string_attr
 from atalla_mlir.kernels.affine_index import Index, affine_map
-from atalla_mlir.kernels.attributes import BARE, COPY, FIRST_LANE, IN_TURN, MULTIPLIES, PLACED, SPARE
+from atalla_mlir.kernels.attributes import BARE, COPY, FIRST_LANE, IMAGE, IN_TURN, MULTIPLIES, PLACED, SPARE
 from atalla_mlir.kernels.index_builder import IndexBuilder
 from atalla_mlir.target.machine import AX01
 
@@ -80,6 +80,12 @@ class Builder(IndexBuilder):
         tile.owner.operation.attributes[PLACED] = ir.UnitAttr.get()
         if spare:
             tile.owner.operation.attributes[SPARE] = ir.UnitAttr.get()
+        return tile
+
+    def image_tile(self, rows: int, pad: int, base: int) -> ir.Value:
+        """Rows of an image that stays in the pads between kernels, from row `base` of a pad on."""
+        tile = self.placed_tile(rows, pad, base)
+        tile.owner.operation.attributes[IMAGE] = ir.UnitAttr.get()
         return tile
 
     def alloc_tile(self, rows: int, pad: int, base: int) -> ir.Value:

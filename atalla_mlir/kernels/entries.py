@@ -14,11 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import array_attr, i64_array_attr, i64_attr, integer_value, ir, string_attr, string_value
+from atalla_mlir.codegen.pad_images import PadImage
 from atalla_mlir.dialects.ax01_builder import Builder
 from atalla_mlir.dialects.module_attributes import CONTINUES, PARTS
 from atalla_mlir.errors import InternalError
+from atalla_mlir.kernels.image_areas import ImageAreas, load_number
+from atalla_mlir.kernels.image_attributes import image_attribute, images_of
 from atalla_mlir.kernels.views import is_integer_tensor, row_major
-from atalla_mlir.target.encoding import IMM12, IMM25U
+from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import ARGUMENT_BASE, RegisterFile
 
 _SCALAR = RegisterFile.SCALAR
@@ -37,6 +40,12 @@ def tensor_entry(name: str, address: int, kind: ir.Type, order: ir.Attribute | N
         fields["shape"] = i64_array_attr([shape[at] for at in places])
         fields["strides"] = i64_array_attr([own[at] for at in places])
     return ir.DictAttr.get(fields)
+
+
+def image_entry(tensor: ir.DictAttr, image: PadImage) -> ir.DictAttr:
+    """A tensor that stays in the pads as an image; it has no address."""
+    fields = {item.name: item.attr for item in tensor}
+    return ir.DictAttr.get({**fields, "image": image_attribute(image)})
 
 
 def part_entry(part: ir.DictAttr, address: int) -> ir.DictAttr:
@@ -76,8 +85,9 @@ class EntryLowering:
         builder: Builder,
         addresses: Mapping[ir.Value, int],
         kernels: Mapping[str, KernelRecord],
+        machine: Machine,
     ) -> None:
-        self.function = function
+        self.function, self.machine = function, machine
         self.kernels = kernels
         self.b = builder
         self.addresses = addresses
@@ -87,18 +97,24 @@ class EntryLowering:
         name = string_value(self.function.attributes["sym_name"])
         with self.b.function(name):
             zero = self.b.get_register(_SCALAR, 0)
+            areas = ImageAreas(self.function, self.b, self.machine)
             for view in self.function.regions[0].blocks[0].operations:
                 op = view.operation
                 self.b.loc = op.location
                 if op.name == "func.call":
+                    areas.prepare(op)
                     self._launch(name, op, zero)
+            areas.give_back()
             self.b.halt_s()
+            areas.panic()
 
     def _launch(self, entry: str, op: ir.Operation, zero: ir.Value) -> None:
         callee = string_value(op.attributes["callee"])
         values = [*op.operands, *op.results]
+        images = images_of(op)
         for position, value in enumerate(values):
-            self._load_address(zero, ARGUMENT_BASE + position, self.addresses[value])
+            if position not in images:
+                load_number(self.b, zero, ARGUMENT_BASE + position, self.addresses[value])
         self.b.call(callee)
         record = self.kernels.get(callee, KernelRecord())
         self.launches.append(
@@ -136,23 +152,16 @@ class EntryLowering:
         parts = ir.ArrayAttr(op.attributes[PARTS]) if PARTS in op.attributes else array_attr([])
         continued = set(ir.DenseI64ArrayAttr(op.attributes[CONTINUES])) if CONTINUES in op.attributes else set[int]()
         found: list[ir.Attribute] = []
+        images = images_of(op)
         for at, (name, value, order) in enumerate(itertools.zip_longest(names, values, orders)):
             own = parts[at] if kind == "output" and at < len(parts) else None
             if own is not None and isinstance(own.maybe_downcast(), ir.ArrayAttr):
                 found += [part_entry(ir.DictAttr(part), self.addresses[value]) for part in ir.ArrayAttr(own)]
             elif kind == "output" or at not in continued:
-                found.append(tensor_entry(string_value(name), self.addresses[value], value.type, order))
+                entry = tensor_entry(string_value(name), self.addresses[value], value.type, order)
+                image = images.get(at + (len(op.operands) if kind == "output" else 0))
+                found.append(entry if image is None else image_entry(entry, image))
         return array_attr(found)
-
-    def _load_address(self, zero: ir.Value, register: int, address: int) -> None:
-        into = self.b.pinned(_SCALAR, register)
-        if IMM12.fits(address):
-            self.b.addi_s(zero, address, into=into)
-            return
-        low = address & 0x7F
-        upper = self.b.lui_s((address >> 7) & IMM25U.maximum, into=None if low else into)
-        if low:
-            self.b.addi_s(upper, low, into=into)
 
 
 def _names(op: ir.Operation, key: str) -> ir.ArrayAttr:

@@ -22,8 +22,8 @@ class OperandFill:
     def fill(self) -> None:
         """Fetch the first block of both operands, before anything is computed."""
         depth, builder = self.schedule.depth, self.builder
-        if self.schedule.footprints is not None:
-            builder.wait(self._fill_footprints(self.schedule.footprints))
+        if self.schedule.fetched_footprints is not None:
+            builder.wait(self._fill_footprints(self.schedule.fetched_footprints))
             return
         tail = int(depth.has_tail)
         start = Index(self.schedule.tail_offset)

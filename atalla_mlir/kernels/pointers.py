@@ -177,7 +177,7 @@ class Pointers:
         if pointer.root in self.buffers:
             return self.constants.plus(self.values[pointer.root], pointer.offset)
         tile = self.arenas.tiles[pointer.root]
-        return self.constants.plus(self.arenas.bases[tile.pad], tile.base * self.machine.row_bytes + pointer.offset)
+        return self.constants.plus(self.arenas.base(tile), tile.base * self.machine.row_bytes + pointer.offset)
 
     def turn_sum(self, pointer: Pointer, start: ir.Value) -> ir.Value:
         """The sum of the addresses of both halves of a tile: minus one of them it is the other."""

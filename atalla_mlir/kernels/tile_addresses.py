@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.halved_blocks import HalvedBlocks
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop
 from atalla_mlir.codegen.row_blocks import Blocks
 from atalla_mlir.codegen.tile_schedule import TileSchedule
@@ -98,7 +99,11 @@ class TileAddresses:
     def starts(self, at: Position) -> tuple[ir.Value, ir.Value]:
         """Bytes in each pad to the first steps of a tile's blocks of rows and columns."""
         schedule, builder = self.schedule, self.builder
-        inner = builder.times(at.inner, schedule.block_rows(schedule.inner) * ROW_BYTES)
+        if isinstance(schedule.rows, HalvedBlocks) and schedule.rows.is_resident:
+            lines, pixels = (rows * ROW_BYTES for rows in schedule.rows.block_strides)
+            inner = self.block_offset(schedule.rows, at.inner, lines, pixels)
+        else:
+            inner = builder.times(at.inner, schedule.block_rows(schedule.inner) * ROW_BYTES)
         outer = builder.plus(at.buffer, schedule.outer_base * ROW_BYTES)
         return (inner, outer) if schedule.rows_inside else (outer, inner)
 
@@ -141,7 +146,12 @@ class TileAddresses:
         return address
 
     def block_bytes(self, blocks: Blocks, number: ir.Value, access: Access) -> ir.Value:
-        """Bytes from the first row of an operand to that of a block."""
+        """Bytes from the first row of an operand in DRAM to that of a block."""
+        lines, rows = (stride * ELEMENT_BYTES for stride in blocks.strides(access))
+        return self.block_offset(blocks, number, lines, rows)
+
+    def block_offset(self, blocks: Blocks, number: ir.Value, lines: int, rows: int) -> ir.Value:
+        """Bytes from the first row of all to that of a block, where lines and the rows of a line lie so far apart."""
         builder, across = self.builder, blocks.blocks_across
         if across == blocks.num_blocks:
             line_block, block = builder.index_constant(0), number
@@ -150,7 +160,6 @@ class TileAddresses:
         else:
             line_block = builder.quotient(number, across, blocks.num_blocks)
             block = builder.plus(number, builder.times(line_block, -across))
-        lines, rows = (stride * ELEMENT_BYTES for stride in blocks.strides(access))
         offset = builder.plus(
             builder.times(line_block, blocks.lines * lines), builder.times(block, blocks.width * rows)
         )
@@ -175,7 +184,7 @@ class TileAddresses:
 
     def shape(self, blocks: Blocks, access: Access, piece: int, cols: int) -> DmaShape:
         rows = blocks.rows_of_piece(piece)
-        return DmaShape(piece % self.pads, rows, cols, blocks.pitch(access) if rows > 1 else cols)
+        return DmaShape(blocks.pad_of_piece(piece), rows, cols, blocks.pitch(access) if rows > 1 else cols)
 
     def metadata(self, blocks: Blocks, cols: int, rows: int | None = None) -> int:
         """Of the first piece, which is the largest, or of that many of its rows."""

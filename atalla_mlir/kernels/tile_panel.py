@@ -73,7 +73,8 @@ class TilePanel:
             self.results,
             kernel.resident,
         )
-        self.walk = TileWalk(self.addresses, has_columns=has_columns, kept=kernel.rows.kept)
+        rows = kernel.rows
+        self.walk = TileWalk(self.addresses, has_columns=has_columns, kept=rows.kept, images=rows.images)
         self.moves = self.walk.moves
         self.plans_in_steps = plans_in_steps(self.schedule, kernel.rows.epilogue.cost)
         """Whether the addresses of the next tile are computed anew in each step, where scalar instructions are free."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.halved_blocks import HalvedResults
 from atalla_mlir.codegen.iteration import Access, Buffer
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.expression import Evaluated
+from atalla_mlir.kernels.image_rows import ImageRows
 from atalla_mlir.kernels.row_body import RowBody
 from atalla_mlir.kernels.row_places import Place
 from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, KEPT_PART, ROW_BYTES, TileAddresses
-from atalla_mlir.kernels.tile_rows import Rows, TileRows
+from atalla_mlir.kernels.tile_rows import RowPlace, Rows, TileRows
 from atalla_mlir.kernels.tile_walk import TilePlan
 
 
@@ -36,12 +38,12 @@ class TileResults:
         self, kind: str, tiles: Sequence[ir.Value], access: Access, piece: int, address: ir.Value
     ) -> ir.Value:
         rows, builder = self.schedule.results, self.builder
-        pad, cols = piece % self.pads, self.schedule.cols.width
+        pad, cols = rows.pad_of_piece(piece), self.schedule.cols.width
         shape = self.addresses.shape(rows, access, piece, cols)
         return builder.transfer(
             kind,
             tiles[pad],
-            builder.index_constant(piece // self.pads * rows.piece_rows * ROW_BYTES),
+            builder.index_constant(rows.row_of_piece(piece) * ROW_BYTES),
             builder.plus(address, rows.piece_offset(piece, access) * ELEMENT_BYTES),
             builder.index_constant(shape.encode()),
             [self.buffers[access.buffer]],
@@ -72,8 +74,11 @@ class TileResults:
             rows_kernel.staging[access.buffer, access.offset] = self._staged_part(access, buffer, "present")
         if rows.kept is not None:
             kept = rows.kept.access
-            places = [self.builder.tile_at(pad, tile.kept[0], KEPT_PART) for pad in rows.kept.tiles]
+            places = [self.builder.tile_at(pad, tile.kept[-1], KEPT_PART) for pad in rows.kept.tiles]
             rows_kernel.staging[kept.buffer, kept.offset] = places
+        for image, start in zip(rows.images, tile.kept, strict=False):
+            halves = [self._half(image, half, start) for half in range(len(image.tiles))]
+            rows_kernel.images[image.access.buffer, image.access.offset] = (image, halves)
         if rows.epilogue.in_loop(schedule):
             for row, value in enumerate(total):
                 pad, number = schedule.results.place(row)
@@ -81,15 +86,28 @@ class TileResults:
             self._finish_in_loop(following)
         else:
             for row, value in enumerate(total):
-                pad, number = schedule.results.place(row)
-                self._finish_row((pad, Index(number)), value)
+                self._finish_row(self._place(row), value)
         return [
             self._move_staged("send", rows_kernel.staging[access.buffer, access.offset], access, piece, address)
             for access, piece in self.sends()
             for address in [tile.results[self.results.index(access)]]
         ]
 
-    def _finish_row(self, at: tuple[int, Index], value: ir.Value) -> None:
+    def _half(self, rows: ImageRows, half: int, start: ir.Value) -> ir.Value:
+        """A half of an image from the first row of a tile on, which begins `start` bytes into the first half."""
+        further = (rows.firsts[half] - rows.firsts[0]) * ROW_BYTES
+        offset = self.builder.plus(start, further) if further else start
+        return self.builder.tile_at(rows.tiles[half], offset, KEPT_PART)
+
+    def _place(self, row: int) -> RowPlace:
+        results = self.schedule.results
+        pad, number = results.place(row)
+        if not isinstance(results, HalvedResults):
+            return RowPlace(pad, Index(number))
+        half, line, pixel = results.in_order.place(row)
+        return RowPlace(pad, Index(number), half, line, Index(pixel))
+
+    def _finish_row(self, at: RowPlace, value: ir.Value) -> None:
         rows_kernel = self.rows.staged
         finished, place = self.rows.finished.write, Place({}, LANES)
         rows_kernel.at = at
@@ -105,15 +123,29 @@ class TileResults:
         Rows that a block does not have are computed too, from whatever lies there. Totals in the pads begin anew.
         """
         rows, builder, together = self.schedule.results, self.builder, self.rows.epilogue.rows_together(self.schedule)
-
         initial = self.rows.initial_row(following) if self.begins_totals else None
+
+        def finish_row(place: RowPlace) -> None:
+            total = self.rows.totals[place.pad]
+            self._finish_row(place, builder.tile_load(total, place.row, LANES))
+            if initial is not None:
+                builder.tile_store(initial, total, place.row, LANES)
 
         def finish(index: Index) -> None:
             for row in range(together):
                 for pad in range(min(self.pads, rows.num_pieces)):
-                    at = index.scaled(together) + row
-                    self._finish_row((pad, at), builder.tile_load(self.rows.totals[pad], at, LANES))
-                    if initial is not None:
-                        builder.tile_store(initial, self.rows.totals[pad], at, LANES)
+                    finish_row(RowPlace(pad, index.scaled(together) + row))
 
+        def finish_pixel(index: Index, rows: HalvedResults) -> None:
+            """A pixel of each piece: images have no rows to spare."""
+            for number in range(rows.num_pieces):
+                half, line = rows.in_order.line(number // rows.pieces_of_a_line)
+                at = index + rows.row_of_piece(number)
+                pixel = index.scaled(rows.pieces_of_a_line) + number % rows.pieces_of_a_line
+                finish_row(RowPlace(rows.pad_of_piece(number), at, half, line, pixel))
+
+        if isinstance(rows, HalvedResults):
+            halved = rows
+            builder.repeat(rows.piece_rows, lambda index: finish_pixel(index, halved))
+            return
         builder.repeat(-(-rows.rows_per_pad // together), finish)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from atalla_mlir._mlir import ir
@@ -13,12 +13,24 @@ from atalla_mlir.codegen.tile_schedule import TileSchedule
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.expression import Evaluated
+from atalla_mlir.kernels.image_rows import ImageRows
 from atalla_mlir.kernels.row_places import Place
 from atalla_mlir.kernels.rows import RowKernel
 from atalla_mlir.kernels.tile_addresses import ROW_BYTES
 from atalla_mlir.kernels.tile_walk import KeptRows, TilePlan
 
 Rows = list[ir.Value]
+
+
+@dataclass(frozen=True)
+class RowPlace:
+    """A row of a tile: its pad in staging areas and the row there; its half in images, and its line and pixel of it."""
+
+    pad: int
+    row: Index
+    half: int = 0
+    line: int = 0
+    pixel: Index = field(default_factory=Index)
 
 
 @dataclass
@@ -29,20 +41,28 @@ class StagedRows(RowKernel):
     """By buffer and offset of an access: a tile for each pad."""
     columns: dict[tuple[Buffer, int], ir.Value] = field(default_factory=dict)
     """Rows that all rows of the tile share, by buffer and offset."""
-    at: tuple[int, Index] = (0, Index())
-    """Pad and row there of the present row."""
+    images: dict[tuple[Buffer, int], tuple[ImageRows, list[ir.Value]]] = field(default_factory=dict)
+    """Images in the pads by buffer and offset of an access, with the first row of the tile in each half."""
+    at: RowPlace = RowPlace(0, Index())
+    """The present row."""
 
     def load(self, access: Access, place: Place) -> Evaluated:
         key = (access.buffer, access.offset)
         if key in self.columns:
             return Evaluated(self.columns[key], False)
-        pad, row = self.at
-        return Evaluated(self.builder.tile_load(self.staging[key][pad], row, LANES), False)
+        tile, row = self._row(key)
+        return Evaluated(self.builder.tile_load(tile, row, LANES), False)
 
     def store(self, access: Access, place: Place, value: ir.Value) -> None:
-        pad, row = self.at
-        tile = self.staging[access.buffer, access.offset][pad]
+        tile, row = self._row((access.buffer, access.offset))
         self.builder.tile_store(self.builder.as_row(value), tile, row, LANES)
+
+    def _row(self, key: tuple[Buffer, int]) -> tuple[ir.Value, Index]:
+        """The present row of an access, in its tile."""
+        if key in self.images:
+            rows, halves = self.images[key]
+            return halves[self.at.half], rows.row(self.at.line, self.at.pixel)
+        return self.staging[key][self.at.pad], self.at.row
 
 
 class TileRows:
@@ -56,9 +76,10 @@ class TileRows:
         staged: StagedRows,
         finished: Stage,
         kept: KeptRows | None,
+        images: Sequence[ImageRows] = (),
     ) -> None:
         self.builder, self.schedule, self.epilogue = builder, schedule, epilogue
-        self.staged, self.finished, self.kept = staged, finished, kept
+        self.staged, self.finished, self.kept, self.images = staged, finished, kept, images
         self.staged_bytes = 0
         """From one buffer of what comes for the epilogue to the other one."""
         self.staged_tiles: dict[int, list[ir.Value]] = {}

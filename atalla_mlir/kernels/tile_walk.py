@@ -14,6 +14,7 @@ from atalla_mlir.codegen.iteration import Access
 from atalla_mlir.codegen.packed_runs import PackedBlocks
 from atalla_mlir.codegen.tile_cost import streams_steps
 from atalla_mlir.kernels.block_moves import BlockMoves
+from atalla_mlir.kernels.image_rows import ImageRows
 from atalla_mlir.kernels.run_moves import RunMoves
 from atalla_mlir.kernels.step_moves import StepMoves
 from atalla_mlir.kernels.tile_addresses import ROW_BYTES, Position, TileAddresses
@@ -43,7 +44,7 @@ class TilePlan:
     column: list[ir.Value]
     """Bytes to the row of its columns, where there are operands that all rows share."""
     kept: list[ir.Value]
-    """Bytes to its results that stay in the pads, where some do."""
+    """Bytes to its rows in what stays in the pads: results, or operands of the epilogue that are images."""
 
     def pack(self) -> list[ir.Value]:
         return [self.rows, self.cols, *self.moves.pack(), *self.results, *self.column, *self.kept]
@@ -99,8 +100,15 @@ class Steps:
 class TileWalk:
     """Emits the arithmetic of the tiles of one panel. The epilogue `has_columns` when it reads rows that all share."""
 
-    def __init__(self, addresses: TileAddresses, *, has_columns: bool, kept: KeptRows | None = None) -> None:
-        self.addresses, self.has_columns, self.kept = addresses, has_columns, kept
+    def __init__(
+        self,
+        addresses: TileAddresses,
+        *,
+        has_columns: bool,
+        kept: KeptRows | None = None,
+        images: Sequence[ImageRows] = (),
+    ) -> None:
+        self.addresses, self.has_columns, self.kept, self.images = addresses, has_columns, kept, images
         self.builder, self.schedule, self.results = addresses.builder, addresses.schedule, addresses.results
         self.moves = self._choose_moves()
 
@@ -115,17 +123,23 @@ class TileWalk:
         results = [self.addresses.tile_address(access, at) for access in self.results]
         column_block = self.addresses.number(self.schedule.cols, at)
         column = [self.builder.times(column_block, ROW_BYTES)] if self.has_columns else []
-        kept = (
-            [self._kept_bytes(self.kept, self.addresses.number(self.schedule.rows, at), column_block)]
-            if self.kept
-            else []
-        )
+        row_block = self.addresses.number(self.schedule.rows, at)
+        kept = [self._image_bytes(rows, row_block, column_block) for rows in self.images]
+        if self.kept:
+            kept.append(self._kept_bytes(self.kept, row_block, column_block))
         return Plan(TilePlan(rows, cols, self.moves.of_tile(at), results, column, kept), self.addresses.after(at))
 
     def _kept_bytes(self, kept: KeptRows, row_block: ir.Value, column_block: ir.Value) -> ir.Value:
         """From the first row of a pad that stays to those of a tile."""
         step = self.builder.plus(self.builder.times(row_block, kept.steps), column_block)
         return self.builder.times(step, kept.step_rows * ROW_BYTES)
+
+    def _image_bytes(self, rows: ImageRows, row_block: ir.Value, column_block: ir.Value) -> ir.Value:
+        """From the first row of an image's half to the rows of a tile in the first half."""
+        lines, pixels = (distance * ROW_BYTES for distance in rows.strides)
+        offset = self.addresses.block_offset(self.schedule.rows, row_block, lines, pixels)
+        offset = self.builder.plus(offset, self.builder.times(column_block, rows.image.slice_rows * ROW_BYTES))
+        return self.builder.plus(offset, rows.firsts[0] * ROW_BYTES)
 
     # Steps
 
@@ -136,7 +150,7 @@ class TileWalk:
         if depth.steps == 1:
             return Steps(zero, builder.index_constant(-1), tile.rows, tile.cols, [], fetching, fetched)
         footprints = schedule.footprints
-        row_step = footprints.tap_levels[-1][1] if footprints else schedule.step_rows(schedule.rows)
+        row_step = footprints.step_rows if footprints else schedule.step_rows(schedule.rows)
         rows = builder.plus(tile.rows, row_step * ROW_BYTES)
         cols = builder.plus(tile.cols, schedule.step_rows(schedule.cols) * ROW_BYTES)
         last = len(depth.levels) - 1
@@ -187,6 +201,8 @@ class TileWalk:
     ) -> tuple[ir.Value, list[ir.Value]]:
         """Bytes in the pads from what a tap sees to what the next one sees, and the counters with that of its line."""
         builder = self.builder
+        if not footprints.tap_levels:
+            return builder.index_constant(footprints.slice_rows * ROW_BYTES), list(counted)
         (inner, near), *others = reversed(footprints.tap_levels)
         outer, far = others[0] if others else (inner, near)
         distance = builder.plus(
@@ -222,7 +238,7 @@ class TileWalk:
     def _tile_from(self, rest: Iterator[ir.Value]) -> TilePlan:
         rows, cols = take(rest, 2)
         moves, results = self.moves.moves_from(rest), take(rest, len(self.results))
-        column, kept = take(rest, int(self.has_columns)), take(rest, int(self.kept is not None))
+        column, kept = take(rest, int(self.has_columns)), take(rest, len(self.images) + int(self.kept is not None))
         return TilePlan(rows, cols, moves, results, column, kept)
 
     def _position_from(self, rest: Iterator[ir.Value]) -> Position:

@@ -17,6 +17,7 @@ from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.column_turning import ColumnTurning
 from atalla_mlir.kernels.early_columns import EarlyColumns
 from atalla_mlir.kernels.flow_loops import Area
+from atalla_mlir.kernels.image_rows import ImageRows, ProductImages
 from atalla_mlir.kernels.integer_builder import IntegerBuilder
 from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES
 from atalla_mlir.kernels.tile_panel import TilePanel
@@ -29,7 +30,7 @@ class TiledProduct:
 
     Its own rows of the pads begin at `base`. What is `kept` stays in the pads; `resident` are the tiles, one for each
     pad, in which a product before has left the streamed operand; it `has_columns` when that has fetched the first block
-    of the other one, too.
+    of the other one, too. `images` are what stays in the pads between kernels.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class TiledProduct:
         kept: KeptRows | None = None,
         resident: Sequence[ir.Value] = (),
         has_columns: bool = False,
+        images: ProductImages | None = None,
     ) -> None:
         self.builder, self.product, self.schedule = builder, product, schedule
         self.plan, self.buffers, self.block, self.base = plan, buffers, block, base
@@ -53,12 +55,20 @@ class TiledProduct:
         self.early: EarlyColumns | None = None
         """Columns that its tiles fetch for the product behind it."""
         self.pads = schedule.rows.pads
-        self.epilogue = tile_epilogue(plan, product, epilogue, buffers, kept.access.buffer if kept else None)
+        self.images = images
+        self.epilogue = (
+            tile_epilogue(plan, product, epilogue, buffers, kept.access.buffer if kept else None)
+            if images is None
+            else images.epilogue
+        )
         outer = (*plan.batch, *plan.rows, *plan.cols)
         leaving = {**buffers, kept.access.buffer: kept.tiles[0]} if kept else buffers
         staged = StagedRows(builder, self.epilogue.stages, RowPlan(plan.lane, outer, 1, 1), leaving, block)
         finished = product if self.epilogue.initial is None else epilogue[0]
-        self.rows = TileRows(builder, schedule, self.epilogue, staged, finished, kept)
+        in_pads: Sequence[ImageRows] = ()
+        if images is not None:
+            self.resident, in_pads = images.operand_tiles, images.rows
+        self.rows = TileRows(builder, schedule, self.epilogue, staged, finished, kept, in_pads)
 
     def sum_orders(self) -> dict[Stage, SumOrder]:
         """Steps in blocks; in detail only when they are slices of one row in ascending order."""
@@ -79,6 +89,8 @@ class TiledProduct:
             self._clear_short_steps(self.schedule.rows)
         self._load_columns([read for read in self.epilogue.column_reads if not self._is_of_batch(read)], {})
         self._batch(list(self.plan.batch), {})
+        if self.images is not None and self.images.edges is not None:
+            self.images.edges.emit()
 
     # Pads
 

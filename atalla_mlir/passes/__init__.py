@@ -21,6 +21,7 @@ PASSES: dict[str, str] = {
     "atalla-turn-operands": "atalla_mlir.passes.turn_operands:TurnOperandsPass",
     "atalla-form-kernels": "atalla_mlir.passes.form_kernels:FormKernelsPass",
     "atalla-fix-decisions": "atalla_mlir.passes.fix_decisions:FixDecisionsPass",
+    "atalla-keep-images": "atalla_mlir.passes.keep_images:KeepImagesPass",
     "atalla-plan-memory": "atalla_mlir.passes.plan_memory:PlanMemoryPass",
     "convert-linalg-to-atalla": "atalla_mlir.passes.convert_linalg_to_atalla:ConvertLinalgToAtallaPass",
     "atalla-place-tiles": "atalla_mlir.passes.place_tiles:PlaceTilesPass",

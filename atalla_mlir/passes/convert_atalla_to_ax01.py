@@ -110,7 +110,7 @@ def _lower_entry(function: ir.Operation, tables: _Tables, target: Machine) -> No
     for op in operations(function, *VIEWS):
         addresses[op.results[0]] = addresses[buffer_of(op.results[0])]
     builder = Builder(function.location, ir.InsertionPoint(function))
-    lowering = EntryLowering(function, builder, addresses, tables.kernels)
+    lowering = EntryLowering(function, builder, addresses, tables.kernels, target)
     lowering.lower()
     tables.launches.extend(lowering.launches)
     tables.entries.append(

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from atalla_mlir._mlir import array_attr, create_op, i64_array_attr, i64_attr, ir, operations, string_attr, string_value
+from atalla_mlir._mlir import (
+    array_attr,
+    create_op,
+    i64_array_attr,
+    i64_attr,
+    integer_value,
+    ir,
+    operations,
+    string_attr,
+    string_value,
+)
 from atalla_mlir.codegen.bounds import Bounds, kernel_bounds
 from atalla_mlir.codegen.decision import Decision, DecisionError
 from atalla_mlir.codegen.grouping import Group, form_groups
-from atalla_mlir.codegen.iteration import Stage
+from atalla_mlir.codegen.iteration import Buffer, Stage
 from atalla_mlir.codegen.joined_fills import join_fills
 from atalla_mlir.codegen.row_plan import SumOrder
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.forms import Nest, Numerics, emit_nest
 from atalla_mlir.kernels.functions.bound import FunctionBound
+from atalla_mlir.kernels.image_attributes import FREE_ROWS, IMAGES, images_of
+from atalla_mlir.kernels.image_nests import ImageNest, emit_image_nest
 from atalla_mlir.kernels.linalg_stages import read_stages
 from atalla_mlir.kernels.stage_list import StageList
 from atalla_mlir.passes.base import Pass, PassFailure
@@ -61,9 +73,10 @@ class ConvertLinalgToAtallaPass(Pass):
 
 def _convert(function: ir.Operation, target: Machine) -> None:
     listed = read_stages(function)
-    bounds = _bounds(listed, target)
     name = string_value(function.attributes["sym_name"])
     buffers = [view.buffer for view in [*listed.arguments, *listed.results]]
+    images = {buffers[at]: image for at, image in images_of(function).items()}
+    bounds = _bounds(listed, target, images)
     with ir.InsertionPoint(function):
         kernel = create_op(
             "atalla.kernel",
@@ -83,25 +96,30 @@ def _convert(function: ir.Operation, target: Machine) -> None:
     values = dict(zip(buffers, block.arguments, strict=True))
     numerics = Numerics()
     with ir.InsertionPoint(end):
-        decisions = [
-            emit_nest(Nest(group, values, block, numerics, target), fixed_fields(function, at))
-            for at, group in enumerate(_nests(listed, target))
-        ]
+        if images:
+            free = integer_value(function.attributes[FREE_ROWS])
+            nest = ImageNest(_nests(listed, target), values, block, numerics, target, images, free)
+            decisions = emit_image_nest(nest, fixed_fields(function, 0))
+        else:
+            decisions = [
+                emit_nest(Nest(group, values, block, numerics, target), fixed_fields(function, at))
+                for at, group in enumerate(_nests(listed, target))
+            ]
     _make_declaration(function, listed.stages, numerics, bounds, decisions)
 
 
-def _bounds(listed: StageList, target: Machine) -> Bounds:
+def _bounds(listed: StageList, target: Machine, in_pads: Collection[Buffer]) -> Bounds:
     """Before stages are grouped: of the operation, not of what is made of it."""
     inputs, outputs = ([view.buffer for view in views] for views in (listed.arguments, listed.results))
-    return kernel_bounds(listed.stages, inputs, outputs, target)
+    return kernel_bounds(listed.stages, inputs, outputs, target, in_pads)
 
 
 def _make_declaration(
     function: ir.Operation, stages: Sequence[Stage], numerics: Numerics, bounds: Bounds, decisions: Sequence[Decision]
 ) -> None:
     """Drop the body: callers keep the symbol and its tensor types, the kernel of the same name implements it."""
-    names = ("sym_name", "sym_visibility", "function_type")
-    attributes = {key: function.attributes[key] for key in names}
+    names = ("sym_name", "sym_visibility", "function_type", IMAGES)
+    attributes = {key: function.attributes[key] for key in names if key in function.attributes}
     attributes[BOUNDS] = _bounds_attribute(bounds)
     attributes[DECISIONS] = array_attr([json_attribute(decision.to_json()) for decision in decisions])
     if numerics.sums:

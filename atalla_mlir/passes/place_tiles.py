@@ -20,7 +20,7 @@ from atalla_mlir.codegen.placement import (
 )
 from atalla_mlir.errors import LimitError
 from atalla_mlir.kernels.affine_index import Index, constant_index
-from atalla_mlir.kernels.attributes import OVERLAP, PLACED, TURNS
+from atalla_mlir.kernels.attributes import IMAGE, OVERLAP, PLACED, TURNS
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.transfers import TileTransfer, TransferNest, TransposedLoad, emit_transfers, start_transfers
 from atalla_mlir.passes.access_groups import FoundAccess, FoundGroup, cut_pieces, is_transposed, striped
@@ -108,7 +108,7 @@ class _KernelPlacer:
         temporaries = [op for op in allocated if PLACED not in op.attributes]
         taken = [0] * self.pads
         for op in allocated:
-            if PLACED in op.attributes:
+            if PLACED in op.attributes and IMAGE not in op.attributes:
                 pad, base, rows = (integer_value(op.attributes[key]) for key in ("pad", "base", "rows"))
                 taken[pad] = max(taken[pad], base + rows)
         raw = [LANES] if any(is_transposed(item.group) for item in self.groups.values()) else []

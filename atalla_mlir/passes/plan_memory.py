@@ -9,6 +9,7 @@ from typing import ClassVar
 from atalla_mlir._mlir import i64_array_attr, i64_attr, integer_value, ir, operations, string_value
 from atalla_mlir.codegen.memory_plan import LiveBuffer, align, plan_memory
 from atalla_mlir.dialects.module_attributes import DRAM_BYTES, STATE_KIND
+from atalla_mlir.kernels.image_attributes import images_of
 from atalla_mlir.kernels.state_results import state_results
 from atalla_mlir.kernels.views import is_integer_tensor
 from atalla_mlir.passes.base import Pass, PassFailure
@@ -16,6 +17,8 @@ from atalla_mlir.passes.shared_results import continued
 
 FIRST_ADDRESS = 0x1000
 ADDRESS, ADDRESSES = "atalla.address", "atalla.addresses"
+NO_ADDRESS = 0
+"""Of a result that stays in the pads."""
 CONSTANT_KINDS = ("parameter", "constant", STATE_KIND)
 """Kinds of arguments whose content comes with the program."""
 VIEWS = ("tensor.expand_shape", "tensor.collapse_shape", "tensor.cast", "linalg.generic")
@@ -93,8 +96,8 @@ def _place_values(function: ir.Operation, base: int, *, reuse: bool) -> int:
             if root in first:
                 last[root] = len(steps) if op.name == "func.return" else step
         if op.name == "func.call":
-            for result in op.results:
-                if continued(result) is None:
+            for at, result in enumerate(op.results):
+                if continued(result) is None and len(op.operands) + at not in images_of(op):
                     first[result] = last[result] = step
         elif op.name not in (*VIEWS, "func.return", "tensor.empty", "arith.constant"):
             raise PassFailure(op, f"operation {op.name} between kernels has no place in memory")
@@ -110,7 +113,9 @@ def _place_values(function: ir.Operation, base: int, *, reuse: bool) -> int:
     by_value = {**dict(zip(values, plan.addresses, strict=True)), **state}
     for op in steps:
         if op.name == "func.call":
-            op.attributes[ADDRESSES] = i64_array_attr([by_value[buffer_of(result)] for result in op.results])
+            op.attributes[ADDRESSES] = i64_array_attr(
+                [by_value.get(buffer_of(result), NO_ADDRESS) for result in op.results]
+            )
     return plan.end
 
 

@@ -5,13 +5,14 @@ Floating values become BF16 by rounding to nearest, ties to even; results come b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from atalla_mlir.errors import BadInputError
+from atalla_mlir.errors import BadInputError, InternalError
 from atalla_mlir.loadable.format import TensorSpec
 from atalla_mlir.sim.engine import Engine
 
@@ -115,6 +116,24 @@ def read_stored(engine: Engine, spec: TensorSpec) -> Array:
         return np.zeros(spec.shape, dtype)
     elements = np.frombuffer(engine.read_dram(spec.address, spec.extent_bytes), dtype)
     return _strided(spec, elements).copy()
+
+
+def read_image(engine: Engine, spec: TensorSpec, image: Mapping[str, Any]) -> Array:
+    """A tensor that stays in the pads as an image (a row of `meta.kernels` says where), as `read_stored` gives it.
+
+    InternalError when its halves hold different copies of a line.
+    """
+    slices, held, pixels = image["slices"], image["held"], image["pixels"]
+    whole: dict[int, Array] = {}
+    for half, start in enumerate(image["starts"]):
+        rows = engine.read_pad(image["pad"] + half, image["base"], slices * held * pixels)
+        lines = rows.reshape(slices, held, pixels, -1).transpose(1, 2, 0, 3).reshape(held, -1)
+        for line, content in enumerate(lines, start):
+            if line in whole and not np.array_equal(whole[line], content):
+                raise InternalError(f"the halves of {spec.name} in the pads hold different lines {line}")
+            whole[line] = content
+    elements = np.concatenate([whole[line] for line in range(image["lines"])])
+    return _strided(spec, elements.view(NUMPY_DTYPES[spec.dtype])).copy()
 
 
 def read_tensor(engine: Engine, spec: TensorSpec) -> Array:

@@ -146,12 +146,12 @@ def _stored(launches: Sequence[Mapping[str, Any]], own: Sequence[int]) -> list[B
     """What the launches `own` of one entry point store, each until the last launch that reads it."""
     found: list[Buffer] = []
     for at in own:
-        for tensor in launches[at]["inputs"]:
+        for tensor in (row for row in launches[at]["inputs"] if "image" not in row):
             read = next((k for k in reversed(range(len(found))) if found[k].holds(tensor["address"])), None)
             if read is not None:
                 buffer = found[read]
                 found[read] = Buffer(buffer.name, VALUE, buffer.address, buffer.size_bytes, buffer.first, at)
-        for tensor in launches[at]["outputs"]:
+        for tensor in (row for row in launches[at]["outputs"] if "image" not in row):
             size = _bytes(tensor["shape"], tensor["strides"], tensor["dtype"])
             found.append(Buffer(tensor["value"], VALUE, tensor["address"], size, at, at))
     return found

@@ -82,6 +82,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--decisions", action="store_true", help="print what was chosen for each kernel")
     parser.add_argument("--fix-decisions", metavar="FILE.json", help="rules that fix choices; see docs/decisions.md")
     parser.add_argument("--no-chains", action="store_true", help="make no two products one kernel")
+    parser.add_argument(
+        "--images",
+        choices=("worth", "always", "never"),
+        default="worth",
+        help="images between convolutions that stay in the pads where they fit (default: those that are worth it)",
+    )
     parser.add_argument("--no-cache", action="store_true", help="neither use nor keep compiled kernels on disk")
     parser.add_argument("--machine", metavar="SET", help="machine parameter set (default ax01)")
     parser.add_argument("--debug", action="store_true", help="show Python tracebacks of errors")
@@ -139,6 +145,7 @@ def _compile(options: argparse.Namespace) -> int:
                 machine=target,
                 fuse=not options.no_fuse,
                 chains=not options.no_chains,
+                images=options.images,
                 cache=not options.no_cache,
                 decisions=fixed_decisions(options),
                 timing=passes,
@@ -165,7 +172,13 @@ def _stage(plans: Sequence[NamedPlan], target: Any, options: argparse.Namespace)
 
     module = import_plans([named.plan for named in plans])
     rules = json.dumps(fixed_decisions(options)) if options.fix_decisions is not None else ""
-    chosen = pipeline.Options(machine=target, fuse=not options.no_fuse, chains=not options.no_chains, decisions=rules)
+    chosen = pipeline.Options(
+        machine=target,
+        fuse=not options.no_fuse,
+        chains=not options.no_chains,
+        images=options.images,
+        decisions=rules,
+    )
     pipeline.lower_module(module, chosen, stop_after=options.stop_after)
     return module.operation.get_asm(enable_debug_info=options.mlir_print_debuginfo)
 

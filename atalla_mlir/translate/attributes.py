@@ -25,6 +25,8 @@ class Tensor:
     model_dtype: str
     permutation: tuple[int, ...]
     value: ir.Attribute | None
+    image: dict[str, Any] | None = None
+    """Where it lies in the pads, of a value that stays there between kernels."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ class _Row:
         raise BadInputError(f"{self._where}.{key}: expected a list of strings, got {found}")
 
     def tensor(self) -> Tensor:
-        shape = self.integers("shape")
+        shape, image = self.integers("shape"), self.get("image")
         return Tensor(
             name=self.string("name"),
             address=self.integer("address"),
@@ -157,6 +159,7 @@ class _Row:
             model_dtype=self.string("model_dtype", "f32"),
             permutation=self.integers("permutation"),
             value=self.get("value"),
+            image=None if image is None else to_json(image, f"{self._where}.image"),
         )
 
     def tensors(self, key: str) -> tuple[Tensor, ...]:

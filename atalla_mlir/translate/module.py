@@ -193,7 +193,9 @@ def _unpacked(tensor: Tensor, constants: Mapping[int, Tensor]) -> Tensor:
 
 
 def _value_row(tensor: Tensor) -> dict[str, Any]:
+    image = {} if tensor.image is None else {"image": tensor.image}
     return {
+        **image,
         "value": tensor.name,
         "address": tensor.address,
         "dtype": tensor.dtype,

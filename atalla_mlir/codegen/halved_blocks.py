@@ -1,0 +1,151 @@
+"""Blocks of results with one part in each half of an image (`pad_images`): a rectangle here, and the same one there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from atalla_mlir.codegen.footprints import FootprintBlocks, Window
+from atalla_mlir.codegen.iteration import Access, Loop
+from atalla_mlir.codegen.pad_images import HALVES, ONE_LINE, HalvedRows, Halves, ImageShape, PadImage
+from atalla_mlir.codegen.row_blocks import Blocks
+
+
+@dataclass(frozen=True)
+class HalvedBlocks(FootprintBlocks):
+    """Footprints of `lines` x `width` results of each half, fetched for each block or held by an `image`."""
+
+    halves: Halves = ONE_LINE
+    image: PadImage | None = None
+
+    @property
+    def is_resident(self) -> bool:
+        return self.image is not None
+
+    @property
+    def num_lines(self) -> int:
+        return self.halves.extent
+
+    @property
+    def in_order(self) -> HalvedRows:
+        return HalvedRows(self.halves, self.lines, self.width)
+
+    @property
+    def rows(self) -> int:
+        return self.in_order.rows
+
+    @property
+    def parts_across(self) -> int:
+        return 1
+
+    @property
+    def num_pieces(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return HALVES
+
+    @property
+    def transfers(self) -> int:
+        return self.image.held if self.image is not None else super().transfers
+
+    @property
+    def piece_rows(self) -> int:
+        return self.image.pixels if self.image is not None else super().piece_rows
+
+    @property
+    def block_strides(self) -> tuple[int, int]:
+        """Rows of a pad that the lines and the pixels of results lie apart."""
+        lines, pixels = self.seen.result_distance
+        return lines * self.piece_rows, pixels
+
+    def _start(self, piece: int) -> tuple[int, int]:
+        return self.halves.firsts[piece], 0
+
+    def place(self, row: int) -> tuple[int, int]:
+        half, line, pixel = self.in_order.place(row)
+        lines, pixels = self.block_strides
+        return half, line * lines + pixel * pixels
+
+
+@dataclass(frozen=True)
+class HalvedResults(Blocks):
+    """The rows of such a block in staging areas: a line of a half is a piece, or two pieces where there is but one."""
+
+    halves: Halves = ONE_LINE
+
+    @property
+    def num_lines(self) -> int:
+        return self.halves.extent
+
+    @property
+    def in_order(self) -> HalvedRows:
+        return HalvedRows(self.halves, self.lines, self.width)
+
+    @property
+    def rows(self) -> int:
+        return self.in_order.rows
+
+    @property
+    def pieces_of_a_line(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return 2 if self.lines == 1 and self.width % 2 == 0 else 1
+
+    @property
+    def num_pieces(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.in_order.num_lines * self.pieces_of_a_line
+
+    @property
+    def piece_rows(self) -> int:
+        return self.width // self.pieces_of_a_line
+
+    def rows_of_piece(self, piece: int) -> int:
+        return self.piece_rows
+
+    def place(self, row: int) -> tuple[int, int]:
+        half, line, pixel = self.in_order.place(row)
+        piece = self.in_order.number(half, line) * self.pieces_of_a_line + pixel % self.pieces_of_a_line
+        return self.pad_of_piece(piece), self.row_of_piece(piece) + pixel // self.pieces_of_a_line
+
+    def piece_offset(self, piece: int, access: Access) -> int:
+        lines, pixels = self.strides(access)
+        number, first = divmod(piece, self.pieces_of_a_line)
+        half, line = self.in_order.line(number)
+        return (self.halves.firsts[half] + line) * lines + first * pixels
+
+    def pitch(self, access: Access) -> int:
+        return self.strides(access)[1] * self.pieces_of_a_line
+
+    def in_a_run(self, access: Access) -> Blocks | None:
+        return None
+
+
+def halved_results(line_loop: Loop, loop: Loop, limit: int, pads: int) -> Iterator[HalvedResults]:
+    """Ways to cut rows into blocks of at most `limit`: as few as possible of each width, of about equal size."""
+    halves = Halves(line_loop.extent)
+    seen: set[tuple[int, int]] = set()
+    for across in range(1, loop.extent + 1):
+        width = -(-loop.extent // across)
+        for most in range(1, halves.extent + 1):
+            lines = -(-halves.extent // -(-halves.extent // most))
+            if (lines, width) not in seen and HalvedRows(halves, lines, width).rows <= limit:
+                seen.add((lines, width))
+                yield HalvedResults(line_loop, loop, lines, width, pads, halves=halves)
+
+
+def halved_blocks(results: HalvedResults, window: Window, image: PadImage | None) -> HalvedBlocks:
+    """The same blocks, of what windows see."""
+    line_loop, loop, lines, width = results.line_loop, results.loop, results.lines, results.width
+    return HalvedBlocks(
+        line_loop, loop, lines, width, results.pads, 0, window, lines, width, halves=results.halves, image=image
+    )
+
+
+def window_in_image(window: Window, shape: ImageShape) -> Window | None:
+    """The window with distances in lines and pixels of an image; None where it looks at anything else."""
+    (line, pixel), (lines, pixels) = shape.strides, window.strides
+    if lines % line or pixels % pixel or window.slices * 32 != shape.channels:
+        return None
+    down, along = lines // line, pixels // pixel
+    return replace(
+        window,
+        tap_distance=(window.tap_distance[0] * down, window.tap_distance[1] * along),
+        result_distance=(window.result_distance[0] * down, window.result_distance[1] * along),
+        strides=shape.strides,
+    )

@@ -1,0 +1,236 @@
+"""Which values between kernels stay in the pads, and where: a plan for the launches of one entry.
+
+Images lie at the low end of a pair of pads, those that are alive together beside each other; what is above them is free
+for the kernels that run meanwhile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from atalla_mlir.codegen.footprints import window_of
+from atalla_mlir.codegen.halved_blocks import window_in_image
+from atalla_mlir.codegen.image_product import ImageProduct, choose_image_schedule
+from atalla_mlir.codegen.iteration import Access, Buffer
+from atalla_mlir.codegen.pad_images import HALVES, Halves, ImageShape, PadImage, image_walk
+from atalla_mlir.codegen.product_plan import LANES
+from atalla_mlir.target.machine import Machine
+
+SPILL_ROWS = 256
+MAX_SLOWDOWN = 1.01
+"""Times what the kernels that touch an image are predicted to take without it: less than predictions are off."""
+PAIRS = (0, 2)
+"""The first pads of the pairs in which images lie."""
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ImageLaunch:
+    """A call of a kernel: its product, and its operands and result as numbers of values; None for other kernels.
+
+    `function` tells equal kernels.
+    """
+
+    function: str
+    product: ImageProduct | None
+    values: tuple[int, ...]
+    buffers: tuple[Buffer, ...]
+    """Of `values`."""
+    apart_cycles: Callable[[], float]
+    """What the kernel is predicted to take when nothing stays in the pads."""
+
+
+@dataclass(frozen=True)
+class ImageValue:
+    """A result of launch `made` that only other launches read, the last of them `last`."""
+
+    number: int
+    shape: ImageShape
+    made: int
+    readers: tuple[int, ...]
+
+    @property
+    def last(self) -> int:
+        return self.readers[-1]
+
+
+@dataclass
+class ImagePlan:
+    """What stays in the pads: images by the number of a value, and rows that are free for each launch among them."""
+
+    images: dict[int, PadImage] = field(default_factory=dict[int, PadImage])
+    free_rows: dict[int, int] = field(default_factory=dict[int, int])
+
+
+class ImagePlanner:
+    """Plans one entry. What fits is kept if it is worth it, or `always`."""
+
+    def __init__(self, launches: Sequence[ImageLaunch], machine: Machine, *, always: bool = False) -> None:
+        self.launches, self.machine, self.always = launches, machine, always
+        self.placed: list[tuple[ImageValue, PadImage]] = []
+        self._cycles: dict[object, float | None] = {}
+
+    def plan(self, values: Sequence[ImageValue]) -> ImagePlan:
+        """Decide about values one after the other, in the order in which they are made."""
+        for value in values:
+            image = self._image(value)
+            if image is not None:
+                placed = self._place(value, image)
+                if placed is not None:
+                    self.placed.append((value, placed))
+        images = {value.number: image for value, image in self.placed}
+        touched = {at for value, _ in self.placed for at in range(value.made, value.last + 1)}
+        return ImagePlan(images, {at: self._free_rows(self._alive(at)) for at in sorted(touched)})
+
+    # What an image must hold
+
+    def _image(self, value: ImageValue) -> PadImage | None:
+        """The image, with no place yet; None where a launch cannot work on it."""
+        held: list[list[Range]] = []
+        for at in (value.made, *value.readers):
+            seen = self._seen(self.launches[at], value)
+            if seen is None:
+                return None
+            held += seen
+        if any(self.launches[at].product is None for at in range(value.made, value.last + 1)):
+            return None
+        whole = value.shape.lines
+        held.append([(0, 1), (whole - 1, whole)])
+        starts = [min(ranges[half][0] for ranges in held) for half in range(HALVES)]
+        lines = max(max(ranges[half][1] for ranges in held) - starts[half] for half in range(HALVES))
+        lines = max(lines, starts[1] - starts[0])
+        first, second = (min(start, whole - lines) for start in starts)
+        shape = value.shape
+        return PadImage(shape.lines, shape.pixels, shape.channels // LANES, 0, (first, second), lines, 0)
+
+    def _seen(self, launch: ImageLaunch, value: ImageValue) -> list[list[Range]] | None:
+        """Lines of a value that a launch stores or reads in each half, for each of its accesses."""
+        product = launch.product
+        if product is None:
+            return None
+        own = {buffer for number, buffer in zip(launch.values, launch.buffers, strict=True) if number == value.number}
+        accesses = [product.result, *product.row_reads]
+        found: list[list[Range] | None] = [
+            _walked(product, access, value.shape) for access in accesses if access.buffer in own
+        ]
+        if product.streamed.buffer in own:
+            found.append(_windowed(product, value.shape))
+        others = [read for stage in product.stages for read in stage.reads if read.buffer in own]
+        if len(others) + (product.result.buffer in own) != len(found):
+            return None
+        complete = [ranges for ranges in found if ranges is not None]
+        return complete if len(complete) == len(found) else None
+
+    # Where it lies
+
+    def _place(self, value: ImageValue, image: PadImage) -> PadImage | None:
+        """The image in one of the pairs of pads, as low as there is room; None where kernels would be too slow."""
+        made = self.launches[value.made]
+        operand = next((placed for other, placed in self.placed if self._is_operand(made, other)), None)
+        pairs = sorted(PAIRS, key=lambda pair: operand is not None and operand.first_pad == pair)
+        for pair in pairs:
+            base = self._base(value, pair, image.rows)
+            if base < 0:
+                continue
+            placed = replace(image, first_pad=pair, base=base)
+            if self._is_worth_it(value, placed):
+                return placed
+        return None
+
+    def _is_operand(self, launch: ImageLaunch, value: ImageValue) -> bool:
+        product = launch.product
+        if product is None or value.number not in launch.values:
+            return False
+        return launch.buffers[launch.values.index(value.number)] is product.streamed.buffer
+
+    def _base(self, value: ImageValue, pair: int, rows: int) -> int:
+        """The first row of the lowest free run of a pair of pads that is long enough; negative where there is none."""
+        alive = sorted(
+            (image for other, image in self.placed if image.first_pad == pair and _overlap(value, other)),
+            key=lambda image: image.base,
+        )
+        begin = 0
+        for image in alive:
+            if image.base - begin >= rows:
+                break
+            begin = max(begin, image.base + image.rows)
+        return begin if begin + rows <= self.machine.pad_rows - SPILL_ROWS else -1
+
+    def _alive(self, at: int) -> list[PadImage]:
+        return [image for value, image in self.placed if value.made <= at <= value.last]
+
+    def _free_rows(self, alive: Sequence[PadImage]) -> int:
+        """Rows of each pad above all images that are there, in whole pages, without those of spilled registers."""
+        page = self.machine.page_rows
+        highest = max((image.base + image.rows for image in alive), default=0)
+        return self.machine.pad_rows - -(-highest // page) * page - SPILL_ROWS
+
+    def _is_worth_it(self, value: ImageValue, image: PadImage) -> bool:
+        """Whether all kernels that run while it is there have a plan, and those that touch it are not much slower."""
+        placed = [*self.placed, (value, image)]
+        after = {at: self._predicted(at, placed) for at in range(value.made, value.last + 1)}
+        if None in after.values():
+            return False
+        if self.always:
+            return True
+        touching = {value.made, *value.readers}
+        before = [self._predicted(at, self.placed) or math.inf for at in touching]
+        return sum(after[at] or math.inf for at in touching) <= MAX_SLOWDOWN * sum(before)
+
+    def _predicted(self, at: int, placed: Sequence[tuple[ImageValue, PadImage]]) -> float | None:
+        """Cycles of a launch beside images; None where it cannot run there."""
+        launch, images = self.launches[at], dict[Buffer, PadImage]()
+        for value, image in placed:
+            for number, buffer in zip(launch.values, launch.buffers, strict=True):
+                if number == value.number:
+                    images[buffer] = image
+        alive = [image for value, image in placed if value.made <= at <= value.last]
+        free = self._free_rows(alive)
+        key = (launch.function, tuple(images.get(buffer) for buffer in launch.buffers), free)
+        if key not in self._cycles:
+            self._cycles[key] = self._chosen(launch, images, free)
+        return self._cycles[key]
+
+    def _chosen(self, launch: ImageLaunch, images: Mapping[Buffer, PadImage], free: int) -> float | None:
+        if launch.product is None:
+            return None
+        if not images and free == self.machine.pad_rows - SPILL_ROWS:
+            return launch.apart_cycles()
+        pads = self.machine.pads
+        chosen = choose_image_schedule(launch.product, images, pads=pads, pad_rows=free, wanted={})
+        return None if chosen is None else chosen[1].predicted_cycles
+
+
+def _overlap(value: ImageValue, other: ImageValue) -> bool:
+    """Whether two values are there at the same time."""
+    return value.made <= other.last and other.made <= value.last
+
+
+def _walked(product: ImageProduct, access: Access, shape: ImageShape) -> list[Range] | None:
+    """Lines that results, or operands of the epilogue, touch in each half."""
+    lane = product.plan.lane
+    if lane is None or access.stride(lane) != 1 or lane.extent != shape.channels:
+        return None
+    walk = image_walk(access, shape, product.plan.rows)
+    if walk is None:
+        return None
+    return _ranges(product, walk.line, walk.lines, 1)
+
+
+def _windowed(product: ImageProduct, shape: ImageShape) -> list[Range] | None:
+    """Lines that the windows of each half look at."""
+    plan, pushed = product.plan, product.product.reads[product.plan.pushed]
+    window = window_of(plan, product.streamed, pushed, least_taps=1)
+    window = window_in_image(window, shape) if window is not None else None
+    walk = image_walk(product.streamed, shape, plan.rows)
+    if window is None or walk is None:
+        return None
+    return _ranges(product, walk.line, walk.lines, window.reach(1, 1)[0])
+
+
+def _ranges(product: ImageProduct, first: int, distance: int, reach: int) -> list[Range]:
+    halves = Halves(product.plan.rows[0].extent)
+    return [(first + line * distance, first + (line + halves.extent - 1) * distance + reach) for line in halves.firsts]

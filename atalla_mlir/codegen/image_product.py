@@ -1,0 +1,203 @@
+"""Products whose rows are images that stay in the pads between kernels (`pad_images`): as tiles of both halves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from atalla_mlir.codegen.decision import Decision, Fields, fastest
+from atalla_mlir.codegen.footprints import Window, window_of
+from atalla_mlir.codegen.halved_blocks import (
+    HalvedBlocks,
+    HalvedResults,
+    halved_blocks,
+    halved_results,
+    window_in_image,
+)
+from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind, coalesce_loops
+from atalla_mlir.codegen.pad_images import HALVES, ImageWalk, PadImage, image_walk
+from atalla_mlir.codegen.placement import MAX_DMA_ROWS
+from atalla_mlir.codegen.product_plan import LANES, ProductPlan, choose_product_plan
+from atalla_mlir.codegen.row_blocks import Blocks
+from atalla_mlir.codegen.tile_cost import (
+    FORM_NAME,
+    READ_PIECE_CYCLES,
+    ROW_TRANSFER_CYCLES,
+    TRANSFER_START_CYCLES,
+    predicted_cycles,
+    start_cycles,
+    tile_fields,
+)
+from atalla_mlir.codegen.tile_epilogue import TileEpilogue, tile_epilogue
+from atalla_mlir.codegen.tile_schedule import (
+    MAX_BLOCK_ROWS,
+    Depth,
+    TileSchedule,
+    depth_of,
+    fitting,
+    is_column_read,
+    is_plain,
+    outside_reads,
+    window_depth,
+)
+
+MAX_PIECES = 16
+"""Transfers of the results of a tile, at most: each is a line of one half."""
+FETCHED_PIECES = 8
+"""Transfers of a step of the rows of a tile, at most."""
+STORED_PIECE_CYCLES = 4
+"""Of a tile, for each transfer of its results: addresses are computed between tiles."""
+
+
+@dataclass(frozen=True)
+class ImageProduct:
+    """A product with its maps whose rows are lines and pixels; `result` is what it stores.
+
+    What lies around the results in their buffer is `frame`; None where nothing does.
+    """
+
+    stages: tuple[Stage, ...]
+    plan: ProductPlan
+    result: Access
+    frame: float | None
+
+    @property
+    def product(self) -> Stage:
+        return self.stages[0]
+
+    @property
+    def maps(self) -> tuple[Stage, ...]:
+        return self.stages[1:]
+
+    @property
+    def streamed(self) -> Access:
+        return self.product.reads[self.plan.streamed]
+
+    @property
+    def row_reads(self) -> list[Access]:
+        """Operands of the epilogue that differ from row to row."""
+        return [read for read in outside_reads(self.product, self.maps) if not is_column_read(read, self.plan)]
+
+
+def image_product(stages: Sequence[Stage], stored: Sequence[Access], frame: float | None) -> ImageProduct | None:
+    """A product as one over images; None where it is not. Coalesces loops but those over lines and pixels."""
+    if stages[0].kind is not StageKind.PRODUCT or stages[0].is_scalar or len(stored) != 1:
+        return None
+    (result,) = stored
+    lanes = {loop for loop, stride in result.strides.items() if stride == 1}
+    coalesce_loops(stages, apart=set(result.strides) - lanes)
+    plan = choose_product_plan(stages[0], [result])
+    lane = plan.lane
+    if plan.batch or len(plan.rows) != HALVES or len(plan.cols) != 1 or lane is None or lane.extent % LANES:
+        return None
+    if not is_plain(stages[1:], plan) or result.stride(lane) != 1:
+        return None
+    return ImageProduct(tuple(stages), plan, result, frame)
+
+
+def walk_of(product: ImageProduct, access: Access, image: PadImage) -> ImageWalk | None:
+    """How results, or operands of the epilogue, walk an image."""
+    lane = product.plan.lane
+    if lane is None or access.stride(lane) != 1 or lane.extent != image.slices * LANES:
+        return None
+    return image_walk(access, image.shape, product.plan.rows)
+
+
+def epilogue_of(product: ImageProduct, images: Mapping[Buffer, PadImage]) -> TileEpilogue:
+    """What becomes of the sums of a tile."""
+    kept = product.result.buffer if product.result.buffer in images else None
+    in_dram = [] if kept is not None else [product.result.buffer]
+    return tile_epilogue(product.plan, product.product, product.maps, in_dram, kept, images)
+
+
+def image_schedules(
+    product: ImageProduct, images: Mapping[Buffer, PadImage], *, pads: int, pad_rows: int
+) -> Iterator[TileSchedule]:
+    """All walks for a product of which some operands or the result are `images`; `pad_rows` are free in each pad."""
+    plan, pushed = product.plan, product.product.reads[product.plan.pushed]
+    image = images.get(product.streamed.buffer)
+    if plan.lane is None:
+        return
+    cols = Blocks(None, plan.lane, 1, LANES, pads)
+    epilogue = epilogue_of(product, images)
+    moved = [*epilogue.stored, *epilogue.staged_reads]
+    in_pads = [access for access in (product.result, *epilogue.image_reads) if access.buffer in images]
+    if any(walk_of(product, access, images[access.buffer]) is None for access in in_pads):
+        return
+    if not cols.can_move(pushed, LANES) or any(access.stride(plan.lane) != 1 for access in moved):
+        return
+    reads_rows = bool(epilogue.staged_reads or epilogue.image_reads)
+    for rows, results, depth in _ways(product, image, pads):
+        if not all(results.can_move(access, LANES) and results.num_pieces <= MAX_PIECES for access in moved):
+            continue
+        walk = TileSchedule(
+            product.streamed, pushed, rows, cols, results, depth, True, rows.num_blocks, reads_rows=reads_rows
+        )
+        free = pad_rows - (epilogue.pad_rows(walk) - walk.operand_rows)
+        if image is None:
+            yield from fitting(walk, free)
+        elif walk.operand_rows <= free:
+            yield walk
+
+
+def _ways(product: ImageProduct, image: PadImage | None, pads: int) -> Iterator[tuple[Blocks, HalvedResults, Depth]]:
+    """Blocks of rows and of results, and the steps of the depth: over an image in the pads, or over one in DRAM.
+
+    Of what lies in DRAM footprints are fetched, or what each step needs.
+    """
+    streamed, pushed = product.streamed, product.product.reads[product.plan.pushed]
+    window = window_of(product.plan, streamed, pushed, least_taps=1 if image is not None else 2)
+    if image is not None and window is not None:
+        window = window_in_image(window, image.shape)
+    steps = depth_of(product.plan, streamed, pushed) if image is None else None
+    line_loop, loop = product.plan.rows
+    for results in halved_results(line_loop, loop, MAX_BLOCK_ROWS, pads):
+        rows = halved_blocks(results, window, image) if window is not None else None
+        if rows is not None and window is not None and (image is not None or _can_fetch(rows, window)):
+            yield rows, results, window_depth(window)
+        if steps is not None and results.num_pieces <= FETCHED_PIECES and results.can_move(streamed, steps.lanes):
+            yield results, results, steps
+
+
+def _can_fetch(rows: HalvedBlocks, window: Window) -> bool:
+    return rows.piece_rows <= MAX_DMA_ROWS and rows.transfers <= window.num_taps
+
+
+def choose_image_schedule(
+    product: ImageProduct, images: Mapping[Buffer, PadImage], *, pads: int, pad_rows: int, wanted: Fields
+) -> tuple[TileSchedule, Decision] | None:
+    """The walk that is predicted to take the fewest cycles, of those that are as `wanted`; None where there is none."""
+    epilogue = epilogue_of(product, images)
+    found = list(image_schedules(product, images, pads=pads, pad_rows=pad_rows))
+    chosen = fastest(FORM_NAME, found, tile_fields, lambda walk: _cycles(walk, epilogue), wanted)
+    if chosen is None:
+        return None
+    walk, cycles, ways = chosen
+    facts = {
+        "tile_rows": walk.rows.rows,
+        "tiles": walk.rows.num_blocks * walk.cols.num_blocks,
+        "panels": walk.num_panels,
+        "steps": walk.depth.steps,
+        "epilogue": "a loop over rows" if epilogue.in_loop(walk) else "straight code",
+        "operand_rows": walk.operand_rows,
+        "in_pads": _in_pads(product, images),
+    }
+    return walk, Decision(FORM_NAME, tile_fields(walk), facts, round(start_cycles(walk, epilogue.cost) + cycles), ways)
+
+
+def _cycles(walk: TileSchedule, epilogue: TileEpilogue) -> float:
+    """Of all tiles, with transfers of results and of operands of the epilogue, which tiles of few steps wait for."""
+    cycles, tiles = predicted_cycles(walk, epilogue.cost), walk.rows.num_blocks * walk.cols.num_blocks
+    stored, read = len(epilogue.stored), len(epilogue.staged_reads)
+    transfer = walk.results.piece_rows * ROW_TRANSFER_CYCLES + TRANSFER_START_CYCLES
+    waited = -(-(stored + read) * walk.results.num_pieces // walk.rows.pads) * transfer
+    issued = (stored * STORED_PIECE_CYCLES + read * READ_PIECE_CYCLES) * walk.results.num_pieces
+    return max(cycles + issued * tiles, waited * tiles)
+
+
+def _in_pads(product: ImageProduct, images: Mapping[Buffer, PadImage]) -> str:
+    """What lies in the pads, in words."""
+    operands = {"operand": product.streamed.buffer, "result": product.result.buffer}
+    names = [name for name, buffer in operands.items() if buffer in images]
+    names += ["residual"] * any(read.buffer in images for read in product.row_reads)
+    return ", ".join(names)

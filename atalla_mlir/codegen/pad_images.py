@@ -1,0 +1,162 @@
+"""Images that stay in the pads between kernels: where they lie, and how a kernel walks them.
+
+An image is cut into two halves of lines, each in a pad of its own, so that rows of a tile come from two pads at once.
+A half also holds the lines of the other one that windows of its results see. Slices of 32 channels follow each other,
+each image line after image line; a row of a pad is 32 channels of a pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from atalla_mlir.codegen.iteration import Access, Loop
+from atalla_mlir.codegen.product_plan import LANES
+
+HALVES = 2
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Lines of results in two halves of `extent` lines, which overlap where their number is odd."""
+
+    lines: int
+
+    @property
+    def extent(self) -> int:
+        return -(-self.lines // HALVES)
+
+    @property
+    def firsts(self) -> tuple[int, int]:
+        """The first line of each half."""
+        return 0, self.lines - self.extent
+
+    @property
+    def shared(self) -> int:
+        """Lines that both halves have: the last of the first one, which is the first of the second one."""
+        return HALVES * self.extent - self.lines
+
+
+@dataclass(frozen=True)
+class HalvedRows:
+    """The order of the rows of a block with `lines` x `width` rows in each half: the halves take turns.
+
+    A block of all lines has those that both halves share but once, in the first half: its line 0 then comes before all
+    others, for which the second half has none.
+    """
+
+    halves: Halves
+    lines: int
+    width: int
+
+    @property
+    def skipped(self) -> int:
+        """Lines that the second half of a block does not have."""
+        return self.halves.shared if self.lines == self.halves.extent else 0
+
+    @property
+    def num_lines(self) -> int:
+        """Of both halves together."""
+        return HALVES * self.lines - self.skipped
+
+    @property
+    def rows(self) -> int:
+        return self.num_lines * self.width
+
+    def line(self, number: int) -> tuple[int, int]:
+        """The half and the line there of the line `number` of a block."""
+        if number < self.skipped:
+            return 0, number
+        line, half = divmod(number - self.skipped, HALVES)
+        return half, line + self.skipped
+
+    def number(self, half: int, line: int) -> int:
+        """The reverse of `line`."""
+        return line if line < self.skipped else (line - self.skipped) * HALVES + half + self.skipped
+
+    def place(self, row: int) -> tuple[int, int, int]:
+        """The half of a row, and its line and pixel there."""
+        first = self.skipped * self.width
+        if row < first:
+            return 0, *divmod(row, self.width)
+        line, pixel = divmod((row - first) // HALVES, self.width)
+        return (row - first) % HALVES, line + self.skipped, pixel
+
+
+ONE_LINE = Halves(1)
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """Lines, pixels and channels of an image as it lies in DRAM, channels innermost."""
+
+    lines: int
+    pixels: int
+    channels: int
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """Elements from line to line and from pixel to pixel."""
+        return self.pixels * self.channels, self.channels
+
+
+@dataclass(frozen=True)
+class PadImage:
+    """An image of `lines` x `pixels` pixels of `slices` * 32 channels: half h lies in pad `first_pad` + h.
+
+    Its half h holds `held` lines from line `starts[h]` on, from row `base` of the pad on.
+    """
+
+    lines: int
+    pixels: int
+    slices: int
+    first_pad: int
+    starts: tuple[int, int]
+    held: int
+    base: int
+
+    @property
+    def slice_rows(self) -> int:
+        """Rows of a pad from a slice to the next one."""
+        return self.held * self.pixels
+
+    @property
+    def rows(self) -> int:
+        """Rows that it takes of each of its pads."""
+        return self.slices * self.slice_rows
+
+    @property
+    def pads(self) -> tuple[int, int]:
+        return self.first_pad, self.first_pad + 1
+
+    @property
+    def shape(self) -> ImageShape:
+        return ImageShape(self.lines, self.pixels, self.slices * LANES)
+
+    def row(self, half: int, line: int, pixel: int) -> int:
+        """Rows from the begin of a half to the first slice of a pixel."""
+        return (line - self.starts[half]) * self.pixels + pixel
+
+
+@dataclass(frozen=True)
+class ImageWalk:
+    """Where the rows of a grid of results lie in an image: that of the first one, and distances to the next."""
+
+    line: int
+    pixel: int
+    lines: int
+    """Image lines from one line of results to the next one."""
+    pixels: int
+
+
+def image_walk(access: Access, shape: ImageShape, rows: Sequence[Loop]) -> ImageWalk | None:
+    """How the two loops over the rows of a product, lines and pixels, walk an image; None where they do not."""
+    if len(rows) != HALVES or access.indirect:
+        return None
+    line, pixel = shape.strides
+    along, down = access.stride(rows[1]), access.stride(rows[0])
+    first_line, rest = divmod(access.offset, line)
+    first_pixel, channel = divmod(rest, pixel)
+    if channel or down <= 0 or along <= 0 or down % line or along % pixel:
+        return None
+    return ImageWalk(first_line, first_pixel, down // line, along // pixel)

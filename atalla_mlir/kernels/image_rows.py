@@ -1,0 +1,175 @@
+"""Rows of results in images that stay in the pads: where they lie, and what is stored around them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.halved_blocks import HalvedResults
+from atalla_mlir.codegen.image_product import ImageProduct, epilogue_of, walk_of
+from atalla_mlir.codegen.iteration import Access, Buffer
+from atalla_mlir.codegen.pad_images import HALVES, Halves, ImageWalk, PadImage, image_walk
+from atalla_mlir.codegen.product_plan import LANES
+from atalla_mlir.codegen.tile_epilogue import TileEpilogue
+from atalla_mlir.codegen.tile_schedule import TileSchedule
+from atalla_mlir.errors import InternalError
+from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.builder import Builder
+from atalla_mlir.kernels.tile_addresses import KEPT_PART
+
+
+@dataclass(frozen=True)
+class ImageRows:
+    """The rows of results of `walk` in an image; `tiles` are its halves, whole.
+
+    The first result of half h lies `firsts[h]` rows behind the begin of its tile.
+    """
+
+    access: Access
+    image: PadImage
+    walk: ImageWalk
+    tiles: Sequence[ir.Value]
+    firsts: tuple[int, int]
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """Rows of a pad from line to line of results, and from pixel to pixel."""
+        return self.walk.lines * self.image.pixels, self.walk.pixels
+
+    def row(self, line: int, pixel: Index) -> Index:
+        """Rows from the first result of a tile's half to that of one of its lines and pixels."""
+        lines, pixels = self.strides
+        return pixel.scaled(pixels) + line * lines
+
+
+def image_rows(builder: Builder, access: Access, image: PadImage, walk: ImageWalk, halves: Halves) -> ImageRows:
+    """Give an image tiles; to be called at the begin of a kernel."""
+    tiles = [builder.image_tile(image.rows, pad, image.base) for pad in image.pads]
+    first, second = (
+        image.row(half, walk.line + line * walk.lines, walk.pixel) for half, line in enumerate(halves.firsts)
+    )
+    return ImageRows(access, image, walk, tiles, (first, second))
+
+
+class ImageEdges:
+    """What a half holds besides results: a frame of one number, and lines of the other half.
+
+    `lines` and `pixels` are those of the results of both halves together; `skipped` lines of the second half are only
+    in the first one.
+    """
+
+    def __init__(
+        self, builder: Builder, rows: ImageRows, lines: int, pixels: int, skipped: int, frame: float | None
+    ) -> None:
+        self.builder, self.rows, self.lines, self.pixels, self.frame = builder, rows, lines, pixels, frame
+        self.skipped = skipped
+        self.tiles: list[ir.Value] = []
+
+    def emit(self) -> None:
+        """Store the frame beside the results, then the frame before and behind them and copies from the other half."""
+        image, slices = self.rows.image, self.rows.image.slices
+        zero = self.builder.index_constant(0)
+        self.tiles = [self.builder.tile_at(tile, zero, KEPT_PART) for tile in self.rows.tiles]
+        value = self.builder.splat(self.frame or 0.0)
+        columns = [*range(self.rows.walk.pixel), *range(self.rows.walk.pixel + self.pixels, image.pixels)]
+        if columns:
+            self.builder.repeat(slices, lambda number: self._columns(number.scaled(image.slice_rows), columns, value))
+        framed, copied = self._framed_lines(), self._copied_lines()
+        if framed or copied:
+            self.builder.repeat(
+                slices, lambda number: self._lines(number.scaled(image.slice_rows), framed, copied, value)
+            )
+
+    def _columns(self, base: Index, columns: Sequence[int], value: ir.Value) -> None:
+        halves = Halves(self.lines)
+
+        def line(number: Index) -> None:
+            for half, first in enumerate(halves.firsts):
+                start = self.rows.image.row(half, self.rows.walk.line + first, 0)
+                for column in columns:
+                    at = base + number.scaled(self.rows.image.pixels) + (start + column)
+                    self.builder.tile_store(value, self.tiles[half], at, LANES)
+
+        self.builder.repeat(halves.extent, line)
+
+    def _framed_lines(self) -> list[tuple[int, int]]:
+        """Halves and rows where lines of the frame begin."""
+        return [(half, row) for half, row, line in self._held() if not 0 <= line < self.lines]
+
+    def _copied_lines(self) -> list[tuple[int, int, int]]:
+        """Halves, rows where lines begin that the other half has computed, and their rows there."""
+        halves, found = Halves(self.lines), list[tuple[int, int, int]]()
+        for half, row, line in self._held():
+            first = halves.firsts[half] + half * self.skipped
+            if 0 <= line < self.lines and not first <= line < halves.firsts[half] + halves.extent:
+                found.append((half, row, self.rows.image.row(1 - half, line + self.rows.walk.line, 0)))
+        return found
+
+    def _held(self) -> list[tuple[int, int, int]]:
+        """Halves, rows of the first slice, and lines of results, of each line that a half holds."""
+        image = self.rows.image
+        return [
+            (half, held * image.pixels, image.starts[half] + held - self.rows.walk.line)
+            for half in range(HALVES)
+            for held in range(image.held)
+        ]
+
+    def _lines(
+        self, base: Index, framed: Sequence[tuple[int, int]], copied: Sequence[tuple[int, int, int]], value: ir.Value
+    ) -> None:
+        tiles, builder = self.tiles, self.builder
+
+        def pixel(number: Index) -> None:
+            for half, row, other in copied:
+                found = builder.tile_load(tiles[1 - half], base + number + other, LANES)
+                builder.tile_store(found, tiles[half], base + number + row, LANES)
+            for half, row in framed:
+                builder.tile_store(value, tiles[half], base + number + row, LANES)
+
+        builder.repeat(self.rows.image.pixels, pixel)
+
+
+@dataclass(frozen=True)
+class ProductImages:
+    """What of a product lies in the pads between kernels."""
+
+    epilogue: TileEpilogue
+    operand_tiles: Sequence[ir.Value]
+    """A tile for each half of the streamed operand, from the first row that a product looks at; none in DRAM."""
+    rows: Sequence[ImageRows]
+    """Result and operands of the epilogue."""
+    edges: ImageEdges | None
+    """Of the result, where that is an image."""
+
+
+def product_images(
+    builder: Builder, product: ImageProduct, schedule: TileSchedule, images: Mapping[Buffer, PadImage]
+) -> ProductImages:
+    """Give the images of a product tiles; to be called at the begin of a kernel."""
+    epilogue = epilogue_of(product, images)
+    halves = Halves(product.plan.rows[0].extent)
+    operand: list[ir.Value] = []
+    streamed = product.streamed
+    if streamed.buffer in images:
+        image = images[streamed.buffer]
+        walk = image_walk(streamed, image.shape, product.plan.rows)
+        if walk is None:
+            raise InternalError("the operand of a product is no walk over its image")
+        for half, first in enumerate(halves.firsts):
+            start = image.row(half, walk.line + first * walk.lines, walk.pixel)
+            operand.append(builder.image_tile(image.rows - start, image.pads[half], image.base + start))
+    rows: list[ImageRows] = []
+    accesses = [product.result, *epilogue.image_reads]
+    for access in accesses:
+        image = images.get(access.buffer)
+        walk = walk_of(product, access, image) if image is not None else None
+        if image is not None and walk is not None:
+            rows.append(image_rows(builder, access, image, walk, halves))
+    edges = None
+    if product.result.buffer in images:
+        lines, pixels = (loop.extent for loop in product.plan.rows)
+        results = schedule.results
+        skipped = results.in_order.skipped if isinstance(results, HalvedResults) else 0
+        edges = ImageEdges(builder, rows[0], lines, pixels, skipped, product.frame)
+    return ProductImages(epilogue, operand, rows, edges)

@@ -1,0 +1,193 @@
+"""`atalla-keep-images`: values between kernels that fit stay in the pads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import ClassVar
+
+from atalla_mlir._mlir import array_attr, i64_attr, ir, operations, string_attr, string_value, symbol_attr
+from atalla_mlir.codegen.grouping import Group, form_groups
+from atalla_mlir.codegen.image_plan import ImageLaunch, ImagePlan, ImagePlanner, ImageValue
+from atalla_mlir.codegen.image_product import ImageProduct
+from atalla_mlir.codegen.iteration import Buffer, coalesce_loops
+from atalla_mlir.codegen.pad_images import ImageShape
+from atalla_mlir.codegen.product_chain import apart_cycles
+from atalla_mlir.codegen.product_plan import LANES
+from atalla_mlir.errors import UnsupportedError
+from atalla_mlir.kernels.image_attributes import FREE_ROWS, IMAGES, image_attribute
+from atalla_mlir.kernels.image_nests import grouped_image_product
+from atalla_mlir.kernels.linalg_stages import read_stages
+from atalla_mlir.kernels.stage_list import StageList
+from atalla_mlir.passes.base import Pass, PassFailure
+from atalla_mlir.target.machine import Machine, machine
+
+_IMAGE_RANK = 4
+
+
+@dataclass(frozen=True)
+class KeepImagesPass(Pass):
+    """Let images that one convolution makes and others read stay in the pads where they fit
+
+    `atalla.images` on a kernel and on its calls says where each of them lies, `atalla.free_rows` what they leave to the
+    kernel. Kernels that find them in different places become different functions.
+    """
+
+    machine: str = "ax01"
+    """Parameter set that gives the number and size of the pads."""
+
+    keep: str = "worth"
+    """What to keep of that which fits: "worth", what makes kernels no slower by predicted cycles, or "always"."""
+
+    name: ClassVar[str] = "atalla-keep-images"
+
+    def run(self, op: ir.Operation) -> None:
+        target = machine(self.machine)
+        if self.keep not in ("worth", "always"):
+            raise PassFailure(op, f"keep is 'worth' or 'always', not '{self.keep}'")
+        functions = operations(op, "func.func")
+        kernels = {
+            string_value(function.attributes["sym_name"]): function
+            for function in functions
+            if "sym_visibility" in function.attributes and function.regions[0].blocks
+        }
+        products: dict[str, _Kernel] = {}
+        variants: dict[str, dict[str, ir.Operation | None]] = {}
+        for function in functions:
+            if "sym_visibility" not in function.attributes and function.regions[0].blocks:
+                _Entry(function, kernels, products, target, self.keep == "always").run(variants)
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    product: ImageProduct | None
+    buffers: tuple[Buffer, ...]
+    """Of arguments and results."""
+    apart_cycles: Callable[[], float]
+
+
+def _unknown_cycles() -> float:
+    return math.inf
+
+
+def _read(function: ir.Operation) -> _Kernel:
+    try:
+        groups, listed = _groups(function)
+    except UnsupportedError:  # whoever lowers it says so
+        return _Kernel(None, (), _unknown_cycles)
+    buffers = tuple(view.buffer for view in (*listed.arguments, *listed.results))
+    product = grouped_image_product(groups, dict.fromkeys(buffers)) if groups else None
+    return _Kernel(product, buffers, cache(lambda: _apart_cycles(function)))
+
+
+def _groups(function: ir.Operation) -> tuple[list[Group], StageList]:
+    listed = read_stages(function)
+    results = {view.buffer for view in listed.results}
+    return form_groups(listed.stages, list(range(len(listed.stages))), results), listed
+
+
+def _apart_cycles(function: ir.Operation) -> float:
+    """Of a kernel that is a product: by whichever form is the fastest when all of it is in DRAM."""
+    groups, listed = _groups(function)
+    stages = groups[0].stages
+    coalesce_loops(stages)
+    return apart_cycles(stages, {view.buffer for view in listed.results})
+
+
+class _Entry:
+    """One entry function and the kernels that it calls."""
+
+    def __init__(
+        self,
+        function: ir.Operation,
+        kernels: dict[str, ir.Operation],
+        products: dict[str, _Kernel],
+        target: Machine,
+        always: bool,
+    ) -> None:
+        self.kernels, self.products, self.target, self.always = kernels, products, target, always
+        block = function.regions[0].blocks[0]
+        self.calls = [view.operation for view in block.operations if view.operation.name == "func.call"]
+        self.numbers: dict[ir.Value, int] = {}
+        for call in self.calls:
+            for value in (*call.operands, *call.results):
+                self.numbers.setdefault(value, len(self.numbers))
+
+    def run(self, variants: dict[str, dict[str, ir.Operation | None]]) -> None:
+        values = self._values()
+        if not values:
+            return
+        plan = ImagePlanner([self._launch(call) for call in self.calls], self.target, always=self.always).plan(values)
+        for at, call in enumerate(self.calls):
+            self._annotate(call, at, plan, variants)
+
+    def _launch(self, call: ir.Operation) -> ImageLaunch:
+        name = string_value(call.attributes["callee"])
+        if name not in self.products:
+            known = self.kernels.get(name)
+            self.products[name] = _Kernel(None, (), _unknown_cycles) if known is None else _read(known)
+        kernel = self.products[name]
+        values = tuple(self.numbers[value] for value in (*call.operands, *call.results))
+        return ImageLaunch(name, kernel.product, values if kernel.buffers else (), kernel.buffers, kernel.apart_cycles)
+
+    def _values(self) -> list[ImageValue]:
+        """Results that are images and that only later calls read."""
+        places = {call: at for at, call in enumerate(self.calls)}
+        found: list[ImageValue] = []
+        for at, call in enumerate(self.calls):
+            for result in call.results:
+                shape = _image_shape(result.type)
+                users = {use.owner.operation for use in result.uses}
+                if shape is not None and users and users <= set(places):
+                    readers = tuple(sorted(places[user] for user in users))
+                    found.append(ImageValue(self.numbers[result], shape, at, readers))
+        return found
+
+    def _annotate(
+        self, call: ir.Operation, at: int, plan: ImagePlan, variants: dict[str, dict[str, ir.Operation | None]]
+    ) -> None:
+        """Say where images lie on a call and on its function, of which others may need a copy of their own."""
+        name = string_value(call.attributes["callee"])
+        if name not in self.kernels:
+            return
+        known = variants.setdefault(name, {})
+        key, attributes = "", dict[str, ir.Attribute]()
+        if at in plan.free_rows:
+            images = [plan.images.get(self.numbers[value]) for value in (*call.operands, *call.results)]
+            attributes = {
+                IMAGES: array_attr([image_attribute(image) for image in images]),
+                FREE_ROWS: i64_attr(plan.free_rows[at]),
+            }
+            key = " ".join(map(str, attributes.values()))
+        if key not in known:
+            known[key] = self._variant(name, len(known), attributes)
+        function = known[key]
+        for attribute, value in attributes.items():
+            call.attributes[attribute] = value
+        if function is not None:
+            call.attributes["callee"] = symbol_attr(string_value(function.attributes["sym_name"]))
+
+    def _variant(self, name: str, number: int, attributes: dict[str, ir.Attribute]) -> ir.Operation:
+        """The kernel `name` with attributes: itself for the first call of it, else a copy."""
+        function = self.kernels[name]
+        if number:
+            with ir.InsertionPoint(function):
+                plain = function.clone().operation
+            for key in (IMAGES, FREE_ROWS):
+                if key in plain.attributes:
+                    del plain.attributes[key]
+            plain.attributes["sym_name"] = string_attr(f"{name}_{number}")
+            function = plain
+        for key, value in attributes.items():
+            function.attributes[key] = value
+        return function
+
+
+def _image_shape(kind: ir.Type) -> ImageShape | None:
+    """The image that a tensor is: one of a batch, channels innermost, whole slices of them; None for any other."""
+    shape: Sequence[int] = list(ir.ShapedType(kind).shape)
+    if len(shape) != _IMAGE_RANK or shape[0] != 1 or shape[-1] % LANES:
+        return None
+    return ImageShape(*shape[1:])

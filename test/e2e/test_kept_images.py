@@ -1,0 +1,115 @@
+"""Images between convolutions that stay in the pads: right values, fewer bytes, and no room left taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from atalla_mlir.compiler import compile_plan
+from atalla_mlir.frontend.capture import capture
+from atalla_mlir.frontend.partition import partition
+from atalla_mlir.host.report import Report
+from atalla_mlir.host.verify import verify
+from atalla_mlir.loadable.format import Loadable
+from atalla_mlir.runtime.program import Program
+
+
+class Residual(nn.Module):
+    """A block of a ResNet, then one that halves the image with a branch of 1x1, then a product of all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(32, 32, 3, padding=1), nn.Conv2d(32, 32, 3, padding=1)
+        self.third = nn.Conv2d(32, 32, 3, padding=1)
+        self.halving, self.branch = nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.Conv2d(32, 64, 1, stride=2)
+        self.last = nn.Conv2d(64, 32, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x).relu()
+        x = (self.third(self.second(x).relu()) + x).relu()
+        return self.last((self.halving(x) + self.branch(x)).relu())
+
+
+def _bottleneck() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(64, 32, 1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU6(), nn.Conv2d(32, 128, 1)
+    )
+
+
+def _windows() -> nn.Module:
+    """Other windows than 3x3, and frames that differ along lines and pixels."""
+    return nn.Sequential(
+        nn.Conv2d(32, 64, 5, padding=2),
+        nn.ReLU(),
+        nn.Conv2d(64, 32, (1, 3), padding=(0, 1)),
+        nn.ReLU(),
+        nn.Conv2d(32, 32, 3, padding=2, dilation=2),
+        nn.ReLU(),
+        nn.Conv2d(32, 32, (3, 2), stride=(1, 2), padding=(1, 0)),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, (2, 1)),
+    )
+
+
+CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "residual": (Residual, (1, 32, 18, 20)),
+    "odd lines and pixels": (Residual, (1, 32, 13, 11)),
+    "few lines": (Residual, (1, 32, 5, 23)),
+    "bottleneck": (_bottleneck, (1, 64, 10, 17)),
+    "windows": (_windows, (1, 32, 11, 12)),
+}
+
+
+def _in_pads(report: Report) -> list[str]:
+    facts = [decision["facts"] for row in report.ops for decision in row.decisions]
+    return [str(row["in_pads"]) for row in facts if "in_pads" in row]
+
+
+def _bytes(report: Report) -> int:
+    return sum(row.dram_bytes_loaded + row.dram_bytes_stored for row in report.ops)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_kernel_is_within_its_bound(name: str) -> None:
+    make, shape = CASES[name]
+    torch.manual_seed(7)
+    model, inputs = make().eval(), (torch.randn(shape),)
+    kept = verify(model, inputs, images="always", cache=False)
+    apart = verify(model, inputs, images="never", cache=False)
+    assert kept.ok, str(kept)
+    assert len(_in_pads(kept)) >= 3
+    assert not _in_pads(apart)
+    assert _bytes(kept) < _bytes(apart)
+
+
+def _compiled(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Loadable:
+    return compile_plan(partition(capture(model, inputs)), images="always", cache=False)
+
+
+def test_both_engines_agree_and_nothing_stays_taken() -> None:
+    torch.manual_seed(3)
+    model, x = Residual().eval(), torch.randn(1, 32, 9, 8)
+    loadable = _compiled(model, (x,))
+    results, cycles = list[np.ndarray](), list[int]()
+    for engine in ("native", "reference"):
+        program = Program(loadable, engine=engine)
+        results += [program.run_entry(loadable.entries[0].name, [x.numpy()])[0] for _ in range(2)]
+        cycles.append(program.engine.counters.packets)
+    assert all(np.array_equal(results[0], other) for other in results[1:])
+    assert cycles[0] == cycles[1]
+
+
+def test_values_that_stay_in_the_pads_take_no_room_in_dram() -> None:
+    torch.manual_seed(3)
+    inputs = (torch.randn(1, 32, 18, 20),)
+    model = Residual().eval()
+    kept = _compiled(model, inputs)
+    apart = compile_plan(partition(capture(model, inputs)), images="never", cache=False)
+    images = [row for kernel in kept.meta["kernels"] for row in kernel["outputs"] if "image" in row]
+    assert len(images) >= 3
+    assert all(row["address"] == 0 for row in images)
+    assert kept.dram_size < apart.dram_size
