@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from atalla_mlir.codegen.footprints import FootprintBlocks, Window
 from atalla_mlir.codegen.iteration import Access, Loop
@@ -26,12 +27,12 @@ class HalvedBlocks(FootprintBlocks):
     def num_lines(self) -> int:
         return self.halves.extent
 
-    @property
+    @cached_property
     def in_order(self) -> HalvedRows:
         return HalvedRows(self.halves, self.lines, self.width)
 
-    @property
-    def rows(self) -> int:
+    @cached_property
+    def rows(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.in_order.rows
 
     @property
@@ -75,12 +76,12 @@ class HalvedResults(Blocks):
     def num_lines(self) -> int:
         return self.halves.extent
 
-    @property
+    @cached_property
     def in_order(self) -> HalvedRows:
         return HalvedRows(self.halves, self.lines, self.width)
 
-    @property
-    def rows(self) -> int:
+    @cached_property
+    def rows(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.in_order.rows
 
     @property

@@ -7,12 +7,12 @@ for the kernels that run meanwhile.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from atalla_mlir.codegen.footprints import window_of
 from atalla_mlir.codegen.halved_blocks import window_in_image
-from atalla_mlir.codegen.image_product import ImageProduct, choose_image_schedule
+from atalla_mlir.codegen.image_product import ImageProduct, choose_image_schedule, epilogue_of
 from atalla_mlir.codegen.iteration import Access, Buffer
 from atalla_mlir.codegen.pad_images import HALVES, Halves, ImageShape, PadImage, image_walk
 from atalla_mlir.codegen.product_plan import LANES
@@ -71,7 +71,7 @@ class ImagePlanner:
     def __init__(self, launches: Sequence[ImageLaunch], machine: Machine, *, always: bool = False) -> None:
         self.launches, self.machine, self.always = launches, machine, always
         self.placed: list[tuple[ImageValue, PadImage]] = []
-        self._cycles: dict[object, float | None] = {}
+        self._known: dict[Hashable, tuple[float | None, int]] = {}
 
     def plan(self, values: Sequence[ImageValue]) -> ImagePlan:
         """Decide about values one after the other, in the order in which they are made."""
@@ -188,20 +188,32 @@ class ImagePlanner:
                 if number == value.number:
                     images[buffer] = image
         alive = [image for value, image in placed if value.made <= at <= value.last]
-        free = self._free_rows(alive)
-        key = (launch.function, tuple(images.get(buffer) for buffer in launch.buffers), free)
-        if key not in self._cycles:
-            self._cycles[key] = self._chosen(launch, images, free)
-        return self._cycles[key]
+        return self._chosen(launch, images, self._free_rows(alive))
 
     def _chosen(self, launch: ImageLaunch, images: Mapping[Buffer, PadImage], free: int) -> float | None:
+        """The same with that many rows of each pad free; where images lie makes no difference."""
         if launch.product is None:
             return None
-        if not images and free == self.machine.pad_rows - SPILL_ROWS:
+        whole = self.machine.pad_rows - SPILL_ROWS
+        if not images and free == whole:
             return launch.apart_cycles()
-        pads = self.machine.pads
-        chosen = choose_image_schedule(launch.product, images, pads=pads, pad_rows=free, wanted={})
-        return None if chosen is None else chosen[1].predicted_cycles
+        key = (launch.function, tuple(images[buffer].held if buffer in images else 0 for buffer in launch.buffers))
+        cycles, rows = self._best(key, launch.product, images, whole)
+        if rows > free:
+            cycles, _ = self._best((*key, free), launch.product, images, free)
+        return cycles
+
+    def _best(
+        self, key: Hashable, product: ImageProduct, images: Mapping[Buffer, PadImage], free: int
+    ) -> tuple[float | None, int]:
+        """Cycles of the best plan with so many free rows, and the rows that it takes; None where there is no plan."""
+        if key not in self._known:
+            chosen = choose_image_schedule(product, images, pads=self.machine.pads, pad_rows=free, wanted={})
+            self._known[key] = (None, 0)
+            if chosen is not None:
+                walk, decision = chosen
+                self._known[key] = decision.predicted_cycles, epilogue_of(product, images).pad_rows(walk)
+        return self._known[key]
 
 
 def _overlap(value: ImageValue, other: ImageValue) -> bool:

@@ -41,6 +41,8 @@ from atalla_mlir.codegen.tile_schedule import (
     window_depth,
 )
 
+KEPT_BYTES = "kept_bytes"
+"""Of a value that stays in the pads, among the facts of a decision."""
 MAX_PIECES = 16
 """Transfers of the results of a tile, at most: each is a line of one half."""
 FETCHED_PIECES = 8
@@ -182,6 +184,8 @@ def choose_image_schedule(
         "operand_rows": walk.operand_rows,
         "in_pads": _in_pads(product, images),
     }
+    if product.result.buffer in images:
+        facts[KEPT_BYTES] = product.result.buffer.num_elements * 2
     return walk, Decision(FORM_NAME, tile_fields(walk), facts, round(start_cycles(walk, epilogue.cost) + cycles), ways)
 
 

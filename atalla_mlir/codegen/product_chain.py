@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from atalla_mlir.codegen.decision import Decision, Fields, fastest
 from atalla_mlir.codegen.flow_plan import choose_flow_plan
+from atalla_mlir.codegen.image_product import KEPT_BYTES
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind
 from atalla_mlir.codegen.product_plan import ProductPlan, choose_product_plan
 from atalla_mlir.codegen.stream_plan import choose_stream_plan
@@ -28,8 +29,6 @@ from atalla_mlir.codegen.vector_product_plan import choose_vector_product
 from atalla_mlir.target.machine import AX01
 
 FORM_NAME = "chain of products"
-KEPT_BYTES = "kept_bytes"
-"""Of a value that stays in the pads."""
 SPILL_ROWS = 256
 PAD_ROWS = AX01.pad_rows - SPILL_ROWS
 """Rows of each pad for the products; the register allocator may spill to the others."""

@@ -1,5 +1,4 @@
 // RUN: atalla-opt %s --pass-pipeline='builtin.module(func.func(linalg-generalize-named-ops),atalla-keep-images{keep=always})' | filecheck %s
-// RUN: atalla-opt %s --pass-pipeline='builtin.module(func.func(linalg-generalize-named-ops),atalla-keep-images)' | filecheck %s --check-prefix=WORTH
 
 #image = affine_map<(n, o, y, x, c, i, j) -> (n, y + i, x + j, c)>
 #weight = affine_map<(n, o, y, x, c, i, j) -> (o, i, j, c)>
@@ -8,8 +7,6 @@
 // The first call leaves its result in pads 0 and 1, lines 0 to 8 and 6 to 14 of it: windows of each half look at a line
 // of the other one. The second call finds it there, and is a kernel of its own; its result is the entry's. 9 lines of 15
 // pixels take 135 rows of a pad, which are 5 pages.
-
-// WORTH-NOT: atalla.images
 
 // CHECK: func.func private @conv_1(
 // CHECK-SAME: attributes {atalla.free_rows = 7776 : i64, atalla.images = [{base = 0 : i64, held = 9 : i64, lines = 15 : i64, pad = 0 : i64, pixels = 15 : i64, slices = 1 : i64, starts = array<i64: 0, 6>}, unit, unit]}

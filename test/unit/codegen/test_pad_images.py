@@ -1,0 +1,90 @@
+"""Images in two halves: which rows a block has, and where they lie."""
+
+from __future__ import annotations
+
+import pytest
+
+from atalla_mlir.codegen.footprints import Window
+from atalla_mlir.codegen.halved_blocks import HalvedResults, halved_blocks, halved_results
+from atalla_mlir.codegen.iteration import Access, Buffer, Loop
+from atalla_mlir.codegen.pad_images import HalvedRows, Halves, ImageShape, ImageWalk, PadImage, image_walk
+
+WINDOW = Window((3, 3), (1, 1), (1, 1), (9 * 64, 64), 2, 64)
+
+
+@pytest.mark.parametrize("lines", range(1, 10))
+@pytest.mark.parametrize("width", [1, 3, 4])
+def test_all_rows_of_a_block_come_once(lines: int, width: int) -> None:
+    halves = Halves(lines)
+    for own in range(1, halves.extent + 1):
+        order = HalvedRows(halves, own, width)
+        places = [order.place(row) for row in range(order.rows)]
+        assert len(set(places)) == order.rows
+        assert all(order.line(order.number(half, line)) == (half, line) for half, line, _ in places)
+        results = {(halves.firsts[half] + line, pixel) for half, line, pixel in places}
+        if own == halves.extent:
+            assert len(results) == len(places) == lines * width
+        else:
+            assert order.rows == 2 * own * width
+
+
+def test_blocks_cover_the_image() -> None:
+    lines, pixels = Loop(7, "y"), Loop(6, "x")
+    for results in halved_results(lines, pixels, 100, 4):
+        extent, firsts = results.halves.extent, results.halves.firsts
+        covered = {
+            (firsts[half] + min(down * results.lines, extent - results.lines) + line, first + pixel)
+            for down in range(-(-extent // results.lines))
+            for across in range(results.blocks_across)
+            for first in [min(across * results.width, 6 - results.width)]
+            for half, line, pixel in map(results.in_order.place, range(results.rows))
+        }
+        assert covered == {(line, pixel) for line in range(7) for pixel in range(6)}
+
+
+def test_staged_rows_have_places_of_their_own_and_pieces_hold_them() -> None:
+    lines, pixels, buffer = Loop(8, "y"), Loop(12, "x"), Buffer("image", 8 * 12 * 32)
+    access = Access(buffer, 0, {lines: 12 * 32, pixels: 32})
+    for results in halved_results(lines, pixels, 100, 4):
+        assert len({results.place(row) for row in range(results.rows)}) == results.rows
+        assert {_element(results, access, row) for row in range(results.rows)} == _sent(results, access)
+
+
+def _element(results: HalvedResults, access: Access, row: int) -> tuple[tuple[int, int], int]:
+    half, line, pixel = results.in_order.place(row)
+    down, along = results.strides(access)
+    return results.place(row), (results.halves.firsts[half] + line) * down + pixel * along
+
+
+def _sent(results: HalvedResults, access: Access) -> set[tuple[tuple[int, int], int]]:
+    """Places in staging areas that transfers read, and where they store them."""
+    return {
+        (
+            (results.pad_of_piece(piece), results.row_of_piece(piece) + row),
+            results.piece_offset(piece, access) + row * results.pitch(access),
+        )
+        for piece in range(results.num_pieces)
+        for row in range(results.rows_of_piece(piece))
+    }
+
+
+def test_windows_find_their_pixels_in_an_image() -> None:
+    lines, pixels = Loop(7, "y"), Loop(6, "x")
+    image = PadImage(9, 8, 2, 0, (0, 3), 6, 0)
+    for results in halved_results(lines, pixels, 100, 4):
+        blocks = halved_blocks(results, WINDOW, image)
+        for row in range(blocks.rows):
+            half, line, pixel = results.in_order.place(row)
+            first = image.row(half, results.halves.firsts[half], 0)
+            wanted = image.row(half, results.halves.firsts[half] + line, pixel)
+            assert blocks.place(row) == (half, wanted - first)
+
+
+def test_walks_over_an_image() -> None:
+    lines, pixels, channels = Loop(4, "y"), Loop(3, "x"), Loop(64, "c")
+    shape, buffer = ImageShape(10, 8, 64), Buffer("image", 10 * 8 * 64)
+    access = Access(buffer, (8 + 1) * 64, {lines: 2 * 8 * 64, pixels: 2 * 64, channels: 1})
+    assert image_walk(access, shape, (lines, pixels)) == ImageWalk(1, 1, 2, 2)
+    assert image_walk(access, ImageShape(10, 7, 64), (lines, pixels)) is None
+    assert image_walk(access, shape, (lines,)) is None
+    assert image_walk(Access(buffer, 32, access.strides), shape, (lines, pixels)) is None
