@@ -18,6 +18,8 @@ from atalla_mlir.kernels.rings import ROW_BYTES
 from atalla_mlir.kernels.walks import Walk
 
 STAIRS = "stairs"
+HUGE = 2.0**127
+"""Whose square is infinite."""
 
 
 class StairWalk(Walk):
@@ -62,5 +64,7 @@ def store_stairs(builder: Builder, plan: AttentionPlan, tiles: Tiles) -> None:
     for first, row in edges:
         builder.repeat(size, lambda index, first=first, row=row: store(row, index + first))
     for lane in range(LANES):
-        visible = builder.lane_mask(0, lane)
-        store(builder.select(visible, builder.constant(math.inf), hidden), Index(size + lane))
+        # lanes that are not loaded are zero; a mask for each row would be more masks than there are
+        visible = builder.tile_load(tiles.pads[0], Index(size + LANES), lane + 1)
+        lowered = builder.binary("sub", visible, builder.splat(HUGE))
+        store(builder.binary("mul", lowered, builder.splat(HUGE)), Index(size + lane))
