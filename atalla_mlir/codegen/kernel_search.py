@@ -117,7 +117,11 @@ class LoopKernels:
             yield kernel
 
     def _scheduler(self, max_stages: float, *, thorough: bool = False) -> ModuloScheduler:
-        return ModuloScheduler(self._graph, self._machine, self._banks, max_stages, thorough=thorough)
+        return self._scheduler_of(self._graph, max_stages, thorough=thorough)
+
+    def _scheduler_of(self, graph: LoopGraph, max_stages: float, *, thorough: bool) -> ModuloScheduler:
+        settled = self._context.settled
+        return ModuloScheduler(graph, self._machine, self._banks, max_stages, thorough=thorough, settled=settled)
 
     def _kernel(self, schedule: ModuloSchedule, *, thorough: bool) -> Kernel:
         kernel = Kernel(schedule, self._banks, self._first_index)
@@ -132,7 +136,7 @@ class LoopKernels:
             return None
         graph, interval = kernel.schedule.graph, kernel.schedule.interval
         copied = build_loop_graph(split.insts, self._machine, graph.in_place)
-        scheduler = ModuloScheduler(copied, self._machine, self._banks, self._max_stages, thorough=True)
+        scheduler = self._scheduler_of(copied, self._max_stages, thorough=True)
         schedule = scheduler.schedule(interval + interval // FINENESS, interval)
         if schedule is None:
             return None

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 
 from atalla_mlir.codegen.loop_graph import LoopGraph
 from atalla_mlir.codegen.machine_ir import Inst, Register
+from atalla_mlir.codegen.reservations import chosen_with_schedule
 from atalla_mlir.target.isa import Unit
 from atalla_mlir.target.machine import Machine
-from atalla_mlir.target.registers import RegisterFile
 
 MAX_SCHEDULES = 4096
 """Schedules kept at most, each of some kilobytes; the one not asked for longest goes first."""
@@ -48,13 +48,23 @@ _ENTRIES: OrderedDict[tuple[bytes, Asked], _Entry | None] = OrderedDict()
 class LoopMemo:
     """What was found for loops equal to this one: a schedule or None."""
 
-    def __init__(self, graph: LoopGraph, machine: Machine, banks: Mapping[Register, int]) -> None:
+    def __init__(
+        self,
+        graph: LoopGraph,
+        machine: Machine,
+        banks: Mapping[Register, int],
+        settled: Collection[Register] = (),
+    ) -> None:
         self._numbers = {register: at for at, register in enumerate(_registers(graph))}
-        self._digest = self._describe(graph, machine, banks)
+        self._digest = self._describe(graph, machine, banks, chosen_with_schedule(banks, settled))
 
-    def _describe(self, graph: LoopGraph, machine: Machine, banks: Mapping[Register, int]) -> bytes:
+    def _describe(
+        self, graph: LoopGraph, machine: Machine, banks: Mapping[Register, int], free: Collection[Register]
+    ) -> bytes:
         """A digest of all that decides which schedules are found."""
-        registers = [(r.file.value, r.pinned, _bank(r, banks), r in graph.in_place) for r in self._numbers]
+        registers = [
+            (r.file.value, r.pinned, -1 if r in free else banks.get(r), r in graph.in_place) for r in self._numbers
+        ]
         insts = [self._instruction(inst) for inst in graph.insts]
         edges = [(e.first, e.second, e.latency, e.distance, e.is_result) for e in graph.edges]
         described = repr((machine.digest(), registers, insts, graph.num_nodes, edges, graph.is_ahead))
@@ -92,9 +102,3 @@ class LoopMemo:
 def _registers(graph: LoopGraph) -> list[Register]:
     """The registers of a loop in the order in which they occur."""
     return list(dict.fromkeys(register for inst in graph.insts for register in inst.registers))
-
-
-def _bank(register: Register, banks: Mapping[Register, int]) -> int | None:
-    """What counts of a register's bank: of a vector, whether it has one, because schedules choose it anew."""
-    bank = banks.get(register)
-    return 0 if bank is not None and register.file is RegisterFile.VECTOR else bank

@@ -52,6 +52,8 @@ class LoopContext:
     live_through: Mapping[RegisterFile, int]
     needed_after: frozenset[Register]
     pushes_weights_first: bool
+    settled: frozenset[Register] = frozenset()
+    """Vectors whose banks an earlier loop has chosen, which reads them as well."""
 
     def has_room(self, live: Mapping[RegisterFile, int]) -> bool:
         """Whether registers are left for the values of a kernel."""

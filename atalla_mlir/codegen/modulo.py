@@ -8,7 +8,7 @@ instructions are placed next to what they depend on (`loop_placement`) or, where
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -69,7 +69,7 @@ class ModuloScheduler:
     """Searches schedules of one loop; what was found for an equal loop is not searched again.
 
     At most `max_stages` iterations may be in progress at once. A `thorough` search tries all ways of placing at each
-    II.
+    II. Vectors in `settled` keep their banks.
     """
 
     def __init__(
@@ -80,14 +80,15 @@ class ModuloScheduler:
         max_stages: float = math.inf,
         *,
         thorough: bool = False,
+        settled: Collection[Register] = (),
     ) -> None:
         self._graph, self._max_stages, self._thorough = graph, max_stages, thorough
-        demands = LoopDemands(graph.insts, machine, banks)
+        demands = LoopDemands(graph.insts, machine, banks, settled)
         core = LoopCore(graph, demands)
         self._bounds = resource_bounds(graph.insts, machine)
         self._bound = max(*self._bounds.values(), graph.recurrence, _array_bound(graph, machine))
         self._contention = contention_bound(graph, demands)
-        self._memo = LoopMemo(graph, machine, banks)
+        self._memo = LoopMemo(graph, machine, banks, settled)
         has_slices = len(push_runs(graph)) > 1
         self._core = core
         self._ways: list[list[Callable[[int], Found | None]]] = [[core.place]]

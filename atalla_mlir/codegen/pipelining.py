@@ -63,6 +63,7 @@ def pipeline_loops(
     pushes_first = all(_pushes_weights_first(block, machine) for block in function.blocks)
     blocks: list[Block] = []
     reports: list[LoopReport] = []
+    settled: set[Register] = set()
     for index, block in enumerate(function.blocks):
         loop = find_counted_loop(block, constants)
         pipelined = None
@@ -71,13 +72,14 @@ def pipeline_loops(
             through = _count_live_through(loop, liveness[index])
             through = {file: count + spare.get(file, 0) for file, count in through.items()}
             needed_after = _needed_after(liveness, function.successors()[index], index)
-            context = LoopContext(*costs[index], surrounding, through, needed_after, pushes_first)
+            context = LoopContext(*costs[index], surrounding, through, needed_after, pushes_first, frozenset(settled))
             pipelined = pipeline_loop(loop, machine, banks, next_index, context)
         if pipelined is None:
             blocks.append(block)
             continue
         blocks.extend(pipelined.blocks)
         banks.update(pipelined.banks)
+        settled.update(pipelined.banks)
         reports.append(pipelined.report)
         next_index = pipelined.next_index
         packets[index] = sum(len(part.packets or part.insts) for part in pipelined.blocks)

@@ -15,7 +15,7 @@ field's highest bit.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 
 from atalla_mlir.codegen.banks import bank_bit, bank_bits
 from atalla_mlir.codegen.loop_graph import unit_name
@@ -40,7 +40,13 @@ VECTOR_BANKS = tuple(bank_bit(RegisterFile.VECTOR, bank) for bank in range(FILES
 class LoopDemands:
     """What the instructions of a loop take, whatever the interval."""
 
-    def __init__(self, insts: Sequence[Inst], machine: Machine, banks: Mapping[Register, int]) -> None:
+    def __init__(
+        self,
+        insts: Sequence[Inst],
+        machine: Machine,
+        banks: Mapping[Register, int],
+        settled: Collection[Register] = (),
+    ) -> None:
         self.machine = machine
         demands = [demand_of(inst) for inst in insts]
         self.units = [inst.op.unit for inst in insts]
@@ -57,8 +63,11 @@ class LoopDemands:
         for demand in demands:
             bits.setdefault(demand.unit, 1 << BANK_BITS + len(bits))
         self.branch_bits, self.branch_counts = bits[BRANCH.unit], counts(BRANCH)
-        settled = {register: bank for register, bank in banks.items() if register.file is not RegisterFile.VECTOR}
-        self.bits = [bank_bits(inst, settled) | bits[demand.unit] for inst, demand in zip(insts, demands, strict=True)]
+        open_banks = chosen_with_schedule(banks, settled)
+        fixed_banks = {register: bank for register, bank in banks.items() if register not in open_banks}
+        self.bits = [
+            bank_bits(inst, fixed_banks) | bits[demand.unit] for inst, demand in zip(insts, demands, strict=True)
+        ]
         self.counts = [counts(demand) for demand in demands]
         # numbers for what decides whether an instruction finds room, but for the banks of what it reads
         numbers: dict[Hashable, int] = {}
@@ -70,7 +79,8 @@ class LoopDemands:
         ]
         # vector registers that an instruction reads and whose banks are chosen with the schedule
         self.open_reads = [
-            tuple(dict.fromkeys(register for register in _vector_reads(inst) if register in banks)) for inst in insts
+            tuple(dict.fromkeys(register for register in _vector_reads(inst) if register in open_banks))
+            for inst in insts
         ]
         # what else instructions read that read such a register: other registers, and the bits of fixed banks
         self.read_with: dict[Register, set[Register]] = defaultdict(set)
@@ -80,9 +90,16 @@ class LoopDemands:
             for other in _vector_reads(inst):
                 if other.pinned is not None:
                     fixed |= bank_bit(RegisterFile.VECTOR, other.pinned % len(VECTOR_BANKS))
+                elif other in fixed_banks:
+                    fixed |= bank_bit(RegisterFile.VECTOR, fixed_banks[other])
             for register in reads:
                 self.read_with[register].update(other for other in reads if other is not register)
                 self.fixed_with[register] |= fixed
+
+
+def chosen_with_schedule(banks: Mapping[Register, int], settled: Collection[Register]) -> set[Register]:
+    """The registers whose banks a schedule chooses: vectors, but for those that an earlier loop has chosen already."""
+    return {register for register in banks if register.file is RegisterFile.VECTOR}.difference(settled)
 
 
 def _vector_reads(inst: Inst) -> list[Register]:

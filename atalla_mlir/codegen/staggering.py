@@ -153,10 +153,10 @@ def _kernels(
     if max(bounds.values(), default=1) > most:
         return
     recurrence = recurrence_bound(graph, context.cycles)
-    demands = LoopDemands(split.body, machine, banks)
+    demands = LoopDemands(split.body, machine, banks, context.settled)
     core = LoopCore(graph, demands)
     contention = contention_bound(graph, demands)
-    memo = LoopMemo(graph, machine, banks)
+    memo = LoopMemo(graph, machine, banks, context.settled)
     for interval in intervals(max(*bounds.values(), recurrence), most):
         if interval > most:
             return

@@ -11,7 +11,7 @@ from atalla_mlir.codegen.loop_graph import build_loop_graph
 from atalla_mlir.codegen.loop_placement import OrderChoice, placement_order
 from atalla_mlir.codegen.loops import LoopContext
 from atalla_mlir.codegen.machine_ir import M0, M1, V0, X0, Inst, Register
-from atalla_mlir.codegen.modulo import ModuloSchedule
+from atalla_mlir.codegen.modulo import ModuloSchedule, ModuloScheduler
 from atalla_mlir.target.isa import BY_MNEMONIC
 from atalla_mlir.target.machine import AX01
 from atalla_mlir.target.registers import RegisterFile
@@ -83,3 +83,15 @@ def test_packets_that_read_a_bank_twice_take_longer() -> None:
     schedule = ModuloSchedule(graph, 20, (0, 2, 10), {"slots": 1}, 1)
     assert Kernel(schedule, {left: 0, right: 1}, 100).iteration_cycles == 20
     assert Kernel(schedule, {left: 1, right: 1}, 100).iteration_cycles == 22
+
+
+def test_vectors_that_an_earlier_loop_reads_keep_their_banks() -> None:
+    """Here both that are read together have bank 1, one of them for good."""
+    left, right = VECTORS[:2]
+    insts = [_inst("mul.vv", VECTORS[2], left, right, M0)]
+    banks = {left: 1, right: 1, VECTORS[2]: 0}
+    found = ModuloScheduler(build_loop_graph(insts, AX01), AX01, banks, settled={left}).schedule(100)
+    assert found is not None and left not in found.banks
+    assert found.banks[right] != 1
+    free = ModuloScheduler(build_loop_graph(insts, AX01), AX01, banks).schedule(100)
+    assert free is not None and {left, right} <= free.banks.keys()
