@@ -128,7 +128,7 @@ def image_schedules(
         return
     if not cols.can_move(pushed, LANES) or any(access.stride(plan.lane) != 1 for access in moved):
         return
-    reads_rows = bool(epilogue.staged_reads or epilogue.image_reads)
+    reads_rows = bool(epilogue.staged_reads)
     for rows, results, depth in _ways(product, image, pads):
         if not all(results.can_move(access, LANES) and results.num_pieces <= MAX_PIECES for access in moved):
             continue
