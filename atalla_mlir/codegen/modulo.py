@@ -20,6 +20,7 @@ from atalla_mlir.codegen.loop_placement import OrderChoice
 from atalla_mlir.codegen.loop_roles import different_turns, push_runs
 from atalla_mlir.codegen.machine_ir import Register
 from atalla_mlir.codegen.reservations import LoopDemands
+from atalla_mlir.codegen.tail_placement import longest_lifetime, shorten_tail
 from atalla_mlir.target.isa import Format, Unit
 from atalla_mlir.target.machine import Machine
 
@@ -83,11 +84,11 @@ class ModuloScheduler:
         settled: Collection[Register] = (),
     ) -> None:
         self._graph, self._max_stages, self._thorough = graph, max_stages, thorough
-        demands = LoopDemands(graph.insts, machine, banks, settled)
-        core = LoopCore(graph, demands)
+        self._demands = LoopDemands(graph.insts, machine, banks, settled)
+        core = LoopCore(graph, self._demands)
         self._bounds = resource_bounds(graph.insts, machine)
         self._bound = max(*self._bounds.values(), graph.recurrence, _array_bound(graph, machine))
-        self._contention = contention_bound(graph, demands)
+        self._contention = contention_bound(graph, self._demands)
         self._memo = LoopMemo(graph, machine, banks, settled)
         has_slices = len(push_runs(graph)) > 1
         self._core = core
@@ -171,7 +172,8 @@ class ModuloScheduler:
             for found in self._placements(attempts, interval)
             if max(found.cycles, default=0) // interval < self._max_stages
         )
-        return min(fitting, key=self._longest_lifetime, default=None)
+        best = min(fitting, key=partial(longest_lifetime, self._graph), default=None)
+        return None if best is None else shorten_tail(self._graph, self._demands, best)
 
     def _placements(self, attempts: Sequence[Callable[[int], Found | None]], interval: int) -> Iterator[Found]:
         """What the attempts find that place everything: the first one where transfers are waited for, else all."""
@@ -181,15 +183,6 @@ class ModuloScheduler:
                 yield found
                 if not self._graph.is_ahead:
                     return
-
-    def _longest_lifetime(self, found: Found) -> int:
-        """Cycles for which some value is kept at most."""
-        lifetimes = (
-            found.cycles[edge.second] + edge.distance * found.interval - found.cycles[edge.first]
-            for edge in self._graph.edges
-            if edge.is_result
-        )
-        return max(lifetimes, default=0)
 
 
 def intervals(first: int, last: int) -> Iterator[int]:

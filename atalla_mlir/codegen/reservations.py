@@ -224,6 +224,16 @@ class ReservationTable:
         self._owners[row].add(index)
         self._mark(index, row, index)
 
+    def occupy(self, index: int, cycle: int) -> None:
+        """Reserves the place of an instruction in its packet, not its unit."""
+        self._is_plain[index] = True
+        self.reserve(index, cycle)
+
+    def settle_banks(self, banks: Mapping[Register, int]) -> None:
+        """Banks of vector registers that are known before anything that reads them has its place."""
+        self._banks.update((register, VECTOR_BANKS[bank]) for register, bank in banks.items())
+        self._bank_loads.update(self._banks.values())
+
     def release(self, index: int) -> None:
         row = self._rows.pop(index)
         self._row_bits[row] &= ~self._taken_bits.pop(index)

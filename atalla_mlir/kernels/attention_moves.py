@@ -14,6 +14,7 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_plan import AHEAD, LANES, PADS
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.rings import ROW_BYTES
+from atalla_mlir.kernels.transfer_order import start_order
 from atalla_mlir.kernels.walks import Walk
 from atalla_mlir.target.encoding import DmaShape
 
@@ -162,7 +163,7 @@ class FlowLoop:
         builder, flow, tokens = self.builder, self.flow, list[ir.Value]()
         for piece in range(flow.each):
             place, start, word = prepared[3 * piece : 3 * piece + 3]
-            for pad in range(PADS):
+            for pad in start_order(PADS):
                 builder.wait([before[len(tokens)]], orders=False)
                 tokens.append(
                     builder.transfer(
