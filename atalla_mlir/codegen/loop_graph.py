@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,9 +27,12 @@ from atalla_mlir.codegen.native_library import Edges, library
 from atalla_mlir.codegen.recurrences import largest_mean
 from atalla_mlir.codegen.resources import UnitKey, demand_of, unit_interval
 from atalla_mlir.target.encoding import SLOTS
-from atalla_mlir.target.isa import LANE_OPS_PER_PACKET, Format, Unit
+from atalla_mlir.target.isa import LANE_OPS_PER_PACKET, LANE_UNITS, Format, Latency, Unit
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import FILES, RegisterFile
+
+PORT_WAIT = 10
+"""Cycles for which what lanes make may wait for the write port of its bank, where the array is busy all the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,12 +290,14 @@ def _edges_inside(
     graph = DependenceGraph(insts, [{} for _ in insts], [{} for _ in insts])
     add_memory_edges(graph, latencies)
     add_unit_order_edges(graph, machine)
+    port_wait = _port_waits(insts, machine)
     writer: dict[Register, int] = {}
     readers: dict[Register, list[int]] = defaultdict(list)
     for index, inst in enumerate(insts):
         for register in inst.uses:
             if register in writer:
-                graph.add_edge(writer[register], index, latencies[writer[register]])
+                maker = writer[register]
+                graph.add_edge(maker, index, latencies[maker] + port_wait(insts[maker], inst))
             if register in writer or register in in_place:
                 readers[register].append(index)
         for register in inst.defs:
@@ -307,6 +312,27 @@ def _edges_inside(
         for first, following in enumerate(graph.successors)
         for second, latency in following.items()
     ]
+
+
+def _port_waits(insts: Sequence[Inst], machine: Machine) -> Callable[[Inst, Inst], int]:
+    """By how much a second instruction should keep away from a first one that makes what it reads.
+
+    Rows from the array and the pads go first at the write ports of the banks (5.3). Where the array is busy all the
+    time, as with several slices in an iteration, what lanes make of its rows waits: stores, which nothing waits for,
+    allow for that.
+    """
+    num_pushes = sum(inst.op.latency is Latency.WEIGHT_PUSH for inst in insts)
+    streamed = {register for inst in insts if inst.op.unit is Unit.GSAU for register in inst.defs}
+
+    def wait(first: Inst, second: Inst) -> int:
+        is_sum = first.op.unit in LANE_UNITS and not streamed.isdisjoint(first.uses)
+        return PORT_WAIT if is_sum and _is_store(second) else 0
+
+    return wait if num_pushes > machine.vector_lanes else lambda first, second: 0
+
+
+def _is_store(inst: Inst) -> bool:
+    return inst.op.unit is Unit.VLSU and not inst.defs
 
 
 def _register_edges_across(

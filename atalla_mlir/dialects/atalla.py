@@ -3,7 +3,8 @@
 A *row* is the content of one vector register (32 BF16 lanes), a *scalar* one BF16 value in a scalar register, a *mask*
 one bit a lane, an *integer* a whole number of 32 bits in a scalar register. Kernels first read and write rows of
 `!atalla.dram` buffers directly; `atalla-place-tiles` then brings the data into tiles of the scratchpad pads with DMA.
-Loops are `scf.for` from 0 by 1, to a constant or to a number of at least 1 that is computed before.
+Loops are `scf.for` from 0 by 1, to a constant or to a number that is computed before; with `atalla.may_be_empty` that
+may be 0.
 
 Addresses are affine in the loop variables: an access has one position per dimension of its buffer's index space (the
 affine map's results) and a stride in elements per dimension, element = offset + sum(position * stride); lane i adds

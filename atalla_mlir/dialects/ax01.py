@@ -115,7 +115,7 @@ class YieldOp(Ax01.Operation, name="yield", traits=[ir.IsTerminatorTrait]):
 
 
 class LoopOp(Ax01.Operation, name="loop"):
-    """A counted loop: the body runs `trip_count` times, at least once.
+    """A counted loop: the body runs `trip_count` times, at least once unless it has `atalla.may_be_empty`.
 
     The block's arguments are the carried values: the operands after the trip count before the first iteration, the
     operands of `ax01.yield` after that; the results are the values after the last iteration. Carried values are

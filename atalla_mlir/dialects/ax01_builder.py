@@ -24,6 +24,8 @@ from atalla_mlir.target import isa
 from atalla_mlir.target.registers import RegisterFile
 
 MEMORY_ATTRIBUTE = "atalla.memory"
+MAY_BE_EMPTY = "atalla.may_be_empty"
+"""On a loop whose trip count may be 0, which then is skipped."""
 
 _FILES = (RegisterFile.SCALAR, RegisterFile.VECTOR, RegisterFile.MASK)
 
@@ -71,7 +73,7 @@ class Builder:
             self._op("ax01.end")
 
     @contextmanager
-    def loop(self, trip_count: ir.Value, inits: Sequence[ir.Value]) -> "Iterator[Loop]":
+    def loop(self, trip_count: ir.Value, inits: Sequence[ir.Value], *, may_be_empty: bool = False) -> "Iterator[Loop]":
         """An `ax01.loop`; inside, `carried` are the values of this iteration, and `next` must be set to those of the
         next one; after it, `results` are the final values. All three are in the order of `inits`."""
         files = [self._virtual_file(value) for value in inits]
@@ -82,6 +84,8 @@ class Builder:
         types = [inits[position].type for position in order]
         attributes = {"operandSegmentSizes": _segments([1, *sizes]), "resultSegmentSizes": _segments(sizes)}
         op = self._op("ax01.loop", types, [trip_count, *(inits[position] for position in order)], attributes, regions=1)
+        if may_be_empty:
+            op.attributes[MAY_BE_EMPTY] = ir.UnitAttr.get(op.context)
         block = op.regions[0].blocks.append(*types, arg_locs=[self.loc] * len(types))
         loop = Loop(op, block, places)
         with self._inside(block):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import create_op, i64_attr, ir
+from atalla_mlir.dialects.ax01_builder import MAY_BE_EMPTY
 from atalla_mlir.errors import InternalError
 from atalla_mlir.kernels.affine_index import Index, constant_index, signed_word
 from atalla_mlir.kernels.attributes import OVERLAP
@@ -55,7 +56,7 @@ class IndexBuilder:
             return list(initial)
         if extent == 1:
             return list(body(Index(), list(initial)))
-        return self._for(self.index_constant(extent), initial, body, overlap=overlap)
+        return self._for(self.index_constant(extent), initial, body, *([OVERLAP] if overlap else []))
 
     def counted_loop(
         self,
@@ -63,21 +64,20 @@ class IndexBuilder:
         initial: Sequence[ir.Value],
         body: Callable[[Index, list[ir.Value]], Sequence[ir.Value]],
     ) -> list[ir.Value]:
-        """`loop` over a number of iterations, 1 or more, that is computed where the kernel runs."""
-        return self._for(trips, initial, body, overlap=False)
+        """`loop` over a number of iterations, which may be none, that is computed where the kernel runs."""
+        return self._for(trips, initial, body, MAY_BE_EMPTY)
 
     def _for(
         self,
         trips: ir.Value,
         initial: Sequence[ir.Value],
         body: Callable[[Index, list[ir.Value]], Sequence[ir.Value]],
-        *,
-        overlap: bool,
+        *attributes: str,
     ) -> list[ir.Value]:
         bounds = [self.index_constant(0), trips, self.index_constant(1)]
         op = create_op("scf.for", [value.type for value in initial], [*bounds, *initial], regions=1)
-        if overlap:
-            op.attributes[OVERLAP] = ir.UnitAttr.get()
+        for attribute in attributes:
+            op.attributes[attribute] = ir.UnitAttr.get()
         types = [self.index_type, *(value.type for value in initial)]
         location = ir.Location.current
         block = ir.Block.create_at_start(op.regions[0], types, [location] * len(types))

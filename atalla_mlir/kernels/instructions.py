@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from atalla_mlir._mlir import i64_array_attr, integer_value, ir, operations, string_value
-from atalla_mlir.dialects.ax01_builder import Builder, Loop
+from atalla_mlir.dialects.ax01_builder import MAY_BE_EMPTY, Builder, Loop
 from atalla_mlir.dialects.module_attributes import PAD_ROWS
 from atalla_mlir.errors import InternalError, LimitError
 from atalla_mlir.kernels import index_instructions, integer_instructions, memory_instructions, row_instructions
@@ -116,7 +116,8 @@ class KernelLowering:
         for argument, value in zip(list(body.arguments)[1:], list(op.operands)[3:], strict=True):
             self._carry(argument, value)
         counter = [self.b.addi_s(self.constants.x0, 0)] if index_instructions.is_computed_with(variable) else []
-        with self.b.loop(trip_count, [*carried_rows, *starts, *counter]) as loop:
+        may_be_empty = MAY_BE_EMPTY in op.attributes
+        with self.b.loop(trip_count, [*carried_rows, *starts, *counter], may_be_empty=may_be_empty) as loop:
             self._loop_body(loop, body, needed, len(inits))
         yielded = body.operations[len(body.operations) - 1].operands
         for result, value, last in zip(op.results, loop.results[: len(inits)], yielded, strict=True):

@@ -35,11 +35,10 @@ def unit_rows(builder: IntegerBuilder) -> tuple[list[ir.Value], ir.Value]:
 
 
 def tiles_again(builder: IntegerBuilder, flaws: ir.Value, tiles: int) -> ir.Value:
-    """How many tiles are to be turned once more: all if `flaws` has a NaN, else the first, which does no harm."""
+    """How many tiles are to be turned once more: all if `flaws` has a NaN, else none."""
     found = builder.mask_bits(builder.compare("ne", flaws, flaws))
     any_found = builder.integer("ltu", builder.number(0), found)
-    others = builder.integer("mul", any_found, builder.number(tiles - 1))
-    ((trips, _),) = builder.as_index(builder.integer("add", others, builder.number(1))).terms
+    ((trips, _),) = builder.as_index(builder.integer("mul", any_found, builder.number(tiles))).terms
     return trips
 
 
@@ -178,7 +177,7 @@ class TurnedTiles:
     # Once more, where there is an infinity or a NaN
 
     def _turn_again(self, flaws: ir.Value) -> None:
-        """Turn all tiles in the transpose unit if `flaws` says so, else the first, which does no harm."""
+        """Turn all tiles in the transpose unit if `flaws` says so."""
         builder = self.builder
         tiles = tiles_again(builder, flaws, self.plan.tiles)
         pads = self.pads.quiet(2)

@@ -23,7 +23,7 @@ from atalla_mlir.codegen.machine_ir import (
     physical,
 )
 from atalla_mlir.dialects.ax01 import assembly_operands, instruction_of, pinned_number, register_file
-from atalla_mlir.dialects.ax01_builder import MEMORY_ATTRIBUTE
+from atalla_mlir.dialects.ax01_builder import MAY_BE_EMPTY, MEMORY_ATTRIBUTE
 from atalla_mlir.passes.base import PassFailure
 from atalla_mlir.target.encoding import DmaShape
 from atalla_mlir.target.isa import BY_MNEMONIC, Format, Instruction
@@ -272,6 +272,7 @@ class FunctionReader:
             self._copy(register, self._register(init))
         counter = self._new(RegisterFile.SCALAR)
         self._emit("addi.s", counter, X0, 1)
+        after = self._skip_if_empty(trip_count) if MAY_BE_EMPTY in op.attributes else None
         label = self._new_label("loop")
         self._depth += 1
         self._start_block(label)
@@ -280,9 +281,16 @@ class FunctionReader:
         self._parallel_copy(carried, yielded)
         self._emit("blt.s", counter, self._register(trip_count), label, 1)
         self._depth -= 1
-        self._start_block(self._new_label("after"))
+        self._start_block(after or self._new_label("after"))
         for result, register in zip(op.results, carried, strict=True):
             self._registers[result] = register
+
+    def _skip_if_empty(self, trip_count: ir.Value) -> str:
+        """Branches over a loop without iterations; the label of what comes after it."""
+        after, none = self._new_label("after"), self._new(RegisterFile.SCALAR)
+        self._emit("addi.s", none, X0, 0)
+        self._emit("bge.s", none, self._register(trip_count), after, 0)
+        return after
 
     def _parallel_copy(self, destinations: Sequence[Register], sources: Sequence[Register]) -> None:
         """All copies at once: a source that another copy overwrites is saved first."""
