@@ -31,7 +31,7 @@ from atalla_mlir.target.isa import LANE_OPS_PER_PACKET, LANE_UNITS, Format, Late
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import FILES, RegisterFile
 
-PORT_WAIT = 10
+PORT_WAIT = 6
 """Cycles for which what lanes make may wait for the write port of its bank, where the array is busy all the time."""
 
 

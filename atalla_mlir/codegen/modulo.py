@@ -89,6 +89,9 @@ class ModuloScheduler:
         self._bounds = resource_bounds(graph.insts, machine)
         self._bound = max(*self._bounds.values(), graph.recurrence, _array_bound(graph, machine))
         self._contention = contention_bound(graph, self._demands)
+        if len(push_runs(graph)) > 1 and self._bound == _array_bound(graph, machine):
+            # nothing may hold up the array
+            self._demands.share_channel(graph.insts, self._bound)
         self._memo = LoopMemo(graph, machine, banks, settled)
         has_slices = len(push_runs(graph)) > 1
         self._core = core
@@ -156,7 +159,7 @@ class ModuloScheduler:
                     best = found
                     break
         del self._ways[: len(self._ways) - left]
-        return best
+        return None if best is None else shorten_tail(self._graph, self._demands, best)
 
     def _search_all(self, tried: Sequence[int]) -> Found | None:
         """What is found at the least II by any way: of several the one whose values are kept for the shortest time."""

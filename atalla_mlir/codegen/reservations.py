@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
 
 from atalla_mlir.codegen.banks import bank_bit, bank_bits
+from atalla_mlir.codegen.dependence import dma_bursts
 from atalla_mlir.codegen.loop_graph import unit_name
 from atalla_mlir.codegen.machine_ir import Inst, Register
 from atalla_mlir.codegen.resources import EMPTY_PACKET, OVER, Demand, UnitKey, counts, demand_of, unit_interval
@@ -31,6 +32,11 @@ CROWDED = 0.6
 MAX_QUEUED_CYCLES = 6
 """By how much an access may issue before its pad serves it."""
 BRANCH = Demand((Unit.EX1, None), 2, 0, 0, is_lane=False)
+
+CHANNEL_START = 8
+"""Cycles from the begin of a transfer to its first burst, and from its last one to the end."""
+CHANNEL_ROOM = 0.95
+"""Share of the interval that the transfers of a pad may take for that."""
 
 BANK_BITS = 64
 """Bits of a cycle that stand for banks; those of units follow."""
@@ -95,6 +101,23 @@ class LoopDemands:
             for register in reads:
                 self.read_with[register].update(other for other in reads if other is not register)
                 self.fixed_with[register] |= fixed
+
+    def share_channel(self, insts: Sequence[Inst], interval: int) -> None:
+        """Lets transfers last as long as if all pads began those of a kind together and shared the DRAM channel, as far
+        as an interval has room for that."""
+        pads: dict[str, list[int]] = defaultdict(list)
+        for index, unit in enumerate(self.units):
+            if unit is Unit.SDMA:
+                pads[self.names[index]].append(index)
+        for indices in pads.values():
+            least = sum(self.lengths[index] for index in indices)
+            added = {
+                i: max(0, len(pads) * dma_bursts(insts[i], self.machine) + CHANNEL_START - self.lengths[i])
+                for i in indices
+            }
+            share = max(0.0, min(1.0, (CHANNEL_ROOM * interval - least) / max(1, sum(added.values()))))
+            for index in indices:
+                self.lengths[index] += int(share * added[index])
 
 
 def chosen_with_schedule(banks: Mapping[Register, int], settled: Collection[Register]) -> set[Register]:
