@@ -59,7 +59,8 @@ class LoopKernels:
         largest = largest_interval()
         if max(resource_bounds(self._graph.insts, self._machine).values(), default=1) > largest:
             return
-        thorough = self._graph.is_ahead and self._trip_count * largest >= THOROUGH_CYCLES
+        takes_long = self._trip_count * largest >= THOROUGH_CYCLES
+        thorough = self._graph.is_ahead and takes_long and len(push_runs(self._graph)) > 1
         last = None
         for kernel in self._by_interval(largest, largest_interval, thorough=thorough):
             last = kernel
