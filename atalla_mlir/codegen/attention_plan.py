@@ -62,6 +62,9 @@ SUM_STEPS = 8
 """Steps whose sums are kept where rows are short: the phase that takes them is late by less, and no more overlap."""
 EDGE = (PHASES - 1) * LAG
 """Steps that do not exist at either end, for phases that are ahead or late."""
+MAX_PART_DEPTH = 96
+"""Elements of a query where keys come in parts: more slices are more code than a loop over scores overlaps, and three
+kernels were measured to take two thirds of the cycles or less."""
 MAX_PARTS = 16
 """Parts of a row of scores, which straight code combines."""
 
@@ -360,6 +363,11 @@ def plan_attention(attention: Attention, pad_rows: int = PAD_ROWS) -> AttentionP
     ways = list(key_parts(attention.keys.extent))
     if not ways:
         return f"a row of {attention.keys.extent} scores is longer than {MAX_PARTS * MAX_KEYS}"
+    is_deep = attention.depth.extent > MAX_PART_DEPTH and attention.queries.extent >= MIN_PANEL_ROWS
+    if None not in ways and is_deep:
+        return (
+            f"with queries of {attention.depth.extent} elements and over {MAX_KEYS} keys three kernels are faster"
+        )
     plans = [_plan_of(attention, parts, pad_rows) for parts in ways]
     return next((plan for plan in plans if isinstance(plan, AttentionPlan)), plans[0])
 
