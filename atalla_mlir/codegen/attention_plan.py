@@ -365,9 +365,7 @@ def plan_attention(attention: Attention, pad_rows: int = PAD_ROWS) -> AttentionP
         return f"a row of {attention.keys.extent} scores is longer than {MAX_PARTS * MAX_KEYS}"
     is_deep = attention.depth.extent > MAX_PART_DEPTH and attention.queries.extent >= MIN_PANEL_ROWS
     if None not in ways and is_deep:
-        return (
-            f"with queries of {attention.depth.extent} elements and over {MAX_KEYS} keys three kernels are faster"
-        )
+        return f"with queries of {attention.depth.extent} elements and over {MAX_KEYS} keys three kernels are faster"
     plans = [_plan_of(attention, parts, pad_rows) for parts in ways]
     return next((plan for plan in plans if isinstance(plan, AttentionPlan)), plans[0])
 
