@@ -112,14 +112,15 @@ class ImagePlanner:
         if product is None:
             return None
         own = {buffer for number, buffer in zip(launch.values, launch.buffers, strict=True) if number == value.number}
-        accesses = [product.result, *product.row_reads]
         found: list[list[Range] | None] = [
-            _walked(product, access, value.shape) for access in accesses if access.buffer in own
+            _walked(product, read, value.shape) for read in product.row_reads if read.buffer in own
         ]
+        if product.result.buffer in own:
+            found.append(_stored(product, value.shape))
         if product.streamed.buffer in own:
             found.append(_windowed(product, value.shape))
         others = [read for stage in product.stages for read in stage.reads if read.buffer in own]
-        if len(others) + (product.result.buffer in own) != len(found):
+        if not found or len(others) + (product.result.buffer in own) != len(found):
             return None
         complete = [ranges for ranges in found if ranges is not None]
         return complete if len(complete) == len(found) else None
@@ -221,8 +222,18 @@ def _overlap(value: ImageValue, other: ImageValue) -> bool:
     return value.made <= other.last and other.made <= value.last
 
 
+def _stored(product: ImageProduct, shape: ImageShape) -> list[Range] | None:
+    """The same of results, which must be neighbours, and all that there is where no frame is around them."""
+    walk = image_walk(product.result, shape, product.plan.rows)
+    if walk is None or (walk.lines, walk.pixels) != (1, 1):
+        return None
+    if product.frame is None and tuple(loop.extent for loop in product.plan.rows) != (shape.lines, shape.pixels):
+        return None
+    return _walked(product, product.result, shape)
+
+
 def _walked(product: ImageProduct, access: Access, shape: ImageShape) -> list[Range] | None:
-    """Lines that results, or operands of the epilogue, touch in each half."""
+    """Lines that operands of the epilogue touch in each half."""
     lane = product.plan.lane
     if lane is None or access.stride(lane) != 1 or lane.extent != shape.channels:
         return None

@@ -45,7 +45,7 @@ def grouped_image_product(groups: Sequence[Group], outside: Mapping[Buffer, obje
         return None
     fills = [stage for group in others for stage in group.stages]
     stored = [stage.write for stage in first.stages if stage.write.buffer in outside]
-    if any(not _is_frame(stage, stored[0].buffer) for stage in fills) or len(stored) != 1:
+    if len(stored) != 1 or any(not _is_frame(stage, stored[0].buffer) for stage in fills):
         return None
     values = {stage.body.value for stage in fills}
     if len(values) > 1:

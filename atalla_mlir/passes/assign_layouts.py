@@ -188,7 +188,7 @@ class _FunctionLayout:
     def _wanted_order(self, op: ir.Operation) -> list[int] | None:
         if op.name in ("tensor.pad", "tensor.concat"):
             return self._order_of_copies(op)
-        if op.name != "linalg.generic" or not self._is_computed(op):
+        if op.name != "linalg.generic" or len(op.results) != 1 or not self._is_computed(op):
             return None
         forms = [form or () for form in indexing_forms(op)]
         loops = [form.single_dim for form in forms[len(op.operands) - len(op.results)]]

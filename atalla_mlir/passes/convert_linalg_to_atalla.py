@@ -96,7 +96,7 @@ def _convert(function: ir.Operation, target: Machine) -> None:
     values = dict(zip(buffers, block.arguments, strict=True))
     numerics = Numerics()
     with ir.InsertionPoint(end):
-        if images:
+        if FREE_ROWS in function.attributes:
             free = integer_value(function.attributes[FREE_ROWS])
             nest = ImageNest(_nests(listed, target), values, block, numerics, target, images, free)
             decisions = emit_image_nest(nest, fixed_fields(function, 0))

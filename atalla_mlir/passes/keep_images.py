@@ -178,11 +178,15 @@ class _Entry:
             for key in (IMAGES, FREE_ROWS):
                 if key in plain.attributes:
                     del plain.attributes[key]
-            plain.attributes["sym_name"] = string_attr(f"{name}_{number}")
+            plain.attributes["sym_name"] = string_attr(self._unused_name(name, number))
             function = plain
         for key, value in attributes.items():
             function.attributes[key] = value
         return function
+
+    def _unused_name(self, name: str, number: int) -> str:
+        wanted = f"{name}_{number}"
+        return wanted if wanted not in self.kernels else self._unused_name(wanted, number)
 
 
 def _image_shape(kind: ir.Type) -> ImageShape | None:

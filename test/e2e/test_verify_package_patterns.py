@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -81,3 +82,20 @@ class SpansOfRows(nn.Module):
 
 def test_gathered_rows_as_columns_of_a_product() -> None:
     _check(SpansOfRows(), (1, 12, 64))
+
+
+class Highest(nn.Module):
+    """The highest and the lowest value along a dimension behind a convolution, which stores channels innermost."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.convolution, self.dim = nn.Conv2d(8, 40, 3, padding=1), dim
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.convolution(x)
+        return x.amax(self.dim), x.amin(self.dim)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_extremes_behind_a_convolution(dim: int) -> None:
+    _check(Highest(dim), (1, 8, 6, 7))
