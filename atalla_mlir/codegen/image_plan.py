@@ -72,6 +72,8 @@ class ImagePlanner:
         self.launches, self.machine, self.always = launches, machine, always
         self.placed: list[tuple[ImageValue, PadImage]] = []
         self._known: dict[Hashable, tuple[float | None, int]] = {}
+        self._pairs: dict[str, int] = {}
+        """In which pair of pads the result of a kernel came to lie."""
 
     def plan(self, values: Sequence[ImageValue]) -> ImagePlan:
         """Decide about values one after the other, in the order in which they are made."""
@@ -81,9 +83,18 @@ class ImagePlanner:
                 placed = self._place(value, image)
                 if placed is not None:
                     self.placed.append((value, placed))
+                    self._pairs.setdefault(self.launches[value.made].function, placed.first_pad)
         images = {value.number: image for value, image in self.placed}
         touched = {at for value, _ in self.placed for at in range(value.made, value.last + 1)}
-        return ImagePlan(images, {at: self._free_rows(self._alive(at)) for at in sorted(touched)})
+        return ImagePlan(images, {at: self._room(at) for at in sorted(touched)})
+
+    def _room(self, at: int) -> int:
+        """Rows of each pad for a launch: what it takes, or fewer where there are fewer."""
+        launch, images = self.launches[at], self._images(at, self.placed)
+        free, whole = self._free_rows(self._alive(at)), self.machine.pad_rows - SPILL_ROWS
+        if launch.product is None or not images:
+            return free
+        return min(free, self._best(self._key(launch, images), launch.product, images, whole)[1])
 
     # What an image must hold
 
@@ -131,7 +142,8 @@ class ImagePlanner:
         """The image in one of the pairs of pads, as low as there is room; None where kernels would be too slow."""
         made = self.launches[value.made]
         operand = next((placed for other, placed in self.placed if self._is_operand(made, other)), None)
-        pairs = sorted(PAIRS, key=lambda pair: operand is not None and operand.first_pad == pair)
+        last = self._pairs.get(made.function)
+        pairs = sorted(PAIRS, key=lambda pair: (pair != last, operand is not None and operand.first_pad == pair))
         for pair in pairs:
             base = self._base(value, pair, image.rows)
             if base < 0:
@@ -183,22 +195,30 @@ class ImagePlanner:
 
     def _predicted(self, at: int, placed: Sequence[tuple[ImageValue, PadImage]]) -> float | None:
         """Cycles of a launch beside images; None where it cannot run there."""
+        alive = [image for value, image in placed if value.made <= at <= value.last]
+        return self._chosen(self.launches[at], self._images(at, placed), self._free_rows(alive))
+
+    def _images(self, at: int, placed: Sequence[tuple[ImageValue, PadImage]]) -> dict[Buffer, PadImage]:
+        """Those that a launch stores or reads."""
         launch, images = self.launches[at], dict[Buffer, PadImage]()
         for value, image in placed:
             for number, buffer in zip(launch.values, launch.buffers, strict=True):
                 if number == value.number:
                     images[buffer] = image
-        alive = [image for value, image in placed if value.made <= at <= value.last]
-        return self._chosen(launch, images, self._free_rows(alive))
+        return images
+
+    def _key(self, launch: ImageLaunch, images: Mapping[Buffer, PadImage]) -> tuple[Hashable, ...]:
+        """What the plan of a launch depends on: where images lie makes no difference."""
+        return launch.function, *(images[buffer].held if buffer in images else 0 for buffer in launch.buffers)
 
     def _chosen(self, launch: ImageLaunch, images: Mapping[Buffer, PadImage], free: int) -> float | None:
-        """The same with that many rows of each pad free; where images lie makes no difference."""
+        """The same with that many rows of each pad free."""
         if launch.product is None:
             return None
         whole = self.machine.pad_rows - SPILL_ROWS
         if not images and free == whole:
             return launch.apart_cycles()
-        key = (launch.function, tuple(images[buffer].held if buffer in images else 0 for buffer in launch.buffers))
+        key = self._key(launch, images)
         cycles, rows = self._best(key, launch.product, images, whole)
         if rows > free:
             cycles, _ = self._best((*key, free), launch.product, images, free)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import integer_value, ir, operations
@@ -28,8 +29,8 @@ class Tile:
     name: str
     turns: int = 1
     """How many times it exists; iterations of a loop use them in turn."""
-    is_of_image: bool = False
-    """Whether `base` counts from the first row of the pad: the entry function has asked for those rows."""
+    image: int | None = None
+    """The argument that `base` counts from, of an image: the entry function has asked for its rows."""
 
 
 def taken(builder: Builder, number: int) -> ir.Value:
@@ -38,10 +39,17 @@ def taken(builder: Builder, number: int) -> ir.Value:
 
 
 class Arenas:
-    """One arena for each pad that tiles of a kernel lie on."""
+    """One arena for each pad that tiles of a kernel lie on; `arguments` are what it was called with."""
 
-    def __init__(self, kernel: ir.Operation, builder: Builder, machine: Machine, constants: KernelConstants) -> None:
-        self.b = builder
+    def __init__(
+        self,
+        kernel: ir.Operation,
+        builder: Builder,
+        machine: Machine,
+        constants: KernelConstants,
+        arguments: Sequence[ir.Value],
+    ) -> None:
+        self.b, self.arguments = builder, arguments
         self.machine = machine
         self.constants = constants
         self.tiles: dict[ir.Value, Tile] = {}
@@ -55,17 +63,18 @@ class Arenas:
         for at, op in enumerate(operations(kernel, "atalla.alloc_tile")):
             pad, base, rows = (integer_value(op.attributes[key]) for key in ("pad", "base", "rows"))
             turns = integer_value(op.attributes[TURNS]) if TURNS in op.attributes else 1
+            image = integer_value(op.attributes[IMAGE]) if IMAGE in op.attributes else None
             marks = (f"{TURNS_MARK}{turns}" if turns > 1 else "") + (SPARE_MARK if SPARE in op.attributes else "")
-            self.tiles[op.results[0]] = Tile(pad, base, rows, f"t{at}{marks}", turns, IMAGE in op.attributes)
+            self.tiles[op.results[0]] = Tile(pad, base, rows, f"t{at}{marks}", turns, image)
         for tile in self.tiles.values():
-            if tile.is_of_image:
+            if tile.image is not None:
                 continue
             needed = -(-(tile.base + tile.turns * tile.rows) // self.machine.page_rows)
             self.pages[tile.pad] = max(self.pages.get(tile.pad, 0), needed)
 
     def base(self, tile: Tile) -> ir.Value:
         """Byte address that the base of a tile counts from."""
-        return self.constants.x0 if tile.is_of_image else self.bases[tile.pad]
+        return self.bases[tile.pad] if tile.image is None else self.arguments[tile.image]
 
     def allocate(self) -> None:
         spill_pad = min(self.pages, key=lambda pad: self.pages[pad], default=0)

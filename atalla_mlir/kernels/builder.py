@@ -82,10 +82,10 @@ class Builder(IndexBuilder):
             tile.owner.operation.attributes[SPARE] = ir.UnitAttr.get()
         return tile
 
-    def image_tile(self, rows: int, pad: int, base: int) -> ir.Value:
-        """Rows of an image that stays in the pads between kernels, from row `base` of a pad on."""
-        tile = self.placed_tile(rows, pad, base)
-        tile.owner.operation.attributes[IMAGE] = ir.UnitAttr.get()
+    def image_tile(self, rows: int, pad: int, first: int, argument: ir.BlockArgument) -> ir.Value:
+        """Rows of an image that stays in the pads between kernels, from its row `first` on; an argument says where."""
+        tile = self.placed_tile(rows, pad, first)
+        tile.owner.operation.attributes[IMAGE] = i64_attr(argument.arg_number)
         return tile
 
     def alloc_tile(self, rows: int, pad: int, base: int) -> ir.Value:

@@ -113,8 +113,9 @@ class EntryLowering:
         values = [*op.operands, *op.results]
         images = images_of(op)
         for position, value in enumerate(values):
-            if position not in images:
-                load_number(self.b, zero, ARGUMENT_BASE + position, self.addresses[value])
+            image = images.get(position)
+            address = self.addresses[value] if image is None else image.base * self.machine.row_bytes
+            load_number(self.b, zero, ARGUMENT_BASE + position, address)
         self.b.call(callee)
         record = self.kernels.get(callee, KernelRecord())
         self.launches.append(

@@ -8,9 +8,10 @@ from atalla_mlir._mlir import i64_array_attr, i64_attr, integer_value, ir
 from atalla_mlir.codegen.pad_images import PadImage
 
 IMAGES = "atalla.images"
-"""On a kernel's function: for each argument and result the image that it is in the pads, or unit."""
+"""On a kernel's function: for each argument and result the image that it is in the pads, or unit. Its base is 0 there:
+a call, which has the same attribute with the true bases, passes the byte address of the first row as an argument."""
 FREE_ROWS = "atalla.free_rows"
-"""Beside it: rows of each pad that images leave to the kernel, from the first one on."""
+"""On a kernel's function: rows of each pad that it may take for itself."""
 
 
 def image_attribute(image: PadImage | None) -> ir.Attribute:

@@ -26,7 +26,7 @@ class ImageNest:
     """The groups of a kernel: a product, and fills of the frame around its result. See `forms.Nest`."""
 
     groups: Sequence[Group]
-    values: dict[Buffer, ir.Value]
+    values: Mapping[Buffer, ir.BlockArgument]
     block: ir.Block
     numerics: Numerics
     target: Machine
@@ -74,9 +74,9 @@ def emit_image_nest(nest: ImageNest, fixed: Fields) -> list[Decision]:
     schedule, decision = chosen
     builder = Builder()
     with ir.InsertionPoint.at_block_begin(nest.block):
-        images = product_images(builder, product, schedule, nest.images)
+        images = product_images(builder, product, schedule, nest.images, nest.values)
     kernel = TiledProduct(
-        builder, product.product, product.maps, product.plan, schedule, nest.values, nest.block, images=images
+        builder, product.product, product.maps, product.plan, schedule, dict(nest.values), nest.block, images=images
     )
     kernel.allocate()
     nest.numerics.sums.update(kernel.sum_orders())
@@ -88,4 +88,4 @@ def emit_image_nest(nest: ImageNest, fixed: Fields) -> list[Decision]:
 def _emit_frames(nest: ImageNest) -> Iterator[Decision]:
     """What lies around a result in DRAM."""
     for group in nest.groups[1:]:
-        yield emit_nest(Nest(group, nest.values, nest.block, nest.numerics, nest.target), {})
+        yield emit_nest(Nest(group, dict(nest.values), nest.block, nest.numerics, nest.target), {})

@@ -43,9 +43,11 @@ class ImageRows:
         return pixel.scaled(pixels) + line * lines
 
 
-def image_rows(builder: Builder, access: Access, image: PadImage, walk: ImageWalk, halves: Halves) -> ImageRows:
+def image_rows(
+    builder: Builder, access: Access, image: PadImage, walk: ImageWalk, halves: Halves, place: ir.BlockArgument
+) -> ImageRows:
     """Give an image tiles; to be called at the begin of a kernel."""
-    tiles = [builder.image_tile(image.rows, pad, image.base) for pad in image.pads]
+    tiles = [builder.image_tile(image.rows, pad, 0, place) for pad in image.pads]
     first, second = (
         image.row(half, walk.line + line * walk.lines, walk.pixel) for half, line in enumerate(halves.firsts)
     )
@@ -144,9 +146,13 @@ class ProductImages:
 
 
 def product_images(
-    builder: Builder, product: ImageProduct, schedule: TileSchedule, images: Mapping[Buffer, PadImage]
+    builder: Builder,
+    product: ImageProduct,
+    schedule: TileSchedule,
+    images: Mapping[Buffer, PadImage],
+    places: Mapping[Buffer, ir.BlockArgument],
 ) -> ProductImages:
-    """Give the images of a product tiles; to be called at the begin of a kernel."""
+    """Give the images of a product tiles; to be called at the begin of a kernel, whose arguments are their `places`."""
     epilogue = epilogue_of(product, images)
     halves = Halves(product.plan.rows[0].extent)
     operand: list[ir.Value] = []
@@ -158,14 +164,14 @@ def product_images(
             raise InternalError("the operand of a product is no walk over its image")
         for half, first in enumerate(halves.firsts):
             start = image.row(half, walk.line + first * walk.lines, walk.pixel)
-            operand.append(builder.image_tile(image.rows - start, image.pads[half], image.base + start))
+            operand.append(builder.image_tile(image.rows - start, image.pads[half], start, places[streamed.buffer]))
     rows: list[ImageRows] = []
     accesses = [product.result, *epilogue.image_reads]
     for access in accesses:
         image = images.get(access.buffer)
         walk = walk_of(product, access, image) if image is not None else None
         if image is not None and walk is not None:
-            rows.append(image_rows(builder, access, image, walk, halves))
+            rows.append(image_rows(builder, access, image, walk, halves, places[access.buffer]))
     edges = None
     if product.result.buffer in images:
         lines, pixels = (loop.extent for loop in product.plan.rows)

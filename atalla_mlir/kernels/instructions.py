@@ -71,7 +71,8 @@ class KernelLowering:
         for argument in block.arguments:
             self.values[argument] = taken(self.b, ARGUMENT_BASE + argument.arg_number)
             self.buffers[argument] = argument.arg_number
-        self.arenas = Arenas(self.kernel, self.b, self.machine, self.constants)
+        arguments = [self.values[argument] for argument in block.arguments]
+        self.arenas = Arenas(self.kernel, self.b, self.machine, self.constants, arguments)
         self.pointers = Pointers(self.b, self.machine, self.arenas, self.buffers, self.values)
         return link
 

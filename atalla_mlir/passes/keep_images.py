@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import ClassVar
 
@@ -31,8 +31,8 @@ _IMAGE_RANK = 4
 class KeepImagesPass(Pass):
     """Let images that one convolution makes and others read stay in the pads where they fit
 
-    `atalla.images` on a kernel and on its calls says where each of them lies, `atalla.free_rows` what they leave to the
-    kernel. Kernels that find them in different places become different functions.
+    `atalla.images` on a call says where each of them lies, on a kernel in which pads (a call passes the first row as an
+    argument), `atalla.free_rows` what they leave to it. Kernels that find them in other pads become other functions.
     """
 
     machine: str = "ax01"
@@ -156,16 +156,16 @@ class _Entry:
         key, attributes = "", dict[str, ir.Attribute]()
         if at in plan.free_rows:
             images = [plan.images.get(self.numbers[value]) for value in (*call.operands, *call.results)]
+            call.attributes[IMAGES] = array_attr([image_attribute(image) for image in images])
+            anywhere = [None if image is None else replace(image, base=0) for image in images]
             attributes = {
-                IMAGES: array_attr([image_attribute(image) for image in images]),
+                IMAGES: array_attr([image_attribute(image) for image in anywhere]),
                 FREE_ROWS: i64_attr(plan.free_rows[at]),
             }
             key = " ".join(map(str, attributes.values()))
         if key not in known:
             known[key] = self._variant(name, len(known), attributes)
         function = known[key]
-        for attribute, value in attributes.items():
-            call.attributes[attribute] = value
         if function is not None:
             call.attributes["callee"] = symbol_attr(string_value(function.attributes["sym_name"]))
 
