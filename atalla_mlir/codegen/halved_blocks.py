@@ -118,16 +118,22 @@ class HalvedResults(Blocks):
 
 
 def halved_results(line_loop: Loop, loop: Loop, limit: int, pads: int) -> Iterator[HalvedResults]:
-    """Ways to cut rows into blocks of at most `limit`: as few as possible of each width, of about equal size."""
-    halves = Halves(line_loop.extent)
-    seen: set[tuple[int, int]] = set()
+    """Ways to cut rows into blocks of at most `limit`: as few as possible of each width, of about equal size.
+
+    Those of less than half as many rows as others are left out: the array would not be in use for long.
+    """
+    halves, sizes = Halves(line_loop.extent), dict[tuple[int, int], int]()
     for across in range(1, loop.extent + 1):
         width = -(-loop.extent // across)
         for most in range(1, halves.extent + 1):
             lines = -(-halves.extent // -(-halves.extent // most))
-            if (lines, width) not in seen and HalvedRows(halves, lines, width).rows <= limit:
-                seen.add((lines, width))
-                yield HalvedResults(line_loop, loop, lines, width, pads, halves=halves)
+            rows = HalvedRows(halves, lines, width).rows
+            if rows <= limit:
+                sizes[lines, width] = rows
+    largest = max(sizes.values(), default=0)
+    for (lines, width), rows in sizes.items():
+        if 2 * rows >= largest:
+            yield HalvedResults(line_loop, loop, lines, width, pads, halves=halves)
 
 
 def halved_blocks(results: HalvedResults, window: Window, image: PadImage | None) -> HalvedBlocks:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import zip_longest
 
 from atalla_mlir.codegen.decision import Decision, Fields, fastest
@@ -175,6 +176,7 @@ def _operations(node: Node) -> int:
     return cost.others + cost.exponentials if cost is not None else 1
 
 
+@lru_cache(maxsize=1024)
 def finishes_in_loop(schedule: TileSchedule, epilogue: Epilogue) -> bool:
     """Whether the epilogue is better a loop over rows in the pads than straight code on rows in registers."""
     if _has_totals_in_pads(schedule) or epilogue.operations * schedule.rows.rows > MAX_UNROLLED_OPERATIONS:
