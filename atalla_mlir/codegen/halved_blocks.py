@@ -9,19 +9,15 @@ from functools import cached_property
 from atalla_mlir.codegen.footprints import FootprintBlocks, Window
 from atalla_mlir.codegen.iteration import Access, Loop
 from atalla_mlir.codegen.pad_images import HALVES, ONE_LINE, HalvedRows, Halves, ImageShape, PadImage
+from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.codegen.row_blocks import Blocks
 
 
 @dataclass(frozen=True)
-class HalvedBlocks(FootprintBlocks):
-    """Footprints of `lines` x `width` results of each half, fetched for each block or held by an `image`."""
+class _Halved(Blocks):
+    """Blocks of `lines` x `width` rows of each half."""
 
     halves: Halves = ONE_LINE
-    image: PadImage | None = None
-
-    @property
-    def is_resident(self) -> bool:
-        return self.image is not None
 
     @property
     def num_lines(self) -> int:
@@ -34,6 +30,17 @@ class HalvedBlocks(FootprintBlocks):
     @cached_property
     def rows(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.in_order.rows
+
+
+@dataclass(frozen=True)
+class HalvedBlocks(_Halved, FootprintBlocks):
+    """Footprints of the results of both halves, fetched for each block or held by an `image`."""
+
+    image: PadImage | None = None
+
+    @property
+    def is_resident(self) -> bool:
+        return self.image is not None
 
     @property
     def parts_across(self) -> int:
@@ -67,22 +74,8 @@ class HalvedBlocks(FootprintBlocks):
 
 
 @dataclass(frozen=True)
-class HalvedResults(Blocks):
+class HalvedResults(_Halved):
     """The rows of such a block in staging areas: a line of a half is a piece, or two pieces where there is but one."""
-
-    halves: Halves = ONE_LINE
-
-    @property
-    def num_lines(self) -> int:
-        return self.halves.extent
-
-    @cached_property
-    def in_order(self) -> HalvedRows:
-        return HalvedRows(self.halves, self.lines, self.width)
-
-    @cached_property
-    def rows(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.in_order.rows
 
     @property
     def pieces_of_a_line(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -140,14 +133,23 @@ def halved_blocks(results: HalvedResults, window: Window, image: PadImage | None
     """The same blocks, of what windows see."""
     line_loop, loop, lines, width = results.line_loop, results.loop, results.lines, results.width
     return HalvedBlocks(
-        line_loop, loop, lines, width, results.pads, 0, window, lines, width, halves=results.halves, image=image
+        line_loop,
+        loop,
+        lines,
+        width,
+        results.pads,
+        window=window,
+        part_lines=lines,
+        part_width=width,
+        halves=results.halves,
+        image=image,
     )
 
 
 def window_in_image(window: Window, shape: ImageShape) -> Window | None:
     """The window with distances in lines and pixels of an image; None where it looks at anything else."""
     (line, pixel), (lines, pixels) = shape.strides, window.strides
-    if lines % line or pixels % pixel or window.slices * 32 != shape.channels:
+    if lines % line or pixels % pixel or window.slices * LANES != shape.channels:
         return None
     down, along = lines // line, pixels // pixel
     return replace(

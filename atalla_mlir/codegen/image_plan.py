@@ -15,10 +15,10 @@ from atalla_mlir.codegen.halved_blocks import window_in_image
 from atalla_mlir.codegen.image_product import ImageProduct, choose_image_schedule, epilogue_of
 from atalla_mlir.codegen.iteration import Access, Buffer
 from atalla_mlir.codegen.pad_images import HALVES, Halves, ImageShape, PadImage, image_walk
+from atalla_mlir.codegen.product_chain import SPILL_ROWS
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.target.machine import Machine
 
-SPILL_ROWS = 256
 MAX_SLOWDOWN = 1.01
 """Times what the kernels that touch an image are predicted to take without it: less than predictions are off."""
 PAIRS = (0, 2)
