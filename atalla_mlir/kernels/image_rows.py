@@ -18,6 +18,9 @@ from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.tile_addresses import KEPT_PART
 
+_EDGE_PART = "edge"
+"""Of lines before and behind what a half has computed: nobody reads them while they are stored."""
+
 
 @dataclass(frozen=True)
 class ImageRows:
@@ -67,12 +70,16 @@ class ImageEdges:
         self.builder, self.rows, self.lines, self.pixels, self.frame = builder, rows, lines, pixels, frame
         self.skipped = skipped
         self.tiles: list[ir.Value] = []
+        self.edges: list[ir.Value] = []
+        """The same rows, by the name of those that copies and the frame come to."""
 
     def emit(self) -> None:
         """Store the frame beside the results, then the frame before and behind them and copies from the other half."""
         image, slices = self.rows.image, self.rows.image.slices
         zero = self.builder.index_constant(0)
-        self.tiles = [self.builder.tile_at(tile, zero, KEPT_PART) for tile in self.rows.tiles]
+        self.tiles, self.edges = (
+            [self.builder.tile_at(tile, zero, part) for tile in self.rows.tiles] for part in (KEPT_PART, _EDGE_PART)
+        )
         value = self.builder.splat(self.frame or 0.0)
         columns = [*range(self.rows.walk.pixel), *range(self.rows.walk.pixel + self.pixels, image.pixels)]
         if columns:
@@ -120,14 +127,14 @@ class ImageEdges:
     def _lines(
         self, base: Index, framed: Sequence[tuple[int, int]], copied: Sequence[tuple[int, int, int]], value: ir.Value
     ) -> None:
-        tiles, builder = self.tiles, self.builder
+        tiles, edges, builder = self.tiles, self.edges, self.builder
 
         def pixel(number: Index) -> None:
             for half, row, other in copied:
                 found = builder.tile_load(tiles[1 - half], base + number + other, LANES)
-                builder.tile_store(found, tiles[half], base + number + row, LANES)
+                builder.tile_store(found, edges[half], base + number + row, LANES)
             for half, row in framed:
-                builder.tile_store(value, tiles[half], base + number + row, LANES)
+                builder.tile_store(value, edges[half], base + number + row, LANES)
 
         builder.repeat(self.rows.image.pixels, pixel)
 
