@@ -10,11 +10,9 @@ import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from atalla_mlir.codegen.footprints import window_of
-from atalla_mlir.codegen.halved_blocks import window_in_image
-from atalla_mlir.codegen.image_product import ImageProduct, choose_image_schedule, epilogue_of
-from atalla_mlir.codegen.iteration import Access, Buffer
-from atalla_mlir.codegen.pad_images import HALVES, Halves, ImageShape, PadImage, image_walk
+from atalla_mlir.codegen.image_kernel import ImageKernel, Range
+from atalla_mlir.codegen.iteration import Buffer
+from atalla_mlir.codegen.pad_images import HALVES, ImageShape, PadImage
 from atalla_mlir.codegen.product_chain import SPILL_ROWS
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.target.machine import Machine
@@ -24,18 +22,16 @@ MAX_SLOWDOWN = 1.01
 PAIRS = (0, 2)
 """The first pads of the pairs in which images lie."""
 
-Range = tuple[int, int]
-
 
 @dataclass(frozen=True)
 class ImageLaunch:
-    """A call of a kernel: its product, and its operands and result as numbers of values; None for other kernels.
+    """A call of a kernel, with its operands and result as numbers of values; None for one that cannot have images.
 
     `function` tells equal kernels.
     """
 
     function: str
-    product: ImageProduct | None
+    kernel: ImageKernel | None
     values: tuple[int, ...]
     buffers: tuple[Buffer, ...]
     """Of `values`."""
@@ -92,9 +88,9 @@ class ImagePlanner:
         """Rows of each pad for a launch: what it takes, or fewer where there are fewer."""
         launch, images = self.launches[at], self._images(at, self.placed)
         free, whole = self._free_rows(self._alive(at)), self.machine.pad_rows - SPILL_ROWS
-        if launch.product is None or not images:
+        if launch.kernel is None or not images:
             return free
-        return min(free, self._best(self._key(launch, images), launch.product, images, whole)[1])
+        return min(free, self._best(self._key(launch, images), launch.kernel, images, whole)[1])
 
     # What an image must hold
 
@@ -102,11 +98,11 @@ class ImagePlanner:
         """The image, with no place yet; None where a launch cannot work on it."""
         held: list[list[Range]] = []
         for at in (value.made, *value.readers):
-            seen = self._seen(self.launches[at], value)
-            if seen is None:
+            needed = self._held(self.launches[at], value)
+            if needed is None:
                 return None
-            held += seen
-        if any(self.launches[at].product is None for at in range(value.made, value.last + 1)):
+            held += needed
+        if any(self.launches[at].kernel is None for at in range(value.made, value.last + 1)):
             return None
         whole = value.shape.lines
         held.append([(0, 1), (whole - 1, whole)])
@@ -114,27 +110,22 @@ class ImagePlanner:
         lines = max(max(ranges[half][1] for ranges in held) - starts[half] for half in range(HALVES))
         lines = max(lines, starts[1] - starts[0])
         first, second = (min(start, whole - lines) for start in starts)
-        shape = value.shape
-        return PadImage(shape.lines, shape.pixels, shape.channels // LANES, 0, (first, second), lines, 0)
+        shape, maker = value.shape, self.launches[value.made].kernel
+        spare = maker.spare_rows if maker is not None else 0
+        return PadImage(shape.lines, shape.pixels, shape.channels // LANES, 0, (first, second), lines, 0, spare)
 
-    def _seen(self, launch: ImageLaunch, value: ImageValue) -> list[list[Range]] | None:
-        """Lines of a value that a launch stores or reads in each half, for each of its accesses."""
-        product = launch.product
-        if product is None:
-            return None
+    def _held(self, launch: ImageLaunch, value: ImageValue) -> list[list[Range]] | None:
+        """What a launch must find of a value in each half; None where it cannot work on the image."""
         own = {buffer for number, buffer in zip(launch.values, launch.buffers, strict=True) if number == value.number}
-        found: list[list[Range] | None] = [
-            _walked(product, read, value.shape) for read in product.row_reads if read.buffer in own
-        ]
-        if product.result.buffer in own:
-            found.append(_stored(product, value.shape))
-        if product.streamed.buffer in own:
-            found.append(_windowed(product, value.shape))
-        others = [read for stage in product.stages for read in stage.reads if read.buffer in own]
-        if not found or len(others) + (product.result.buffer in own) != len(found):
+        if launch.kernel is None or not own:
             return None
-        complete = [ranges for ranges in found if ranges is not None]
-        return complete if len(complete) == len(found) else None
+        found: list[list[Range]] = []
+        for buffer in own:
+            lines = launch.kernel.held_lines(buffer, value.shape)
+            if lines is None:
+                return None
+            found += lines
+        return found
 
     # Where it lies
 
@@ -154,10 +145,9 @@ class ImagePlanner:
         return None
 
     def _is_operand(self, launch: ImageLaunch, value: ImageValue) -> bool:
-        product = launch.product
-        if product is None or value.number not in launch.values:
+        if launch.kernel is None or value.number not in launch.values:
             return False
-        return launch.buffers[launch.values.index(value.number)] is product.streamed.buffer
+        return launch.buffers[launch.values.index(value.number)] is launch.kernel.operand
 
     def _base(self, value: ImageValue, pair: int, rows: int) -> int:
         """The first row of the lowest free run of a pair of pads that is long enough; negative where there is none."""
@@ -213,67 +203,26 @@ class ImagePlanner:
 
     def _chosen(self, launch: ImageLaunch, images: Mapping[Buffer, PadImage], free: int) -> float | None:
         """The same with that many rows of each pad free."""
-        if launch.product is None:
+        if launch.kernel is None:
             return None
         whole = self.machine.pad_rows - SPILL_ROWS
         if not images and free == whole:
             return launch.apart_cycles()
         key = self._key(launch, images)
-        cycles, rows = self._best(key, launch.product, images, whole)
+        cycles, rows = self._best(key, launch.kernel, images, whole)
         if rows > free:
-            cycles, _ = self._best((*key, free), launch.product, images, free)
+            cycles, _ = self._best((*key, free), launch.kernel, images, free)
         return cycles
 
     def _best(
-        self, key: Hashable, product: ImageProduct, images: Mapping[Buffer, PadImage], free: int
+        self, key: Hashable, kernel: ImageKernel, images: Mapping[Buffer, PadImage], free: int
     ) -> tuple[float | None, int]:
         """Cycles of the best plan with so many free rows, and the rows that it takes; None where there is no plan."""
         if key not in self._known:
-            chosen = choose_image_schedule(product, images, pads=self.machine.pads, pad_rows=free, wanted={})
-            self._known[key] = (None, 0)
-            if chosen is not None:
-                walk, decision = chosen
-                self._known[key] = decision.predicted_cycles, epilogue_of(product, images).pad_rows(walk)
+            self._known[key] = kernel.cost(images, pads=self.machine.pads, pad_rows=free) or (None, 0)
         return self._known[key]
 
 
 def _overlap(value: ImageValue, other: ImageValue) -> bool:
     """Whether two values are there at the same time."""
     return value.made <= other.last and other.made <= value.last
-
-
-def _stored(product: ImageProduct, shape: ImageShape) -> list[Range] | None:
-    """The same of results, which must be neighbours, and all that there is where no frame is around them."""
-    walk = image_walk(product.result, shape, product.plan.rows)
-    if walk is None or (walk.lines, walk.pixels) != (1, 1):
-        return None
-    if product.frame is None and tuple(loop.extent for loop in product.plan.rows) != (shape.lines, shape.pixels):
-        return None
-    return _walked(product, product.result, shape)
-
-
-def _walked(product: ImageProduct, access: Access, shape: ImageShape) -> list[Range] | None:
-    """Lines that operands of the epilogue touch in each half."""
-    lane = product.plan.lane
-    if lane is None or access.stride(lane) != 1 or lane.extent != shape.channels:
-        return None
-    walk = image_walk(access, shape, product.plan.rows)
-    if walk is None:
-        return None
-    return _ranges(product, walk.line, walk.lines, 1)
-
-
-def _windowed(product: ImageProduct, shape: ImageShape) -> list[Range] | None:
-    """Lines that the windows of each half look at."""
-    plan, pushed = product.plan, product.product.reads[product.plan.pushed]
-    window = window_of(plan, product.streamed, pushed, least_taps=1)
-    window = window_in_image(window, shape) if window is not None else None
-    walk = image_walk(product.streamed, shape, plan.rows)
-    if window is None or walk is None:
-        return None
-    return _ranges(product, walk.line, walk.lines, window.reach(1, 1)[0])
-
-
-def _ranges(product: ImageProduct, first: int, distance: int, reach: int) -> list[Range]:
-    halves = Halves(product.plan.rows[0].extent)
-    return [(first + line * distance, first + (line + halves.extent - 1) * distance + reach) for line in halves.firsts]

@@ -14,8 +14,9 @@ from atalla_mlir.codegen.halved_blocks import (
     halved_results,
     window_in_image,
 )
+from atalla_mlir.codegen.image_kernel import Range
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind, coalesce_loops
-from atalla_mlir.codegen.pad_images import HALVES, ImageWalk, PadImage, image_walk
+from atalla_mlir.codegen.pad_images import HALVES, Halves, ImageShape, ImageWalk, PadImage, image_walk
 from atalla_mlir.codegen.placement import MAX_DMA_ROWS
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan, choose_product_plan
 from atalla_mlir.codegen.row_blocks import Blocks
@@ -79,6 +80,36 @@ class ImageProduct:
     def row_reads(self) -> list[Access]:
         """Operands of the epilogue that differ from row to row."""
         return [read for read in outside_reads(self.product, self.maps) if not is_column_read(read, self.plan)]
+
+    # For `image_plan`
+
+    @property
+    def operand(self) -> Buffer:
+        return self.streamed.buffer
+
+    @property
+    def spare_rows(self) -> int:
+        return 0
+
+    def held_lines(self, buffer: Buffer, shape: ImageShape) -> list[list[Range]] | None:
+        found = [_walked(self, read, shape) for read in self.row_reads if read.buffer is buffer]
+        is_result = self.result.buffer is buffer
+        if is_result:
+            found.append(_stored(self, shape))
+        if self.operand is buffer:
+            found.append(_windowed(self, shape))
+        others = [read for stage in self.stages for read in stage.reads if read.buffer is buffer]
+        if not found or len(others) + is_result != len(found):
+            return None
+        complete = [ranges for ranges in found if ranges is not None]
+        return complete if len(complete) == len(found) else None
+
+    def cost(self, images: Mapping[Buffer, PadImage], *, pads: int, pad_rows: int) -> tuple[float, int] | None:
+        chosen = choose_image_schedule(self, images, pads=pads, pad_rows=pad_rows, wanted={})
+        if chosen is None:
+            return None
+        walk, decision = chosen
+        return decision.predicted_cycles or 0, epilogue_of(self, images).pad_rows(walk)
 
 
 def image_product(stages: Sequence[Stage], stored: Sequence[Access], frame: float | None) -> ImageProduct | None:
@@ -205,3 +236,40 @@ def _in_pads(product: ImageProduct, images: Mapping[Buffer, PadImage]) -> str:
     names = [name for name, buffer in operands.items() if buffer in images]
     names += ["residual"] * any(read.buffer in images for read in product.row_reads)
     return ", ".join(names)
+
+
+def _stored(product: ImageProduct, shape: ImageShape) -> list[Range] | None:
+    """Lines of the results in each half: neighbours, and all that there is where no frame is around them."""
+    walk = image_walk(product.result, shape, product.plan.rows)
+    if walk is None or (walk.lines, walk.pixels) != (1, 1):
+        return None
+    if product.frame is None and tuple(loop.extent for loop in product.plan.rows) != (shape.lines, shape.pixels):
+        return None
+    return _walked(product, product.result, shape)
+
+
+def _walked(product: ImageProduct, access: Access, shape: ImageShape) -> list[Range] | None:
+    """Lines that operands of the epilogue touch in each half."""
+    lane = product.plan.lane
+    if lane is None or access.stride(lane) != 1 or lane.extent != shape.channels:
+        return None
+    walk = image_walk(access, shape, product.plan.rows)
+    if walk is None:
+        return None
+    return _ranges(product, walk.line, walk.lines, 1)
+
+
+def _windowed(product: ImageProduct, shape: ImageShape) -> list[Range] | None:
+    """Lines that the windows of each half look at."""
+    plan, pushed = product.plan, product.product.reads[product.plan.pushed]
+    window = window_of(plan, product.streamed, pushed, least_taps=1)
+    window = window_in_image(window, shape) if window is not None else None
+    walk = image_walk(product.streamed, shape, plan.rows)
+    if window is None or walk is None:
+        return None
+    return _ranges(product, walk.line, walk.lines, window.reach(1, 1)[0])
+
+
+def _ranges(product: ImageProduct, first: int, distance: int, reach: int) -> list[Range]:
+    halves = Halves(product.plan.rows[0].extent)
+    return [(first + line * distance, first + (line + halves.extent - 1) * distance + reach) for line in halves.firsts]

@@ -104,7 +104,8 @@ class ImageShape:
 class PadImage:
     """An image of `lines` x `pixels` pixels of `slices` * 32 channels: half h lies in pad `first_pad` + h.
 
-    Its half h holds `held` lines from line `starts[h]` on, from row `base` of the pad on.
+    Its half h holds `held` lines from line `starts[h]` on, from row `base` of the pad on. Behind it are `spare` rows,
+    which nobody reads.
     """
 
     lines: int
@@ -114,6 +115,7 @@ class PadImage:
     starts: tuple[int, int]
     held: int
     base: int
+    spare: int = 0
 
     @property
     def slice_rows(self) -> int:
@@ -122,8 +124,8 @@ class PadImage:
 
     @property
     def rows(self) -> int:
-        """Rows that it takes of each of its pads."""
-        return self.slices * self.slice_rows
+        """Rows that it takes of each of its pads, with spare ones."""
+        return self.slices * self.slice_rows + self.spare
 
     @property
     def pads(self) -> tuple[int, int]:

@@ -176,6 +176,11 @@ class WindowPlan:
         """Of the ring, and of one line of the frame behind it."""
         return (self.ring_lines + bool(self.lines.framed)) * self.line_rows
 
+    @property
+    def results_rows(self) -> int:
+        """Of the ring of a result."""
+        return RESULT_SLOTS * ring_rows(self.group)
+
     def sum_order(self) -> SumOrder:
         """How the terms of a sum are added: in sequence, in blocks where they are many."""
         axes = [axis.taps for axis in (self.lines, self.columns) if axis.taps_loop is not None]

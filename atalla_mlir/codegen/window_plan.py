@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from atalla_mlir.codegen import window_cost
@@ -37,16 +37,54 @@ def plan_windows(
 
     The stages of a `frame` make what windows look at; where there is a plan they then look at the image in it.
     """
-    window, *others = stages
-    if window.kind is not StageKind.REDUCE or window.combine not in (Combine.ADD, Combine.MAX, Combine.MIN):
-        return None
-    if any(stage.kind is not StageKind.MAP for stage in others) or not window.reduced:
-        return None
-    lane = next((loop for loop in window.loops if all(access.stride(loop) == 1 for access in stored)), None)
+    lane = _lane(stages, stored)
     if lane is None:
         return None
     if not frame:
         coalesce_loops(stages, apart={lane})
+    found = window_shapes(stages, stored, frame)
+    if found is None:
+        return None
+    whole, possible = found
+    if wanted:
+        possible = [shape for shape in possible if with_ring(shape) is not None]
+    chosen = choose_windows(possible, stages, wanted or {})
+    if chosen is None:
+        return None
+    look_at(stages, whole, chosen[0])
+    return chosen
+
+
+def look_at(stages: Sequence[Stage], whole: Access, plan: WindowPlan) -> None:
+    """Let windows look at the image of a plan instead of the `whole` one with its frame."""
+    window = stages[0]
+    window.reads = [plan.image if read is whole else read for read in window.reads]
+
+
+def choose_windows(
+    possible: Sequence[WindowPlan],
+    stages: Sequence[Stage],
+    wanted: Fields,
+    has_room: Callable[[WindowPlan], bool] = lambda _: True,
+) -> tuple[WindowPlan, Decision] | None:
+    """The plan that is predicted to be fastest, with its ring, and what it was chosen by; None where none has room."""
+    found = allowed(FORM_NAME, possible, window_fields, wanted)
+    costs = [(window_cost.cycles(shape, stages), -shape.group, shape) for shape in found]
+    ordered = (shape for _, _, shape in sorted(costs, key=lambda item: item[:2]))
+    plan = next((plan for plan in map(with_ring, ordered) if plan is not None and has_room(plan)), None)
+    if plan is None or (not plan.moves and window_cost.is_mostly_counting(plan, stages)):
+        return None
+    facts = {"iterations": plan.iterations, "ring_lines": plan.ring_lines, "folds_columns_once": plan.is_separable}
+    return plan, Decision(FORM_NAME, window_fields(plan), facts, window_cost.predicted_cycles(plan, stages), len(costs))
+
+
+def window_shapes(
+    stages: Sequence[Stage], stored: Sequence[Access], frame: Sequence[Stage]
+) -> tuple[Access, list[WindowPlan]] | None:
+    """What windows look at, with its frame, and all plans without a ring; None where stages do not have the form."""
+    window, lane = stages[0], _lane(stages, stored)
+    if lane is None:
+        return None
     kept = [loop for loop in window.loops if loop not in window.reduced]
     image = _image(window, lane)
     framed = read_frame(frame) if frame else None
@@ -68,18 +106,17 @@ def plan_windows(
         for shape in _shapes(window, image, lane, kept)
         if (axes := _framed_axes(shape, whole, framed)) is not None
     ]
-    possible = [plan for shape in possible for plan in cuts(shape)]
-    if wanted:
-        possible = [shape for shape in possible if with_ring(shape) is not None]
-    found = allowed(FORM_NAME, possible, window_fields, wanted or {})
-    costs = [(window_cost.cycles(shape, stages), -shape.group, shape) for shape in found]
-    ordered = (shape for _, _, shape in sorted(costs, key=lambda item: item[:2]))
-    plan = next((plan for plan in map(with_ring, ordered) if plan is not None), None)
-    if plan is None or (not plan.moves and window_cost.is_mostly_counting(plan, stages)):
+    return whole, [plan for shape in possible for plan in cuts(shape)]
+
+
+def _lane(stages: Sequence[Stage], stored: Sequence[Access]) -> Loop | None:
+    """The loop of the lanes of windows; None where stages are none."""
+    window, *others = stages
+    if window.kind is not StageKind.REDUCE or window.combine not in (Combine.ADD, Combine.MAX, Combine.MIN):
         return None
-    window.reads = [image if read is whole else read for read in window.reads]
-    facts = {"iterations": plan.iterations, "ring_lines": plan.ring_lines, "folds_columns_once": plan.is_separable}
-    return plan, Decision(FORM_NAME, window_fields(plan), facts, window_cost.predicted_cycles(plan, stages), len(costs))
+    if any(stage.kind is not StageKind.MAP for stage in others) or not window.reduced:
+        return None
+    return next((loop for loop in window.loops if all(access.stride(loop) == 1 for access in stored)), None)
 
 
 def has_windows(frame: Sequence[Stage], window: Stage) -> bool:

@@ -26,6 +26,7 @@ def image_attribute(image: PadImage | None) -> ir.Attribute:
             "starts": i64_array_attr(image.starts),
             "held": i64_attr(image.held),
             "base": i64_attr(image.base),
+            "spare": i64_attr(image.spare),
         }
     )
 
@@ -36,10 +37,10 @@ def image_of(attribute: ir.Attribute) -> PadImage | None:
     if not isinstance(found, ir.DictAttr):
         return None
     first, second = ir.DenseI64ArrayAttr(found["starts"])
-    lines, pixels, slices, pad, held, base = (
-        integer_value(found[key]) for key in ("lines", "pixels", "slices", "pad", "held", "base")
+    lines, pixels, slices, pad, held, base, spare = (
+        integer_value(found[key]) for key in ("lines", "pixels", "slices", "pad", "held", "base", "spare")
     )
-    return PadImage(lines, pixels, slices, pad, (first, second), held, base)
+    return PadImage(lines, pixels, slices, pad, (first, second), held, base, spare)
 
 
 def images_of(function: ir.Operation) -> Mapping[int, PadImage]:

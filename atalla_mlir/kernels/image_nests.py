@@ -10,20 +10,26 @@ from atalla_mlir.codegen.decision import FORM, Decision, DecisionError, Fields
 from atalla_mlir.codegen.fill_plan import is_fill
 from atalla_mlir.codegen.grouping import Group
 from atalla_mlir.codegen.image_product import ImageProduct, choose_image_schedule, image_product
+from atalla_mlir.codegen.image_windows import ImageWindows, image_windows
 from atalla_mlir.codegen.iteration import Buffer, Stage
 from atalla_mlir.codegen.pad_images import PadImage
 from atalla_mlir.codegen.tile_cost import FORM_NAME
+from atalla_mlir.codegen.window_plan import FORM_NAME as WINDOWS
 from atalla_mlir.errors import InternalError
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.forms import Nest, Numerics, emit_nest
 from atalla_mlir.kernels.image_rows import product_images
 from atalla_mlir.kernels.tiled_product import TiledProduct
+from atalla_mlir.kernels.window_images import WindowImage
+from atalla_mlir.kernels.windows import WindowKernel
 from atalla_mlir.target.machine import Machine
+
+_NO_ROOM = "images were to stay in the pads, but there is no room for the kernel between them"
 
 
 @dataclass
 class ImageNest:
-    """The groups of a kernel: a product, and fills of the frame around its result. See `forms.Nest`."""
+    """The groups of a kernel: a product or windows, and fills of the frame around the result. See `forms.Nest`."""
 
     groups: Sequence[Group]
     values: Mapping[Buffer, ir.BlockArgument]
@@ -35,13 +41,15 @@ class ImageNest:
     """Of each pad, from the first one on."""
 
 
-def grouped_image_product(groups: Sequence[Group], outside: Mapping[Buffer, object]) -> ImageProduct | None:
-    """The product that groups of stages are, where nothing else but a frame around its result is among them.
+def grouped_image_kernel(
+    groups: Sequence[Group], outside: Mapping[Buffer, object]
+) -> ImageProduct | ImageWindows | None:
+    """The product, or the windows, that groups of stages are, with nothing but a frame around the result besides.
 
     `outside` are buffers that outlive the kernel.
     """
     first, *others = groups
-    if first.product is None or first.attention or first.chain or first.turned or first.frame:
+    if first.attention or first.chain or first.turned or first.fill:
         return None
     fills = [stage for group in others for stage in group.stages]
     stored = [stage.write for stage in first.stages if stage.write.buffer in outside]
@@ -50,7 +58,10 @@ def grouped_image_product(groups: Sequence[Group], outside: Mapping[Buffer, obje
     values = {stage.body.value for stage in fills}
     if len(values) > 1:
         return None
-    return image_product(first.stages, stored, next(iter(values), None))
+    frame = next(iter(values), None)
+    if first.product is not None:
+        return None if first.frame else image_product(first.stages, stored, frame)
+    return image_windows(first.stages, stored, first.frame, frame)
 
 
 def _is_frame(stage: Stage, buffer: Buffer) -> bool:
@@ -58,19 +69,28 @@ def _is_frame(stage: Stage, buffer: Buffer) -> bool:
 
 
 def emit_image_nest(nest: ImageNest, fixed: Fields) -> list[Decision]:
-    """Emit a kernel at the insertion point, with the choices for its product that are `fixed`; what was chosen.
+    """Emit a kernel at the insertion point, with the choices for it that are `fixed`; what was chosen.
 
     DecisionError when it has no such way to be laid out.
     """
-    product = grouped_image_product(nest.groups, nest.values)
-    if product is None:
-        raise InternalError("a kernel with images in the pads is no product")
+    kernel = grouped_image_kernel(nest.groups, nest.values)
+    if kernel is None:
+        raise InternalError("a kernel with images in the pads is neither a product nor windows")
     wanted = {name: value for name, value in fixed.items() if name != FORM}
-    if fixed.get(FORM) not in (None, FORM_NAME):
+    form = FORM_NAME if isinstance(kernel, ImageProduct) else WINDOWS
+    if fixed.get(FORM) not in (None, form):
         raise DecisionError(f"it cannot have the form '{fixed[FORM]}': some of its values stay in the pads")
+    if isinstance(kernel, ImageProduct):
+        decision = _emit_product(nest, kernel, wanted)
+    else:
+        decision = _emit_windows(nest, kernel, wanted)
+    return [decision, *(() if kernel.result.buffer in nest.images else _emit_frames(nest))]
+
+
+def _emit_product(nest: ImageNest, product: ImageProduct, wanted: Fields) -> Decision:
     chosen = choose_image_schedule(product, nest.images, pads=nest.target.pads, pad_rows=nest.free_rows, wanted=wanted)
     if chosen is None:
-        raise InternalError("images were to stay in the pads, but there is no room for the kernel between them")
+        raise InternalError(_NO_ROOM)
     schedule, decision = chosen
     builder = Builder()
     with ir.InsertionPoint.at_block_begin(nest.block):
@@ -82,7 +102,24 @@ def emit_image_nest(nest: ImageNest, fixed: Fields) -> list[Decision]:
     nest.numerics.sums.update(kernel.sum_orders())
     kernel.emit()
     nest.numerics.expansions.update(kernel.rows.staged.expansions)
-    return [decision, *(() if product.result.buffer in nest.images else _emit_frames(nest))]
+    return decision
+
+
+def _emit_windows(nest: ImageNest, windows: ImageWindows, wanted: Fields) -> Decision:
+    chosen = windows.choose(nest.images, nest.free_rows, wanted)
+    if chosen is None:
+        raise InternalError(_NO_ROOM)
+    plan, decision = chosen
+    windows.look(plan)
+    builder, image = Builder(), None
+    if windows.result.buffer in nest.images:
+        with ir.InsertionPoint.at_block_begin(nest.block):
+            image = WindowImage(builder, windows, plan, nest.images, nest.values)
+    kernel = WindowKernel(builder, windows.stages, plan, dict(nest.values), nest.block, image=image)
+    kernel.emit()
+    nest.numerics.sums.update(kernel.sum_orders())
+    nest.numerics.expansions.update(kernel.expansions)
+    return decision
 
 
 def _emit_frames(nest: ImageNest) -> Iterator[Decision]:

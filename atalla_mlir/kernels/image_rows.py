@@ -60,15 +60,14 @@ def image_rows(
 class ImageEdges:
     """What a half holds besides results: a frame of one number, and lines of the other half.
 
-    `lines` and `pixels` are those of the results of both halves together; `skipped` lines of the second half are only
-    in the first one.
+    Kernels store the lines of results in `stored`, of each half, with `pixels` pixels.
     """
 
     def __init__(
-        self, builder: Builder, rows: ImageRows, lines: int, pixels: int, skipped: int, frame: float | None
+        self, builder: Builder, rows: ImageRows, stored: Sequence[range], pixels: int, frame: float | None
     ) -> None:
-        self.builder, self.rows, self.lines, self.pixels, self.frame = builder, rows, lines, pixels, frame
-        self.skipped = skipped
+        self.builder, self.rows, self.stored, self.pixels, self.frame = builder, rows, stored, pixels, frame
+        self.num_lines = max(lines.stop for lines in stored)
         self.tiles: list[ir.Value] = []
         self.edges: list[ir.Value] = []
         """The same rows, by the name of those that copies and the frame come to."""
@@ -91,29 +90,34 @@ class ImageEdges:
             )
 
     def _columns(self, base: Index, columns: Sequence[int], value: ir.Value) -> None:
-        halves = Halves(self.lines)
+        """Beside the lines of both halves; where one has fewer, from a line before them on."""
+        image, count = self.rows.image, max(map(len, self.stored))
 
         def line(number: Index) -> None:
-            for half, first in enumerate(halves.firsts):
-                start = self.rows.image.row(half, self.rows.walk.line + first, 0)
+            for half, lines in enumerate(self.stored):
+                start = image.row(half, self.rows.walk.line + self._first_of(lines, half, count), 0)
                 for column in columns:
-                    at = base + number.scaled(self.rows.image.pixels) + (start + column)
+                    at = base + number.scaled(image.pixels) + (start + column)
                     self.builder.tile_store(value, self.tiles[half], at, LANES)
 
-        self.builder.repeat(halves.extent, line)
+        self.builder.repeat(count, line)
+
+    def _first_of(self, lines: range, half: int, count: int) -> int:
+        """The first of `count` lines that a half holds, those of `lines` among them."""
+        first = self.rows.image.starts[half] - self.rows.walk.line
+        return max(first, lines.stop - count)
 
     def _framed_lines(self) -> list[tuple[int, int]]:
         """Halves and rows where lines of the frame begin."""
-        return [(half, row) for half, row, line in self._held() if not 0 <= line < self.lines]
+        return [(half, row) for half, row, line in self._held() if not 0 <= line < self.num_lines]
 
     def _copied_lines(self) -> list[tuple[int, int, int]]:
-        """Halves, rows where lines begin that the other half has computed, and their rows there."""
-        halves, found = Halves(self.lines), list[tuple[int, int, int]]()
-        for half, row, line in self._held():
-            first = halves.firsts[half] + half * self.skipped
-            if 0 <= line < self.lines and not first <= line < halves.firsts[half] + halves.extent:
-                found.append((half, row, self.rows.image.row(1 - half, line + self.rows.walk.line, 0)))
-        return found
+        """Halves, rows where lines begin that only the other half has, and their rows there."""
+        return [
+            (half, row, self.rows.image.row(1 - half, line + self.rows.walk.line, 0))
+            for half, row, line in self._held()
+            if 0 <= line < self.num_lines and line not in self.stored[half]
+        ]
 
     def _held(self) -> list[tuple[int, int, int]]:
         """Halves, rows of the first slice, and lines of results, of each line that a half holds."""
@@ -184,5 +188,9 @@ def product_images(
         lines, pixels = (loop.extent for loop in product.plan.rows)
         results = schedule.results
         skipped = results.in_order.skipped if isinstance(results, HalvedResults) else 0
-        edges = ImageEdges(builder, rows[0], lines, pixels, skipped, product.frame)
+        stored = [
+            range(first + half * skipped, first + Halves(lines).extent)
+            for half, first in enumerate(Halves(lines).firsts)
+        ]
+        edges = ImageEdges(builder, rows[0], stored, pixels, product.frame)
     return ProductImages(epilogue, operand, rows, edges)

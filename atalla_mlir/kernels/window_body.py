@@ -7,7 +7,7 @@ from functools import partial
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Buffer, Combine, Stage
-from atalla_mlir.codegen.row_plan import block_size
+from atalla_mlir.codegen.row_plan import LANES, block_size
 from atalla_mlir.codegen.window_layout import WindowPlan
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
@@ -64,8 +64,11 @@ class WindowBody:
             at = builder.select_bits(is_outside, builder.index_constant(plan.ring_lines * line_bytes), at)
         return at
 
-    def emit(self, written: Sequence[ir.Value]) -> None:
-        """Compute the results and put them into their rings, `written` bytes from the begin of each."""
+    def emit(self, written: Sequence[ir.Value], image: Sequence[ir.Value] = ()) -> None:
+        """Compute the results and put them into their rings, `written` bytes from the begin of each.
+
+        The last one goes to the parts of an `image` instead, where there are any.
+        """
         window, *others = self.stages
         tiles = [
             self.builder.tile_at(ring.tile, at, tile_name("write"))
@@ -78,6 +81,8 @@ class WindowBody:
                 values[stage.write.buffer] = self._evaluate(stage, partial(self._operand, stage, values))
             for ring, tile in zip(self.pads.results, tiles, strict=True):
                 self.builder.tile_store(values[ring.write.buffer], tile, self.builder.at(out), self.plan.cols)
+            for part in image:
+                self.builder.tile_store(values[self.stages[-1].write.buffer], part, self.builder.at(out), LANES)
 
     def _operand(self, stage: Stage, values: Mapping[Buffer, ir.Value], read: int) -> Evaluated:
         """What a stage after the window reads: an earlier one's result, or a row that results share."""

@@ -44,7 +44,10 @@ class ResultRing:
 
 
 class WindowPads:
-    """The tiles of a plan: the ring of lines, a ring for each result that leaves, and rows that results share."""
+    """The tiles of a plan: the ring of lines, a ring for each result that leaves, and rows that results share.
+
+    The result `kept` does not leave.
+    """
 
     def __init__(
         self,
@@ -53,6 +56,8 @@ class WindowPads:
         plan: WindowPlan,
         buffers: dict[Buffer, ir.Value],
         block: ir.Block,
+        *,
+        kept: Buffer | None = None,
     ) -> None:
         self.builder, self.plan, self.buffers = builder, plan, buffers
         pads = Pads(builder, block)
@@ -61,9 +66,9 @@ class WindowPads:
         ]
         self.results: list[ResultRing] = []
         for stage in stages:
-            if stage.write.buffer in buffers:
+            if stage.write.buffer in buffers and stage.write.buffer is not kept:
                 pad, rows = pads.quiet(1)[0], ring_rows(plan.group)
-                tile = pads.tile(RESULT_SLOTS * rows, pad, 2.0 * plan.group)
+                tile = pads.tile(plan.results_rows, pad, 2.0 * plan.group)
                 self.results.append(ResultRing(stage.write, tile, pad, rows * ROW_BYTES))
         self.fixed = self._place_fixed(stages, pads)
         """By (stage, read, tap): rows for each tap of a window, and those of the stages that follow."""

@@ -87,6 +87,8 @@ class WindowTransfers:
     def _sends(self) -> Odometer:
         plan = self.plan
         stored = [ring.write for ring in self.pads.results]
+        if not stored:
+            return Odometer(self.builder, [], [])
 
         def along(axis: Axis, times: int) -> tuple[int, ...]:
             steps = (access.stride(axis.loop) if axis.loop is not None else 0 for access in stored)

@@ -20,6 +20,7 @@ from atalla_mlir.kernels.functions.bound import FunctionBound
 from atalla_mlir.kernels.odometer import Reading
 from atalla_mlir.kernels.rings import tile_name
 from atalla_mlir.kernels.window_body import WindowBody
+from atalla_mlir.kernels.window_images import WindowImage
 from atalla_mlir.kernels.window_pads import WindowPads
 from atalla_mlir.kernels.window_transfers import WindowTransfers
 
@@ -36,15 +37,22 @@ class _State:
     written: list[ir.Value]
     sent: list[ir.Value]
     tokens: list[ir.Value]
+    place: Reading | None = None
+    """In the image that results are."""
 
     def pack(self) -> list[ir.Value]:
         readings = [*self.fetch.pack(), *self.window.pack(), *self.send.pack()]
+        if self.place is not None:
+            readings += self.place.pack()
         return [*readings, self.credit, self.waiting, *self.written, *self.sent, *self.tokens]
 
 
 @dataclass
 class WindowKernel:
-    """Emits the iterations of a plan; `buffers` are the kernel's DRAM arguments by buffer."""
+    """Emits the iterations of a plan; `buffers` are the kernel's DRAM arguments by buffer.
+
+    Results leave for DRAM, or they are an `image` that stays in the pads.
+    """
 
     builder: Builder
     stages: Sequence[Stage]
@@ -52,17 +60,21 @@ class WindowKernel:
     buffers: dict[Buffer, ir.Value]
     block: ir.Block
     expansions: dict[Stage, FunctionBound] = field(default_factory=dict)
+    image: WindowImage | None = None
 
     def emit(self) -> None:
-        self.pads = WindowPads(self.builder, self.stages, self.plan, self.buffers, self.block)
+        kept = self.image.windows.result.buffer if self.image is not None else None
+        self.pads = WindowPads(self.builder, self.stages, self.plan, self.buffers, self.block, kept=kept)
         self.transfers = WindowTransfers(self.builder, self.plan, self.pads, self.buffers)
         self.pads.load_fixed()
         self.pads.fill_frame()
         state = self._begin()
         carried = state.pack()
-        count = self.plan.iterations + MAX_STAGES
+        count = self.plan.iterations + (MAX_STAGES if self.pads.results else 0)
         self.builder.loop(count, carried, lambda _, values: self._iteration(self._unpack(values)).pack(), overlap=True)
         self._finish()
+        if self.image is not None:
+            self.image.edges().emit()
 
     def sum_orders(self) -> dict[Stage, SumOrder]:
         """How each stage adds."""
@@ -76,9 +88,10 @@ class WindowKernel:
             return [next(rest) for _ in range(count)]
 
         fetch, window, send = (o.unpack(take(o.size)) for o in (moves.fetches, moves.windows, moves.sends))
+        place = self.image.places.unpack(take(self.image.places.size)) if self.image is not None else None
         credit, waiting = take(2)
         count = len(self.pads.results)
-        return _State(fetch, credit, window, send, waiting, take(count), take(count), list(rest))
+        return _State(fetch, credit, window, send, waiting, take(count), take(count), list(rest), place)
 
     def _begin(self) -> _State:
         """Fetch what the first iterations look at."""
@@ -108,6 +121,7 @@ class WindowKernel:
             [zero for _ in self.pads.results],
             behind,
             tokens,
+            self.image.places.first() if self.image is not None else None,
         )
 
     def _finish(self) -> None:
@@ -138,7 +152,12 @@ class WindowKernel:
             moves = builder.index_constant(-1) if idle is None else builder.differ(idle, -1)
             fetch = self.transfers.fetches.after(fetch, moves)
         body = WindowBody(builder, self.stages, self.plan, self.pads, self.expansions, state.window.offsets)
-        body.emit(state.written)
+        place = state.place
+        if self.image is not None and place is not None:
+            body.emit(state.written, self.image.parts(place))
+            place = self.image.places.after(place, builder.index_constant(-1))
+        else:
+            body.emit(state.written)
         is_waiting = builder.is_negative(state.waiting)
         tokens += self.transfers.send(state.send, state.sent, list(earlier))
         step = [results.slot_bytes for results in self.pads.results]
@@ -156,4 +175,5 @@ class WindowKernel:
             written,
             sent,
             tokens,
+            place,
         )

@@ -10,15 +10,16 @@ from typing import ClassVar
 
 from atalla_mlir._mlir import array_attr, i64_attr, ir, operations, string_attr, string_value, symbol_attr
 from atalla_mlir.codegen.grouping import Group, form_groups
+from atalla_mlir.codegen.image_kernel import ImageKernel
 from atalla_mlir.codegen.image_plan import ImageLaunch, ImagePlan, ImagePlanner, ImageValue
-from atalla_mlir.codegen.image_product import ImageProduct
+from atalla_mlir.codegen.image_windows import ImageWindows
 from atalla_mlir.codegen.iteration import Buffer, coalesce_loops
 from atalla_mlir.codegen.pad_images import ImageShape
-from atalla_mlir.codegen.product_chain import apart_cycles
+from atalla_mlir.codegen.product_chain import SPILL_ROWS, apart_cycles
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.image_attributes import FREE_ROWS, IMAGES, image_attribute
-from atalla_mlir.kernels.image_nests import grouped_image_product
+from atalla_mlir.kernels.image_nests import grouped_image_kernel
 from atalla_mlir.kernels.linalg_stages import read_stages
 from atalla_mlir.kernels.stage_list import StageList
 from atalla_mlir.passes.base import Pass, PassFailure
@@ -53,16 +54,16 @@ class KeepImagesPass(Pass):
             for function in functions
             if "sym_visibility" in function.attributes and function.regions[0].blocks
         }
-        products: dict[str, _Kernel] = {}
+        read: dict[str, _Kernel] = {}
         variants: dict[str, dict[str, ir.Operation | None]] = {}
         for function in functions:
             if "sym_visibility" not in function.attributes and function.regions[0].blocks:
-                _Entry(function, kernels, products, target, self.keep == "always").run(variants)
+                _Entry(function, kernels, read, target, self.keep == "always").run(variants)
 
 
 @dataclass(frozen=True)
 class _Kernel:
-    product: ImageProduct | None
+    kernel: ImageKernel | None
     buffers: tuple[Buffer, ...]
     """Of arguments and results."""
     apart_cycles: Callable[[], float]
@@ -72,14 +73,17 @@ def _unknown_cycles() -> float:
     return math.inf
 
 
-def _read(function: ir.Operation) -> _Kernel:
+def _read(function: ir.Operation, target: Machine) -> _Kernel:
     try:
         groups, listed = _groups(function)
     except UnsupportedError:  # whoever lowers it says so
         return _Kernel(None, (), _unknown_cycles)
     buffers = tuple(view.buffer for view in (*listed.arguments, *listed.results))
-    product = grouped_image_product(groups, dict.fromkeys(buffers)) if groups else None
-    return _Kernel(product, buffers, cache(lambda: _apart_cycles(function)))
+    kernel = grouped_image_kernel(groups, dict.fromkeys(buffers)) if groups else None
+    if isinstance(kernel, ImageWindows):
+        cost = kernel.cost({}, pads=target.pads, pad_rows=target.pad_rows - SPILL_ROWS)
+        return _Kernel(kernel, buffers, lambda: cost[0] if cost is not None else math.inf)
+    return _Kernel(kernel, buffers, cache(lambda: _apart_cycles(function)))
 
 
 def _groups(function: ir.Operation) -> tuple[list[Group], StageList]:
@@ -103,11 +107,11 @@ class _Entry:
         self,
         function: ir.Operation,
         kernels: dict[str, ir.Operation],
-        products: dict[str, _Kernel],
+        read: dict[str, _Kernel],
         target: Machine,
         always: bool,
     ) -> None:
-        self.kernels, self.products, self.target, self.always = kernels, products, target, always
+        self.kernels, self.read, self.target, self.always = kernels, read, target, always
         block = function.regions[0].blocks[0]
         self.calls = [view.operation for view in block.operations if view.operation.name == "func.call"]
         self.numbers: dict[ir.Value, int] = {}
@@ -125,12 +129,12 @@ class _Entry:
 
     def _launch(self, call: ir.Operation) -> ImageLaunch:
         name = string_value(call.attributes["callee"])
-        if name not in self.products:
+        if name not in self.read:
             known = self.kernels.get(name)
-            self.products[name] = _Kernel(None, (), _unknown_cycles) if known is None else _read(known)
-        kernel = self.products[name]
+            self.read[name] = _Kernel(None, (), _unknown_cycles) if known is None else _read(known, self.target)
+        kernel = self.read[name]
         values = tuple(self.numbers[value] for value in (*call.operands, *call.results))
-        return ImageLaunch(name, kernel.product, values if kernel.buffers else (), kernel.buffers, kernel.apart_cycles)
+        return ImageLaunch(name, kernel.kernel, values if kernel.buffers else (), kernel.buffers, kernel.apart_cycles)
 
     def _values(self) -> list[ImageValue]:
         """Results that are images and that only later calls read."""

@@ -55,12 +55,28 @@ def _windows() -> nn.Module:
     )
 
 
+def _pools() -> nn.Module:
+    """Windows on the lanes between convolutions: their results are images, in lines of one group and of several."""
+    return nn.Sequential(
+        nn.MaxPool2d(3, stride=2, padding=1),
+        nn.Conv2d(64, 64, 3, padding=1),
+        nn.AvgPool2d(2, stride=1),
+        nn.ReLU(),
+        nn.Conv2d(64, 32, 3, padding=1),
+        nn.Conv2d(32, 32, 3, padding=1, groups=32),
+        nn.ReLU6(),
+        nn.Conv2d(32, 64, (3, 1), stride=2),
+    )
+
+
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "residual": (Residual, (1, 32, 18, 20)),
     "odd lines and pixels": (Residual, (1, 32, 13, 11)),
     "few lines": (Residual, (1, 32, 5, 23)),
     "bottleneck": (_bottleneck, (1, 64, 10, 17)),
     "windows": (_windows, (1, 32, 11, 12)),
+    "pools": (_pools, (1, 64, 23, 39)),
+    "pools of few lines": (_pools, (1, 64, 13, 24)),
 }
 
 

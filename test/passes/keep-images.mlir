@@ -8,9 +8,9 @@
 // of the other one. The second call finds it there, and is a kernel of its own; its result is the entry's.
 
 // CHECK: func.func private @conv_1(
-// CHECK-SAME: attributes {atalla.free_rows = 173 : i64, atalla.images = [{base = 0 : i64, held = 9 : i64, lines = 15 : i64, pad = 0 : i64, pixels = 15 : i64, slices = 1 : i64, starts = array<i64: 0, 6>}, unit, unit]}
+// CHECK-SAME: attributes {atalla.free_rows = 173 : i64, atalla.images = [{base = 0 : i64, held = 9 : i64, lines = 15 : i64, pad = 0 : i64, pixels = 15 : i64, slices = 1 : i64, spare = 0 : i64, starts = array<i64: 0, 6>}, unit, unit]}
 // CHECK: func.func private @conv(
-// CHECK-SAME: attributes {atalla.free_rows = 307 : i64, atalla.images = [unit, unit, {base = 0 : i64, held = 9 : i64, lines = 15 : i64, pad = 0 : i64, pixels = 15 : i64, slices = 1 : i64, starts = array<i64: 0, 6>}]}
+// CHECK-SAME: attributes {atalla.free_rows = 307 : i64, atalla.images = [unit, unit, {base = 0 : i64, held = 9 : i64, lines = 15 : i64, pad = 0 : i64, pixels = 15 : i64, slices = 1 : i64, spare = 0 : i64, starts = array<i64: 0, 6>}]}
 func.func private @conv(%x: tensor<1x15x15x32xbf16>, %w: tensor<32x3x3x32xbf16>) -> tensor<1x15x15x32xbf16> {
   %zero = arith.constant 0.0 : bf16
   %empty = tensor.empty() : tensor<1x13x13x32xbf16>
