@@ -125,6 +125,12 @@ class Blocks:
         along = [access.stride(loop) if loop is not None else 0 for loop in (self.line_loop, self.loop)]
         return along[0], along[1]
 
+    def last_offset(self, access: Access) -> int:
+        """Elements from the first row of the first block to that of the last one."""
+        lines, rows = self.strides(access)
+        last_line = self.num_lines - self.lines if self.num_lines > self.lines else 0
+        return last_line * lines + max(0, self.extent - self.width) * rows
+
     def piece_offset(self, piece: int, access: Access) -> int:
         """Elements from a block's first row to the first one of a piece."""
         lines, rows = self.strides(access)

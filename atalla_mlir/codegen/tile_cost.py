@@ -40,6 +40,8 @@ STEP_OVERHEAD = 2
 STEPS_AHEAD = 2
 """Steps by which a transfer comes before its use, where steps are streamed: it has one of them to arrive."""
 MIN_STREAMED_STEPS = 8
+MIN_EARLY_TILES = 2
+"""Tiles of the first outer block, if the first of them is to fetch some of that and the last of them the next one."""
 ROW_TRANSFER_CYCLES = 7
 """A row of a transfer into a pad, of which the next one follows when it has arrived (6.4)."""
 TRANSFER_START_CYCLES = 25
@@ -213,6 +215,27 @@ def streams_steps(schedule: TileSchedule) -> bool:
     return schedule.depth.steps >= MIN_STREAMED_STEPS
 
 
+def early_iterations(schedule: TileSchedule) -> int:
+    """Iterations of the outermost level of the depth whose steps of the first outer block come before the first tile.
+
+    The tile fetches the others itself, a few steps before it needs them; 0 where all of them come before it because
+    something else moves under it.
+    """
+    depth, outer = schedule.depth, schedule.outer
+    if not schedule.is_resident(schedule.inner) or schedule.is_resident(outer) or outer.num_blocks == 1:
+        return 0
+    if depth.has_tail or isinstance(schedule.rows, PackedBlocks) or isinstance(outer, FootprintBlocks):
+        return 0
+    if schedule.panel_blocks < MIN_EARLY_TILES + splits_outer(schedule):
+        return 0
+    level, access = depth.levels[0], schedule.access(outer)
+    count = -(-(STEPS_AHEAD + schedule.joins_tiles) // (depth.steps // level.extent))
+    # the tile fetches as many steps as any other: the last ones lie behind the block, but not behind all of them
+    beyond = count * (level.streamed if outer is schedule.rows else level.pushed)
+    is_inside = 0 <= beyond <= outer.last_offset(access) and min(access.strides.values()) >= 0
+    return count if count < level.extent and is_inside else 0
+
+
 def splits_outer(schedule: TileSchedule) -> bool:
     """Whether the next outer block takes longer than the tile that would hide it, and two of them would hide it."""
     is_long = _transfer_cycles([schedule.outer]) > step_cycles(schedule, None)
@@ -229,7 +252,7 @@ def predicted_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
     steps, panels = schedule.depth.steps, schedule.num_panels
     tiles = schedule.inner.num_blocks * schedule.outer.num_blocks
     inner_moves = 0 if schedule.is_resident(schedule.inner) else schedule.inner.num_blocks - panels
-    outer_moves = panels * (schedule.outer.num_blocks - 1)
+    outer_moves = panels * (schedule.outer.num_blocks - (not early_iterations(schedule)))
     still = step_cycles(schedule, None)
     moving = inner_moves * _share(schedule.inner) * (step_cycles(schedule, schedule.inner) - still)
     moving += outer_moves * _share(schedule.outer) * (step_cycles(schedule, schedule.outer) - still)
@@ -250,6 +273,9 @@ def fill_cycles(schedule: TileSchedule) -> float:
     fetched = [blocks for blocks in (schedule.rows, schedule.cols) if not schedule.is_resident(blocks)]
     if streams_steps(schedule):
         return schedule.depth.steps * _share(schedule.inner) * _transfer_cycles([schedule.inner])
+    early = early_iterations(schedule)
+    if early:
+        return early * schedule.depth.steps / schedule.depth.levels[0].extent * _transfer_cycles([schedule.outer])
     share = min(_share(blocks) for blocks in fetched)
     with_all, steps = _transfer_cycles(fetched), schedule.depth.steps
     return steps * (share * with_all + (1 - share) * _transfer_cycles([schedule.cols]))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.footprints import FootprintBlocks
 from atalla_mlir.codegen.row_blocks import Blocks
-from atalla_mlir.codegen.tile_cost import splits_outer
+from atalla_mlir.codegen.tile_cost import MIN_EARLY_TILES, early_iterations, splits_outer
 from atalla_mlir.kernels.operand_fill import OperandFill
 from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, PAD_SHIFT, ROW_BYTES, SINK, Position, TileAddresses
 from atalla_mlir.kernels.tile_moves import Fetching, StepPlace, count_levels, take
@@ -49,9 +49,9 @@ class Moves:
 
 
 class BlockMoves(OperandFill):
-    """Moves the blocks of one panel."""
+    """Moves the blocks of one panel, of which the first ones are in the pads already if it `is_filled`."""
 
-    def __init__(self, addresses: TileAddresses) -> None:
+    def __init__(self, addresses: TileAddresses, *, is_filled: bool) -> None:
         super().__init__(addresses)
         schedule, self.count = self.schedule, addresses.count
         self.moving = [
@@ -65,6 +65,15 @@ class BlockMoves(OperandFill):
         """Whether outer blocks but the first two come in two halves, under the last two tiles before them."""
         self.joins = schedule.joins_tiles
         """Whether a tile fetches a step less in its loop over steps: each iteration then fetches one."""
+        enough = self.count >= MIN_EARLY_TILES + self.splits
+        self.early = early_iterations(schedule) if enough and not is_filled else 0
+        """What of the first outer block comes before the first tile if that fetches the rest of it, else 0."""
+
+    def fill(self) -> None:
+        if self.early:
+            self.builder.wait(self.fill_alone(self.schedule.outer, self.early))
+        else:
+            super().fill()
 
     def of_tile(self, at: Position) -> Moves:
         """What to fetch under a tile: the next inner block, the next outer one or half of it, or nothing."""
@@ -81,6 +90,9 @@ class BlockMoves(OperandFill):
         for_outer = builder.both(has_next, builder.both(is_late, builder.differ(for_inner, -1)))
         of_half = builder.both(for_outer, builder.differ(is_first, -1)) if self.splits else builder.index_constant(0)
         second = builder.both(of_half, is_last)
+        is_own = builder.both(is_first, self.addresses.is_before(at.inner, 1)) if self.early else None
+        if is_own is not None:
+            for_outer, has_next = builder.differ(for_outer, is_own), builder.differ(has_next, is_own)
 
         def mixed(of_inner: int, of_outer: int) -> ir.Value:
             return builder.differ(builder.both(for_inner, of_inner ^ of_outer), of_outer)
@@ -102,6 +114,10 @@ class BlockMoves(OperandFill):
             target = builder.select_bits(for_inner, place, target)
             own = self.addresses.block_address(inner, builder.plus(next_inner, self.addresses.first_block))
             address = builder.select_bits(for_inner, own, address)
+        if is_own is not None:
+            rows, elements = self._early_distances
+            target = builder.plus(target, builder.both(is_own, rows * ROW_BYTES - self.addresses.buffer_bytes))
+            address = builder.plus(address, builder.both(is_own, elements * ELEMENT_BYTES))
         target = builder.plus(target, builder.both(second, self._second_half * ROW_BYTES))
         pitch = outer.pitch(schedule.access(outer)) * ELEMENT_BYTES
         address = builder.plus(address, builder.both(second, self._second_half * pitch))
@@ -121,6 +137,15 @@ class BlockMoves(OperandFill):
             for of_inner, of_outer in zip(schedule.jumps(inner), schedule.jumps(outer), strict=True)
         ]
         return Moves(target, address, shape, first_shape, for_inner, for_outer, target_jumps, limit, offsets, jumps)
+
+    @property
+    def _early_distances(self) -> tuple[int, int]:
+        """Rows of a pad and elements in DRAM from the first step of an outer block to the one after those at first."""
+        depth, outer = self.schedule.depth, self.schedule.outer
+        steps = self.early * depth.steps // depth.levels[0].extent
+        level = depth.levels[0]
+        along = level.streamed if outer is self.schedule.rows else level.pushed
+        return steps * self.schedule.step_rows(outer), self.early * along
 
     @property
     def _half_rows(self) -> int:

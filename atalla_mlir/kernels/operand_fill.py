@@ -42,13 +42,14 @@ class OperandFill:
 
         builder.wait(level(0, Index(), (Index(), Index()), tokens))
 
-    def fill_alone(self, blocks: Blocks) -> list[ir.Value]:
-        """Fetch the first block of one operand; tokens."""
+    def fill_alone(self, blocks: Blocks, iterations: int = 0) -> list[ir.Value]:
+        """Fetch the first block of one operand, or so many iterations of the outermost level of it; tokens."""
         builder, levels, lanes = self.builder, self.schedule.depth.levels, self.schedule.depth.lanes
         (base,) = (base for _, other, base in self._first_blocks() if other is blocks)
         extents = [level.extent for level in levels]
         if isinstance(blocks, FootprintBlocks):
             extents[-1] = blocks.transfers
+        extents[0] = iterations or extents[0]
         rows = self.schedule.target_jumps(blocks)
         for number in reversed(range(len(levels) - 1)):
             # a jump comes on top of what the levels inside have added

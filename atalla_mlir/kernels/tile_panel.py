@@ -74,7 +74,13 @@ class TilePanel:
             kernel.resident,
         )
         rows = kernel.rows
-        self.walk = TileWalk(self.addresses, has_columns=has_columns, kept=rows.kept, images=rows.images)
+        self.walk = TileWalk(
+            self.addresses,
+            has_columns=has_columns,
+            kept=rows.kept,
+            images=rows.images,
+            is_filled=kernel.has_columns,
+        )
         self.moves = self.walk.moves
         self.plans_in_steps = plans_in_steps(self.schedule, kernel.rows.epilogue.cost)
         """Whether the addresses of the next tile are computed anew in each step, where scalar instructions are free."""

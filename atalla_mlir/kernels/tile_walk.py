@@ -98,7 +98,11 @@ class Steps:
 
 
 class TileWalk:
-    """Emits the arithmetic of the tiles of one panel. The epilogue `has_columns` when it reads rows that all share."""
+    """Emits the arithmetic of the tiles of one panel.
+
+    The epilogue `has_columns` when it reads rows that all share; the panel `is_filled` when its first blocks are in the
+    pads before it begins.
+    """
 
     def __init__(
         self,
@@ -107,15 +111,18 @@ class TileWalk:
         has_columns: bool,
         kept: KeptRows | None = None,
         images: Sequence[ImageRows] = (),
+        is_filled: bool = False,
     ) -> None:
         self.addresses, self.has_columns, self.kept, self.images = addresses, has_columns, kept, images
         self.builder, self.schedule, self.results = addresses.builder, addresses.schedule, addresses.results
-        self.moves = self._choose_moves()
+        self.moves = self._choose_moves(is_filled)
 
-    def _choose_moves(self) -> TileMoves:
+    def _choose_moves(self, is_filled: bool) -> TileMoves:
         if isinstance(self.schedule.rows, PackedBlocks):
             return RunMoves(self.addresses, self.schedule.rows)
-        return StepMoves(self.addresses) if streams_steps(self.schedule) else BlockMoves(self.addresses)
+        if streams_steps(self.schedule):
+            return StepMoves(self.addresses)
+        return BlockMoves(self.addresses, is_filled=is_filled)
 
     def plan(self, at: Position) -> Plan:
         """What is known of a tile before it begins."""

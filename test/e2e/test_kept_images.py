@@ -69,6 +69,13 @@ def _pools() -> nn.Module:
     )
 
 
+def _deep() -> nn.Module:
+    """More than one slice of channels and several blocks of columns."""
+    return nn.Sequential(
+        nn.Conv2d(64, 96, 3, padding=1), nn.ReLU(), nn.Conv2d(96, 128, 1), nn.ReLU(), nn.Conv2d(128, 64, 3, padding=1)
+    )
+
+
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "residual": (Residual, (1, 32, 18, 20)),
     "odd lines and pixels": (Residual, (1, 32, 13, 11)),
@@ -77,6 +84,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "windows": (_windows, (1, 32, 11, 12)),
     "pools": (_pools, (1, 64, 23, 39)),
     "pools of few lines": (_pools, (1, 64, 13, 24)),
+    "deep": (_deep, (1, 64, 14, 14)),
 }
 
 

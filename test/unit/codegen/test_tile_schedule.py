@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop
 from atalla_mlir.codegen.product_plan import ProductPlan
 from atalla_mlir.codegen.row_blocks import Blocks
-from atalla_mlir.codegen.tile_cost import streams_steps
+from atalla_mlir.codegen.tile_cost import Epilogue, early_iterations, predicted_cycles, streams_steps
 from atalla_mlir.codegen.tile_schedule import Depth, DepthLevel, TileSchedule, is_column_read
 
 GROUP, PIXEL, CHANNEL, DEPTH = Loop(4), Loop(49), Loop(32), Loop(32)
@@ -68,6 +69,45 @@ def test_tiles_that_end_with_a_step_of_the_following_one(schedule: TileSchedule,
 )
 def test_outer_blocks_that_come_step_by_step(schedule: TileSchedule, expected: bool) -> None:
     assert streams_steps(schedule) is expected
+
+
+def resident(rows: int, levels: tuple[DepthLevel, ...], *, panel_blocks: int = 4, columns: int = 96) -> TileSchedule:
+    """A walk over rows that are in the pads already; columns come in blocks of 32."""
+    steps = math.prod(level.extent for level in levels)
+    found, column = walk(rows, steps, panel_blocks=panel_blocks), Loop(columns, "column")
+    pushed = Access(Buffer("columns", 1 << 20), 0, {column: 32 * steps, DEPTH: 1})
+    cols, depth = replace(found.cols, loop=column), Depth(levels, 32, 32)
+    return replace(found, pushed=pushed, cols=cols, depth=depth, resident_step=rows)
+
+
+SLICES, TAPS = DepthLevel(4, 32, 32), DepthLevel(9, 128, 128)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (resident(80, (DepthLevel(16, 32, 32),)), 2),
+        (resident(64, (DepthLevel(16, 32, 32),)), 3),  # tiles that are joined begin a step earlier
+        (resident(64, (SLICES, TAPS)), 1),
+        (resident(64, (replace(SLICES, extent=1), TAPS)), 0),  # all of the depth is at least so much
+        (resident(64, (SLICES, TAPS), columns=32), 0),  # there is no other block
+        (resident(64, (replace(SLICES, pushed=1 << 18), TAPS)), 0),  # too many steps would be read from beyond it
+        (resident(64, (SLICES, TAPS), panel_blocks=1), 0),  # the tile fetches the next block
+        (walk(64, 16, panel_blocks=4), 0),
+    ],
+)
+def test_first_blocks_of_which_only_the_first_steps_come_before_the_first_tile(
+    schedule: TileSchedule, expected: int
+) -> None:
+    assert early_iterations(schedule) == expected
+
+
+def test_what_the_first_tile_fetches_itself_is_not_waited_for() -> None:
+    early, epilogue = resident(64, (SLICES, TAPS)), Epilogue(0, 0, 0, 1)
+    # the same steps, of which the last would lie beyond the operand
+    waiting = replace(early, pushed=Access(early.pushed.buffer, 0, {DEPTH: 1}))
+    assert early_iterations(waiting) == 0
+    assert predicted_cycles(early, epilogue) < predicted_cycles(waiting, epilogue)
 
 
 @pytest.mark.parametrize(("rows", "steps", "expected"), [(64, 33, True), (65, 33, False), (64, 32, False)])
