@@ -19,7 +19,7 @@ from atalla_mlir.codegen.register_core import RegisterCore
 from atalla_mlir.codegen.schedule import ScheduledFunction
 from atalla_mlir.codegen.spill import Packets, Spiller, SpillStatistics, constant_definitions
 from atalla_mlir.errors import InternalError
-from atalla_mlir.target.isa import Role
+from atalla_mlir.target.isa import INSTRUCTIONS, Role
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.packets import bank_conflict_cycles
 from atalla_mlir.target.registers import ALL_ONES_MASK, FILES, FIRMWARE_TABLE, HARD_WIRED, LINK, RegisterFile
@@ -34,6 +34,15 @@ ALLOCATABLE: Mapping[RegisterFile, tuple[int, ...]] = {
     for file, shape in FILES.items()
 }
 MAX_ROUNDS = 12
+_MASK_READS = {
+    op.mnemonic: tuple(
+        position
+        for position, operand in enumerate(op.operands)
+        if operand.file is RegisterFile.MASK and operand.role in (Role.READ, Role.PORT)
+    )
+    for op in INSTRUCTIONS
+}
+"""Places of the masks that instructions read."""
 _NEVER = float("inf")
 
 
@@ -134,11 +143,11 @@ def _finish(
 
 
 def _slot(inst: Inst, numbers: Mapping[Register, int]) -> Slot:
-    operands = tuple(
+    operands = [
         (value.pinned if value.pinned is not None else numbers[value]) if isinstance(value, Register) else value
         for value in inst.operands
-    )
-    return Slot(inst.op, operands, inst.source)
+    ]
+    return Slot(inst.op, tuple(operands), inst.source)
 
 
 def _is_idle_copy(inst: Inst, slot: Slot) -> bool:
@@ -161,9 +170,5 @@ def _spread_masks(slots: Sequence[Slot]) -> list[Slot]:
     return result
 
 
-def _mask_reads(slot: Slot) -> list[int]:
-    return [
-        position
-        for position, operand in enumerate(slot.op.operands)
-        if operand.file is RegisterFile.MASK and operand.role in (Role.READ, Role.PORT)
-    ]
+def _mask_reads(slot: Slot) -> tuple[int, ...]:
+    return _MASK_READS[slot.op.mnemonic]

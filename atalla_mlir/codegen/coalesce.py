@@ -11,20 +11,17 @@ from atalla_mlir.codegen.machine_ir import M0, M1, X0, Block, Function, Inst, Re
 from atalla_mlir.target.registers import FIRMWARE_TABLE, RegisterFile
 
 _CONSTANT = (M1, physical(RegisterFile.SCALAR, FIRMWARE_TABLE))
+_COPYING = ("addi.s", "sub.vs")
 
 
 def copy_source(inst: Inst) -> Register | None:
     """What a copy reads: `addi rd, rs, 0` for scalars, `sub.vs vd, vs, x0` under all ones for vectors."""
-    if len(inst.operands) < 3 or inst.merges:
+    mnemonic = inst.op.mnemonic
+    if mnemonic not in _COPYING or inst.merges:
         return None
-    source = inst.operands[1]
-    if not isinstance(source, Register):
-        return None
-    if inst.op.mnemonic == "addi.s" and inst.operands[2] == 0:
-        return source
-    if inst.op.mnemonic == "sub.vs" and inst.operands[2] is X0 and inst.operands[3] in (M0, M1):
-        return source
-    return None
+    _, source, other, *masks = inst.operands
+    is_copy = other == 0 if mnemonic == "addi.s" else other is X0 and masks[0] in (M0, M1)
+    return source if is_copy and isinstance(source, Register) else None
 
 
 def coalesce(function: Function) -> int:
@@ -39,7 +36,8 @@ def coalesce(function: Function) -> int:
         source = copy_source(inst)
         if source is not None and inst.defs:
             classes.merge(inst.defs[0], source)
-    return sum(_rewrite(block, classes) for block in function.blocks)
+    merged = classes.merged()
+    return sum(_rewrite(block, merged) for block in function.blocks)
 
 
 class _Classes:
@@ -55,9 +53,9 @@ class _Classes:
                 self._masks[register] = self._masks.get(register, 0) | bits(position, position + 1)
         self._parents: dict[Register, Register] = {}
 
-    def is_merged(self, register: Register) -> bool:
-        """Whether another register stands for this one."""
-        return register in self._parents
+    def merged(self) -> dict[Register, Register]:
+        """The registers for which another one stands, with that one."""
+        return {register: self.find(register) for register in self._parents}
 
     def find(self, register: Register) -> Register:
         while register in self._parents:
@@ -79,12 +77,11 @@ class _Classes:
         self._parents[merged] = kept
 
 
-def _rewrite(block: Block, classes: _Classes) -> int:
+def _rewrite(block: Block, merged: dict[Register, Register]) -> int:
     """Renames registers of a block to their representatives and drops copies of a register to itself."""
     kept: list[Inst] = []
     for inst in block.insts:
-        merged = {register: classes.find(register) for register in inst.registers if classes.is_merged(register)}
-        if merged:
+        if not merged.keys().isdisjoint(inst.operands):
             inst.replace_registers(merged)
         if copy_source(inst) is None or inst.operands[0] is not inst.operands[1]:
             kept.append(inst)

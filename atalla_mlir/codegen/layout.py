@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from atalla_mlir.errors import InternalError
 from atalla_mlir.target.encoding import BRANCH_OFFSET, PACKET_BYTES, SLOTS
@@ -19,8 +20,7 @@ INVERTED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """An instruction on real registers. Operands follow the table; a branch or `jal` may name a label."""
 
     op: Instruction
@@ -29,6 +29,8 @@ class Slot:
 
     @property
     def target(self) -> str | None:
+        if not self.op.is_control:
+            return None
         return next((operand for operand in self.operands if isinstance(operand, str)), None)
 
     def with_target(self, target: int | str) -> Slot:
@@ -62,7 +64,11 @@ def label_positions(items: Sequence[Item]) -> dict[str, int]:
 
 def packet_contents(packet: Packet) -> list[tuple[Instruction, tuple[int, ...]]]:
     """A packet with 0 for labels, which decide neither legality nor bank conflicts."""
-    return [(slot.op, tuple(value if isinstance(value, int) else 0 for value in slot.operands)) for slot in packet]
+    return [(slot.op, _numbers(slot)) for slot in packet]
+
+
+def _numbers(slot: Slot) -> tuple[int, ...]:
+    return tuple([value if isinstance(value, int) else 0 for value in slot.operands])
 
 
 def expand_long_branches(items: Sequence[Item]) -> list[Item]:
@@ -88,11 +94,11 @@ def expand_long_branches(items: Sequence[Item]) -> list[Item]:
 
 
 def _is_long(packet: Packet, position: int, positions: Mapping[str, int]) -> bool:
+    targets = [slot.target for slot in packet if slot.op.is_branch]
     return any(
-        slot.op.is_branch
-        and slot.target is not None
-        and not BRANCH_OFFSET.fits((_position(slot.target, positions) - position) * PACKET_BYTES)
-        for slot in packet
+        not BRANCH_OFFSET.fits((_position(target, positions) - position) * PACKET_BYTES)
+        for target in targets
+        if target is not None
     )
 
 

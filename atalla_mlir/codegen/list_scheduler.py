@@ -6,6 +6,7 @@ from bisect import insort
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from heapq import heappop, heappush
 
 from atalla_mlir.codegen.banks import bank_bit, fixed_and_open_reads
@@ -43,7 +44,7 @@ class BlockSchedule:
     peaks: tuple[int, ...]
     """Values that were live at once at most, by file."""
 
-    @property
+    @cached_property
     def cycles(self) -> int:
         return max(self.issue_cycles, default=-1) + 1
 

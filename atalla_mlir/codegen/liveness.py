@@ -40,14 +40,8 @@ def bits(low: int, high: int) -> int:
 
 def pinned_results(blocks: Sequence[Sequence[Packet]]) -> frozenset[Register]:
     """The fixed registers that the code writes: arguments of calls and results of the function."""
-    return frozenset(
-        register
-        for packets in blocks
-        for packet in packets
-        for inst in packet
-        for register in inst.defs
-        if register.pinned is not None
-    )
+    written = {register for packets in blocks for packet in packets for inst in packet for register in inst.defs}
+    return frozenset(register for register in written if register.pinned is not None)
 
 
 def reads_pinned(inst: Inst) -> bool:
@@ -86,8 +80,10 @@ def _block_effect(
     killed: set[Register] = set()
     for packet in packets:
         for inst in packet:
-            exposed.update(register for register in inst.uses if register not in killed)
-            if reads_pinned(inst):
+            for register in inst.uses:
+                if register not in killed:
+                    exposed.add(register)
+            if inst.op.is_control and reads_pinned(inst):
                 exposed.update(pinned - killed)
             killed.update(inst.defs)
     return frozenset(exposed), frozenset(killed)
@@ -126,7 +122,7 @@ def _block_ranges(
                 masks[register] = masks.get(register, 0) | bits(position, until)
             for register in inst.uses:
                 live_until.setdefault(register, position)
-            if reads_pinned(inst):
+            if inst.op.is_control and reads_pinned(inst):
                 for register in pinned:
                     live_until.setdefault(register, position)
     for register, until in live_until.items():

@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from atalla_mlir.codegen.dependence import (
     PACKET,
@@ -35,8 +36,7 @@ PORT_WAIT = 6
 """Cycles for which what lanes make may wait for the write port of its bank, where the array is busy all the time."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoopEdge:
+class LoopEdge(NamedTuple):
     """`second` of iteration i + distance issues at least `latency` cycles after `first` of iteration i.
 
     `is_result` marks values on their way: they arrive later when the unit of `first` is queued.
@@ -257,7 +257,10 @@ class _EdgeSet:
 
     def _is_result(self, first: int, second: int) -> bool:
         size = len(self.insts)
-        return first < size and second < size and not set(self.insts[first].defs).isdisjoint(self.insts[second].uses)
+        if first >= size or second >= size:
+            return False
+        uses = self.insts[second].uses
+        return any(register in uses for register in self.insts[first].defs)
 
 
 def _in_place_registers(insts: Sequence[Inst]) -> frozenset[Register]:

@@ -8,7 +8,7 @@ allocator work on this form; `Function.verify` states what they may assume.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
@@ -121,14 +121,9 @@ def parse_memory(text: str) -> tuple[MemoryRef, ...]:
     return tuple(refs)
 
 
-# Places of operands that are written, and of those that take a read port, by mnemonic: asked for very often.
+# Places of operands that are written, and of those that take a read port, by mnemonic.
 _WRITTEN = {op.mnemonic: tuple(at for at, item in enumerate(op.operands) if item.is_written) for op in INSTRUCTIONS}
 _PORTS = {op.mnemonic: tuple(at for at, item in enumerate(op.operands) if item.takes_port) for op in INSTRUCTIONS}
-
-
-def _registers_at(operands: Sequence[Register | int | str], places: tuple[int, ...]) -> tuple[Register, ...]:
-    """The registers at some places that are not hard-wired."""
-    return tuple(value for at in places if isinstance(value := operands[at], Register) and value.pinned != HARD_WIRED)
 
 
 @dataclass(eq=False, slots=True)
@@ -147,37 +142,28 @@ class Inst:
     clobbers: frozenset[tuple[RegisterFile, int]] = frozenset()
     source: str | None = None
     dma_shape: DmaShape | None = None
-    _defs: tuple[Register, ...] | None = field(default=None, init=False, repr=False)
-    _uses: tuple[Register, ...] | None = field(default=None, init=False, repr=False)
-    _port_reads: tuple[Register, ...] | None = field(default=None, init=False, repr=False)
-    """What the properties gave; they are asked for far more often than operands change."""
+    defs: tuple[Register, ...] = field(init=False, repr=False)
+    """Registers written, the hard-wired ones excluded; clobbers not included."""
+    uses: tuple[Register, ...] = field(init=False, repr=False)
+    """Registers read, the old destination of a merging instruction and ports included, hard-wired ones not."""
+    port_reads: tuple[Register, ...] = field(init=False, repr=False)
+    """Registers that take a read port and a bank, duplicates and register 0 included (5.2)."""
 
     def __post_init__(self) -> None:
         self.operands = tuple(self.operands)
+        self._note_registers()
 
-    @property
-    def defs(self) -> tuple[Register, ...]:
-        """Registers written, the hard-wired ones excluded; clobbers not included."""
-        if self._defs is None:
-            self._defs = _registers_at(self.operands, _WRITTEN[self.op.mnemonic])
-        return self._defs
-
-    @property
-    def uses(self) -> tuple[Register, ...]:
-        """Registers read, the old destination of a merging instruction and ports included, hard-wired ones not."""
-        if self._uses is None:
-            read = _registers_at(self.operands, _PORTS[self.op.mnemonic])
-            self._uses = read + self.defs if self.merges else read
-        return self._uses
-
-    @property
-    def port_reads(self) -> tuple[Register, ...]:
-        """Registers that take a read port and a bank, duplicates and register 0 included (5.2)."""
-        if self._port_reads is None:
-            operands = self.operands
-            places = _PORTS[self.op.mnemonic]
-            self._port_reads = tuple(value for at in places if isinstance(value := operands[at], Register))
-        return self._port_reads
+    def _note_registers(self) -> None:
+        """Sets what follows from the operands, which is asked for far more often than these change."""
+        operands, mnemonic = self.operands, self.op.mnemonic
+        size = len(operands)  # `Function.verify` tells of operands that are missing
+        at_ports = [operands[at] for at in _PORTS[mnemonic] if at < size]
+        read = [value for value in at_ports if isinstance(value, Register)]
+        written = [operands[at] for at in _WRITTEN[mnemonic] if at < size]
+        self.port_reads = tuple(read)
+        self.defs = tuple([it for it in written if isinstance(it, Register) and it.pinned != HARD_WIRED])
+        uses = tuple([register for register in read if register.pinned != HARD_WIRED])
+        self.uses = uses + self.defs if self.merges else uses
 
     @property
     def registers(self) -> Iterator[Register]:
@@ -195,6 +181,8 @@ class Inst:
     @property
     def target(self) -> str | None:
         """Label of a branch or `jal`."""
+        if not self.op.is_control:
+            return None
         return next((value for value in self.operands if isinstance(value, str)), None)
 
     @property
@@ -222,7 +210,7 @@ class Inst:
         self.operands = tuple(
             mapping.get(value, value) if isinstance(value, Register) else value for value in self.operands
         )
-        self._defs = self._uses = self._port_reads = None
+        self._note_registers()
 
     def memory_refs(self) -> tuple[MemoryRef, ...]:
         """`memory`, or for a memory instruction without it everything that the instruction could touch."""
@@ -374,6 +362,8 @@ def _wrong_operands(inst: Inst) -> str | None:
     if len(inst.operands) != len(inst.op.operands):
         return f"expected {len(inst.op.operands)} operands, got {len(inst.operands)}"
     for operand, value in zip(inst.op.operands, inst.operands, strict=True):
+        if isinstance(value, Register) and value.file is operand.file and value.pinned is None:
+            continue
         wrong = _wrong_operand(inst, operand, value)
         if wrong is not None:
             return wrong
@@ -402,7 +392,9 @@ def _wrong_operand(inst: Inst, operand: Operand, value: Register | int | str) ->
 
 
 def _wrong_memory(inst: Inst) -> str | None:
-    if inst.memory and not inst.op.is_memory and not inst.is_call and not inst.is_wait:
+    if not inst.memory:
+        return None
+    if not inst.op.is_memory and not inst.is_call and not inst.is_wait:
         return f"{inst.op.mnemonic} does not access memory"
     for ref in inst.memory:
         if ref.space != "dram" and ref.space not in PAD_SPACES:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 from atalla_mlir.codegen.contention import contention_bound
 from atalla_mlir.codegen.loop_core import LoopCore
@@ -54,7 +54,7 @@ class ModuloSchedule:
         """The least II that resources and recurrences allow."""
         return max(self.resource_bound, self.recurrence_bound)
 
-    @property
+    @cached_property
     def num_stages(self) -> int:
         return max(self.cycles, default=0) // self.interval + 1
 

@@ -58,11 +58,16 @@ class Field:
         if not self.fits(value):
             unit = f" in steps of {self.scale}" if self.scale > 1 else ""
             raise ValueError(f"{self.name} {value} does not fit in {self.minimum}..{self.maximum}{unit}")
-        raw = (value // self.scale) & ((1 << self.width_bits) - 1)
+        raw = value // self.scale
         word = 0
-        for piece in self.pieces:
-            word |= ((raw >> piece.source) & ((1 << piece.width_bits) - 1)) << piece.low
+        for source, mask, low in self._moves:
+            word |= ((raw >> source) & mask) << low
         return word
+
+    @cached_property
+    def _moves(self) -> tuple[tuple[int, int, int], ...]:
+        """Each piece as where its bits come from, a mask for them, and where they go."""
+        return tuple((piece.source, (1 << piece.width_bits) - 1, piece.low) for piece in self.pieces)
 
     def extract(self, word: int) -> int:
         raw = 0

@@ -13,7 +13,7 @@ from enum import Enum, auto
 from functools import cached_property
 
 from atalla_mlir.target import encoding as enc
-from atalla_mlir.target.registers import RegisterFile
+from atalla_mlir.target.registers import FILES, RegisterFile
 
 
 class Format(Enum):
@@ -182,6 +182,12 @@ class Instruction:
         """For each file the positions of the operands that take a read port of it (5.2)."""
         ports = [(at, item.file) for at, item in enumerate(self.operands) if item.takes_port]
         return {file: tuple(at for at, other in ports if other is file) for file in RegisterFile}
+
+    @cached_property
+    def banked_places(self) -> tuple[tuple[int, str, int], ...]:
+        """Positions of the operands that take a read port, with the names of their files and the banks of these."""
+        ports = [(at, item.file) for at, item in enumerate(self.operands) if item.takes_port]
+        return tuple((at, file.value, FILES[file].banks) for at, file in ports if file is not None)
 
     def port_count(self, file: RegisterFile) -> int:
         """Read ports of `file` that the instruction takes in its packet (5.2)."""

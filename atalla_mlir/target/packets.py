@@ -82,11 +82,6 @@ def _unit_overuse(units: Sequence[tuple[Unit, int]]) -> list[str]:
     return found
 
 
-def _ports(slots: Sequence[SlotContent], file: RegisterFile) -> list[int]:
-    """Numbers of the registers of `file` that the packet reads, duplicates and register 0 included."""
-    return [operands[at] for instruction, operands in slots for at in instruction.port_places[file]]
-
-
 def _port_overuse(instructions: Sequence[Instruction]) -> list[str]:
     found: list[str] = []
     for file, shape in FILES.items():
@@ -108,9 +103,7 @@ def lane_unit_conflict(slots: Sequence[SlotContent]) -> bool:
 
 def bank_conflict_cycles(slots: Sequence[SlotContent]) -> int:
     """Cycles that the packet issues late: reads of the busiest bank of any file when two or more, else 0 (5.3)."""
-    busiest = 0
-    for file, shape in FILES.items():
-        banks = [number % shape.banks for number in _ports(slots, file)]
-        if len(set(banks)) < len(banks):
-            busiest = max(busiest, *Counter(banks).values())
-    return busiest if busiest >= 2 else 0
+    reads = [
+        (file, operands[at] % banks) for instruction, operands in slots for at, file, banks in instruction.banked_places
+    ]
+    return max(Counter(reads).values()) if len(set(reads)) < len(reads) else 0
