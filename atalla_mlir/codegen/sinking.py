@@ -14,6 +14,8 @@ from atalla_mlir.target.registers import RegisterFile
 
 CROWDED = {RegisterFile.MASK: 4, RegisterFile.SCALAR: 96}
 """Constants of a file beyond which they are moved."""
+FULL = {RegisterFile.MASK: 8, RegisterFile.SCALAR: 128}
+"""Constants of a file beyond which they are also made anew in each iteration of a loop around other loops."""
 
 
 def sink_constants(function: Function) -> Function:
@@ -25,12 +27,15 @@ def sink_constants(function: Function) -> Function:
     crowded = {file for file, limit in CROWDED.items() if counts[file] > limit}
     if not crowded:
         return function
+    full = {file for file, limit in FULL.items() if counts[file] > limit}
     dominators, readers = _dominators(function), _readers(blocks)
     for index, insts in enumerate(fixed):
         # what a constant is made from follows it
         for inst in reversed(insts):
             constant = inst.defs[0]
-            target = _target(blocks, dominators, index, +readers[constant]) if constant.file in crowded else None
+            if constant.file not in crowded:
+                continue
+            target = _target(blocks, dominators, index, +readers[constant], again=constant.file in full)
             if target is not None:
                 blocks[index].insts[:] = [other for other in blocks[index].insts if other is not inst]
                 blocks[target].insts.insert(0, inst)
@@ -68,15 +73,24 @@ def _readers(blocks: Sequence[Block]) -> dict[Register, Counter[int]]:
 
 
 def _target(
-    blocks: Sequence[Block], dominators: Sequence[set[int]], index: int, readers: Collection[int]
+    blocks: Sequence[Block], dominators: Sequence[set[int]], index: int, readers: Collection[int], *, again: bool
 ) -> int | None:
-    """The last block outside of the loops of all readers that these come after; None where that is `index` itself."""
+    """The last block outside of the loops of all readers that these come after; None where that is `index` itself.
+
+    With `again` it may be in a loop around other loops, and the first reader, but in no loop of one block.
+    """
     if not readers or index in readers:
         return None
-    depth = max(0, min(blocks[reader].loop_depth for reader in readers) - 1)
-    shared = set[int].intersection(*(dominators[reader] for reader in readers)) - set(readers)
+    fixed = [reader for reader in readers if not again or _repeats(blocks[reader])]
+    depth = max(0, min(blocks[reader].loop_depth - (reader in fixed) for reader in readers))
+    shared = set[int].intersection(*(dominators[reader] for reader in readers)) - set(fixed)
     outside = [at for at in shared if blocks[at].loop_depth <= depth and blocks[at].packets is None and at > index]
     return max((at for at in outside if index in dominators[at]), default=None)
+
+
+def _repeats(block: Block) -> bool:
+    """Whether a block is a loop of its own."""
+    return block.control is not None and block.control.target == block.label
 
 
 def _dominators(function: Function) -> list[set[int]]:

@@ -53,6 +53,34 @@ def test_a_constant_that_the_first_loop_reads_too_stays_before_it():
     assert makers[1] in found["between"]
 
 
+def test_many_scalars_are_made_anew_where_a_loop_around_others_reads_them():
+    """A register that is set once for all of them is taken in the inner loop, which does not read it."""
+    counter, limit, row = (
+        Register(file, index) for index, file in enumerate([RegisterFile.SCALAR] * 2 + [RegisterFile.VECTOR])
+    )
+    constants = [Register(RegisterFile.SCALAR, 10 + index) for index in range(140)]
+    makers = [inst("addi.s", constant, X0, index) for index, constant in enumerate(constants)]
+    sums = [Register(RegisterFile.SCALAR, 200 + index) for index in range(140)]
+    readers = [inst("add.s", total, constant, constant) for total, constant in zip(sums, constants, strict=True)]
+
+    def nest(count: int) -> dict[str, list[Inst]]:
+        blocks = [
+            Block("entry", [inst("addi.s", counter, X0, 1), inst("addi.s", limit, X0, 9), *makers[:count]]),
+            Block("outer", [inst("addi.s", Register(RegisterFile.SCALAR, 5), X0, 1)], 1),
+            Block(
+                "inner",
+                [inst("add.vv", row, V0, V0, M0), inst("blt.s", Register(RegisterFile.SCALAR, 5), limit, "inner", 1)],
+                2,
+            ),
+            Block("last", [*readers[:count], inst("blt.s", counter, limit, "outer", 1)], 1),
+            Block("end", [inst("halt.s")]),
+        ]
+        return {block.label: block.insts for block in sink_constants(Function("f", blocks)).blocks}
+
+    assert all(maker in nest(100)["entry"] for maker in makers[:100])
+    assert all(maker in nest(140)["last"] for maker in makers)
+
+
 def test_a_register_that_is_written_again_is_free_in_between():
     first, second = (Register(RegisterFile.VECTOR, index) for index in range(2))
     insts = [
