@@ -12,6 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from atalla_mlir.codegen.attention_pattern import Attention
+from atalla_mlir.codegen.attention_strata import (
+    SpanLimits,
+    StepLimits,
+    Stratum,
+    VisibleTiles,
+    visible_tiles,
+    with_spans,
+)
 from atalla_mlir.codegen.iteration import Access, Loop
 from atalla_mlir.target.machine import AX01
 
@@ -67,6 +75,9 @@ MAX_PART_DEPTH = 96
 kernels were measured to take two thirds of the cycles or less."""
 MAX_PARTS = 16
 """Parts of a row of scores, which straight code combines."""
+SPANS = SpanLimits(code=1070, rows=300, head_rows=32)
+"""Of loops that make the results of a head at a time, where keys are hidden: they fit the cache, and sums of all rows
+are in registers."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,17 @@ class KeyParts:
 
 
 @dataclass(frozen=True)
+class StepRow:
+    """A row of scores of a step of the softmax: its pad, its number there, from the first row of the step on, and the
+    tiles of keys that it sees; chunks from these to `cleared` become zeros."""
+
+    pad: int
+    place: int
+    tiles: int
+    cleared: int
+
+
+@dataclass(frozen=True)
 class AttentionPlan:
     """`group` are the innermost loops over heads, which are in the pads together; `outer` the loops around them."""
 
@@ -138,6 +160,8 @@ class AttentionPlan:
     """Keys of a head in turn, where they are more than a row of scores may have; `keys` are those of a part."""
     reach: int | None = None
     """Query r sees keys up to r + `reach`, where that is known; else all that no operand of the scores hides."""
+    visible: VisibleTiles | None = None
+    """What is seen of the keys where the rest is left out."""
 
     @property
     def rest(self) -> AttentionPlan | None:
@@ -185,29 +209,69 @@ class AttentionPlan:
     @property
     def steps(self) -> int:
         """Steps of the softmax of a group; the last one may go beyond its rows."""
+        if self.visible is not None:
+            return self.heads * self.visible.rows // self.visible.step_rows
         return -(-self.blocks * self.piece_rows // (self.step_rows // PADS))
 
     @property
-    def step_chunks(self) -> int:
-        """Chunks of a step in each pad."""
-        return self.step_rows // PADS * self.key_tiles
+    def head_rows(self) -> int:
+        """Rows of scores of a head in each pad."""
+        return self.queries.count * self.piece_rows
+
+    @property
+    def rows_of_step(self) -> list[StepRow]:
+        """Rows of a step of the softmax."""
+        strata, rows = [Stratum(0, self.key_tiles, 0)], self.step_rows // PADS
+        if self.visible is not None:
+            strata, rows = list(self.visible.strata), self.visible.step_rows
+        return [
+            StepRow(pad, stratum.first + row, stratum.tiles, stratum.cleared)
+            for row in range(rows)
+            for stratum in strata
+            for pad in range(PADS)
+        ]
+
+    @property
+    def summed_rows(self) -> list[list[StepRow]]:
+        """Rows of a step whose chunks the array sums at once."""
+        groups: list[list[StepRow]] = []
+        room = 0
+        for row in self.rows_of_step:
+            if row.tiles > room:
+                groups.append([])
+                room = SUMMED_CHUNKS
+            groups[-1].append(row)
+            room -= row.tiles
+        return groups
+
+    @property
+    def score_rows(self) -> int:
+        """Rows of scores in a pad, with those that steps beyond the last one work on."""
+        return self.statistics_rows if self.visible is None else (self.heads + 1) * self.head_rows
+
+    @property
+    def first_score(self) -> int:
+        """Rows of each pad before the first score."""
+        return self.rows_before * self.key_tiles if self.visible is None else 0
+
+    @property
+    def rows_before(self) -> int:
+        """Rows of each pad before the first one of a softmax: phases that are late begin there."""
+        return EDGE * self.step_rows // PADS if self.visible is None else self.head_rows
 
     @property
     def total_roundings(self) -> int:
         """Roundings that an exponential takes part in on its way to the sum of its row."""
-        inside = 1 + (self.key_tiles - 1).bit_length() if self.key_tiles <= MAX_SCALAR_TERMS else 3
+        inside = max(
+            1 + (row.tiles - 1).bit_length() if row.tiles <= MAX_SCALAR_TERMS else 3 for row in self.rows_of_step
+        )
         # sums of parts are multiplied by a factor and added in a tree
         return inside if self.parts is None else inside + 1 + (self.num_parts - 1).bit_length()
 
     @property
-    def summed_rows(self) -> int:
-        """Rows of a step whose chunks the array sums at once."""
-        return max(1, SUMMED_CHUNKS // self.key_tiles)
-
-    @property
     def step_sums(self) -> int:
         """Rows in a pad for the sums that the array gives for a step."""
-        return -(-self.step_rows // (PADS * self.summed_rows))
+        return -(-len(self.summed_rows) // PADS)
 
     @property
     def sum_steps(self) -> int:
@@ -300,6 +364,8 @@ class AttentionPlan:
     @property
     def statistics_rows(self) -> int:
         """Rows in a pad for a number of each row of scores."""
+        if self.visible is not None:
+            return (self.heads + 2) * self.head_rows
         return (self.steps + 2 * EDGE) * self.step_rows // PADS
 
     @property
@@ -316,7 +382,7 @@ class AttentionPlan:
             "keys": self.group_key_rows,
             "values": 0 if self.is_tight else self.group_value_rows,
             "turned": 0 if self.turns_in_place else self.turned_rows,
-            "scores": (self.steps + 2 * EDGE) * self.step_chunks,
+            "scores": self.score_rows * self.key_tiles,
             "sums": self.sum_steps * self.step_sums,
             "factors": self.num_parts * self.statistics_rows,
             "maxima": 0 if self.parts is None else self.num_parts * self.statistics_rows,
@@ -408,6 +474,8 @@ def _plan_of(attention: Attention, parts: KeyParts | None, pad_rows: int) -> Att
             parts=parts,
             reach=None if attention.visible is None else attention.visible.reach,
         )
+        if parts is None and panel == rows:
+            found = _with_visible(found)
         return replace(found, is_tight=is_tight and found.turns_in_place)
 
     best = plan(loops, [])
@@ -424,6 +492,20 @@ def _plan_of(attention: Attention, parts: KeyParts | None, pad_rows: int) -> Att
     if best.pad_rows <= pad_rows:
         return best
     return fitting[0] if fitting else f"the operands and scores of a head take {best.pad_rows} rows of each pad"
+
+
+def _with_visible(plan: AttentionPlan) -> AttentionPlan:
+    """The plan without the work that a mask hides, where that is known and worth it."""
+    if plan.reach is None or plan.keys.size < LANES:
+        return plan
+    limits = StepLimits(MAX_STEP_ROWS, STEP_CHUNKS, PADS)
+    firsts = [plan.queries.start(block) for block in range(plan.queries.count)]
+    found = visible_tiles(firsts, plan.queries.size, plan.key_tiles, plan.reach, limits)
+    if found is None:
+        return plan
+    if not plan.queries.excess and not plan.queries.size % PADS and plan.width % LANES == 0:
+        found = with_spans(found, SPANS, PADS)
+    return replace(plan, visible=found, step_rows=PADS * found.step_rows * len(found.strata))
 
 
 def _panels(rows: int) -> Iterator[int]:

@@ -24,6 +24,7 @@ from atalla_mlir.codegen.attention_plan import (
     KeyRange,
     is_uniform,
 )
+from atalla_mlir.codegen.attention_strata import VisibleTiles
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.row_plan import SumOrder
 from atalla_mlir.kernels.affine_index import Index
@@ -32,12 +33,14 @@ from atalla_mlir.kernels.attention_moves import Flow, FlowLoop, ahead
 from atalla_mlir.kernels.attention_parts import PartCombination
 from atalla_mlir.kernels.attention_places import allocate_places
 from atalla_mlir.kernels.attention_softmax import LOWEST, ScoreLimit, ScoreMaps, SoftmaxStep, score_limits
-from atalla_mlir.kernels.attention_stairs import STAIRS, StairWalk, store_stairs
+from atalla_mlir.kernels.attention_spans import NEAR_ROWS, SpanProducts, push_turned
+from atalla_mlir.kernels.attention_stairs import STAIRS, StairWalk, stair_places, store_stairs
 from atalla_mlir.kernels.attention_transfers import GroupTransfers, Moved, Outer, Tiles
 from atalla_mlir.kernels.attention_values import ValueTurning
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
 from atalla_mlir.kernels.functions.bound import TINY, UNIT, FunctionBound
+from atalla_mlir.kernels.point_walks import PointWalk
 from atalla_mlir.kernels.rings import ROW_BYTES
 from atalla_mlir.kernels.walks import Walk
 from atalla_mlir.target.encoding import DmaShape
@@ -46,8 +49,6 @@ UNROLLED_ROWS = 8
 """Rows of each pad that are filled in an iteration."""
 MAX_OFFSETS = 48
 """Numbers of rows that are kept in registers for an address: beyond that, parts of rows have addresses of their own."""
-NEAR_ROWS = 32
-"""Rows that are reached with one address: one for many of them would be in use for too long."""
 
 
 class AttentionKernel:
@@ -217,7 +218,10 @@ class AttentionKernel:
             self._turn_values(turned)
         self._softmax(turned if plan.turns_beside else [])
         self._fence()
-        self._make_results(results)
+        if plan.visible is not None and plan.visible.spans:
+            self._make_spans(plan.visible, None if results is None else flows)
+        else:
+            self._make_results(results)
         if results is None and not is_part:
             self._fence()
             self.transfers.emit(outer, [self.transfers.results(self.results)], "dma_store")
@@ -262,9 +266,13 @@ class AttentionKernel:
     # Loops
 
     def _loop(
-        self, walks: Sequence[Walk], body: Callable[[dict[str, ir.Value]], None], flows: Sequence[Flow] = ()
+        self,
+        walks: Sequence[Walk],
+        body: Callable[[dict[str, ir.Value]], None],
+        flows: Sequence[Flow] = (),
+        iterations: int | None = None,
     ) -> None:
-        """One loop for walks of the same length, with transfers beside it."""
+        """One loop for walks of the same length, or as many iterations of them, with transfers beside it."""
         builder = self.builder
         moves = [FlowLoop(builder, flow) for flow in flows]
         begins = [move.initial() for move in moves]
@@ -284,7 +292,7 @@ class AttentionKernel:
         initial = [value for walk in walks for value in walk.initial()]
         for begin in begins:
             initial += begin
-        done = builder.loop(walks[0].iterations, initial, iteration, overlap=True)
+        done = builder.loop(iterations or walks[0].iterations, initial, iteration, overlap=True)
         first = len(initial) - sum(len(begin) for begin in begins)
         for flow, begin in zip(flows, begins, strict=True):
             first += len(begin)
@@ -322,11 +330,14 @@ class AttentionKernel:
         stored = {"scores": (count * block * tiles, block * tiles, ROW_BYTES)}
         outside = {f"outside{at}": self._outside_strides(access) for at, access in enumerate(self.attention.outside)}
         # what comes late in an iteration has counters of its own
-        begins = {"scores": EDGE * plan.step_chunks * ROW_BYTES}
+        begins = {"scores": plan.first_score * ROW_BYTES}
         uses = [strides, stored, outside] if outside else [strides, stored]
-        walks = [Walk(builder, (plan.heads, count, tiles), offsets, begins=begins) for offsets in uses]
-        if plan.reach is not None:
-            walks.append(StairWalk(builder, plan, self._first_stair(plan.reach)))
+        if plan.visible is not None:
+            walks: list[Walk] = [self._point_walk(plan.visible, offsets, begins) for offsets in uses]
+        else:
+            walks = [Walk(builder, (plan.heads, count, tiles), offsets, begins=begins) for offsets in uses]
+            if plan.reach is not None:
+                walks.append(StairWalk(builder, plan, self._first_stair(plan.reach)))
 
         def multiply(offsets: dict[str, ir.Value]) -> None:
             firsts = [part * count * plan.piece_rows for part in range(parts)]
@@ -362,6 +373,23 @@ class AttentionKernel:
                 self.expansions.update(maps.expansions)
 
         self._loop(walks, multiply, flows)
+
+    def _point_walk(
+        self, visible: VisibleTiles, strides: Mapping[str, Sequence[int]], begins: Mapping[str, int]
+    ) -> PointWalk:
+        """Through the blocks and tiles that are seen; `strides` are those of heads, blocks and tiles.
+
+        Scores are stored where limits are needed.
+        """
+        plan = self.plan
+        places = {
+            name: [begins.get(name, 0) + block * of_block + tile * of_tile for block, tile in visible.points]
+            for name, (_, of_block, of_tile) in strides.items()
+        }
+        of_heads = {name: (of_head, 0) for name, (of_head, _, _) in strides.items()}
+        if "scores" in strides:
+            places[STAIRS], of_heads[STAIRS] = stair_places(plan, visible), (0, 0)
+        return PointWalk(self.builder, plan.heads, len(visible.points), 1, of_heads, places)
 
     def _first_stair(self, reach: int) -> ir.Value:
         """The row of the stairs for the first query and the first key of a group: how many keys it sees, less one."""
@@ -405,20 +433,11 @@ class AttentionKernel:
         """Steps in phases, of which the second works on an earlier step; values are turned beside them."""
         plan, builder = self.plan, self.builder
         tiles = {"scores": self.scores, "sums": self.sums, "factors": self.factors}
-        rows = {"scores": plan.step_chunks, "sums": plan.step_sums, "factors": plan.step_rows // PADS}
+        steps = {"sums": plan.step_sums, **self._softmax_steps()}
         if self.part_starts:
-            tiles["maxima"], rows["maxima"] = self.places["maxima"], rows["factors"]
-        in_turn = {"sums": rows.pop("sums")} if plan.is_tight else {}
-        walks = [
-            Walk(
-                builder,
-                (plan.steps + EDGE,),
-                {f"{name}{phase}": (count * ROW_BYTES,) for name, count in rows.items()},
-                begins={f"{name}{phase}": (EDGE - phase * LAG) * count * ROW_BYTES for name, count in rows.items()},
-                starts=self.part_starts,
-            )
-            for phase in range(PHASES)
-        ]
+            tiles["maxima"], steps["maxima"] = self.places["maxima"], steps["factors"]
+        in_turn = {"sums": steps.pop("sums")} if plan.is_tight else {}
+        walks = [walk for phase in range(PHASES) for walk in self._softmax_walks(phase, steps)]
         walks += [
             Walk(
                 builder,
@@ -445,7 +464,34 @@ class AttentionKernel:
 
             SoftmaxStep(builder, plan, parts, ones).emit(beside)
 
-        self._loop(walks, work, flows)
+        self._loop(walks, work, flows, plan.steps + EDGE)
+
+    def _softmax_steps(self) -> dict[str, int]:
+        """Rows of each pad from one step of the softmax to the next."""
+        rows = self.plan.step_rows // PADS if self.plan.visible is None else self.plan.visible.step_rows
+        return {"scores": rows * self.plan.key_tiles, "factors": rows}
+
+    def _softmax_walks(self, phase: int, steps: Mapping[str, int]) -> list[Walk]:
+        """Through the steps of a softmax, for what moves by as many rows in each of them."""
+        plan, builder, late = self.plan, self.builder, phase * LAG
+        flat = {name: count for name, count in steps.items() if plan.visible is None or name == "sums"}
+        walks = [
+            Walk(
+                builder,
+                (plan.steps + EDGE,),
+                {f"{name}{phase}": (count * ROW_BYTES,) for name, count in flat.items()},
+                begins={f"{name}{phase}": (EDGE - late) * count * ROW_BYTES for name, count in flat.items()},
+                starts=self.part_starts,
+            )
+        ]
+        if plan.visible is not None:
+            heads = {"scores": plan.head_rows * plan.key_tiles, "factors": plan.head_rows}
+            begins = {"scores": plan.first_score, "factors": plan.rows_before}
+            extents = (plan.heads + 1, plan.visible.rows // plan.visible.step_rows)
+            strides = {f"{name}{phase}": (count * ROW_BYTES, steps[name] * ROW_BYTES) for name, count in heads.items()}
+            begun = {f"{name}{phase}": count * ROW_BYTES for name, count in begins.items()}
+            walks.append(Walk(builder, extents, strides, first=-late, begins=begun))
+        return walks
 
     def _make_results(self, flow: Flow | None) -> None:
         """The first tiles of keys make results, others are added to these; the last loop may send them as well."""
@@ -461,7 +507,7 @@ class AttentionKernel:
                 "turned": (tiles * parts * tile, loop.tiles * tile, tiles * tile, 0),
             }
             begins = {
-                "scores": (EDGE * plan.step_chunks + loop.first) * ROW_BYTES,
+                "scores": (plan.first_score + loop.first) * ROW_BYTES,
                 "turned": loop.first * tile,
             }
             extents = (plan.heads, loop.rounds, parts, count)
@@ -472,12 +518,24 @@ class AttentionKernel:
                 uses.append({"results": moved})
             if is_last and not self.part_starts:
                 uses.append({"factors": (count * result, 0, 0, result)})
-                begins["factors"] = EDGE * plan.step_rows // PADS * ROW_BYTES
+                begins["factors"] = plan.rows_before * ROW_BYTES
             walks = [Walk(builder, extents, strides, begins=begins, starts=self.part_starts) for strides in uses]
             flows = [flow] if flow is not None and is_last else []
             self._loop(walks, lambda offsets, loop=loop: self._multiply_values(offsets, loop), flows)
             if flow is not None and is_last:
                 FlowLoop(builder, flow).after(walks[0].iterations)
+
+    def _make_spans(self, visible: VisibleTiles, flows: GroupFlows | None) -> None:
+        """Loops that take some tiles of keys for the rows that see them, and send what they complete."""
+        for span in visible.spans:
+            if span.first:
+                self._fence()
+            products = SpanProducts(self.builder, self.plan, visible, span, self.places)
+            flow = None if flows is None else flows.span_results(self.results, span)
+            walks = products.walks()
+            self._loop(walks, products.emit, [] if flow is None else [flow])
+            if flow is not None:
+                FlowLoop(self.builder, flow).after(walks[0].iterations)
 
     def _sum_name(self, part: int, loop: KeyRange) -> str:
         """Of rows of results; rounds read and write them again after all blocks of a head have had their turn."""
@@ -491,9 +549,7 @@ class AttentionKernel:
         turned = self._parts(self.turned, offsets["turned"], ahead("turned"))
         sums: list[ir.Value] = []
         for part in range(loop.tiles):
-            for lane in reversed(range(LANES)):
-                row = part * (LANES // PADS) + lane // PADS
-                builder.push(builder.tile_load(turned[lane % PADS], Index(row), LANES))
+            push_turned(builder, turned, part)
             if loop.first and not part:
                 sums = self._move_results(offsets, loop, "load")
             terms: list[ir.Value] = []

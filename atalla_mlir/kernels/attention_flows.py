@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_pattern import Attention
 from atalla_mlir.codegen.attention_plan import LANES, PADS, AttentionPlan, Blocks
+from atalla_mlir.codegen.attention_strata import Span
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop
 from atalla_mlir.kernels.attention_moves import ELEMENT_BYTES, LAG, LEAD, Flow, Level
 from atalla_mlir.kernels.attention_transfers import Outer, Tiles
@@ -43,10 +44,12 @@ class GroupFlows:
     def _ahead(self, name: str, access: Access, tiles: Tiles, loop: Loop, blocks: Blocks, rows: int) -> Flow | None:
         """A flow beside the scores: all of a head before its first product."""
         plan = self.plan
-        iterations = plan.queries.count * plan.key_tiles
+        iterations = plan.queries.count * plan.key_tiles if plan.visible is None else len(plan.visible.points)
         while 2 * plan.depth_slices * blocks.count <= iterations and not blocks.excess and not rows % 2:
             # more and smaller pieces, in the same places: a piece that does not exist takes as much time
             blocks, rows = Blocks(blocks.extent, blocks.size // 2), rows // 2
+        if plan.depth_slices * blocks.count > iterations and not blocks.excess and blocks.count % 2 == 0:
+            blocks, rows = Blocks(blocks.extent, 2 * blocks.size), 2 * rows
         pieces = plan.depth_slices * blocks.count
         each = -(-pieces // iterations)
         first = -(-pieces // each) + LEAD
@@ -74,6 +77,18 @@ class GroupFlows:
             access, self._slices(plan.width_tiles, plan.queries.count, rows), loop, plan.queries, rows
         )
         return self._flow("results", "send", access, tiles, levels, loop, rows, -LAG, 1)
+
+    def span_results(self, tiles: Tiles, span: Span) -> Flow | None:
+        """The results of all heads that a loop over results completes, beside it."""
+        plan, loop, access = self.plan, self.attention.queries, self.attention.output
+        rows = span.done_to - span.done_from
+        if not rows or plan.heads * plan.width_tiles <= LAG:
+            return None
+        head = Blocks(plan.queries.extent, plan.queries.extent)
+        levels = self._levels(access, self._slices(plan.width_tiles, 1, plan.head_rows), loop, head, plan.head_rows)
+        flow = self._flow("results", "send", access, tiles, levels, loop, rows, -LAG, 1)
+        begin = span.done_from * PADS * access.stride(loop) * ELEMENT_BYTES
+        return replace(flow, base=self.builder.plus(flow.base, begin), begin=span.done_from * ROW_BYTES)
 
     @staticmethod
     def _slices(slices: int, count: int, rows: int) -> list[Level]:

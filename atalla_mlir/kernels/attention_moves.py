@@ -66,6 +66,8 @@ class Flow:
     first: int
     """Iterations by which the flow is ahead of the loop; negative where it comes later."""
     each: int = 1
+    begin: int = 0
+    """Bytes from the tiles to the first piece."""
 
     @property
     def word(self) -> int:
@@ -141,7 +143,7 @@ class FlowLoop:
                 if level.early:
                     is_last = builder.equal_bits(walk.counter(carried, number), level.extent - 1)
                     start = builder.plus(start, builder.both(is_last, -level.early))
-            place = builder.plus(offsets["place"], -flow.sink)
+            place = builder.plus(offsets["place"], flow.begin - flow.sink)
             prepared += [
                 builder.plus(builder.both(is_on, place), flow.sink),
                 builder.plus(builder.both(is_on, start), flow.base),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
-from atalla_mlir.codegen.attention_plan import EDGE, LANES, PADS, AttentionPlan
+from atalla_mlir.codegen.attention_plan import LANES, PADS, AttentionPlan
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.attention_moves import ahead
 from atalla_mlir.kernels.attention_transfers import Tiles
@@ -38,7 +38,7 @@ class PartCombination:
         extents = (plan.heads, count, plan.piece_rows)
         statistics = tuple(rows * ROW_BYTES for rows in (count * plan.piece_rows, plan.piece_rows, 1))
         results = tuple(rows * ROW_BYTES for rows in (count * plan.width_tiles * plan.piece_rows, plan.piece_rows, 1))
-        begins = {"statistics": EDGE * plan.step_rows // PADS * ROW_BYTES}
+        begins = {"statistics": plan.rows_before * ROW_BYTES}
         return [
             Walk(self.builder, extents, {"statistics": statistics}, begins=begins),
             Walk(self.builder, extents, {"results": results}),

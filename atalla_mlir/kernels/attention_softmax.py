@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_pattern import Attention
-from atalla_mlir.codegen.attention_plan import LANES, MAX_SCALAR_TERMS, PADS, AttentionPlan, is_uniform
+from atalla_mlir.codegen.attention_plan import LANES, MAX_SCALAR_TERMS, PADS, AttentionPlan, StepRow, is_uniform
 from atalla_mlir.codegen.iteration import Access, Buffer, Node, Stage
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.attention_stairs import STAIRS
@@ -22,9 +22,6 @@ LOWEST = -(2 - 2.0**-7) * 2.0**127
 """The lowest finite number."""
 SUM_PADS = (0, 2, 1, 3)
 """The pads of the sums of a step, one after the other."""
-
-Row = tuple[int, int]
-"""Pad, and number of the row there."""
 
 
 class ScoreMaps:
@@ -151,10 +148,6 @@ def _overwriting(node: Node) -> Node:
     return Node("select", (Node("cmp_oeq", condition.args), on_false, on_true))
 
 
-def _rows(plan: AttentionPlan) -> list[Row]:
-    return [(pad, at) for at in range(plan.step_rows // PADS) for pad in range(PADS)]
-
-
 Tiles = Sequence[ir.Value]
 """A part of each pad."""
 
@@ -176,38 +169,41 @@ class SoftmaxStep:
 
     def emit(self, beside: Callable[[], None]) -> None:
         """`beside` emits what else the array is to do: after the first rows, as those that follow take their time."""
-        builder, rows, count = self.builder, _rows(self.plan), self.plan.summed_rows
+        builder = self.builder
         scores, exponentials = self.parts(0, "scores", "scores"), self.parts(0, "scores", "exponentials")
         maxima = None if self.plan.parts is None else self.parts(0, "maxima", "maxima")
         stored, factors = self.parts(0, "sums", "sums"), self.parts(1, "factors", "factors")
-        for number, first in enumerate(range(0, len(rows), count)):
-            together = rows[first : first + count]
+        for number, together in enumerate(self.plan.summed_rows):
             for row in together:
                 self._exponentiate(row, scores, exponentials, maxima)
             pad, place = SUM_PADS[number % PADS], Index(number // PADS)
             builder.tile_store(builder.gemm(self.ones), stored[pad], place, LANES)
             if not number:
                 beside()
+            # what was pushed last is in the first lane
+            lane = sum(row.tiles for row in together)
             for at in range(0, len(together), NEAR_ROWS):
                 # loaded anew: a register should not be in use while all reciprocals are taken
                 sums = builder.tile_load(self.parts(1, "sums", f"sums{number}.{at}")[pad], place, LANES)
-                for position, row in enumerate(together[at : at + NEAR_ROWS], at):
-                    # what was pushed last is in the first lane
-                    self._invert(row, sums, (len(together) - 1 - position) * self.plan.key_tiles, factors)
+                for row in together[at : at + NEAR_ROWS]:
+                    lane -= row.tiles
+                    self._invert(row, sums, lane, factors)
 
-    def _places(self, row: Row) -> list[Index]:
-        return [Index(row[1] * self.plan.key_tiles + chunk) for chunk in range(self.plan.key_tiles)]
+    def _place(self, row: StepRow, chunk: int) -> Index:
+        return Index(row.place * self.plan.key_tiles + chunk)
 
-    def _exponentiate(self, row: Row, scores: Tiles, exponentials: Tiles, maxima: Tiles | None) -> None:
-        builder, (pad, at) = self.builder, row
-        chunks = [builder.tile_load(scores[pad], place, LANES) for place in self._places(row)]
+    def _exponentiate(self, row: StepRow, scores: Tiles, exponentials: Tiles, maxima: Tiles | None) -> None:
+        builder, pad = self.builder, row.pad
+        chunks = [builder.tile_load(scores[pad], self._place(row, chunk), LANES) for chunk in range(row.tiles)]
         highest = self._highest(chunks)
         if maxima is not None:
-            builder.tile_store(highest, maxima[pad], Index(at), LANES)
-        for chunk, (score, place) in enumerate(zip(chunks, self._places(row), strict=True)):
+            builder.tile_store(highest, maxima[pad], Index(row.place), LANES)
+        for chunk, score in enumerate(chunks):
             exponential = self._without_strangers(builder.exp(builder.binary("sub", score, highest)), chunk)
             builder.push(exponential)
-            builder.tile_store(exponential, exponentials[pad], place, LANES)
+            builder.tile_store(exponential, exponentials[pad], self._place(row, chunk), LANES)
+        for chunk in range(row.tiles, row.cleared):
+            builder.tile_store(builder.splat(0.0), exponentials[pad], self._place(row, chunk), LANES)
 
     def _highest(self, rows: Sequence[ir.Value]) -> ir.Value:
         """Of all elements, in all lanes, found in a tree; a NaN may get lost, as it comes back with the difference."""
@@ -229,9 +225,9 @@ class SoftmaxStep:
             return row
         return self.builder.select(self.builder.lane_mask(0, keys.excess - 1), self.builder.constant(0.0), row)
 
-    def _total(self, sums: ir.Value, first: int) -> ir.Value:
-        """The sum of the chunks of a row, in lane `first` and those that follow; of few chunks beside the lanes."""
-        builder, count = self.builder, self.plan.key_tiles
+    def _total(self, sums: ir.Value, first: int, count: int) -> ir.Value:
+        """The sum of the `count` chunks of a row, from lane `first` on; of few chunks beside the lanes."""
+        builder = self.builder
         if count > MAX_SCALAR_TERMS:
             return builder.extract(builder.reduce("add", sums, count, first))
         terms = [builder.extract(sums, first + lane) for lane in range(count)]
@@ -241,10 +237,10 @@ class SoftmaxStep:
             terms = [builder.scalar_op("scalar_add", a, b) for a, b in pairs] + rest
         return terms[0]
 
-    def _invert(self, row: Row, sums: ir.Value, first: int, factors: Tiles) -> None:
+    def _invert(self, row: StepRow, sums: ir.Value, first: int, factors: Tiles) -> None:
         """The reciprocal of the sum of a row; the sum itself where it is that of a part."""
-        builder, (pad, at) = self.builder, row
-        factor = self._total(sums, first)
+        builder = self.builder
+        factor = self._total(sums, first, row.tiles)
         if self.plan.parts is None:
             factor = builder.scalar_op("reciprocal", factor)
-        builder.tile_store(builder.binary("mul", self.ones, factor), factors[pad], Index(at), LANES)
+        builder.tile_store(builder.binary("mul", self.ones, factor), factors[row.pad], Index(row.place), LANES)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_plan import LANES, AttentionPlan
+from atalla_mlir.codegen.attention_strata import VisibleTiles
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.attention_transfers import Tiles
 from atalla_mlir.kernels.builder import Builder
@@ -49,6 +50,14 @@ class StairWalk(Walk):
                 row = builder.plus(row, builder.both(is_last, early * ROW_BYTES))
         row = builder.at_least(builder.at_most(row, (LANES - 1) * ROW_BYTES), -blocks.size * ROW_BYTES)
         return {STAIRS: builder.plus(row, blocks.size * ROW_BYTES)}
+
+
+def stair_places(plan: AttentionPlan, visible: VisibleTiles) -> list[int]:
+    """The first row for the blocks and tiles that are seen, in bytes, where all keys come at once."""
+    size, reach = plan.queries.size, plan.reach
+    assert reach is not None
+    rows = [plan.queries.start(block) + reach - plan.keys.start(tile) for block, tile in visible.points]
+    return [(min(max(row, -size), LANES - 1) + size) * ROW_BYTES for row in rows]
 
 
 def store_stairs(builder: Builder, plan: AttentionPlan, tiles: Tiles) -> None:

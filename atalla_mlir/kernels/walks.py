@@ -85,7 +85,9 @@ class Walk:
 
     def counter(self, carried: Sequence[ir.Value], loop: int) -> ir.Value:
         """The present iteration of a loop, of a walk that keeps its levels."""
-        return carried[self.places[loop]] if loop in self.places else self.builder.index_constant(0)
+        return (
+            carried[self.places[loop] - self._counted_from] if loop in self.places else self.builder.index_constant(0)
+        )
 
     def offsets(self, carried: Sequence[ir.Value]) -> dict[str, ir.Value]:
         return dict(zip(self.names, carried[self.num_counters :], strict=True))

@@ -223,7 +223,17 @@ def test_causal_with_queries_in_panels_and_keys_in_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("queries", "keys", "diagonal"), [(45, 70, 0), (70, 45, 3), (40, 40, -5), (33, 1060, 900), (360, 1060, 0)]
+    ("queries", "keys", "diagonal"),
+    [
+        (45, 70, 0),
+        (70, 45, 3),
+        (40, 40, -5),
+        (33, 1060, 900),
+        (360, 1060, 0),
+        (130, 160, 30),
+        (128, 96, 5),
+        (128, 130, -7),
+    ],
 )
 def test_masks_that_are_known_triangles(queries: int, keys: int, diagonal: int) -> None:
     """Neither they nor parts that they hide are fetched; rows without keys give NaN."""
@@ -237,6 +247,36 @@ def test_masks_that_are_known_triangles(queries: int, keys: int, diagonal: int) 
     report = verify(Masked(), _operands(Shape(1, 1, queries, keys, 32)))
     _assert_one_kernel(report)
     assert sum(row.dram_bytes_loaded for row in report.ops) < 2 * (queries + 4 * keys) * 32 + queries * keys
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape(1, 2, 64, 64, 32),  # one block of queries
+        Shape(1, 4, 128, 128, 64, shared=2),  # results of a head at a time
+        Shape(1, 3, 100, 100, 40),  # zeros where a block takes tiles that some of its rows do not see
+        Shape(2, 2, 197, 197, 64),
+        Shape(1, 1, 256, 256, 32, value_width=64),
+    ],
+    ids=str,
+)
+def test_causal_with_keys_that_nobody_computes(shape: Shape) -> None:
+    _assert_one_kernel(verify(Attention(shape, is_causal=True), _operands(shape)))
+
+
+def test_causal_with_keys_that_nobody_computes_on_both_engines() -> None:
+    shape = Shape(1, 1, 64, 64, 8)
+    for engine in ("reference", "native"):
+        _assert_one_kernel(verify(Attention(shape, is_causal=True), _operands(shape), engine=engine))
+
+
+def test_hidden_keys_and_values_that_are_special() -> None:
+    """Keys whose scores are infinite, and values that are NaN, do not reach the queries that do not see them."""
+    shape = Shape(1, 2, 128, 128, 64)
+    query, key, value = _operands(shape)
+    key[0, 100, :] = math.inf
+    value[0, 127, 3] = math.nan
+    _assert_one_kernel(verify(Attention(shape, is_causal=True), (query, key, value)))
 
 
 def test_values_that_are_special_in_a_part_that_some_queries_do_not_see() -> None:
