@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.footprints import FootprintBlocks
@@ -10,6 +11,9 @@ from atalla_mlir.codegen.row_blocks import Blocks
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, ROW_BYTES, TileAddresses
 from atalla_mlir.kernels.transfer_order import piece_order
+
+MANY_STEPS = 8
+"""Of one operand, from which on it pays to compute the addresses of a step while the one before is on its way."""
 
 
 class OperandFill:
@@ -57,7 +61,8 @@ class OperandFill:
 
         def level(number: int, row: Index, moved: Index, tokens: list[ir.Value]) -> list[ir.Value]:
             if number == len(levels):
-                return self._fill_blocks(blocks, row, moved, lanes)
+                before = tokens if math.prod(extents) >= MANY_STEPS else ()
+                return self._fill_blocks(blocks, row, moved, lanes, before)
             own = levels[number].streamed if blocks is self.schedule.rows else levels[number].pushed
 
             def body(index: Index, carried: list[ir.Value]) -> list[ir.Value]:
@@ -110,18 +115,26 @@ class OperandFill:
             tokens += self._fill_blocks(blocks, step.scaled(blocks.rows_per_pad) + base, moved[at], lanes)
         return tokens
 
-    def _fill_blocks(self, blocks: Blocks, row: Index, moved: Index, lanes: int) -> list[ir.Value]:
-        """Fetch the pieces of a step of a first block to that row of each pad on."""
+    def _fill_blocks(
+        self, blocks: Blocks, row: Index, moved: Index, lanes: int, before: Sequence[ir.Value] = ()
+    ) -> list[ir.Value]:
+        """Fetch the pieces of a step of a first block to that row of each pad on, when those `before` are there.
+
+        Transfers wait for them anyway; to say so leaves other registers to the addresses, which are computed meanwhile.
+        """
         builder, access, tokens = self.builder, self.schedule.access(blocks), list[ir.Value]()
-        for piece in piece_order(blocks.num_pieces, self.pads):
+        for at, piece in enumerate(piece_order(blocks.num_pieces, self.pads)):
             distance = (moved + blocks.piece_offset(piece, access)).scaled(ELEMENT_BYTES)
             shape = self.addresses.shape(blocks, access, piece, lanes)
+            target = builder.index_value((row + piece // self.pads * blocks.piece_rows).scaled(ROW_BYTES))
+            address = builder.plus(self.addresses.first_addresses[blocks], builder.index_value(distance))
+            builder.wait(before[at : at + 1], orders=False)
             tokens.append(
                 builder.transfer(
                     "fetch",
                     self.operands[piece % self.pads],
-                    builder.index_value((row + piece // self.pads * blocks.piece_rows).scaled(ROW_BYTES)),
-                    builder.plus(self.addresses.first_addresses[blocks], builder.index_value(distance)),
+                    target,
+                    address,
                     builder.index_constant(shape.encode()),
                     [self.buffers[access.buffer]],
                     rows=shape.rows,
