@@ -43,7 +43,7 @@ ImageChoice = pipeline.ImageChoice
 """Which images between convolutions stay in the pads."""
 
 _ALIGNMENT_BYTES = 64
-_COLLECTED_ALLOCATIONS = 200_000
+_COLLECTED_ALLOCATIONS = 1_000_000
 """Objects allocated between two collections while a model is compiled."""
 
 

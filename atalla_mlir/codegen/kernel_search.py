@@ -118,7 +118,11 @@ class LoopKernels:
             yield kernel
 
     def _scheduler(self, max_stages: float, *, thorough: bool = False) -> ModuloScheduler:
-        return self._scheduler_of(self._graph, max_stages, thorough=thorough)
+        return self._any_scheduler.limited(max_stages, thorough=thorough)
+
+    @cached_property
+    def _any_scheduler(self) -> ModuloScheduler:
+        return self._scheduler_of(self._graph, math.inf, thorough=False)
 
     def _scheduler_of(self, graph: LoopGraph, max_stages: float, *, thorough: bool) -> ModuloScheduler:
         settled = self._context.settled

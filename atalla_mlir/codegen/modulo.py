@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import chain
 
 from atalla_mlir.codegen.contention import contention_bound
 from atalla_mlir.codegen.loop_core import LoopCore
@@ -83,9 +85,12 @@ class ModuloScheduler:
         thorough: bool = False,
         settled: Collection[Register] = (),
     ) -> None:
-        self._graph, self._max_stages, self._thorough = graph, max_stages, thorough
+        self._graph = graph
+        # banks are those of a whole function
+        own = dict.fromkeys(chain.from_iterable(inst.port_reads + inst.defs for inst in graph.insts))
+        banks = {register: banks[register] for register in own if register in banks}
         self._demands = LoopDemands(graph.insts, machine, banks, settled)
-        core = LoopCore(graph, self._demands)
+        self._core = LoopCore(graph, self._demands)
         self._bounds = resource_bounds(graph.insts, machine)
         self._bound = max(*self._bounds.values(), graph.recurrence, _array_bound(graph, machine))
         self._contention = contention_bound(graph, self._demands)
@@ -93,8 +98,18 @@ class ModuloScheduler:
             # nothing may hold up the array
             self._demands.share_channel(graph.insts, self._bound)
         self._memo = LoopMemo(graph, machine, banks, settled)
+        self._limit(max_stages, thorough=thorough)
+
+    def limited(self, max_stages: float, *, thorough: bool = False) -> ModuloScheduler:
+        """A scheduler of the same loop with other limits."""
+        other = copy(self)
+        other._limit(max_stages, thorough=thorough)
+        return other
+
+    def _limit(self, max_stages: float, *, thorough: bool) -> None:
+        self._max_stages, self._thorough = max_stages, thorough
+        graph, core = self._graph, self._core
         has_slices = len(push_runs(graph)) > 1
-        self._core = core
         self._ways: list[list[Callable[[int], Found | None]]] = [[core.place]]
         """Where placing forwards finds nothing, or a slow kernel, placing next to what is there may do better."""
         if _overlaps_transfers(graph):

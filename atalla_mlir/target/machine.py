@@ -10,7 +10,7 @@ from enum import Enum
 from functools import cached_property
 
 from atalla_mlir.errors import BadInputError
-from atalla_mlir.target.isa import Instruction, Latency
+from atalla_mlir.target.isa import INSTRUCTIONS, Instruction, Latency
 
 
 class ArrayInterlock(Enum):
@@ -178,11 +178,19 @@ class Machine:
 
     def distance(self, instruction: Instruction) -> int:
         """Cycles from the issue of `instruction` to the earliest issue of a consumer, no contention (D of 6.1)."""
-        return self._latencies[instruction.latency] + 3
+        return self._distances[instruction.mnemonic]
 
     def interval(self, instruction: Instruction) -> int:
         """Initiation interval of the unit after `instruction`, in cycles (II of 6.1)."""
-        return self._intervals.get(instruction.latency, 1)
+        return self._intervals_by_mnemonic[instruction.mnemonic]
+
+    @cached_property
+    def _distances(self) -> dict[str, int]:
+        return {op.mnemonic: self._latencies[op.latency] + 3 for op in INSTRUCTIONS}
+
+    @cached_property
+    def _intervals_by_mnemonic(self) -> dict[str, int]:
+        return {op.mnemonic: self._intervals.get(op.latency, 1) for op in INSTRUCTIONS}
 
     @cached_property
     def _latencies(self) -> dict[Latency, int]:
