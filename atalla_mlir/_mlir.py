@@ -43,6 +43,7 @@ __all__ = [
     "f32_attr",
     "file_position",
     "func",
+    "functions",
     "fused_location",
     "i32_attr",
     "i64_array_attr",
@@ -223,6 +224,12 @@ def operations(root: ir.Operation, *names: str) -> list[ir.Operation]:
 
     root.walk(callback, ir.WalkOrder.PRE_ORDER)
     return found
+
+
+def functions(module: ir.Operation, name: str) -> list[ir.Operation]:
+    """The operations directly in a module that are called `name`; their bodies are not looked through."""
+    blocks = (block for region in module.regions for block in region.blocks)
+    return [op.operation for block in blocks for op in block.operations if op.operation.name == name]
 
 
 # Affine maps

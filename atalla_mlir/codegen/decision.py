@@ -7,6 +7,7 @@ were it the fastest.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -60,15 +61,27 @@ def allowed(form: str, ways: Iterable[Way], fields: Callable[[Way], Fields], wan
 
 
 def fastest(
-    form: str, ways: Iterable[Way], fields: Callable[[Way], Fields], cycles: Callable[[Way], float], wanted: Fields
+    form: str,
+    ways: Iterable[Way],
+    fields: Callable[[Way], Fields],
+    cycles: Callable[[Way], float],
+    wanted: Fields,
+    at_least: Callable[[Way], float] = lambda way: 0.0,
 ) -> tuple[Way, float, int] | None:
     """Of the ways that are as `wanted` the first that is predicted to take the fewest cycles, these, and how many ways
-    there are; None where there is none at all."""
-    found = [(cycles(way), way) for way in allowed(form, ways, fields, wanted)]
-    if not found:
-        return None
-    least, best = min(found, key=lambda item: item[0])
-    return best, least, len(found)
+    there are; None where there is none at all.
+
+    `at_least` are cycles that are found more quickly and that no prediction is below.
+    """
+    found = allowed(form, ways, fields, wanted)
+    best, least = -1, math.inf
+    for bound, at in sorted((at_least(way), at) for at, way in enumerate(found)):
+        if bound > least:
+            break
+        predicted = cycles(found[at])
+        if best < 0 or (predicted, at) < (least, best):
+            best, least = at, predicted
+    return None if best < 0 else (found[best], least, len(found))
 
 
 def check_names(form: str, wanted: Fields, known: Iterable[str]) -> None:

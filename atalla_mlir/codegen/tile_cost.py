@@ -121,7 +121,7 @@ def choose_tile_schedule(
     if PANEL in wanted and source is None:
         found = [walk for most in found for walk in _smaller_panels(most)]
     found.sort(key=lambda walk: walk.inner_rows)
-    chosen = fastest(FORM_NAME, found, tile_fields, lambda walk: predicted_cycles(walk, cost), wanted)
+    chosen = fastest(FORM_NAME, found, tile_fields, lambda walk: predicted_cycles(walk, cost), wanted, least_cycles)
     if chosen is None:
         return None
     walk, cycles, ways = chosen
@@ -251,15 +251,30 @@ def predicted_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
     """
     steps, panels = schedule.depth.steps, schedule.num_panels
     tiles = schedule.inner.num_blocks * schedule.outer.num_blocks
-    inner_moves = 0 if schedule.is_resident(schedule.inner) else schedule.inner.num_blocks - panels
-    outer_moves = panels * (schedule.outer.num_blocks - (not early_iterations(schedule)))
     still = step_cycles(schedule, None)
-    moving = inner_moves * _share(schedule.inner) * (step_cycles(schedule, schedule.inner) - still)
-    moving += outer_moves * _share(schedule.outer) * (step_cycles(schedule, schedule.outer) - still)
+    moving = sum(count * _share(blocks) * (step_cycles(schedule, blocks) - still) for count, blocks in _moves(schedule))
     begin = panels * COLD_CYCLES * _step_packets(schedule)
     between = _between_cycles(schedule, epilogue, in_loop=finishes_in_loop(schedule, epilogue))
     own_steps = steps - schedule.joins_tiles
     return tiles * own_steps * still + steps * moving + panels * fill_cycles(schedule) + tiles * between + begin
+
+
+def _moves(schedule: TileSchedule) -> tuple[tuple[int, Blocks], ...]:
+    """In how many tiles the next inner and the next outer block come."""
+    panels = schedule.num_panels
+    inner = 0 if schedule.is_resident(schedule.inner) else schedule.inner.num_blocks - panels
+    outer = panels * (schedule.outer.num_blocks - (not early_iterations(schedule)))
+    return (inner, schedule.inner), (outer, schedule.outer)
+
+
+def least_cycles(schedule: TileSchedule) -> float:
+    """What `predicted_cycles` is at least: every step adds its rows to the sums and takes them through the array."""
+    rows, steps = schedule.rows.rows, schedule.depth.steps
+    moves = steps * sum(count * _share(blocks) for count, blocks in _moves(schedule))
+    own_steps = schedule.inner.num_blocks * schedule.outer.num_blocks * (steps - schedule.joins_tiles)
+    if moves > own_steps:
+        return 0.0  # the last steps of tiles, which are counted apart, move something too
+    return own_steps * (max(2.0 * rows, rows + ARRAY_SWAP_CYCLES) + STEP_OVERHEAD)
 
 
 def operand_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:

@@ -66,6 +66,7 @@ class Pointers:
         self.scopes: list[dict[Pointer, ir.Value]] = [{}]
         """What is in registers, of the kernel and of each loop around the insertion point."""
         self.shared_offsets = SHARED_OFFSETS
+        self._used: dict[tuple[ir.Block, int, int], list[Pointer]] = {}
         self.turn_sums: dict[Pointer, ir.Value] = {}
 
     def choose_shared_offsets(self, block: ir.Block) -> None:
@@ -82,6 +83,13 @@ class Pointers:
 
     def used_in(self, block: ir.Block) -> list[Pointer]:
         """Pointers that the code of `block` uses, in terms of the loops outside it."""
+        # what loops carry is added to the tiles while they are lowered
+        key = block, self.shared_offsets, len(self.arenas.tiles)
+        if key not in self._used:
+            self._used[key] = self._find_used(block)
+        return self._used[key]
+
+    def _find_used(self, block: ir.Block) -> list[Pointer]:
         found: dict[Pointer, None] = {}
         for view in block.operations:
             op = view.operation

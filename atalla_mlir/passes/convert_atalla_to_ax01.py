@@ -6,7 +6,16 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from atalla_mlir._mlir import array_attr, i64_array_attr, integer_value, ir, operations, string_attr, string_value
+from atalla_mlir._mlir import (
+    array_attr,
+    functions,
+    i64_array_attr,
+    integer_value,
+    ir,
+    operations,
+    string_attr,
+    string_value,
+)
 from atalla_mlir.codegen.bounds import Bounds
 from atalla_mlir.codegen.network_bounds import Launch, network_bounds
 from atalla_mlir.dialects.ax01_builder import Builder
@@ -40,19 +49,19 @@ class ConvertAtallaToAx01Pass(Pass):
 
     def run(self, op: ir.Operation) -> None:
         target = machine(self.machine)
-        for kernel in operations(op, "atalla.kernel"):
+        for kernel in functions(op, "atalla.kernel"):
             try:
                 KernelLowering(kernel, Builder(kernel.location, ir.InsertionPoint(kernel)), target).lower()
             except LimitError as error:
                 raise PassFailure(kernel, str(error)) from error
             kernel.erase()
         tables = _Tables()
-        for function in operations(op, "func.func"):
+        for function in functions(op, "func.func"):
             tables.kernels[string_value(function.attributes["sym_name"])] = _record(function)
-        for function in operations(op, "func.func"):
+        for function in functions(op, "func.func"):
             if function.regions[0].blocks:
                 _lower_entry(function, tables, target)
-        for function in operations(op, "func.func"):
+        for function in functions(op, "func.func"):
             if OBJECT in function.attributes:
                 define(function)
             function.erase()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from atalla_mlir._mlir import affine_forms, create_op, i64_attr, integer_value, ir, operations
+from atalla_mlir._mlir import affine_forms, create_op, functions, i64_attr, integer_value, ir, operations
 from atalla_mlir.codegen.placement import (
     LANES,
     AccessGroup,
@@ -48,7 +48,7 @@ class PlaceTilesPass(Pass):
 
     def run(self, op: ir.Operation) -> None:
         sizes = machine(self.machine)
-        for kernel in operations(op, "atalla.kernel"):
+        for kernel in functions(op, "atalla.kernel"):
             try:
                 with kernel.location:
                     _KernelPlacer(kernel, sizes.pads, sizes.pad_rows - SPILL_ROWS).run()

@@ -77,3 +77,15 @@ def test_the_first_of_the_fastest_allowed_ways_is_chosen() -> None:
     assert fastest("form", ways, fields, cycles, {}) == ((8, 1), 1, 4)
     assert fastest("form", ways, fields, cycles, {"width": 4}) == ((4, 2), 2, 1)
     assert fastest("form", [], fields, cycles, {"width": 4}) is None
+
+
+def test_ways_that_cannot_be_faster_are_not_predicted() -> None:
+    asked: list[int] = []
+
+    def cycles(way: int) -> float:
+        asked.append(way)
+        return {1: 9, 2: 5, 3: 5, 4: 8}[way]
+
+    least = {1: 6, 2: 5, 3: 2, 4: 4}
+    assert fastest("form", (1, 2, 3, 4), lambda way: {}, cycles, {}, lambda way: least[way]) == (2, 5, 4)
+    assert asked == [3, 4, 2]

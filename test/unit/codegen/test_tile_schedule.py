@@ -10,7 +10,14 @@ import pytest
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop
 from atalla_mlir.codegen.product_plan import ProductPlan
 from atalla_mlir.codegen.row_blocks import Blocks
-from atalla_mlir.codegen.tile_cost import Epilogue, early_iterations, predicted_cycles, streams_steps
+from atalla_mlir.codegen.tile_cost import (
+    STEP_OVERHEAD,
+    Epilogue,
+    early_iterations,
+    least_cycles,
+    predicted_cycles,
+    streams_steps,
+)
 from atalla_mlir.codegen.tile_schedule import Depth, DepthLevel, TileSchedule, is_column_read
 
 GROUP, PIXEL, CHANNEL, DEPTH = Loop(4), Loop(49), Loop(32), Loop(32)
@@ -108,6 +115,21 @@ def test_what_the_first_tile_fetches_itself_is_not_waited_for() -> None:
     waiting = replace(early, pushed=Access(early.pushed.buffer, 0, {DEPTH: 1}))
     assert early_iterations(waiting) == 0
     assert predicted_cycles(early, epilogue) < predicted_cycles(waiting, epilogue)
+
+
+@pytest.mark.parametrize("rows", [8, 31, 64, 65])
+@pytest.mark.parametrize("steps", [2, 16, 33])
+@pytest.mark.parametrize("panel_blocks", [1, 4])
+def test_no_prediction_is_below_the_least_cycles(rows: int, steps: int, panel_blocks: int) -> None:
+    depth = (DepthLevel(steps, 32, 32), TAPS)
+    for schedule in (walk(rows, steps, panel_blocks=panel_blocks), resident(rows, depth, panel_blocks=panel_blocks)):
+        for operations in (0, 1, 12):
+            assert 0 <= least_cycles(schedule) <= predicted_cycles(schedule, Epilogue(operations, operations, 1, 1))
+
+
+def test_the_least_cycles_of_a_walk_are_its_additions() -> None:
+    schedule = walk(100, 16)
+    assert least_cycles(schedule) == 2 * 3 * (16 - schedule.joins_tiles) * (2 * 100 + STEP_OVERHEAD)
 
 
 @pytest.mark.parametrize(("rows", "steps", "expected"), [(64, 33, True), (65, 33, False), (64, 32, False)])
