@@ -76,7 +76,8 @@ class _Outliner:
 
     def add(self, function: ir.Operation, label: str) -> str:
         """The name of the kernel with the body of `function`, which is kept only if it is new."""
-        text = function.get_asm(enable_debug_info=False)
+        # in its own scope: else each print looks through the whole module
+        text = function.get_asm(enable_debug_info=False, use_local_scope=True)
         body = text[text.index("(") :]
         if body in self.by_body:
             function.erase()
