@@ -31,6 +31,8 @@ def is_all_ones(register: Register) -> bool:
 
 
 SWEEPS = 3
+FAR_FEWER = 300
+"""Weight of conflicts that tells in cycles; less is lost among what else a schedule depends on."""
 
 
 Weights = dict[Register, dict[Register, int]]
@@ -93,11 +95,24 @@ def prefer_banks(
     """A preferred bank for every register of `masks` (live ranges).
 
     Registers that single instructions read together are first split into two halves of the banks (addresses here,
-    offsets there) and choose first; then few conflicts count, then evenly filled banks. Registers in `known` start in
-    that bank.
+    offsets there) and choose first; then few conflicts count, then evenly filled banks. Of two ways to split, the
+    second is taken where it leaves far fewer conflicts. Registers in `known` start in that bank.
     """
-    banks = {register: bank for register, bank in (known or {}).items() if register in masks}
-    halves = {} if known else _split(masks, graph.within)
+    if known:
+        return _prefer(masks, graph, known, {})
+    first, second = (
+        _prefer(masks, graph, {}, split(masks, graph.within)) for split in (_split_registers, _split_pairs)
+    )
+    first_cost, second_cost = (
+        sum(graph.costs(register, banks)[bank] for register, bank in banks.items()) for banks in (first, second)
+    )
+    return second if second_cost + FAR_FEWER <= first_cost else first
+
+
+def _prefer(
+    masks: Mapping[Register, int], graph: BankGraph, known: Mapping[Register, int], halves: Mapping[Register, int]
+) -> dict[Register, int]:
+    banks = {register: bank for register, bank in known.items() if register in masks}
     load = [0] * graph.num_banks
     for register, bank in banks.items():
         load[bank] += masks[register].bit_count()
@@ -118,8 +133,11 @@ def _by_importance(registers: Iterable[Register], weights: Weights) -> list[Regi
     return sorted(importance, key=lambda register: (-importance[register], register.index))
 
 
-def _split(registers: Iterable[Register], within: Weights) -> dict[Register, int]:
-    """Half 0 or 1 for registers that instructions read together, so that few are in the same half."""
+def _split_registers(registers: Iterable[Register], within: Weights) -> dict[Register, int]:
+    """Half 0 or 1 for registers that instructions read together, so that few are in the same half.
+
+    Each chooses in turn, the most important first.
+    """
     halves: dict[Register, int] = {}
     for register in _by_importance((register for register in registers if register in within), within):
         costs = [0, 0]
@@ -128,6 +146,36 @@ def _split(registers: Iterable[Register], within: Weights) -> dict[Register, int
                 costs[halves[other]] += weight
         halves[register] = int(costs[0] > costs[1])
     return halves
+
+
+def _split_pairs(registers: Iterable[Register], within: Weights) -> dict[Register, int]:
+    """The same by pairs, which are taken apart, the heaviest first, unless that brings together what is apart already.
+
+    Where addresses and offsets can be told apart by their pairs, all are.
+    """
+    ordered = _by_importance((register for register in registers if register in within), within)
+    ranks = {register: rank for rank, register in enumerate(ordered)}
+    pairs = sorted(
+        (-weight, first, second)
+        for register, first in ranks.items()
+        for other, weight in within[register].items()
+        if (second := ranks.get(other, -1)) > first
+    )
+    leaders, sides = list(range(len(ordered))), [0] * len(ordered)
+
+    def leader(rank: int) -> tuple[int, int]:
+        """The first of those whose halves hang together, and whether it is in the other half."""
+        side = 0
+        while leaders[rank] != rank:
+            side ^= sides[rank]
+            rank = leaders[rank]
+        return rank, side
+
+    for _, first, second in pairs:
+        (low, low_side), (high, high_side) = sorted((leader(first), leader(second)))
+        if low != high:
+            leaders[high], sides[high] = low, low_side ^ high_side ^ 1
+    return {register: leader(rank)[1] for register, rank in ranks.items()}
 
 
 def _choices(register: Register, halves: Mapping[Register, int], num_banks: int) -> range:

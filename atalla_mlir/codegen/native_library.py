@@ -140,7 +140,7 @@ class Code(Structure):
 
     _wide_: ClassVar[Mapping[str, str]] = {"weights": "q", "late_weights": "q"}
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("num_registers", "num_blocks", "sweeps", "num_late")),
+        *((name, ctypes.c_int32) for name in ("num_registers", "num_blocks", "sweeps", "far_fewer", "num_late")),
         *((name, ctypes.c_int32 * _FILES) for name in ("num_banks", "num_physical")),
         *_pointers("files", "indices", "pinned", "is_hard_wired", "is_all_ones"),
         *_pointers("block_starts", "packet_starts", "read_starts", "reads", "def_starts", "defs"),

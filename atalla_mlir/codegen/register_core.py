@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate, chain
 
-from atalla_mlir.codegen.banks import SWEEPS, LateWrite, bank_graphs, is_all_ones, loop_weight, prefer_banks
+from atalla_mlir.codegen.banks import FAR_FEWER, SWEEPS, LateWrite, bank_graphs, is_all_ones, loop_weight, prefer_banks
 from atalla_mlir.codegen.colouring import DISPLACEMENTS_PER_REGISTER, Colouring
 from atalla_mlir.codegen.liveness import Packet, bits, live_ranges, reads_pinned
 from atalla_mlir.codegen.machine_ir import Register
@@ -146,6 +146,7 @@ class RegisterCore:
             num_registers=len(registers),
             num_blocks=len(self._blocks),
             sweeps=SWEEPS,
+            far_fewer=FAR_FEWER,
             num_late=len(self._late),
             num_banks=tuple(FILES[file].banks for file in RegisterFile),
             num_physical=tuple(FILES[file].count for file in RegisterFile),

@@ -198,6 +198,7 @@ typedef struct atalla_code {
   int32_t num_registers;
   int32_t num_blocks;
   int32_t sweeps; /* of moves to cheaper banks */
+  int32_t far_fewer; /* weight of conflicts by which the second way to split registers must be better */
   int32_t num_late;
   int32_t num_banks[ATALLA_FILES];
   int32_t num_physical[ATALLA_FILES]; /* registers of each file */

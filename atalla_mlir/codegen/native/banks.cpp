@@ -1,6 +1,7 @@
 #include "banks.h"
 
 #include <algorithm>
+#include <tuple>
 
 namespace atalla {
 
@@ -92,18 +93,40 @@ class Chooser {
     halves_.assign(code.num_registers, kUnset);
   }
 
-  // Half 0 or 1 for registers that instructions read together, so that few are in the same half.
-  void split(std::vector<std::int32_t> values) {
-    values.erase(std::remove_if(values.begin(), values.end(),
-                                [this](std::int32_t value) { return graph_.within(value).empty(); }),
-                 values.end());
-    sort(values, [this](std::int32_t value) { return graph_.importance_within(value); });
-    for (const std::int32_t value : values) {
+  // Half 0 or 1 for registers that instructions read together, so that few are in the same half: each chooses in turn.
+  void split_registers(std::vector<std::int32_t> values) {
+    for (const std::int32_t value : split_order(std::move(values))) {
       std::int64_t costs[2] = {};
       for (const auto& [other, weight] : graph_.within(value))
         if (halves_[other] != kUnset) costs[halves_[other]] += weight;
       halves_[value] = costs[0] > costs[1];
     }
+  }
+
+  // The same by pairs, which are taken apart, the heaviest first, unless that brings together what is apart already.
+  void split_pairs(std::vector<std::int32_t> values) {
+    values = split_order(std::move(values));
+    const std::int32_t count = std::int32_t(values.size());
+    std::vector<std::int32_t> ranks(code_.num_registers, kUnset), leaders(count), sides(count);
+    for (std::int32_t rank = 0; rank < count; ++rank) ranks[values[rank]] = leaders[rank] = rank;
+    std::vector<std::tuple<std::int64_t, std::int32_t, std::int32_t>> pairs;
+    for (std::int32_t first = 0; first < count; ++first)
+      for (const auto& [other, weight] : graph_.within(values[first]))
+        if (ranks[other] > first) pairs.emplace_back(-weight, first, ranks[other]);
+    std::sort(pairs.begin(), pairs.end());
+    // The first of those whose halves hang together, and whether it is in the other half.
+    const auto leader = [&](std::int32_t rank) {
+      std::int32_t side = 0;
+      for (; leaders[rank] != rank; rank = leaders[rank]) side ^= sides[rank];
+      return std::make_pair(rank, side);
+    };
+    for (const auto& [weight, first, second] : pairs) {
+      const auto [low, high] = std::minmax({leader(first), leader(second)});
+      if (low.first == high.first) continue;
+      leaders[high.first] = low.first;
+      sides[high.first] = low.second ^ high.second ^ 1;
+    }
+    for (std::int32_t rank = 0; rank < count; ++rank) halves_[values[rank]] = leader(rank).second;
   }
 
   void start(const std::vector<std::pair<std::int32_t, std::int32_t>>& known) {
@@ -145,9 +168,27 @@ class Chooser {
     return is_improved;
   }
 
+  // Weight of all conflicts that are left.
+  std::int64_t cost() {
+    std::int64_t sum = 0;
+    for (const std::int32_t value : found_.order) {
+      graph_.costs(value, found_.banks, costs_);
+      sum += costs_[found_.banks[value]];
+    }
+    return sum;
+  }
+
   Preferences found_;
 
  private:
+  std::vector<std::int32_t> split_order(std::vector<std::int32_t> values) const {
+    values.erase(std::remove_if(values.begin(), values.end(),
+                                [this](std::int32_t value) { return graph_.within(value).empty(); }),
+                 values.end());
+    sort(values, [this](std::int32_t value) { return graph_.importance_within(value); });
+    return values;
+  }
+
   template <typename Importance>
   void sort(std::vector<std::int32_t>& values, Importance importance) const {
     std::vector<std::pair<std::pair<std::int64_t, std::int32_t>, std::int32_t>> keyed;
@@ -178,13 +219,20 @@ class Chooser {
 Preferences prefer_banks(const atalla_code& code, const BankGraph& graph, const std::vector<std::int32_t>& values,
                          const std::vector<std::int32_t>& lengths, bool has_known,
                          const std::vector<std::pair<std::int32_t, std::int32_t>>& known) {
-  Chooser chooser(code, graph);
-  chooser.start(known);
-  if (!has_known) chooser.split(values);
-  chooser.choose(values, lengths);
-  for (std::int32_t sweep = 0; sweep < code.sweeps; ++sweep)
-    if (!chooser.improve()) break;
-  return chooser.found_;
+  const auto run = [&](Chooser& chooser) {
+    chooser.choose(values, lengths);
+    for (std::int32_t sweep = 0; sweep < code.sweeps; ++sweep)
+      if (!chooser.improve()) break;
+  };
+  Chooser first(code, graph);
+  first.start(known);
+  if (!has_known) first.split_registers(values);
+  run(first);
+  if (has_known) return first.found_;
+  Chooser second(code, graph);
+  second.split_pairs(values);
+  run(second);
+  return second.cost() + code.far_fewer <= first.cost() ? second.found_ : first.found_;
 }
 
 }  // namespace atalla

@@ -1,11 +1,11 @@
-"""Results that would wait for the write port of their bank (machine reference 5.3)."""
+"""Banks of registers that are read together, or whose results would wait for a write port (machine reference 5.3)."""
 
 from __future__ import annotations
 
 import pytest
 
 from atalla_mlir.codegen.allocate import ALLOCATABLE
-from atalla_mlir.codegen.banks import late_writes, loop_weight
+from atalla_mlir.codegen.banks import FAR_FEWER, BankGraph, late_writes, loop_weight, prefer_banks
 from atalla_mlir.codegen.liveness import Packet
 from atalla_mlir.codegen.machine_ir import X0, Inst, Register
 from atalla_mlir.codegen.register_core import RegisterCore
@@ -53,3 +53,16 @@ def test_results_that_meet_get_different_banks():
 
     assert len(set(banks(late=False))) == 1
     assert len(set(banks(late=True))) == 2
+
+
+@pytest.mark.parametrize("weight", [1, FAR_FEWER])
+def test_addresses_and_offsets_are_told_apart_by_their_pairs(weight: int):
+    """Two bases, each with an offset of its own, and an offset that both share; the first choice is wrong for one."""
+    left, right, last, near, far, shared = (Register(RegisterFile.SCALAR, number) for number in range(6))
+    graph = BankGraph(2)
+    pairs = [(left, near, 8), (right, far, 8), (last, far, 2), (left, shared, 1), (right, shared, 1)]
+    for base, offset, times in pairs:
+        graph.add_packet([[base, offset]], times * weight)
+    banks = prefer_banks(dict.fromkeys((left, right, last, near, far, shared), 1), graph)
+    conflicts = sum(times for base, offset, times in pairs if banks[base] == banks[offset])
+    assert conflicts == (1 if weight < FAR_FEWER else 0)
