@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from atalla_mlir.codegen.kernel import LoopReport
 from atalla_mlir.codegen.loop_graph import build_loop_graph, recurrence_bound, resource_bounds
-from atalla_mlir.codegen.loops import constant_values
+from atalla_mlir.codegen.loops import constant_values, trip_count
 from atalla_mlir.codegen.machine_ir import Inst, Register
 from atalla_mlir.codegen.schedule import ScheduledBlock, ScheduledFunction
 from atalla_mlir.target.encoding import SLOTS
@@ -68,7 +68,7 @@ def _repeats(block: ScheduledBlock) -> bool:
 
 
 def _pipelined_row(block: ScheduledBlock, report: LoopReport, constants: Mapping[Register, int]) -> LoopRow:
-    trips = _trip_count(block.control, constants) if _repeats(block) else 1
+    trips = trip_count(block.control, constants) if _repeats(block) else 1
     return LoopRow(
         label=report.label,
         interval=report.interval,
@@ -98,7 +98,7 @@ def _sequential_row(block: ScheduledBlock, constants: Mapping[Register, int], ma
         unroll=1,
         packets=len(block.packets),
         instructions=len(insts),
-        trip_count=_trip_count(block.control, constants),
+        trip_count=trip_count(block.control, constants),
     )
 
 
@@ -106,15 +106,3 @@ def _own_recurrence(body: Sequence[Inst], cycles: int, machine: Machine) -> int:
     """The recurrence bound of code in which every register has one copy; it repeats every `cycles`."""
     written = frozenset(register for inst in body for register in inst.defs)
     return recurrence_bound(build_loop_graph(body, machine, written), cycles)
-
-
-def _trip_count(branch: Inst | None, constants: Mapping[Register, int]) -> int | None:
-    """How often a block runs that ends with `branch`, when it counts from one constant to another."""
-    if branch is None or branch.op.mnemonic != "blt.s":
-        return None
-    counter, limit, _, increment = branch.operands
-    if not isinstance(counter, Register) or not isinstance(limit, Register) or not isinstance(increment, int):
-        return None
-    if counter not in constants or limit not in constants or increment < 1:
-        return None
-    return max(1, -(-(constants[limit] - constants[counter]) // increment) + 1)

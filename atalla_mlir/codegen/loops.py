@@ -136,6 +136,18 @@ def constant_values(function: Function) -> dict[Register, int]:
     return values
 
 
+def trip_count(branch: Inst | None, constants: Mapping[Register, int]) -> int | None:
+    """How often a block runs that ends with `branch`, when it counts from one constant to another."""
+    if branch is None or branch.op.mnemonic != "blt.s":
+        return None
+    counter, limit, _, increment = branch.operands
+    if not isinstance(counter, Register) or not isinstance(limit, Register) or not isinstance(increment, int):
+        return None
+    if counter not in constants or limit not in constants or increment < 1:
+        return None
+    return max(1, -(-(constants[limit] - constants[counter]) // increment) + 1)
+
+
 class Repeat:
     """The counting of block `label`, which runs `trips` times: what starts it, and the branch that repeats it."""
 

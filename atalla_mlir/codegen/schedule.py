@@ -20,7 +20,7 @@ from atalla_mlir.codegen.list_scheduler import BlockDemands, BlockSchedule, rele
 from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness
 from atalla_mlir.codegen.local_values import name_local_values
 from atalla_mlir.codegen.loop_graph import edges_to_next, unit_name
-from atalla_mlir.codegen.loops import COLD_PACKET_CYCLES
+from atalla_mlir.codegen.loops import COLD_PACKET_CYCLES, constant_values, trip_count
 from atalla_mlir.codegen.machine_ir import Block, Function, Inst, Register
 from atalla_mlir.codegen.pipelining import pipeline_loops
 from atalla_mlir.codegen.pressure import NO_LIMITS, PRESSURE_LIMITS, exceeds, excess
@@ -45,6 +45,8 @@ WAIT_SLACK = 2
 """Cycles that it may take longer for that."""
 LONG_FILL = 160
 """Rows that code takes to or through the array from which on it avoids bank conflicts although it runs once."""
+FEW_TRIPS = 6
+"""Iterations of a loop from which on it pays little to keep its code small for a loop around it."""
 DENSE_PACKET_CYCLES = 2
 """What a packet counts for in a loop whose code should stay small."""
 
@@ -100,6 +102,7 @@ def schedule(
     blocks = [task.schedule(None) for task in tasks]
     if not any(task.is_hot for task in tasks):
         return ScheduledFunction(function.name, tuple(blocks), function, {}, ())
+    _fit_cache(function, machine, tasks, blocks, None)
     depths = [block.loop_depth for block in blocks]
     banks = RegisterCore([block.packets for block in blocks], depths, function.successors()).prefer_banks()
     reports: tuple[LoopReport, ...] = ()
@@ -112,13 +115,48 @@ def schedule(
             function = name_local_values(function, banks)
         tasks = _tasks(function, machine, limits, tasks)
     blocks = [task.schedule(banks if task.minds_banks else None) for task in tasks]
-    for depth, nest in loop_nests(function):
-        if sum(len(blocks[index].packets) for index in nest) * PACKET_BYTES > machine.icache_bytes:
-            for index in nest:
-                # a loop inside is fetched once in a while only
-                if function.blocks[index].loop_depth == depth:
-                    blocks[index] = tasks[index].schedule_densely(banks, blocks[index])
+    _fit_cache(function, machine, tasks, blocks, banks)
     return ScheduledFunction(function.name, tuple(blocks), function, banks, reports)
+
+
+def _fit_cache(
+    function: Function,
+    machine: Machine,
+    tasks: Sequence[_BlockTask],
+    blocks: list[ScheduledBlock],
+    banks: Mapping[Register, int] | None,
+) -> None:
+    """Schedules the `blocks` of loops that exceed the instruction cache for fewer packets.
+
+    What a loop inside repeats is fetched once in a while only, unless it repeats it a few times. That comes last, when
+    banks are known.
+    """
+    nests = loop_nests(function)
+
+    def own(depth: int, nest: range) -> list[int]:
+        return [index for index in nest if function.blocks[index].loop_depth == depth]
+
+    def fit(nest: range, indices: Sequence[int]) -> bool:
+        """Whether the loop fits into the cache, the blocks `indices` packed densely if need be."""
+        for is_dense in (False, True):
+            if sum(len(blocks[index].packets) for index in nest) * PACKET_BYTES <= machine.icache_bytes:
+                return True
+            for index in () if is_dense else indices:
+                blocks[index] = tasks[index].schedule_densely(banks, blocks[index])
+        return False
+
+    exceeding = [nest for depth, nest in nests if not fit(nest, own(depth, nest))]
+    if banks is None or not exceeding:
+        return
+    constants = constant_values(function)
+    brief = {
+        index
+        for depth, nest in nests
+        if (trip_count(function.blocks[nest[-1]].control, constants) or FEW_TRIPS) < FEW_TRIPS
+        for index in own(depth, nest)
+    }
+    for nest in exceeding:
+        fit(nest, [index for index in nest if index in brief])
 
 
 def loop_nests(function: Function) -> list[tuple[int, range]]:
@@ -165,15 +203,15 @@ class _BlockTask:
         if block.packets is not None:
             return
         self._graph = build_graph(block.insts, machine)
-        carried = liveness.live_in & liveness.live_out if self._repeats else frozenset[Register]()
+        carried = liveness.live_in & liveness.live_out if self.repeats else frozenset[Register]()
         leaving = liveness.live_out if block.loop_depth else frozenset[Register]()
         priorities = _priorities(self._graph, machine, carried, leaving)
         self._core = BlockCore(BlockDemands(self._graph, priorities, liveness, machine))
         body = [inst for inst in block.insts if not inst.op.is_control]
-        self._carried_edges = edges_to_next(body, machine) if self._repeats else []
+        self._carried_edges = edges_to_next(body, machine) if self.repeats else []
 
     @property
-    def _repeats(self) -> bool:
+    def repeats(self) -> bool:
         """Whether the block is a loop of its own."""
         return self.block.control is not None and self.block.control.target == self.block.label
 
@@ -215,7 +253,7 @@ class _BlockTask:
                 if not any(over.values()):
                     break
                 limits = {file: limit - 2 * over[file] for file, limit in limits.items()}
-        if self._repeats:
+        if self.repeats:
             best = self._steady(best, limits, banks)
         elif block.loop_depth:
             best = self._waiting_late(best, limits, releases, banks)
@@ -277,15 +315,16 @@ class _BlockTask:
                     return later
         return found
 
-    def schedule_densely(self, banks: Mapping[Register, int], sparse: ScheduledBlock) -> ScheduledBlock:
+    def schedule_densely(self, banks: Mapping[Register, int] | None, sparse: ScheduledBlock) -> ScheduledBlock:
         """The block for a loop that exceeds the instruction cache: fewer packets at the price of some cycles.
 
         A block that repeats itself is fetched once in a while only, so it gives up less.
         """
         if self.block.packets is not None:
             return sparse
-        self._packet_cycles = DENSE_PACKET_CYCLES
-        dense = self.schedule(banks)
+        usual, self._packet_cycles = self._packet_cycles, DENSE_PACKET_CYCLES
+        dense = self._schedule(banks)
+        self._packet_cycles = usual
         return dense if len(dense.packets) < len(sparse.packets) else sparse
 
     def _run(

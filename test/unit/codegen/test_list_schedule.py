@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from atalla_mlir.codegen.banks import bank_bits
-from atalla_mlir.codegen.machine_ir import M0, V0, X0, Block, Function, Inst, Register
+from atalla_mlir.codegen.machine_ir import M0, M1, V0, X0, Block, Function, Inst, Register
 from atalla_mlir.codegen.resources import Room, demand_of
 from atalla_mlir.codegen.schedule import ScheduledFunction, schedule
 from atalla_mlir.target.isa import BY_MNEMONIC, HALT
@@ -98,6 +98,33 @@ def test_straight_line_code_that_runs_once_is_packed_densely():
     a, b, c = registers(RegisterFile.SCALAR, 3)
     insts = [inst("addi.s", a, X0, 1), inst("stbf.s", b, X0, 0), inst("addi.s", c, a, 1), inst("add.bf", b, b, X0)]
     assert scheduled(*insts, loop_depth=0).num_packets == 3
+
+
+@pytest.mark.parametrize(("trips", "num_packets"), [(2, 112), (100, 127)])
+def test_what_repeats_a_few_times_is_packed_densely_in_a_loop_that_exceeds_the_cache(trips: int, num_packets: int):
+    """Two lane units start every second cycle and a scalar one every third, in packets of its own unless those count.
+
+    The loop has 300 additions that depend on each other besides.
+    """
+    counter, limit, base, step = registers(RegisterFile.SCALAR, 4)
+    left, right = registers(RegisterFile.VECTOR, 2)
+    inner = [inst("add.s", base, base, step)]
+    for at in range(95):
+        total, product = Register(RegisterFile.VECTOR, 2 + at), Register(RegisterFile.VECTOR, 102 + at)
+        inner += [inst("add.vs", total, left, limit, M0), inst("mul.vs", product, right, step, M1)]
+    inner += [inst("add.bf", Register(RegisterFile.SCALAR, 10 + at), X0, base) for at in range(60)]
+    rows = [inst("mul.vs", row, V0, X0, M0) for row in (left, right)]
+    blocks = [
+        Block("entry", [inst("addi.s", counter, X0, 1), inst("addi.s", limit, X0, trips), *rows]),
+        Block("outer", [inst("add.s", base, base, step)] * 300, 1),
+        Block("inner", [inst("add.s", base, base, step)], 2),
+        Block("repeated", [inst("mul.s", base, base, step), inst("bne.s", base, X0, "repeated", 1)], 3),
+        Block("inner.end", [*inner, inst("blt.s", counter, limit, "inner", 1)], 2),
+        Block("outer.end", [inst("bne.s", step, X0, "outer", 1)], 1),
+        Block("end", [Inst(HALT, ())]),
+    ]
+    code = schedule(Function("f", blocks), AX01)
+    assert [len(block.packets) for block in code.blocks if block.label == "inner.end"] == [num_packets]
 
 
 def test_loads_wait_until_registers_are_free():
