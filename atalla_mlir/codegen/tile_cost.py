@@ -376,7 +376,7 @@ def _block_cycles(schedule: TileSchedule, *, overlaps: bool) -> float:
     blocks = -(-depth.steps // depth.steps_in_sequence)
     if overlaps:
         return 2.0 * rows + BLOCK_CYCLES * blocks
-    return blocks * (3.0 * rows + BLOCK_CYCLES)
+    return blocks * (2.2 * rows + BLOCK_CYCLES)
 
 
 def _block_packets(schedule: TileSchedule, *, overlaps: bool) -> float:

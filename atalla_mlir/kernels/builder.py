@@ -6,7 +6,17 @@ from collections.abc import Sequence
 
 from atalla_mlir._mlir import create_op, f32_attr, i64_array_attr, i64_attr, ir, string_attr
 from atalla_mlir.kernels.affine_index import Index, affine_map
-from atalla_mlir.kernels.attributes import BARE, COPY, FIRST_LANE, IMAGE, IN_TURN, MULTIPLIES, PLACED, SPARE
+from atalla_mlir.kernels.attributes import (
+    BARE,
+    COPY,
+    EXPONENTIAL,
+    FIRST_LANE,
+    IMAGE,
+    IN_TURN,
+    MULTIPLIES,
+    PLACED,
+    SPARE,
+)
 from atalla_mlir.kernels.index_builder import IndexBuilder
 from atalla_mlir.target.machine import AX01
 
@@ -192,9 +202,15 @@ class Builder(IndexBuilder):
     def splat(self, value: float) -> ir.Value:
         return self.broadcast(self.constant(value))
 
-    def zero(self) -> ir.Value:
-        """A zero row that is not shared."""
-        return self._row("zero", [])
+    def zero(self, *, exponential: bool = False) -> ir.Value:
+        """A zero row that is not shared; adder and multiplier take them in turn, or `exponential` stands in for them.
+
+        That is for rows that are cleared beside additions and stores: it takes neither a scalar port nor their units.
+        """
+        row = self._row("zero", [])
+        if exponential:
+            row.owner.operation.attributes[EXPONENTIAL] = ir.UnitAttr.get()
+        return row
 
     def copy(self, row: ir.Value, *, multiplies: bool = False) -> ir.Value:
         """The same row in a register of its own; adder and multiplier take copies in turn unless told otherwise."""

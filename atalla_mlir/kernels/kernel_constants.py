@@ -13,6 +13,9 @@ from atalla_mlir.target.encoding import IMM12, IMM25U
 from atalla_mlir.target.registers import ALL_ONES_MASK, RegisterFile
 
 NUM_ZEROS = 4
+NUM_VANISHING_ROWS = 2
+VANISHING = -256.0
+"""Its exponential is far below half of the smallest BF16 number, 2^-133, so that it rounds to +0.0."""
 _SCALAR, _VECTOR, _MASK = RegisterFile.SCALAR, RegisterFile.VECTOR, RegisterFile.MASK
 
 
@@ -37,6 +40,7 @@ class KernelConstants:
         self.lane_masks: dict[int, ir.Value] = {}
         self.zeros: list[ir.Value] = []
         self.zero_rows: list[ir.Value] = []
+        self.vanishing_rows: list[ir.Value] = []
         self.one_row: ir.Value | None = None
 
     def _at_top(self, make: Callable[[], ir.Value]) -> ir.Value:
@@ -90,6 +94,16 @@ class KernelConstants:
             self.zero_rows = [self.v0, self._at_top(lambda: self.b.mul_vs(self.v0, self.x0, self.m1))]
         self.zero_rows.append(self.zero_rows.pop(0))
         return self.zero_rows[0]
+
+    def vanishing_row(self) -> ir.Value:
+        """A row whose exponential is +0.0, in turn one of two."""
+        if not self.vanishing_rows:
+            scalar = self.integer(float_bits(VANISHING))
+            self.vanishing_rows = [
+                self._at_top(lambda: self.b.add_vs(self.v0, scalar, self.m0)) for _ in range(NUM_VANISHING_ROWS)
+            ]
+        self.vanishing_rows.append(self.vanishing_rows.pop(0))
+        return self.vanishing_rows[0]
 
     def plus(self, base: ir.Value, distance: int) -> ir.Value:
         """A register plus a constant; `base` itself where the constant is 0."""

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from atalla_mlir._mlir import integer_value, ir, string_value
-from atalla_mlir.kernels.attributes import FIRST_LANE, IN_TURN, MULTIPLIES, OVERLAP
+from atalla_mlir.kernels.attributes import EXPONENTIAL, FIRST_LANE, IN_TURN, MULTIPLIES, OVERLAP
 from atalla_mlir.kernels.integer_instructions import Handler
 from atalla_mlir.kernels.kernel_constants import float_bits
 from atalla_mlir.target.registers import RegisterFile
@@ -32,9 +32,12 @@ def _broadcast(lowering: KernelLowering, op: ir.Operation) -> None:
 
 
 def _zero(lowering: KernelLowering, op: ir.Operation) -> None:
-    """In turn on the multiplier and on the adder, each of which takes two cycles."""
-    lowering.rows_made += 1
+    """In turn on the multiplier and on the adder, each of which takes two cycles, or on the exponential unit only."""
     constants = lowering.constants
+    if EXPONENTIAL in op.attributes:
+        lowering.values[op.results[0]] = lowering.b.expi_vi(constants.vanishing_row(), 0, constants.m1)
+        return
+    lowering.rows_made += 1
     row, scalar = constants.zero_row(), constants.zero()
     if lowering.rows_made % 2:
         lowering.values[op.results[0]] = lowering.b.add_vs(row, scalar, constants.m0)

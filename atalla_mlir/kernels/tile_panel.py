@@ -105,7 +105,7 @@ class TilePanel:
             self.sums.begin_totals(first.tile)
         block, totals = (
             [builder.zero() for _ in range(self.schedule.rows.rows * is_carried)]
-            for is_carried in (self.sums.overlaps_blocks, self.sums.has_two_blocks)
+            for is_carried in (self.schedule.depth.has_two_levels, self.sums.has_two_blocks)
         )
         products = self._slice(first.tile.rows, first.tile.cols)
         begun = self._begin(first, following, lambda: fetched, block, totals, products)
@@ -214,6 +214,7 @@ class TilePanel:
             total = self.sums.add(totals, block)
         elif depth.has_two_levels:
             total, carried = self.sums.sum_blocks_apart(begun, carried, step)
+            block, carried = carried[:count], carried[count:]
         else:
             extent, carried = depth.steps - int(self.joins), [*begun.sums, *carried]
             carried = builder.loop(extent, carried, step)

@@ -20,7 +20,7 @@ class Begun:
     sums: Rows
     """Where sums have two levels, the totals that are kept in registers."""
     block: Rows
-    """Where blocks overlap, the sums of one: what they hold is of the tile before."""
+    """Where sums have two levels, those of one block: where blocks overlap what they hold is of the tile before."""
     terms: Rows
     """Products of the step that is added next."""
     steps: list[ir.Value]
@@ -80,22 +80,23 @@ class TileSums:
     ) -> tuple[Rows, list[ir.Value]]:
         """Add the steps in blocks, and then the sums of each to totals, in registers or in the pads.
 
-        Gives the totals in registers, and what is carried besides sums.
+        Gives the totals in registers, and what is carried: first the sums of a block, which are cleared beside
+        the addition.
         """
         depth, builder = self.schedule.depth, self.builder
         count, kept = self.schedule.rows.rows, len(begun.sums)
 
         def summed(size: int, values: list[ir.Value]) -> list[ir.Value]:
             totals, values = values[:kept], values[kept:]
-            values = builder.loop(size, [*(builder.zero() for _ in range(count)), *values], step)
+            values = builder.loop(size, values, step)
             sums, values = values[:count], values[count:]
             if self.adds_to_pads:
-                self.add_to_totals(sums)
-                return values
-            return [*self.add(totals, sums), *values]
+                return [*self.add_to_totals(sums), *values]
+            totals, sums = self.add(totals, sums), [builder.zero(exponential=True) for _ in sums]
+            return [*totals, *sums, *values]
 
         whole, last = divmod(depth.steps, depth.steps_in_sequence)
-        values = [*begun.sums, *carried]
+        values = [*begun.sums, *begun.block, *carried]
         values = builder.loop(whole, values, lambda _, values: summed(depth.steps_in_sequence, values))
         values = summed(last, values) if last else values
         return values[:kept], values[kept:]
@@ -118,13 +119,16 @@ class TileSums:
 
         self.builder.repeat(self.schedule.results.rows_per_pad, begin)
 
-    def add_to_totals(self, sums: Rows) -> None:
-        """Add to the totals in the pads."""
+    def add_to_totals(self, sums: Rows) -> Rows:
+        """Add to the totals in the pads; gives the sums cleared."""
         rows, builder, totals = self.schedule.results, self.builder, self.rows.totals
-        places = [rows.place(row) for row in range(rows.rows)]
-        old = [builder.tile_load(totals[pad], Index(row), LANES) for pad, row in places]
-        for (pad, row), total in zip(places, self.add(old, sums), strict=True):
-            builder.tile_store(total, totals[pad], Index(row), LANES)
+        cleared: Rows = []
+        for number, row in enumerate(sums):
+            pad, at = rows.place(number)
+            total = builder.binary("add", builder.tile_load(totals[pad], Index(at), LANES), row)
+            builder.tile_store(total, totals[pad], Index(at), LANES)
+            cleared.append(builder.zero(exponential=True))
+        return cleared
 
     def add(self, left: Rows, right: Rows) -> Rows:
         return [self.builder.binary("add", a, b) for a, b in zip(left, right, strict=True)]
