@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from atalla_mlir.errors import ConfigurationError
 from atalla_mlir.target.registers import RegisterFile
 
-ABI = 4
+ABI = 5
 
 _VARIABLE = "ATALLA_CODEGEN_LIBRARY"
 _NAMES = {"darwin": "libatalla_codegen.dylib", "win32": "atalla_codegen.dll"}

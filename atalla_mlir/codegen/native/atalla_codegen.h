@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a structure or what a function gives does: an older library then counts as absent. */
-#define ATALLA_CODEGEN_ABI 4
+#define ATALLA_CODEGEN_ABI 5
 
 #define ATALLA_FILES 3
 
