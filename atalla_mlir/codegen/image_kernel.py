@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from atalla_mlir.codegen.dealt_images import DealtImage
 from atalla_mlir.codegen.iteration import Buffer
 from atalla_mlir.codegen.pad_images import ImageShape, PadImage
 
+KeptImage = PadImage | DealtImage
 Range = tuple[int, int]
 """The first line, and the one behind the last."""
 
@@ -22,14 +24,29 @@ class ImageKernel(Protocol):
 
     @property
     def spare_rows(self) -> int:
-        """Rows behind its result that it stores anything to."""
+        """Rows before its result that it stores anything to."""
         ...
 
     def held_lines(self, buffer: Buffer, shape: ImageShape) -> list[list[Range]] | None:
         """Lines that each half of an image must hold, for each access to it; None where it cannot lie in the pads."""
         ...
 
-    def cost(self, images: Mapping[Buffer, PadImage], *, pads: int, pad_rows: int) -> tuple[float, int] | None:
+    def stores_dealt(self, buffer: Buffer, shape: ImageShape) -> bool:
+        """Whether its result may be dealt out over the pads."""
+        ...
+
+    def reads_dealt(self, buffer: Buffer, shape: ImageShape) -> DealtImage | None:
+        """How an operand should be dealt out over the pads; None where it cannot be read so."""
+        ...
+
+    def distance(self, image: DealtImage, result: PadImage) -> int | None:
+        """Rows from the begin of its result's area to such an operand which the result may be written over.
+
+        None where that is not so.
+        """
+        ...
+
+    def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> tuple[float, int] | None:
         """Predicted cycles with some `images` in the pads, and the rows of each pad of its own that it takes.
 
         None where `pad_rows` free rows of each pad are too few.

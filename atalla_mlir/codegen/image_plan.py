@@ -1,7 +1,7 @@
 """Which values between kernels stay in the pads, and where: a plan for the launches of one entry.
 
-Images lie at the low end of a pair of pads, those that are alive together beside each other; what is above them is free
-for the kernels that run meanwhile.
+Images lie at the low end of a pair of pads, or of all pads, those that are alive together beside each other; what is
+above them is free for the kernels that run meanwhile.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from atalla_mlir.codegen.image_kernel import ImageKernel, Range
+from atalla_mlir.codegen.dealt_images import DealtImage
+from atalla_mlir.codegen.image_kernel import ImageKernel, KeptImage, Range
 from atalla_mlir.codegen.iteration import Buffer
 from atalla_mlir.codegen.pad_images import HALVES, ImageShape, PadImage
 from atalla_mlir.codegen.product_chain import SPILL_ROWS
@@ -57,7 +58,7 @@ class ImageValue:
 class ImagePlan:
     """What stays in the pads: images by the number of a value, and rows that are free for each launch among them."""
 
-    images: dict[int, PadImage] = field(default_factory=dict[int, PadImage])
+    images: dict[int, KeptImage] = field(default_factory=dict[int, KeptImage])
     free_rows: dict[int, int] = field(default_factory=dict[int, int])
 
 
@@ -66,20 +67,23 @@ class ImagePlanner:
 
     def __init__(self, launches: Sequence[ImageLaunch], machine: Machine, *, always: bool = False) -> None:
         self.launches, self.machine, self.always = launches, machine, always
-        self.placed: list[tuple[ImageValue, PadImage]] = []
+        self.placed: list[tuple[ImageValue, KeptImage]] = []
+        self.values: Sequence[ImageValue] = ()
         self._known: dict[Hashable, tuple[float | None, int]] = {}
         self._pairs: dict[str, int] = {}
         """In which pair of pads the result of a kernel came to lie."""
 
     def plan(self, values: Sequence[ImageValue]) -> ImagePlan:
         """Decide about values one after the other, in the order in which they are made."""
+        self.values = values
         for value in values:
-            image = self._image(value)
+            image = self._dealt(value) or self._image(value)
             if image is not None:
                 placed = self._place(value, image)
                 if placed is not None:
                     self.placed.append((value, placed))
-                    self._pairs.setdefault(self.launches[value.made].function, placed.first_pad)
+                    if isinstance(placed, PadImage):
+                        self._pairs.setdefault(self.launches[value.made].function, placed.first_pad)
         images = {value.number: image for value, image in self.placed}
         touched = {at for value, _ in self.placed for at in range(value.made, value.last + 1)}
         return ImagePlan(images, {at: self._room(at) for at in sorted(touched)})
@@ -114,6 +118,21 @@ class ImagePlanner:
         spare = maker.spare_rows if maker is not None else 0
         return PadImage(shape.lines, shape.pixels, shape.channels // LANES, 0, (first, second), lines, 0, spare)
 
+    def _dealt(self, value: ImageValue) -> DealtImage | None:
+        """The image dealt out over the pads, with no place yet; None where a launch cannot work on that."""
+        made = self.launches[value.made]
+        kernels = [self.launches[at].kernel for at in range(value.made, value.last + 1)]
+        if len(value.readers) != 1 or None in kernels:
+            return None
+        stored, read = (
+            [buffer for number, buffer in zip(launch.values, launch.buffers, strict=True) if number == value.number]
+            for launch in (made, self.launches[value.last])
+        )
+        maker, reader = made.kernel, self.launches[value.last].kernel
+        if maker is None or reader is None or len(stored) != 1 or len(read) != 1:
+            return None
+        return reader.reads_dealt(read[0], value.shape) if maker.stores_dealt(stored[0], value.shape) else None
+
     def _held(self, launch: ImageLaunch, value: ImageValue) -> list[list[Range]] | None:
         """What a launch must find of a value in each half; None where it cannot work on the image."""
         own = {buffer for number, buffer in zip(launch.values, launch.buffers, strict=True) if number == value.number}
@@ -129,18 +148,21 @@ class ImagePlanner:
 
     # Where it lies
 
-    def _place(self, value: ImageValue, image: PadImage) -> PadImage | None:
-        """The image in one of the pairs of pads, as low as there is room; None where kernels would be too slow."""
+    def _place(self, value: ImageValue, image: KeptImage) -> KeptImage | None:
+        """The image where it begins as low as there is room; None where kernels would be too slow."""
+        if isinstance(image, DealtImage):
+            begin = self._begin(value, image, self._room_before(value, image))
+            placed = replace(image, base=begin)
+            return placed if begin >= 0 and self._is_worth_it(value, placed) else None
         made = self.launches[value.made]
         operand = next((placed for other, placed in self.placed if self._is_operand(made, other)), None)
+        operand_pads = () if operand is None or isinstance(operand, DealtImage) else operand.pads
         last = self._pairs.get(made.function)
-        pairs = sorted(PAIRS, key=lambda pair: (pair != last, operand is not None and operand.first_pad == pair))
-        for pair in pairs:
-            base = self._base(value, pair, image.rows)
-            if base < 0:
-                continue
-            placed = replace(image, first_pad=pair, base=base)
-            if self._is_worth_it(value, placed):
+        for pair in sorted(PAIRS, key=lambda pair: (pair != last, pair in operand_pads)):
+            placed = replace(image, first_pad=pair)
+            begin = self._begin(value, placed)
+            placed = replace(placed, base=begin + image.spare)
+            if begin >= 0 and self._is_worth_it(value, placed):
                 return placed
         return None
 
@@ -149,29 +171,54 @@ class ImagePlanner:
             return False
         return launch.buffers[launch.values.index(value.number)] is launch.kernel.operand
 
-    def _base(self, value: ImageValue, pair: int, rows: int) -> int:
-        """The first row of the lowest free run of a pair of pads that is long enough; negative where there is none."""
+    def _room_before(self, value: ImageValue, image: DealtImage) -> int:
+        """Rows before an image that its reader's result needs to be written over it."""
+        result = next((other for other in self.values if other.made == value.last), None)
+        kernel, other = self.launches[value.last].kernel, self._image(result) if result is not None else None
+        return (kernel.distance(image, other) or 0) if kernel is not None and other is not None else 0
+
+    def _begin(self, value: ImageValue, image: KeptImage, before: int = 0) -> int:
+        """The first row of the lowest free run of pads that is long enough; negative where there is none.
+
+        So many rows `before` it are free, too.
+        """
         alive = sorted(
-            (image for other, image in self.placed if image.first_pad == pair and _overlap(value, other)),
-            key=lambda image: image.base,
+            (
+                other
+                for at, other in self.placed
+                if set(image.pads) & set(other.pads)
+                and _overlap(value, at)
+                and not self._is_written_over(value, image, at, other)
+            ),
+            key=lambda other: other.begin,
         )
         begin = 0
-        for image in alive:
-            if image.base - begin >= rows:
+        for other in alive:
+            if other.begin - begin >= before + image.rows:
                 break
-            begin = max(begin, image.base + image.rows)
-        return begin if begin + rows <= self.machine.pad_rows - SPILL_ROWS else -1
+            begin = max(begin, other.end)
+        begin += before
+        return begin if begin + image.rows <= self.machine.pad_rows - SPILL_ROWS else -1
 
-    def _alive(self, at: int) -> list[PadImage]:
+    def _is_written_over(self, value: ImageValue, image: KeptImage, other: ImageValue, placed: KeptImage) -> bool:
+        """Whether an image from row 0 on may be written over another one."""
+        kernel = self.launches[value.made].kernel
+        if kernel is None or not isinstance(placed, DealtImage) or isinstance(image, DealtImage):
+            return False
+        distance = kernel.distance(placed, image) if other.last == value.made else None
+        others = (at for at, _ in self.placed if at is not other)
+        return distance is not None and distance <= placed.base and not any(_overlap(value, at) for at in others)
+
+    def _alive(self, at: int) -> list[KeptImage]:
         return [image for value, image in self.placed if value.made <= at <= value.last]
 
-    def _free_rows(self, alive: Sequence[PadImage]) -> int:
+    def _free_rows(self, alive: Sequence[KeptImage]) -> int:
         """Rows of each pad above all images that are there, in whole pages, without those of spilled registers."""
         page = self.machine.page_rows
-        highest = max((image.base + image.rows for image in alive), default=0)
+        highest = max((image.end for image in alive), default=0)
         return self.machine.pad_rows - -(-highest // page) * page - SPILL_ROWS
 
-    def _is_worth_it(self, value: ImageValue, image: PadImage) -> bool:
+    def _is_worth_it(self, value: ImageValue, image: KeptImage) -> bool:
         """Whether all kernels that run while it is there have a plan, and those that touch it are not much slower."""
         placed = [*self.placed, (value, image)]
         after = {at: self._predicted(at, placed) for at in range(value.made, value.last + 1)}
@@ -183,25 +230,25 @@ class ImagePlanner:
         before = [self._predicted(at, self.placed) or math.inf for at in touching]
         return sum(after[at] or math.inf for at in touching) <= MAX_SLOWDOWN * sum(before)
 
-    def _predicted(self, at: int, placed: Sequence[tuple[ImageValue, PadImage]]) -> float | None:
+    def _predicted(self, at: int, placed: Sequence[tuple[ImageValue, KeptImage]]) -> float | None:
         """Cycles of a launch beside images; None where it cannot run there."""
         alive = [image for value, image in placed if value.made <= at <= value.last]
         return self._chosen(self.launches[at], self._images(at, placed), self._free_rows(alive))
 
-    def _images(self, at: int, placed: Sequence[tuple[ImageValue, PadImage]]) -> dict[Buffer, PadImage]:
+    def _images(self, at: int, placed: Sequence[tuple[ImageValue, KeptImage]]) -> dict[Buffer, KeptImage]:
         """Those that a launch stores or reads."""
-        launch, images = self.launches[at], dict[Buffer, PadImage]()
+        launch, images = self.launches[at], dict[Buffer, KeptImage]()
         for value, image in placed:
             for number, buffer in zip(launch.values, launch.buffers, strict=True):
                 if number == value.number:
                     images[buffer] = image
         return images
 
-    def _key(self, launch: ImageLaunch, images: Mapping[Buffer, PadImage]) -> tuple[Hashable, ...]:
+    def _key(self, launch: ImageLaunch, images: Mapping[Buffer, KeptImage]) -> tuple[Hashable, ...]:
         """What the plan of a launch depends on: where images lie makes no difference."""
-        return launch.function, *(images[buffer].held if buffer in images else 0 for buffer in launch.buffers)
+        return launch.function, *(images[buffer].layout if buffer in images else 0 for buffer in launch.buffers)
 
-    def _chosen(self, launch: ImageLaunch, images: Mapping[Buffer, PadImage], free: int) -> float | None:
+    def _chosen(self, launch: ImageLaunch, images: Mapping[Buffer, KeptImage], free: int) -> float | None:
         """The same with that many rows of each pad free."""
         if launch.kernel is None:
             return None
@@ -215,7 +262,7 @@ class ImagePlanner:
         return cycles
 
     def _best(
-        self, key: Hashable, kernel: ImageKernel, images: Mapping[Buffer, PadImage], free: int
+        self, key: Hashable, kernel: ImageKernel, images: Mapping[Buffer, KeptImage], free: int
     ) -> tuple[float | None, int]:
         """Cycles of the best plan with so many free rows, and the rows that it takes; None where there is no plan."""
         if key not in self._known:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from atalla_mlir.codegen.dealt_images import DealtImage, can_deal
 from atalla_mlir.codegen.decision import Decision, Fields, fastest
 from atalla_mlir.codegen.footprints import Window, window_of
 from atalla_mlir.codegen.halved_blocks import (
@@ -14,7 +15,7 @@ from atalla_mlir.codegen.halved_blocks import (
     halved_results,
     window_in_image,
 )
-from atalla_mlir.codegen.image_kernel import Range
+from atalla_mlir.codegen.image_kernel import KeptImage, Range
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.pad_images import HALVES, Halves, ImageShape, ImageWalk, PadImage, image_walk
 from atalla_mlir.codegen.placement import MAX_DMA_ROWS
@@ -27,11 +28,13 @@ from atalla_mlir.codegen.tile_cost import (
     TRANSFER_START_CYCLES,
     predicted_cycles,
     start_cycles,
+    step_cycles,
     tile_fields,
 )
 from atalla_mlir.codegen.tile_epilogue import TileEpilogue, tile_epilogue
 from atalla_mlir.codegen.tile_schedule import (
     MAX_BLOCK_ROWS,
+    STAGING_MARGIN,
     Depth,
     TileSchedule,
     depth_of,
@@ -39,6 +42,7 @@ from atalla_mlir.codegen.tile_schedule import (
     is_column_read,
     is_plain,
     outside_reads,
+    tile_schedules,
     window_depth,
 )
 
@@ -50,6 +54,10 @@ FETCHED_PIECES = 8
 """Transfers of a step of the rows of a tile, at most."""
 STORED_PIECE_CYCLES = 4
 """Of a tile, for each transfer of its results: addresses are computed between tiles."""
+LANE_CYCLES = 2
+"""Of an operation on a row."""
+LAST_ROW_CYCLES = 80
+"""From the last row that enters the array to its result, and through the maps."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +112,25 @@ class ImageProduct:
         complete = [ranges for ranges in found if ranges is not None]
         return complete if len(complete) == len(found) else None
 
-    def cost(self, images: Mapping[Buffer, PadImage], *, pads: int, pad_rows: int) -> tuple[float, int] | None:
+    def stores_dealt(self, buffer: Buffer, shape: ImageShape) -> bool:
+        return buffer is self.result.buffer and self.frame is None and _stored(self, shape) is not None
+
+    def reads_dealt(self, buffer: Buffer, shape: ImageShape) -> DealtImage | None:
+        return None
+
+    def distance(self, image: DealtImage, result: PadImage) -> int | None:
+        return None
+
+    def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> tuple[float, int] | None:
         chosen = choose_image_schedule(self, images, pads=pads, pad_rows=pad_rows, wanted={})
         if chosen is None:
             return None
         walk, decision = chosen
-        return decision.predicted_cycles or 0, epilogue_of(self, images).pad_rows(walk)
+        rows = epilogue_of(self, images).pad_rows(walk)
+        if isinstance(images.get(self.result.buffer), DealtImage):
+            # what `tile_schedules` counts for totals
+            rows += walk.results.rows_per_pad + STAGING_MARGIN
+        return decision.predicted_cycles or 0, rows
 
 
 def image_product(stages: Sequence[Stage], stored: Sequence[Access], frame: float | None) -> ImageProduct | None:
@@ -128,7 +149,7 @@ def image_product(stages: Sequence[Stage], stored: Sequence[Access], frame: floa
     return ImageProduct(tuple(stages), plan, result, frame)
 
 
-def walk_of(product: ImageProduct, access: Access, image: PadImage) -> ImageWalk | None:
+def walk_of(product: ImageProduct, access: Access, image: KeptImage) -> ImageWalk | None:
     """How results, or operands of the epilogue, walk an image."""
     lane = product.plan.lane
     if lane is None or access.stride(lane) != 1 or lane.extent != image.slices * LANES:
@@ -136,7 +157,7 @@ def walk_of(product: ImageProduct, access: Access, image: PadImage) -> ImageWalk
     return image_walk(access, image.shape, product.plan.rows)
 
 
-def epilogue_of(product: ImageProduct, images: Mapping[Buffer, PadImage]) -> TileEpilogue:
+def epilogue_of(product: ImageProduct, images: Mapping[Buffer, KeptImage]) -> TileEpilogue:
     """What becomes of the sums of a tile."""
     kept = product.result.buffer if product.result.buffer in images else None
     in_dram = [] if kept is not None else [product.result.buffer]
@@ -144,12 +165,12 @@ def epilogue_of(product: ImageProduct, images: Mapping[Buffer, PadImage]) -> Til
 
 
 def image_schedules(
-    product: ImageProduct, images: Mapping[Buffer, PadImage], *, pads: int, pad_rows: int
+    product: ImageProduct, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int
 ) -> Iterator[TileSchedule]:
     """All walks for a product of which some operands or the result are `images`; `pad_rows` are free in each pad."""
     plan, pushed = product.plan, product.product.reads[product.plan.pushed]
     image = images.get(product.streamed.buffer)
-    if plan.lane is None:
+    if plan.lane is None or isinstance(image, DealtImage):
         return
     cols = Blocks(None, plan.lane, 1, LANES, pads)
     epilogue = epilogue_of(product, images)
@@ -160,16 +181,35 @@ def image_schedules(
     if not cols.can_move(pushed, LANES) or any(access.stride(plan.lane) != 1 for access in moved):
         return
     reads_rows = bool(epilogue.staged_reads)
+    is_dealt = isinstance(images.get(product.result.buffer), DealtImage)
+    if is_dealt and len(images) == 1:
+        yield from _dealt_schedules(product, epilogue, pads=pads, pad_rows=pad_rows)
+        return
     for rows, results, depth in _ways(product, image, pads):
+        if is_dealt and not can_deal(results, plan.rows[-1]):
+            continue
         if not all(results.can_move(access, LANES) and results.num_pieces <= MAX_PIECES for access in moved):
             continue
         walk = TileSchedule(
             product.streamed, pushed, rows, cols, results, depth, True, rows.num_blocks, reads_rows=reads_rows
         )
         free = pad_rows - (epilogue.pad_rows(walk) - walk.operand_rows)
+        if is_dealt and epilogue.in_loop(walk):
+            continue
         if image is None:
             yield from fitting(walk, free)
         elif walk.operand_rows <= free:
+            yield walk
+
+
+def _dealt_schedules(
+    product: ImageProduct, epilogue: TileEpilogue, *, pads: int, pad_rows: int
+) -> Iterator[TileSchedule]:
+    """Walks for a product of which only the result stays in the pads, dealt out over them: blocks of any rows."""
+    plan = product.plan
+    for walk in tile_schedules(plan, product.product, product.maps, (), pads=pads, pad_rows=pad_rows):
+        fits = can_deal(walk.results, plan.rows[-1]) and epilogue.pad_rows(walk) <= pad_rows
+        if fits and not epilogue.in_loop(walk):
             yield walk
 
 
@@ -197,7 +237,7 @@ def _can_fetch(rows: HalvedBlocks, window: Window) -> bool:
 
 
 def choose_image_schedule(
-    product: ImageProduct, images: Mapping[Buffer, PadImage], *, pads: int, pad_rows: int, wanted: Fields
+    product: ImageProduct, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int, wanted: Fields
 ) -> tuple[TileSchedule, Decision] | None:
     """The walk that is predicted to take the fewest cycles, of those that are as `wanted`; None where there is none."""
     epilogue = epilogue_of(product, images)
@@ -227,10 +267,14 @@ def _cycles(walk: TileSchedule, epilogue: TileEpilogue) -> float:
     transfer = walk.results.piece_rows * ROW_TRANSFER_CYCLES + TRANSFER_START_CYCLES
     waited = -(-(stored + read) * walk.results.num_pieces // walk.rows.pads) * transfer
     issued = (stored * STORED_PIECE_CYCLES + read * READ_PIECE_CYCLES) * walk.results.num_pieces
+    if walk.depth.steps == 1 and not epilogue.in_loop(walk):
+        # nothing hides what is done with the rows
+        finished = step_cycles(walk, None) + LANE_CYCLES * walk.rows.rows * epilogue.operations + LAST_ROW_CYCLES
+        cycles = max(cycles, tiles * finished)
     return max(cycles + issued * tiles, waited * tiles)
 
 
-def _in_pads(product: ImageProduct, images: Mapping[Buffer, PadImage]) -> str:
+def _in_pads(product: ImageProduct, images: Mapping[Buffer, KeptImage]) -> str:
     """What lies in the pads, in words."""
     operands = {"operand": product.streamed.buffer, "result": product.result.buffer}
     names = [name for name, buffer in operands.items() if buffer in images]

@@ -1,21 +1,24 @@
-"""Kernels of windows (`window_plan`) whose result is an image that stays in the pads (`pad_images`)."""
+"""Kernels of windows (`window_plan`) that look at images in the pads (`dealt_images`) or make them (`pad_images`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from atalla_mlir.codegen.decision import Decision, Fields
-from atalla_mlir.codegen.image_kernel import Range
+from atalla_mlir.codegen.dealt_images import NUM_PADS, DealtImage, LineByLine, is_whole
+from atalla_mlir.codegen.decision import Decision, Fields, Value
+from atalla_mlir.codegen.image_kernel import KeptImage, Range
 from atalla_mlir.codegen.image_product import KEPT_BYTES
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, coalesce_loops
 from atalla_mlir.codegen.pad_images import ImageShape, ImageWalk, PadImage, image_walk
 from atalla_mlir.codegen.product_plan import LANES
-from atalla_mlir.codegen.window_layout import WindowPlan
+from atalla_mlir.codegen.window_layout import Axis, WindowPlan
 from atalla_mlir.codegen.window_plan import MAX_GROUP, choose_windows, look_at, window_shapes
 
 _FILL_CYCLES = 1500
 """Of a frame around a result in DRAM, roughly."""
+_STORE_CYCLES = 1
+"""Of a second store of each result, roughly."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +38,50 @@ class ImageWindows:
     """Of the results: lines and pixels."""
     lane: Loop
 
-    def choose(self, images: Mapping[Buffer, PadImage], pad_rows: int, wanted: Fields) -> _Chosen | None:
-        """The plan that is predicted to be fastest, by whether the result is an image; None where there is no room."""
-        is_kept = self.result.buffer in images
-        possible = [plan for plan in self.shapes if not is_kept or self._stores_lines(plan)]
+    def choose(self, images: Mapping[Buffer, KeptImage], pad_rows: int, wanted: Fields) -> _Chosen | None:
+        """The plan that is predicted to be fastest, by what lies in the pads; None where there is no room."""
+        is_kept, image = self.result.buffer in images, images.get(self.operand)
+        possible: Sequence[WindowPlan] = self.shapes if image is None else self._dealt_shapes(image)
+        if is_kept:
+            possible = [plan for plan in possible if self._stores_lines(plan)]
         if not possible:
             return None
         chosen = choose_windows(possible, self.stages, wanted, lambda plan: self._own_rows(plan) <= pad_rows)
-        if chosen is None or not is_kept:
+        if chosen is None or not images:
             return chosen
         plan, decision = chosen
-        facts = {**decision.facts, "in_pads": "result", KEPT_BYTES: self.result.buffer.num_elements * 2}
-        return plan, Decision(decision.form, decision.fields, facts, decision.predicted_cycles, decision.ways)
+        facts: dict[str, Value] = {"in_pads": ", ".join(["operand"] * (image is not None) + ["result"] * is_kept)}
+        cycles = decision.predicted_cycles or 0
+        if is_kept:
+            facts[KEPT_BYTES] = self.result.buffer.num_elements * 2
+            cycles += plan.iterations * plan.group * _STORE_CYCLES
+        return plan, replace(decision, facts={**decision.facts, **facts}, predicted_cycles=cycles)
+
+    def _dealt_shapes(self, image: KeptImage) -> list[WindowPlan]:
+        """Plans over an image that lies in the pads, once for all ways to fetch it."""
+        if not isinstance(image, DealtImage):
+            return []
+        found = [plan for plan in self._line_shapes(image.shape) if plan.columns.low == image.low]
+        ways = {(plan.group, plan.lines, plan.columns): plan for plan in found}
+        return [replace(plan, pieces=1, dealt=image) for plan in ways.values()]
+
+    def _line_shapes(self, shape: ImageShape) -> list[WindowPlan]:
+        """Plans whose lines and columns are those of an image, and which look at no others."""
+
+        def fits(axis: Axis, stride: int, size: int) -> bool:
+            return axis.unit == stride and (axis.size == size if axis.size is not None else axis.extent <= size)
+
+        return [
+            plan
+            for plan in self.shapes
+            if plan.pads == NUM_PADS
+            and self._stores_lines(plan)
+            and fits(plan.lines, shape.strides[0], shape.lines)
+            and fits(plan.columns, shape.strides[1], shape.pixels)
+        ]
 
     def _stores_lines(self, plan: WindowPlan) -> bool:
-        """Whether iterations store whole groups, line by line: a row too many would be another pixel's."""
+        """Whether iterations make whole groups, line by line: a row too many would be another pixel's."""
         return plan.last_group == plan.group and (plan.lines.loop, plan.columns.loop) == self.rows
 
     def _own_rows(self, plan: WindowPlan) -> int:
@@ -61,14 +93,15 @@ class ImageWindows:
         """Let the stages look at the image of a plan."""
         look_at(self.stages, self.whole, plan)
 
-    def walk(self, image: PadImage) -> ImageWalk | None:
+    def walk(self, image: KeptImage) -> ImageWalk | None:
         return image_walk(self.result, image.shape, self.rows)
 
     # For `image_plan`
 
     @property
     def operand(self) -> Buffer:
-        return self.whole.buffer
+        """Without its frame."""
+        return self.shapes[0].image.buffer
 
     @property
     def spare_rows(self) -> int:
@@ -86,7 +119,28 @@ class ImageWindows:
             return None
         return []
 
-    def cost(self, images: Mapping[Buffer, PadImage], *, pads: int, pad_rows: int) -> tuple[float, int] | None:
+    def stores_dealt(self, buffer: Buffer, shape: ImageShape) -> bool:
+        return False
+
+    def reads_dealt(self, buffer: Buffer, shape: ImageShape) -> DealtImage | None:
+        if buffer is not self.operand or self.lane.extent != shape.channels:
+            return None
+        plans = self._line_shapes(shape)
+        if not plans or not is_whole(plans[0].image, shape):
+            return None
+        lines, columns = plans[0].lines, plans[0].columns
+        line_rows = -(-max(columns.low + shape.pixels, columns.extent) // NUM_PADS)
+        spare = line_rows if lines.framed else 0
+        return DealtImage(shape.lines, shape.pixels, shape.channels // LANES, columns.low, line_rows, spare=spare)
+
+    def distance(self, image: DealtImage, result: PadImage) -> int | None:
+        walk, plans = self.walk(result), self._dealt_shapes(image)
+        if walk is None or not plans:
+            return None
+        lines = plans[0].lines
+        return LineByLine(self.rows[0].extent, lines.step, lines.low).distance(image, result, walk)
+
+    def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> tuple[float, int] | None:
         chosen = self.choose(images, pad_rows, {})
         if chosen is None:
             return None

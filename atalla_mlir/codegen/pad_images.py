@@ -104,7 +104,7 @@ class ImageShape:
 class PadImage:
     """An image of `lines` x `pixels` pixels of `slices` * 32 channels: half h lies in pad `first_pad` + h.
 
-    Its half h holds `held` lines from line `starts[h]` on, from row `base` of the pad on. Behind it are `spare` rows,
+    Its half h holds `held` lines from line `starts[h]` on, from row `base` of the pad on. Before it are `spare` rows,
     which nobody reads.
     """
 
@@ -123,13 +123,33 @@ class PadImage:
         return self.held * self.pixels
 
     @property
-    def rows(self) -> int:
-        """Rows that it takes of each of its pads, with spare ones."""
-        return self.slices * self.slice_rows + self.spare
+    def own_rows(self) -> int:
+        """Of each of its pads, for all slices."""
+        return self.slices * self.slice_rows
 
     @property
-    def pads(self) -> tuple[int, int]:
+    def begin(self) -> int:
+        """The first row of its pads that it takes."""
+        return self.base - self.spare
+
+    @property
+    def end(self) -> int:
+        """The row of its pads behind those that it takes."""
+        return self.base + self.own_rows
+
+    @property
+    def rows(self) -> int:
+        """Rows that it takes of each of its pads."""
+        return self.end - self.begin
+
+    @property
+    def pads(self) -> tuple[int, ...]:
         return self.first_pad, self.first_pad + 1
+
+    @property
+    def layout(self) -> tuple[int, ...]:
+        """What kernels depend on besides the shape."""
+        return (self.held,)
 
     @property
     def shape(self) -> ImageShape:

@@ -69,6 +69,8 @@ def _iteration_cycles(plan: WindowPlan, stages: Sequence[Stage]) -> float:
     busy = max(working_cycles(plan, stages), counting_cycles(plan)) + PACKING_CYCLES
     if busy > MAX_TURNS_CYCLES:
         busy *= CRAMPED
+    if not plan.transfers:
+        return busy
     share = plan.units_of_a_plane / (plan.transfers * plan.iterations_of_a_plane)
     fetches = plan.transfers * (plan.piece_rows * ROW_CYCLES + TRANSFER_START)
     return busy + share * max(0.0, fetches - busy)
@@ -77,7 +79,8 @@ def _iteration_cycles(plan: WindowPlan, stages: Sequence[Stage]) -> float:
 def working_cycles(plan: WindowPlan, stages: Sequence[Stage]) -> float:
     """Cycles of lanes, pads and the DRAM channel in an iteration."""
     reads = plan.lines.taps * plan.columns_of_a_group * PAD_INTERVAL / plan.pads
-    rows = plan.columns.fetched * plan.lines.fetched / plan.iterations_of_a_plane + plan.group
+    fetched = plan.columns.fetched * plan.lines.fetched if plan.dealt is None else 0
+    rows = fetched / plan.iterations_of_a_plane + plan.group
     return max(LANE_INTERVAL * max(_lane_counts(plan, stages)), reads, rows * CHANNEL_CYCLES)
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from atalla_mlir.codegen.dealt_images import DealtImage
 from atalla_mlir.codegen.iteration import Access, Loop
 from atalla_mlir.codegen.phase_plan import AHEAD, MAX_PAD_ROWS, MAX_STAGES, ring_rows
 from atalla_mlir.codegen.row_plan import LANES, MAX_DMA_ROWS, SumOrder, block_size
@@ -81,6 +82,8 @@ class WindowPlan:
     ring_lines: int = 0
     lead: int = 0
     """Pieces (of each pad) that are fetched before the first iteration."""
+    dealt: DealtImage | None = None
+    """The image as it lies in the pads before the kernel begins; then nothing is fetched, and there is no ring."""
 
     @property
     def chunks(self) -> int:
@@ -133,7 +136,7 @@ class WindowPlan:
 
     @property
     def units_of_a_plane(self) -> int:
-        return self.lines.fetched * self.pieces
+        return self.lines.fetched * self.pieces if self.dealt is None else 0
 
     @property
     def transfers(self) -> int:
@@ -162,6 +165,8 @@ class WindowPlan:
     @property
     def line_rows(self) -> int:
         """Rows between the lines of the ring, a power of two: groups may look beyond the end of a line."""
+        if self.dealt is not None:
+            return self.dealt.line_rows
         ends = (self.first_position(pad) // self.pads + self.piece_rows * self.pieces for pad in range(self.pads))
         return ring_rows(max(self.seen_rows, *ends))
 
@@ -174,7 +179,19 @@ class WindowPlan:
     @property
     def ring_pad_rows(self) -> int:
         """Of the ring, and of one line of the frame behind it."""
+        if self.dealt is not None:
+            return 0
         return (self.ring_lines + bool(self.lines.framed)) * self.line_rows
+
+    @property
+    def frame_row(self) -> int:
+        """Of each pad, counted from the first line: where the line of the frame begins."""
+        return self.ring_lines * self.line_rows if self.dealt is None else self.dealt.own_rows
+
+    @property
+    def plane_rows(self) -> int:
+        """Rows of each pad from a plane to the next one."""
+        return self.lines.fetched * self.line_rows if self.dealt is None else self.dealt.slice_rows
 
     @property
     def results_rows(self) -> int:
@@ -220,6 +237,8 @@ def cuts(shape: WindowPlan) -> Iterator[WindowPlan]:
 
 def with_ring(shape: WindowPlan) -> WindowPlan | None:
     """The plan with a ring that holds what is needed and what is coming, None where there is no room."""
+    if shape.dealt is not None:
+        return shape
     pitch = shape.columns.unit * shape.pads
     if pitch > 1 << 20 or (shape.piece_rows > 1 and pitch < shape.cols):
         return None

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import array_attr, i64_array_attr, i64_attr, integer_value, ir, string_attr, string_value
-from atalla_mlir.codegen.pad_images import PadImage
+from atalla_mlir.codegen.image_kernel import KeptImage
 from atalla_mlir.dialects.ax01_builder import Builder
 from atalla_mlir.dialects.module_attributes import CONTINUES, PARTS
 from atalla_mlir.errors import InternalError
@@ -42,7 +42,7 @@ def tensor_entry(name: str, address: int, kind: ir.Type, order: ir.Attribute | N
     return ir.DictAttr.get(fields)
 
 
-def image_entry(tensor: ir.DictAttr, image: PadImage) -> ir.DictAttr:
+def image_entry(tensor: ir.DictAttr, image: KeptImage) -> ir.DictAttr:
     """A tensor that stays in the pads as an image; it has no address."""
     fields = {item.name: item.attr for item in tensor}
     return ir.DictAttr.get({**fields, "image": image_attribute(image)})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from atalla_mlir._mlir import ir
-from atalla_mlir.codegen.pad_images import PadImage
+from atalla_mlir.codegen.image_kernel import KeptImage
 from atalla_mlir.dialects.ax01_builder import Builder
 from atalla_mlir.kernels.arenas import ALLOCATE, FREE, PAGES_EXHAUSTED, PANIC, taken
 from atalla_mlir.kernels.image_attributes import images_of
@@ -47,8 +47,8 @@ class ImageAreas:
                     self._include(pages, image)
         return dict(zip(calls, wanted, strict=True))
 
-    def _include(self, pages: dict[int, int], image: PadImage) -> None:
-        count = -(-(image.base + image.rows) // self.machine.page_rows)
+    def _include(self, pages: dict[int, int], image: KeptImage) -> None:
+        count = -(-image.end // self.machine.page_rows)
         for pad in image.pads:
             pages[pad] = max(pages.get(pad, 0), count)
 

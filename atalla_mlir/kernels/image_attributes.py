@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from atalla_mlir._mlir import i64_array_attr, i64_attr, integer_value, ir
+from atalla_mlir.codegen.dealt_images import DealtImage
+from atalla_mlir.codegen.image_kernel import KeptImage
 from atalla_mlir.codegen.pad_images import PadImage
 
 IMAGES = "atalla.images"
@@ -12,38 +14,37 @@ IMAGES = "atalla.images"
 a call, which has the same attribute with the true bases, passes the byte address of the first row as an argument."""
 FREE_ROWS = "atalla.free_rows"
 """On a kernel's function: rows of each pad that it may take for itself."""
+_SAME = ("lines", "pixels", "slices", "base", "spare")
+_DEALT = ("low", "line_rows")
+"""Of images in halves and of those that are dealt out over the pads; of the latter alone."""
 
 
-def image_attribute(image: PadImage | None) -> ir.Attribute:
+def image_attribute(image: KeptImage | None) -> ir.Attribute:
     if image is None:
         return ir.UnitAttr.get()
+    numbers = {name: i64_attr(getattr(image, name)) for name in _SAME}
+    if isinstance(image, DealtImage):
+        return ir.DictAttr.get({**numbers, **{name: i64_attr(getattr(image, name)) for name in _DEALT}})
+    starts = i64_array_attr(image.starts)
     return ir.DictAttr.get(
-        {
-            "lines": i64_attr(image.lines),
-            "pixels": i64_attr(image.pixels),
-            "slices": i64_attr(image.slices),
-            "pad": i64_attr(image.first_pad),
-            "starts": i64_array_attr(image.starts),
-            "held": i64_attr(image.held),
-            "base": i64_attr(image.base),
-            "spare": i64_attr(image.spare),
-        }
+        {**numbers, "pad": i64_attr(image.first_pad), "starts": starts, "held": i64_attr(image.held)}
     )
 
 
-def image_of(attribute: ir.Attribute) -> PadImage | None:
+def image_of(attribute: ir.Attribute) -> KeptImage | None:
     """The image that an attribute describes; None for unit."""
     found = attribute.maybe_downcast()
     if not isinstance(found, ir.DictAttr):
         return None
+    numbers = {name: integer_value(found[name]) for name in _SAME}
+    if _DEALT[0] in found:
+        return DealtImage(**numbers, **{name: integer_value(found[name]) for name in _DEALT})
     first, second = ir.DenseI64ArrayAttr(found["starts"])
-    lines, pixels, slices, pad, held, base, spare = (
-        integer_value(found[key]) for key in ("lines", "pixels", "slices", "pad", "held", "base", "spare")
-    )
-    return PadImage(lines, pixels, slices, pad, (first, second), held, base, spare)
+    pad, held = integer_value(found["pad"]), integer_value(found["held"])
+    return PadImage(first_pad=pad, starts=(first, second), held=held, **numbers)
 
 
-def images_of(function: ir.Operation) -> Mapping[int, PadImage]:
+def images_of(function: ir.Operation) -> Mapping[int, KeptImage]:
     """By position among the arguments and results of a kernel, or of a call: those that are images in the pads."""
     if IMAGES not in function.attributes:
         return {}

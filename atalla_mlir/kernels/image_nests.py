@@ -9,10 +9,10 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.decision import FORM, Decision, DecisionError, Fields
 from atalla_mlir.codegen.fill_plan import is_fill
 from atalla_mlir.codegen.grouping import Group
+from atalla_mlir.codegen.image_kernel import KeptImage
 from atalla_mlir.codegen.image_product import ImageProduct, choose_image_schedule, image_product
 from atalla_mlir.codegen.image_windows import ImageWindows, image_windows
 from atalla_mlir.codegen.iteration import Buffer, Stage
-from atalla_mlir.codegen.pad_images import PadImage
 from atalla_mlir.codegen.tile_cost import FORM_NAME
 from atalla_mlir.codegen.window_plan import FORM_NAME as WINDOWS
 from atalla_mlir.errors import InternalError
@@ -36,7 +36,7 @@ class ImageNest:
     block: ir.Block
     numerics: Numerics
     target: Machine
-    images: Mapping[Buffer, PadImage]
+    images: Mapping[Buffer, KeptImage]
     free_rows: int
     """Of each pad, from the first one on."""
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.dealt_images import NUM_PADS, DealtImage
 from atalla_mlir.codegen.halved_blocks import HalvedResults
+from atalla_mlir.codegen.image_kernel import KeptImage
 from atalla_mlir.codegen.image_product import ImageProduct, epilogue_of, walk_of
 from atalla_mlir.codegen.iteration import Access, Buffer
 from atalla_mlir.codegen.pad_images import HALVES, Halves, ImageWalk, PadImage, image_walk
@@ -16,7 +18,7 @@ from atalla_mlir.codegen.tile_schedule import TileSchedule
 from atalla_mlir.errors import InternalError
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.builder import Builder
-from atalla_mlir.kernels.tile_addresses import KEPT_PART
+from atalla_mlir.kernels.tile_addresses import KEPT_PART, ROW_BYTES
 
 _EDGE_PART = "edge"
 """Of lines before and behind what a half has computed: nobody reads them while they are stored."""
@@ -36,14 +38,62 @@ class ImageRows:
     firsts: tuple[int, int]
 
     @property
-    def strides(self) -> tuple[int, int]:
-        """Rows of a pad from line to line of results, and from pixel to pixel."""
-        return self.walk.lines * self.image.pixels, self.walk.pixels
+    def byte_strides(self) -> tuple[int, int]:
+        """Bytes of a pad from line to line of results, and from pixel to pixel."""
+        return self.walk.lines * self.image.pixels * ROW_BYTES, self.walk.pixels * ROW_BYTES
 
-    def row(self, line: int, pixel: Index) -> Index:
-        """Rows from the first result of a tile's half to that of one of its lines and pixels."""
-        lines, pixels = self.strides
-        return pixel.scaled(pixels) + line * lines
+    @property
+    def first_bytes(self) -> int:
+        """From the begin of a tile to the first result of all."""
+        return self.firsts[0] * ROW_BYTES
+
+    def parts(self, builder: Builder, start: ir.Value) -> list[ir.Value]:
+        """Each half from the first row of a tile on, which begins `start` bytes into the first half."""
+        found: list[ir.Value] = []
+        for tile, first in zip(self.tiles, self.firsts, strict=True):
+            further = (first - self.firsts[0]) * ROW_BYTES
+            offset = builder.plus(start, further) if further else start
+            found.append(builder.tile_at(tile, offset, KEPT_PART))
+        return found
+
+    def place(self, half: int, line: int, pixel: Index) -> tuple[int, Index]:
+        """The part of a line and pixel of a tile's half, and rows from its begin."""
+        return half, pixel.scaled(self.walk.pixels) + line * self.walk.lines * self.image.pixels
+
+
+@dataclass(frozen=True)
+class DealtRows:
+    """The rows of results in an image that is dealt out over the pads, which `tiles` are.
+
+    Half h of the results, where tiles are rectangles of both, begins with line `firsts[h]`. Where tiles `go_down`, what
+    they call a line is a column of the image.
+    """
+
+    access: Access
+    image: DealtImage
+    tiles: Sequence[ir.Value]
+    firsts: Sequence[int]
+    go_down: bool
+
+    @property
+    def byte_strides(self) -> tuple[int, int]:
+        """As those of `ImageRows`; tiles begin with a pixel of the first pad."""
+        line, pixel = self.image.line_rows * ROW_BYTES, ROW_BYTES // NUM_PADS
+        return (pixel, line) if self.go_down else (line, pixel)
+
+    @property
+    def first_bytes(self) -> int:
+        return 0
+
+    def parts(self, builder: Builder, start: ir.Value) -> list[ir.Value]:
+        return [builder.tile_at(tile, start, KEPT_PART) for tile in self.tiles]
+
+    def place(self, half: int, line: int, pixel: Index) -> tuple[int, Index]:
+        across = pixel.constant
+        if self.go_down:
+            line, across = across, line
+        pad, row = self.image.place(across)
+        return pad, Index((self.firsts[half] + line) * self.image.line_rows + row)
 
 
 def image_rows(
@@ -150,7 +200,7 @@ class ProductImages:
     epilogue: TileEpilogue
     operand_tiles: Sequence[ir.Value]
     """A tile for each half of the streamed operand, from the first row that a product looks at; none in DRAM."""
-    rows: Sequence[ImageRows]
+    rows: Sequence[ImageRows | DealtRows]
     """Result and operands of the epilogue."""
     edges: ImageEdges | None
     """Of the result, where that is an image."""
@@ -160,7 +210,7 @@ def product_images(
     builder: Builder,
     product: ImageProduct,
     schedule: TileSchedule,
-    images: Mapping[Buffer, PadImage],
+    images: Mapping[Buffer, KeptImage],
     places: Mapping[Buffer, ir.BlockArgument],
 ) -> ProductImages:
     """Give the images of a product tiles; to be called at the begin of a kernel, whose arguments are their `places`."""
@@ -168,23 +218,27 @@ def product_images(
     halves = Halves(product.plan.rows[0].extent)
     operand: list[ir.Value] = []
     streamed = product.streamed
-    if streamed.buffer in images:
-        image = images[streamed.buffer]
+    image = images.get(streamed.buffer)
+    if isinstance(image, PadImage):
         walk = image_walk(streamed, image.shape, product.plan.rows)
         if walk is None:
             raise InternalError("the operand of a product is no walk over its image")
         for half, first in enumerate(halves.firsts):
             start = image.row(half, walk.line + first * walk.lines, walk.pixel)
             operand.append(builder.image_tile(image.rows - start, image.pads[half], start, places[streamed.buffer]))
-    rows: list[ImageRows] = []
+    rows: list[ImageRows | DealtRows] = []
     accesses = [product.result, *epilogue.image_reads]
     for access in accesses:
         image = images.get(access.buffer)
         walk = walk_of(product, access, image) if image is not None else None
-        if image is not None and walk is not None:
+        if isinstance(image, DealtImage):
+            tiles = [builder.image_tile(image.rows, pad, 0, places[access.buffer]) for pad in image.pads]
+            go_down = schedule.results.loop is product.plan.rows[0]
+            rows.append(DealtRows(access, image, tiles, halves.firsts, go_down))
+        elif image is not None and walk is not None:
             rows.append(image_rows(builder, access, image, walk, halves, places[access.buffer]))
     edges = None
-    if product.result.buffer in images:
+    if rows and isinstance(rows[0], ImageRows) and product.result.buffer in images:
         lines, pixels = (loop.extent for loop in product.plan.rows)
         results = schedule.results
         skipped = results.in_order.skipped if isinstance(results, HalvedResults) else 0

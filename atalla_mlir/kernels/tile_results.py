@@ -10,7 +10,6 @@ from atalla_mlir.codegen.iteration import Access, Buffer
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.expression import Evaluated
-from atalla_mlir.kernels.image_rows import ImageRows
 from atalla_mlir.kernels.row_body import RowBody
 from atalla_mlir.kernels.row_places import Place
 from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, KEPT_PART, ROW_BYTES, TileAddresses
@@ -77,8 +76,7 @@ class TileResults:
             places = [self.builder.tile_at(pad, tile.kept[-1], KEPT_PART) for pad in rows.kept.tiles]
             rows_kernel.staging[kept.buffer, kept.offset] = places
         for image, start in zip(rows.images, tile.kept, strict=False):
-            halves = [self._half(image, half, start) for half in range(len(image.tiles))]
-            rows_kernel.images[image.access.buffer, image.access.offset] = (image, halves)
+            rows_kernel.images[image.access.buffer, image.access.offset] = (image, image.parts(self.builder, start))
         if rows.epilogue.in_loop(schedule):
             for row, value in enumerate(total):
                 pad, number = schedule.results.place(row)
@@ -93,17 +91,12 @@ class TileResults:
             for address in [tile.results[self.results.index(access)]]
         ]
 
-    def _half(self, rows: ImageRows, half: int, start: ir.Value) -> ir.Value:
-        """A half of an image from the first row of a tile on, which begins `start` bytes into the first half."""
-        further = (rows.firsts[half] - rows.firsts[0]) * ROW_BYTES
-        offset = self.builder.plus(start, further) if further else start
-        return self.builder.tile_at(rows.tiles[half], offset, KEPT_PART)
-
     def _place(self, row: int) -> RowPlace:
         results = self.schedule.results
         pad, number = results.place(row)
         if not isinstance(results, HalvedResults):
-            return RowPlace(pad, Index(number))
+            line, pixel = divmod(row, results.width)
+            return RowPlace(pad, Index(number), 0, line, Index(pixel))
         half, line, pixel = results.in_order.place(row)
         return RowPlace(pad, Index(number), half, line, Index(pixel))
 

@@ -13,7 +13,7 @@ from atalla_mlir.codegen.tile_schedule import TileSchedule
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.expression import Evaluated
-from atalla_mlir.kernels.image_rows import ImageRows
+from atalla_mlir.kernels.image_rows import DealtRows, ImageRows
 from atalla_mlir.kernels.row_places import Place
 from atalla_mlir.kernels.rows import RowKernel
 from atalla_mlir.kernels.tile_addresses import ROW_BYTES
@@ -41,8 +41,8 @@ class StagedRows(RowKernel):
     """By buffer and offset of an access: a tile for each pad."""
     columns: dict[tuple[Buffer, int], ir.Value] = field(default_factory=dict)
     """Rows that all rows of the tile share, by buffer and offset."""
-    images: dict[tuple[Buffer, int], tuple[ImageRows, list[ir.Value]]] = field(default_factory=dict)
-    """Images in the pads by buffer and offset of an access, with the first row of the tile in each half."""
+    images: dict[tuple[Buffer, int], tuple[ImageRows | DealtRows, list[ir.Value]]] = field(default_factory=dict)
+    """Images in the pads by buffer and offset of an access, with the first row of the tile in each part."""
     at: RowPlace = RowPlace(0, Index())
     """The present row."""
 
@@ -60,8 +60,9 @@ class StagedRows(RowKernel):
     def _row(self, key: tuple[Buffer, int]) -> tuple[ir.Value, Index]:
         """The present row of an access, in its tile."""
         if key in self.images:
-            rows, halves = self.images[key]
-            return halves[self.at.half], rows.row(self.at.line, self.at.pixel)
+            rows, parts = self.images[key]
+            part, row = rows.place(self.at.half, self.at.line, self.at.pixel)
+            return parts[part], row
         return self.staging[key][self.at.pad], self.at.row
 
 
@@ -76,7 +77,7 @@ class TileRows:
         staged: StagedRows,
         finished: Stage,
         kept: KeptRows | None,
-        images: Sequence[ImageRows] = (),
+        images: Sequence[ImageRows | DealtRows] = (),
     ) -> None:
         self.builder, self.schedule, self.epilogue = builder, schedule, epilogue
         self.staged, self.finished, self.kept, self.images = staged, finished, kept, images

@@ -14,7 +14,7 @@ from atalla_mlir.codegen.iteration import Access
 from atalla_mlir.codegen.packed_runs import PackedBlocks
 from atalla_mlir.codegen.tile_cost import streams_steps
 from atalla_mlir.kernels.block_moves import BlockMoves
-from atalla_mlir.kernels.image_rows import ImageRows
+from atalla_mlir.kernels.image_rows import DealtRows, ImageRows
 from atalla_mlir.kernels.run_moves import RunMoves
 from atalla_mlir.kernels.step_moves import StepMoves
 from atalla_mlir.kernels.tile_addresses import ROW_BYTES, Position, TileAddresses
@@ -110,7 +110,7 @@ class TileWalk:
         *,
         has_columns: bool,
         kept: KeptRows | None = None,
-        images: Sequence[ImageRows] = (),
+        images: Sequence[ImageRows | DealtRows] = (),
         is_filled: bool = False,
     ) -> None:
         self.addresses, self.has_columns, self.kept, self.images = addresses, has_columns, kept, images
@@ -141,12 +141,11 @@ class TileWalk:
         step = self.builder.plus(self.builder.times(row_block, kept.steps), column_block)
         return self.builder.times(step, kept.step_rows * ROW_BYTES)
 
-    def _image_bytes(self, rows: ImageRows, row_block: ir.Value, column_block: ir.Value) -> ir.Value:
-        """From the first row of an image's half to the rows of a tile in the first half."""
-        lines, pixels = (distance * ROW_BYTES for distance in rows.strides)
-        offset = self.addresses.block_offset(self.schedule.rows, row_block, lines, pixels)
+    def _image_bytes(self, rows: ImageRows | DealtRows, row_block: ir.Value, column_block: ir.Value) -> ir.Value:
+        """From the first row of an image's part to the rows of a tile in the first one."""
+        offset = self.addresses.block_offset(self.schedule.rows, row_block, *rows.byte_strides)
         offset = self.builder.plus(offset, self.builder.times(column_block, rows.image.slice_rows * ROW_BYTES))
-        return self.builder.plus(offset, rows.firsts[0] * ROW_BYTES)
+        return self.builder.plus(offset, rows.first_bytes)
 
     # Steps
 

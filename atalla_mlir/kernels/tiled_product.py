@@ -17,7 +17,7 @@ from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.column_turning import ColumnTurning
 from atalla_mlir.kernels.early_columns import EarlyColumns
 from atalla_mlir.kernels.flow_loops import Area
-from atalla_mlir.kernels.image_rows import ImageRows, ProductImages
+from atalla_mlir.kernels.image_rows import DealtRows, ImageRows, ProductImages
 from atalla_mlir.kernels.integer_builder import IntegerBuilder
 from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES
 from atalla_mlir.kernels.tile_panel import TilePanel
@@ -65,7 +65,7 @@ class TiledProduct:
         leaving = {**buffers, kept.access.buffer: kept.tiles[0]} if kept else buffers
         staged = StagedRows(builder, self.epilogue.stages, RowPlan(plan.lane, outer, 1, 1), leaving, block)
         finished = product if self.epilogue.initial is None else epilogue[0]
-        in_pads: Sequence[ImageRows] = ()
+        in_pads: Sequence[ImageRows | DealtRows] = ()
         if images is not None:
             self.resident, in_pads = images.operand_tiles, images.rows
         self.rows = TileRows(builder, schedule, self.epilogue, staged, finished, kept, in_pads)

@@ -44,13 +44,14 @@ class WindowBody:
         self.loaded: dict[object, ir.Value] = {}
 
     def _line_place(self, position: ir.Value, first: Sequence[ir.Value], line: int) -> ir.Value:
-        """Bytes into the ring to a line of the windows, or to that of the frame behind it."""
+        """Bytes into the ring, or the image, to a line of the windows, or to that of the frame behind it."""
         plan, builder = self.plan, self.builder
         line_bytes = plan.line_rows * ROW_BYTES
         at = position
         if line:
             at = builder.plus(position, line * plan.lines.dilation * line_bytes)
-            at = builder.both(at, plan.ring_lines * line_bytes - 1)
+            if plan.dealt is None:
+                at = builder.both(at, plan.ring_lines * line_bytes - 1)
         if not first:
             return at
         moved = line * plan.lines.dilation - plan.lines.low
@@ -61,7 +62,7 @@ class WindowBody:
         if (plan.lines.outs - 1) * plan.lines.step + moved > last:
             outside.append(builder.is_negative(builder.minus(builder.index_constant(last - moved), first[0])))
         for is_outside in outside:
-            at = builder.select_bits(is_outside, builder.index_constant(plan.ring_lines * line_bytes), at)
+            at = builder.select_bits(is_outside, builder.index_constant(plan.frame_row * ROW_BYTES), at)
         return at
 
     def emit(self, written: Sequence[ir.Value], image: Sequence[ir.Value] = ()) -> None:

@@ -1,7 +1,7 @@
 """Results of a kernel of windows that go to an image in the pads (`codegen.pad_images`) instead of DRAM.
 
 A line may lie in one half or in both, and the pad of a store is part of its instruction: each result is stored to both,
-to the spare rows behind a half that does not have its line.
+to the spare rows before a half that does not have its line.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.dealt_images import DealtImage
+from atalla_mlir.codegen.image_kernel import KeptImage
 from atalla_mlir.codegen.image_windows import ImageWindows
 from atalla_mlir.codegen.iteration import Buffer
-from atalla_mlir.codegen.pad_images import HALVES, Halves, PadImage
+from atalla_mlir.codegen.pad_images import HALVES, Halves
 from atalla_mlir.codegen.window_layout import WindowPlan
 from atalla_mlir.errors import InternalError
 from atalla_mlir.kernels.builder import Builder
@@ -32,15 +34,15 @@ class WindowImage:
         builder: Builder,
         windows: ImageWindows,
         plan: WindowPlan,
-        images: Mapping[Buffer, PadImage],
+        images: Mapping[Buffer, KeptImage],
         values: Mapping[Buffer, ir.BlockArgument],
     ) -> None:
         self.builder, self.windows, self.plan = builder, windows, plan
-        image = self.image = images[windows.result.buffer]
+        image = images[windows.result.buffer]
         walk = windows.walk(image)
-        if walk is None:
+        if walk is None or isinstance(image, DealtImage):
             raise InternalError("results of windows are no walk over their image")
-        self.walk = walk
+        self.image, self.walk = image, walk
         outs = plan.lines.outs
         self.rows = image_rows(builder, windows.result, image, walk, Halves(outs), values[windows.result.buffer])
         self.stored = [range(max(0, first), min(outs, first + image.held)) for first in map(self._first, range(HALVES))]
@@ -68,7 +70,7 @@ class WindowImage:
                 outside.append(builder.is_negative(builder.plus(line, -stored.start)))
             if stored.stop < self.plan.lines.outs:
                 outside.append(builder.is_negative(builder.minus(builder.index_constant(stored.stop - 1), line)))
-            spare = builder.index_constant((self.image.rows - self.image.spare) * ROW_BYTES)
+            spare = builder.index_constant(-self.image.spare * ROW_BYTES)
             for is_outside in outside:
                 place = builder.select_bits(is_outside, spare, place)
             found.append(builder.tile_at(tile, place, tile_name("write")))

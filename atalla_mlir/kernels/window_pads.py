@@ -61,9 +61,7 @@ class WindowPads:
     ) -> None:
         self.builder, self.plan, self.buffers = builder, plan, buffers
         pads = Pads(builder, block)
-        self.lines = [
-            pads.tile(plan.ring_pad_rows, pad, plan.group * plan.taps / plan.pads) for pad in range(plan.pads)
-        ]
+        self.lines = self._lines(pads)
         self.results: list[ResultRing] = []
         for stage in stages:
             if stage.write.buffer in buffers and stage.write.buffer is not kept:
@@ -76,10 +74,23 @@ class WindowPads:
         self.fixed_tiles = [pads.tile(plan.chunks * max(1, count), pad, 0.0) for pad, count in enumerate(counts)]
         self.spare = [pads.tile(1, pad, 0.0) for pad in range(PADS)]
 
+    def _lines(self, pads: Pads) -> list[ir.Value]:
+        """The ring of lines in each pad, or all lines of an image that is there."""
+        plan, work = self.plan, self.plan.group * self.plan.taps / self.plan.pads
+        if plan.dealt is None:
+            return [pads.tile(plan.ring_pad_rows, pad, work) for pad in range(plan.pads)]
+        place = self.buffers[plan.image.buffer]
+        assert isinstance(place, ir.BlockArgument)
+        with ir.InsertionPoint.at_block_begin(pads.block):
+            tiles = [self.builder.image_tile(plan.dealt.rows, pad, 0, place) for pad in plan.dealt.pads]
+        pads.work = [used + work for used in pads.work]
+        return tiles
+
     @property
     def in_use(self) -> list[int]:
         """Pads that transfers of the loop fill or empty."""
-        return sorted({*range(self.plan.pads), *(ring.pad for ring in self.results)})
+        filled = range(self.plan.pads if self.plan.dealt is None else 0)
+        return sorted({*filled, *(ring.pad for ring in self.results)})
 
     def _place_fixed(self, stages: Sequence[Stage], pads: Pads) -> dict[object, FixedRow]:
         window, *others = stages
@@ -145,10 +156,10 @@ class WindowPads:
 
         def behind(row: Index) -> None:
             for tile in self.lines:
-                builder.tile_store(number, tile, row + plan.ring_lines * plan.line_rows, LANES)
+                builder.tile_store(number, tile, row + plan.frame_row, LANES)
 
         if rows:
-            builder.repeat(plan.ring_lines, beside)
+            builder.repeat(plan.frame_row // plan.line_rows, beside)
         if plan.lines.framed:
             builder.repeat(plan.seen_rows, behind)
 

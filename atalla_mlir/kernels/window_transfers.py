@@ -30,7 +30,7 @@ class WindowTransfers:
     def __init__(self, builder: Builder, plan: WindowPlan, pads: WindowPads, buffers: dict[Buffer, ir.Value]) -> None:
         self.builder, self.plan, self.pads, self.buffers = builder, plan, pads, buffers
         self.line_bytes = plan.line_rows * ROW_BYTES
-        self.ring_mask = plan.ring_lines * self.line_bytes - 1
+        self.ring_mask = plan.ring_lines * self.line_bytes - 1 if plan.dealt is None else -1
         self.chunk_bytes = CHUNK_BYTES if plan.even_step is None else ELEMENT_BYTES * plan.even_step
         self.fetches = self._fetches()
         self.windows = self._windows()
@@ -38,6 +38,8 @@ class WindowTransfers:
 
     def _fetches(self) -> Odometer:
         plan = self.plan
+        if plan.dealt is not None:
+            return Odometer(self.builder, [], [])
         pixel = ELEMENT_BYTES * plan.pads * plan.columns.unit
         levels = [
             Level(plan.pieces, (plan.piece_rows * pixel, plan.piece_rows * ROW_BYTES), plan.pieces > 1),
@@ -67,7 +69,7 @@ class WindowTransfers:
 
     def _windows(self) -> Odometer:
         plan = self.plan
-        plane = plan.lines.fetched * self.line_bytes
+        plane = plan.plane_rows * ROW_BYTES
         counts = [(0,), (plan.lines.step,), (0,), (0,)] if plan.lines.framed else [()] * 4
         levels = [
             Level(plan.groups, (plan.group * plan.columns.step // plan.pads * ROW_BYTES, 0, *counts[0])),

@@ -104,8 +104,9 @@ class WindowKernel:
             builder.wait(values[:pads])
             return [*self.transfers.fetch(at, None, "first"), *self.transfers.fetches.after(at, always).pack()]
 
-        idle = [builder.ready() for _ in range(pads)]
-        values = builder.loop(plan.lead, [*idle, *self.transfers.fetches.first().pack()], fetch)
+        values = [*(builder.ready() for _ in range(pads)), *self.transfers.fetches.first().pack()]
+        if plan.lead:
+            values = builder.loop(plan.lead, values, fetch)
         builder.wait(values[:pads])
         zero = builder.index_constant(0)
         behind = [

@@ -123,6 +123,8 @@ def read_image(engine: Engine, spec: TensorSpec, image: Mapping[str, Any]) -> Ar
 
     InternalError when its halves hold different copies of a line.
     """
+    if "line_rows" in image:
+        return _strided(spec, _read_dealt(engine, image).view(NUMPY_DTYPES[spec.dtype])).copy()
     slices, held, pixels = image["slices"], image["held"], image["pixels"]
     whole: dict[int, Array] = {}
     for half, start in enumerate(image["starts"]):
@@ -134,6 +136,16 @@ def read_image(engine: Engine, spec: TensorSpec, image: Mapping[str, Any]) -> Ar
             whole[line] = content
     elements = np.concatenate([whole[line] for line in range(image["lines"])])
     return _strided(spec, elements.view(NUMPY_DTYPES[spec.dtype])).copy()
+
+
+def _read_dealt(engine: Engine, image: Mapping[str, Any]) -> Array:
+    """The elements of an image whose pixels are dealt out over the pads, pixel by pixel."""
+    slices, lines, pixels, low = (image[key] for key in ("slices", "lines", "pixels", "low"))
+    rows = slices * lines * image["line_rows"]
+    pads = [engine.read_pad(pad, image["base"], rows) for pad in range(engine.machine.pads)]
+    dealt = np.stack([found.reshape(slices, lines, image["line_rows"], -1) for found in pads], axis=3)
+    whole = dealt.reshape(slices, lines, image["line_rows"] * len(pads), -1)[:, :, low : low + pixels]
+    return np.ascontiguousarray(whole.transpose(1, 2, 0, 3)).reshape(-1)
 
 
 def read_tensor(engine: Engine, spec: TensorSpec) -> Array:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -76,6 +78,19 @@ def _deep() -> nn.Module:
     )
 
 
+def _stem() -> nn.Module:
+    """Runs of three channels, the pool that reads them from the pads, and what reads that from there."""
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 7, stride=2, padding=3),
+        nn.ReLU(),
+        nn.MaxPool2d(3, stride=2, padding=1),
+        nn.Conv2d(64, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(32, 32, 3, padding=1),
+        nn.AvgPool2d(2),
+    )
+
+
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "residual": (Residual, (1, 32, 18, 20)),
     "odd lines and pixels": (Residual, (1, 32, 13, 11)),
@@ -85,6 +100,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "pools": (_pools, (1, 64, 23, 39)),
     "pools of few lines": (_pools, (1, 64, 13, 24)),
     "deep": (_deep, (1, 64, 14, 14)),
+    "stem": (_stem, (1, 3, 64, 48)),
 }
 
 
@@ -114,9 +130,10 @@ def _compiled(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Loadable:
     return compile_plan(partition(capture(model, inputs)), images="always", cache=False)
 
 
-def test_both_engines_agree_and_nothing_stays_taken() -> None:
+@pytest.mark.parametrize(("make", "shape"), [(Residual, (1, 32, 9, 8)), (_stem, (1, 3, 32, 32))])
+def test_both_engines_agree_and_nothing_stays_taken(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
     torch.manual_seed(3)
-    model, x = Residual().eval(), torch.randn(1, 32, 9, 8)
+    model, x = make().eval(), torch.randn(shape)
     loadable = _compiled(model, (x,))
     results, cycles = list[np.ndarray](), list[int]()
     for engine in ("native", "reference"):
@@ -125,6 +142,59 @@ def test_both_engines_agree_and_nothing_stays_taken() -> None:
         cycles.append(program.engine.counters.packets)
     assert all(np.array_equal(results[0], other) for other in results[1:])
     assert cycles[0] == cycles[1]
+
+
+def _chain(seed: int) -> tuple[nn.Module, tuple[int, ...]]:
+    """Convolutions, of all channels or of each, and pools, with any windows, on images of whole slices."""
+    draw = random.Random(seed)
+    shape = (1, draw.choice((32, 64)), draw.randint(7, 16), draw.randint(7, 20))
+    layers, sizes, channels = list[nn.Module](), list(shape[2:]), shape[1]
+    while len(layers) < 4:
+        kernel = tuple(draw.choice((1, 2, 3)) for _ in sizes)
+        stride, padding = (
+            tuple(draw.choice(choices(size)) for size in kernel) for choices in (lambda _: (1, 1, 2), _frames)
+        )
+        after = [
+            (size + 2 * wide - taps) // step + 1
+            for size, taps, step, wide in zip(sizes, kernel, stride, padding, strict=True)
+        ]
+        if min(after) < 3:
+            continue
+        out = draw.choice((32, 64))
+        kinds: list[Callable[[], nn.Module]] = [
+            partial(nn.Conv2d, channels, out, kernel, stride, padding),
+            partial(nn.Conv2d, channels, channels, kernel, stride, padding, groups=channels),
+            partial(nn.MaxPool2d, kernel, stride, padding),
+            partial(nn.AvgPool2d, kernel, stride, padding),
+        ]
+        kind = draw.choice((0, 0, 1, 2, 3))
+        layers.append(kinds[kind]())
+        sizes, channels = after, channels if kind else out
+    return nn.Sequential(*layers, nn.Conv2d(channels, 32, 1)), shape
+
+
+def _frames(taps: int) -> range:
+    return range(taps // 2 + 1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_chains_are_within_their_bounds(seed: int) -> None:
+    torch.manual_seed(seed)
+    model, shape = _chain(seed)
+    kept = verify(model.eval(), (torch.randn(shape),), images="always", cache=False)
+    assert kept.ok, str(kept)
+    assert _in_pads(kept)
+
+
+def test_what_a_pool_reads_may_be_written_over_by_its_result() -> None:
+    """The images of both do not fit side by side: 6,496 of 8,192 rows in each pad, and 3,480 in two of them."""
+    torch.manual_seed(5)
+    model = nn.Sequential(
+        nn.Conv2d(3, 64, 3, padding=1), nn.MaxPool2d(3, stride=2, padding=1), nn.Conv2d(64, 32, 3, padding=1)
+    )
+    report = verify(model.eval(), (torch.randn(1, 3, 112, 112),), images="always", cache=False)
+    assert report.ok, str(report)
+    assert _in_pads(report) == ["result", "operand, result", "operand"]
 
 
 def test_values_that_stay_in_the_pads_take_no_room_in_dram() -> None:

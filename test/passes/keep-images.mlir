@@ -39,3 +39,64 @@ func.func @main(%x: tensor<1x15x15x32xbf16>, %w: tensor<32x3x3x32xbf16>) -> tens
   %1 = call @conv(%0, %w) : (tensor<1x15x15x32xbf16>, tensor<32x3x3x32xbf16>) -> tensor<1x15x15x32xbf16>
   return %1 : tensor<1x15x15x32xbf16>
 }
+
+// Windows on the lanes look at an image that is dealt out over all pads, pixels 0, 4, 8 in pad 0. Their own result lies in
+// pads 0 and 1, before it, and grows over it line by line.
+
+// CHECK: func.func private @same(
+// CHECK-SAME: {base = 0 : i64, line_rows = 4 : i64, lines = 16 : i64, low = 0 : i64, pixels = 16 : i64, slices = 1 : i64, spare = 0 : i64}]
+// CHECK: func.func private @pool(
+// CHECK-SAME: atalla.images = [{base = 0 : i64, line_rows = 4 : i64
+// CHECK-SAME: held = 5 : i64, lines = 8 : i64, pad = 0 : i64, pixels = 8 : i64, slices = 1 : i64, spare = 32 : i64, starts = array<i64: 0, 3>}]
+func.func private @same(%x: tensor<1x18x18x32xbf16>, %w: tensor<32x3x3x32xbf16>) -> tensor<1x16x16x32xbf16> {
+  %zero = arith.constant 0.0 : bf16
+  %empty = tensor.empty() : tensor<1x16x16x32xbf16>
+  %none = linalg.fill ins(%zero : bf16) outs(%empty : tensor<1x16x16x32xbf16>) -> tensor<1x16x16x32xbf16>
+  %sums = linalg.generic {
+    indexing_maps = [#image, #weight, #result],
+    iterator_types = ["parallel", "parallel", "parallel", "parallel", "reduction", "reduction", "reduction"]
+  } ins(%x, %w : tensor<1x18x18x32xbf16>, tensor<32x3x3x32xbf16>) outs(%none : tensor<1x16x16x32xbf16>) {
+  ^bb0(%a: bf16, %b: bf16, %sum: bf16):
+    %product = arith.mulf %a, %b : bf16
+    %next = arith.addf %sum, %product : bf16
+    linalg.yield %next : bf16
+  } -> tensor<1x16x16x32xbf16>
+  return %sums : tensor<1x16x16x32xbf16>
+}
+
+func.func private @pool(%x: tensor<1x16x16x32xbf16>) -> tensor<1x8x8x32xbf16> {
+  %least = arith.constant 0xFF80 : bf16
+  %window = tensor.empty() : tensor<2x2xbf16>
+  %empty = tensor.empty() : tensor<1x8x8x32xbf16>
+  %none = linalg.fill ins(%least : bf16) outs(%empty : tensor<1x8x8x32xbf16>) -> tensor<1x8x8x32xbf16>
+  %pooled = linalg.pooling_nhwc_max {dilations = dense<1> : vector<2xi64>, strides = dense<2> : vector<2xi64>}
+    ins(%x, %window : tensor<1x16x16x32xbf16>, tensor<2x2xbf16>) outs(%none : tensor<1x8x8x32xbf16>) -> tensor<1x8x8x32xbf16>
+  return %pooled : tensor<1x8x8x32xbf16>
+}
+
+func.func private @last(%x: tensor<1x8x8x32xbf16>, %w: tensor<32x3x3x32xbf16>) -> tensor<1x6x6x32xbf16> {
+  %zero = arith.constant 0.0 : bf16
+  %empty = tensor.empty() : tensor<1x6x6x32xbf16>
+  %none = linalg.fill ins(%zero : bf16) outs(%empty : tensor<1x6x6x32xbf16>) -> tensor<1x6x6x32xbf16>
+  %sums = linalg.generic {
+    indexing_maps = [#image, #weight, #result],
+    iterator_types = ["parallel", "parallel", "parallel", "parallel", "reduction", "reduction", "reduction"]
+  } ins(%x, %w : tensor<1x8x8x32xbf16>, tensor<32x3x3x32xbf16>) outs(%none : tensor<1x6x6x32xbf16>) {
+  ^bb0(%a: bf16, %b: bf16, %sum: bf16):
+    %product = arith.mulf %a, %b : bf16
+    %next = arith.addf %sum, %product : bf16
+    linalg.yield %next : bf16
+  } -> tensor<1x6x6x32xbf16>
+  return %sums : tensor<1x6x6x32xbf16>
+}
+
+// CHECK-LABEL: func.func @pooled(
+// CHECK: call @same({{.*}}atalla.images = [unit, unit, {base = 72 : i64, line_rows
+// CHECK: call @pool({{.*}}atalla.images = [{base = 72 : i64, line_rows{{.*}}{base = 32 : i64, held
+// CHECK: call @last({{.*}}atalla.images = [{base = 32 : i64, held
+func.func @pooled(%x: tensor<1x18x18x32xbf16>, %w: tensor<32x3x3x32xbf16>) -> tensor<1x6x6x32xbf16> {
+  %0 = call @same(%x, %w) : (tensor<1x18x18x32xbf16>, tensor<32x3x3x32xbf16>) -> tensor<1x16x16x32xbf16>
+  %1 = call @pool(%0) : (tensor<1x16x16x32xbf16>) -> tensor<1x8x8x32xbf16>
+  %2 = call @last(%1, %w) : (tensor<1x8x8x32xbf16>, tensor<32x3x3x32xbf16>) -> tensor<1x6x6x32xbf16>
+  return %2 : tensor<1x6x6x32xbf16>
+}
