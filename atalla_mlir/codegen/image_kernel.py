@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from atalla_mlir.codegen.dealt_images import DealtImage
@@ -12,6 +13,17 @@ from atalla_mlir.codegen.pad_images import ImageShape, PadImage
 KeptImage = PadImage | DealtImage
 Range = tuple[int, int]
 """The first line, and the one behind the last."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a kernel is predicted to take."""
+
+    cycles: float
+    pad_rows: int
+    """Of its own, in each pad."""
+    fetched_bytes: int
+    """Operands from DRAM, as often as they come."""
 
 
 class ImageKernel(Protocol):
@@ -46,9 +58,6 @@ class ImageKernel(Protocol):
         """
         ...
 
-    def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> tuple[float, int] | None:
-        """Predicted cycles with some `images` in the pads, and the rows of each pad of its own that it takes.
-
-        None where `pad_rows` free rows of each pad are too few.
-        """
+    def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> Cost | None:
+        """What it takes with some `images` in the pads; None where `pad_rows` free rows of each pad are too few."""
         ...

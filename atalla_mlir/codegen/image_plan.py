@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from atalla_mlir.codegen.dealt_images import DealtImage
-from atalla_mlir.codegen.image_kernel import ImageKernel, KeptImage, Range
+from atalla_mlir.codegen.image_kernel import Cost, ImageKernel, KeptImage, Range
 from atalla_mlir.codegen.iteration import Buffer
 from atalla_mlir.codegen.pad_images import HALVES, ImageShape, PadImage
 from atalla_mlir.codegen.product_chain import SPILL_ROWS
@@ -69,7 +69,7 @@ class ImagePlanner:
         self.launches, self.machine, self.always = launches, machine, always
         self.placed: list[tuple[ImageValue, KeptImage]] = []
         self.values: Sequence[ImageValue] = ()
-        self._known: dict[Hashable, tuple[float | None, int]] = {}
+        self._known: dict[Hashable, Cost | None] = {}
         self._pairs: dict[str, int] = {}
         """In which pair of pads the result of a kernel came to lie."""
 
@@ -94,7 +94,8 @@ class ImagePlanner:
         free, whole = self._free_rows(self._alive(at)), self.machine.pad_rows - SPILL_ROWS
         if launch.kernel is None or not images:
             return free
-        return min(free, self._best(self._key(launch, images), launch.kernel, images, whole)[1])
+        best = self._best(self._key(launch, images), launch.kernel, images, whole)
+        return min(free, best.pad_rows if best is not None else 0)
 
     # What an image must hold
 
@@ -233,7 +234,8 @@ class ImagePlanner:
     def _predicted(self, at: int, placed: Sequence[tuple[ImageValue, KeptImage]]) -> float | None:
         """Cycles of a launch beside images; None where it cannot run there."""
         alive = [image for value, image in placed if value.made <= at <= value.last]
-        return self._chosen(self.launches[at], self._images(at, placed), self._free_rows(alive))
+        kept = sum(image.shape.num_bytes for image in alive)
+        return self._chosen(self.launches[at], self._images(at, placed), self._free_rows(alive), kept)
 
     def _images(self, at: int, placed: Sequence[tuple[ImageValue, KeptImage]]) -> dict[Buffer, KeptImage]:
         """Those that a launch stores or reads."""
@@ -248,25 +250,31 @@ class ImagePlanner:
         """What the plan of a launch depends on: where images lie makes no difference."""
         return launch.function, *(images[buffer].layout if buffer in images else 0 for buffer in launch.buffers)
 
-    def _chosen(self, launch: ImageLaunch, images: Mapping[Buffer, KeptImage], free: int) -> float | None:
-        """The same with that many rows of each pad free."""
+    def _chosen(
+        self, launch: ImageLaunch, images: Mapping[Buffer, KeptImage], free: int, kept_bytes: int
+    ) -> float | None:
+        """The same with that many rows of each pad free.
+
+        None, too, where for want of room more is fetched again than the images that are there have bytes.
+        """
         if launch.kernel is None:
             return None
         whole = self.machine.pad_rows - SPILL_ROWS
         if not images and free == whole:
             return launch.apart_cycles()
         key = self._key(launch, images)
-        cycles, rows = self._best(key, launch.kernel, images, whole)
-        if rows > free:
-            cycles, _ = self._best((*key, free), launch.kernel, images, free)
-        return cycles
+        best = self._best(key, launch.kernel, images, whole)
+        if best is None or best.pad_rows <= free:
+            return best.cycles if best is not None else None
+        cramped = self._best((*key, free), launch.kernel, images, free)
+        if cramped is None or cramped.fetched_bytes > best.fetched_bytes + kept_bytes:
+            return None
+        return cramped.cycles
 
-    def _best(
-        self, key: Hashable, kernel: ImageKernel, images: Mapping[Buffer, KeptImage], free: int
-    ) -> tuple[float | None, int]:
-        """Cycles of the best plan with so many free rows, and the rows that it takes; None where there is no plan."""
+    def _best(self, key: Hashable, kernel: ImageKernel, images: Mapping[Buffer, KeptImage], free: int) -> Cost | None:
+        """What the best plan with so many free rows takes; None where there is no plan."""
         if key not in self._known:
-            self._known[key] = kernel.cost(images, pads=self.machine.pads, pad_rows=free) or (None, 0)
+            self._known[key] = kernel.cost(images, pads=self.machine.pads, pad_rows=free)
         return self._known[key]
 
 

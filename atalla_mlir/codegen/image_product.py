@@ -15,7 +15,7 @@ from atalla_mlir.codegen.halved_blocks import (
     halved_results,
     window_in_image,
 )
-from atalla_mlir.codegen.image_kernel import KeptImage, Range
+from atalla_mlir.codegen.image_kernel import Cost, KeptImage, Range
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.pad_images import HALVES, Halves, ImageShape, ImageWalk, PadImage, image_walk
 from atalla_mlir.codegen.placement import MAX_DMA_ROWS
@@ -121,7 +121,7 @@ class ImageProduct:
     def distance(self, image: DealtImage, result: PadImage) -> int | None:
         return None
 
-    def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> tuple[float, int] | None:
+    def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> Cost | None:
         chosen = choose_image_schedule(self, images, pads=pads, pad_rows=pad_rows, wanted={})
         if chosen is None:
             return None
@@ -130,7 +130,7 @@ class ImageProduct:
         if isinstance(images.get(self.result.buffer), DealtImage):
             # what `tile_schedules` counts for totals
             rows += walk.results.rows_per_pad + STAGING_MARGIN
-        return decision.predicted_cycles or 0, rows
+        return Cost(decision.predicted_cycles or 0, rows, _fetched_bytes(walk))
 
 
 def image_product(stages: Sequence[Stage], stored: Sequence[Access], frame: float | None) -> ImageProduct | None:
@@ -272,6 +272,15 @@ def _cycles(walk: TileSchedule, epilogue: TileEpilogue) -> float:
         finished = step_cycles(walk, None) + LANE_CYCLES * walk.rows.rows * epilogue.operations + LAST_ROW_CYCLES
         cycles = max(cycles, tiles * finished)
     return max(cycles + issued * tiles, waited * tiles)
+
+
+def _fetched_bytes(walk: TileSchedule) -> int:
+    """Of operands, roughly: outer blocks come again for each panel."""
+    return sum(
+        walk.access(blocks).buffer.num_elements * 2 * (walk.num_panels if blocks is walk.outer else 1)
+        for blocks in (walk.rows, walk.cols)
+        if not walk.is_resident(blocks)
+    )
 
 
 def _in_pads(product: ImageProduct, images: Mapping[Buffer, KeptImage]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from atalla_mlir.codegen.dealt_images import NUM_PADS, DealtImage, LineByLine, is_whole
 from atalla_mlir.codegen.decision import Decision, Fields, Value
-from atalla_mlir.codegen.image_kernel import KeptImage, Range
+from atalla_mlir.codegen.image_kernel import Cost, KeptImage, Range
 from atalla_mlir.codegen.image_product import KEPT_BYTES
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, coalesce_loops
 from atalla_mlir.codegen.pad_images import ImageShape, ImageWalk, PadImage, image_walk
@@ -140,13 +140,14 @@ class ImageWindows:
         lines = plans[0].lines
         return LineByLine(self.rows[0].extent, lines.step, lines.low).distance(image, result, walk)
 
-    def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> tuple[float, int] | None:
+    def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> Cost | None:
         chosen = self.choose(images, pad_rows, {})
         if chosen is None:
             return None
         plan, decision = chosen
         fill = _FILL_CYCLES * (self.frame is not None and self.result.buffer not in images)
-        return (decision.predicted_cycles or 0) + fill, self._own_rows(plan)
+        fetched = 0 if plan.dealt is not None else plan.image.buffer.num_elements * 2
+        return Cost((decision.predicted_cycles or 0) + fill, self._own_rows(plan), fetched)
 
 
 _Chosen = tuple[WindowPlan, Decision]

@@ -99,6 +99,10 @@ class ImageShape:
         """Elements from line to line and from pixel to pixel."""
         return self.pixels * self.channels, self.channels
 
+    @property
+    def num_bytes(self) -> int:
+        return 2 * self.lines * self.pixels * self.channels
+
 
 @dataclass(frozen=True)
 class PadImage:

@@ -82,7 +82,7 @@ def _read(function: ir.Operation, target: Machine) -> _Kernel:
     kernel = grouped_image_kernel(groups, dict.fromkeys(buffers)) if groups else None
     if isinstance(kernel, ImageWindows):
         cost = kernel.cost({}, pads=target.pads, pad_rows=target.pad_rows - SPILL_ROWS)
-        return _Kernel(kernel, buffers, lambda: cost[0] if cost is not None else math.inf)
+        return _Kernel(kernel, buffers, lambda: cost.cycles if cost is not None else math.inf)
     return _Kernel(kernel, buffers, cache(lambda: _apart_cycles(function)))
 
 

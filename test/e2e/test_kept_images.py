@@ -147,34 +147,29 @@ def test_both_engines_agree_and_nothing_stays_taken(make: Callable[[], nn.Module
 def _chain(seed: int) -> tuple[nn.Module, tuple[int, ...]]:
     """Convolutions, of all channels or of each, and pools, with any windows, on images of whole slices."""
     draw = random.Random(seed)
-    shape = (1, draw.choice((32, 64)), draw.randint(7, 16), draw.randint(7, 20))
-    layers, sizes, channels = list[nn.Module](), list(shape[2:]), shape[1]
+    channels, lines, pixels = draw.choice((32, 64)), draw.randint(7, 16), draw.randint(7, 20)
+    layers, shape = list[nn.Module](), (1, channels, lines, pixels)
     while len(layers) < 4:
-        kernel = tuple(draw.choice((1, 2, 3)) for _ in sizes)
-        stride, padding = (
-            tuple(draw.choice(choices(size)) for size in kernel) for choices in (lambda _: (1, 1, 2), _frames)
-        )
-        after = [
+        kernel = (draw.choice((1, 2, 3)), draw.choice((1, 2, 3)))
+        stride = (draw.choice((1, 1, 2)), draw.choice((1, 1, 2)))
+        frame = (draw.randint(0, kernel[0] // 2), draw.randint(0, kernel[1] // 2))
+        down, along = (
             (size + 2 * wide - taps) // step + 1
-            for size, taps, step, wide in zip(sizes, kernel, stride, padding, strict=True)
-        ]
-        if min(after) < 3:
+            for size, taps, step, wide in zip((lines, pixels), kernel, stride, frame, strict=True)
+        )
+        if min(down, along) < 3:
             continue
         out = draw.choice((32, 64))
-        kinds: list[Callable[[], nn.Module]] = [
-            partial(nn.Conv2d, channels, out, kernel, stride, padding),
-            partial(nn.Conv2d, channels, channels, kernel, stride, padding, groups=channels),
-            partial(nn.MaxPool2d, kernel, stride, padding),
-            partial(nn.AvgPool2d, kernel, stride, padding),
-        ]
-        kind = draw.choice((0, 0, 1, 2, 3))
+        kinds: dict[str, Callable[[], nn.Module]] = {
+            "all": partial(nn.Conv2d, channels, out, kernel, stride, frame),
+            "each": partial(nn.Conv2d, channels, channels, kernel, stride, frame, groups=channels),
+            "max": partial(nn.MaxPool2d, kernel, stride, frame),
+            "mean": partial(nn.AvgPool2d, kernel, stride, frame),
+        }
+        kind = draw.choice(("all", "all", "each", "max", "mean"))
         layers.append(kinds[kind]())
-        sizes, channels = after, channels if kind else out
+        lines, pixels, channels = down, along, out if kind == "all" else channels
     return nn.Sequential(*layers, nn.Conv2d(channels, 32, 1)), shape
-
-
-def _frames(taps: int) -> range:
-    return range(taps // 2 + 1)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -67,7 +67,6 @@ def test_a_kernel_without_room_is_not_planned(is_kept: bool) -> None:
     images = {windows.result.buffer: _image()} if is_kept else {}
     found = windows.cost(images, pads=4, pad_rows=ROOM)
     assert found is not None
-    cycles, rows = found
-    assert cycles > 0
-    assert windows.cost(images, pads=4, pad_rows=rows) == found
+    assert found.cycles > 0
+    assert windows.cost(images, pads=4, pad_rows=found.pad_rows) == found
     assert windows.cost(images, pads=4, pad_rows=16) is None
