@@ -236,6 +236,19 @@ def early_iterations(schedule: TileSchedule) -> int:
     return count if count < level.extent and is_inside else 0
 
 
+def turns_back(schedule: TileSchedule) -> bool:
+    """Whether every second panel walks the outer blocks from the last one to the first.
+
+    Each panel then begins with the block that the one before ended with, which is in the pads already.
+    """
+    outer = schedule.outer
+    if schedule.num_panels == 1 or schedule.is_resident(outer) or schedule.footprints is not None:
+        return False
+    if outer.excess or outer.excess_lines or outer.blocks_across not in (1, outer.num_blocks):
+        return False
+    return not (streams_steps(schedule) or early_iterations(schedule) or isinstance(schedule.rows, PackedBlocks))
+
+
 def splits_outer(schedule: TileSchedule) -> bool:
     """Whether the next outer block takes longer than the tile that would hide it, and two of them would hide it."""
     is_long = _transfer_cycles([schedule.outer]) > step_cycles(schedule, None)
@@ -256,7 +269,10 @@ def predicted_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
     begin = panels * COLD_CYCLES * _step_packets(schedule)
     between = _between_cycles(schedule, epilogue, in_loop=finishes_in_loop(schedule, epilogue))
     own_steps = steps - schedule.joins_tiles
-    return tiles * own_steps * still + steps * moving + panels * fill_cycles(schedule) + tiles * between + begin
+    fill = panels * fill_cycles(schedule)
+    if turns_back(schedule):
+        fill = fill_cycles(schedule) + (panels - 1) * steps * _transfer_cycles([schedule.inner])
+    return tiles * own_steps * still + steps * moving + fill + tiles * between + begin
 
 
 def _moves(schedule: TileSchedule) -> tuple[tuple[int, Blocks], ...]:

@@ -9,7 +9,7 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.footprints import FootprintBlocks
 from atalla_mlir.codegen.row_blocks import Blocks
 from atalla_mlir.kernels.affine_index import Index
-from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, ROW_BYTES, TileAddresses
+from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, PAD_SHIFT, ROW_BYTES, SINK, TileAddresses
 from atalla_mlir.kernels.transfer_order import piece_order
 
 MANY_STEPS = 8
@@ -126,7 +126,13 @@ class OperandFill:
         for at, piece in enumerate(piece_order(blocks.num_pieces, self.pads)):
             distance = (moved + blocks.piece_offset(piece, access)).scaled(ELEMENT_BYTES)
             shape = self.addresses.shape(blocks, access, piece, lanes)
+            word = builder.index_constant(shape.encode())
             target = builder.index_value((row + piece // self.pads * blocks.piece_rows).scaled(ROW_BYTES))
+            if self.addresses.panel is not None and blocks is self.schedule.outer:
+                # the panel before has left its block
+                is_there, sink = self.addresses.panel.is_later, self.schedule.sink_row * ROW_BYTES
+                word = builder.select_bits(is_there, builder.index_constant(SINK + (shape.pad << PAD_SHIFT)), word)
+                target = builder.select_bits(is_there, builder.index_constant(sink), target)
             address = builder.plus(self.addresses.first_addresses[blocks], builder.index_value(distance))
             builder.wait(before[at : at + 1], orders=False)
             tokens.append(
@@ -135,7 +141,7 @@ class OperandFill:
                     self.operands[piece % self.pads],
                     target,
                     address,
-                    builder.index_constant(shape.encode()),
+                    word,
                     [self.buffers[access.buffer]],
                     rows=shape.rows,
                     cols=lanes,

@@ -30,7 +30,10 @@ KEPT_PART = "kept"
 
 @dataclass
 class Position:
-    """A tile of a panel: its outer and inner block, and bytes from the first to its one of the two outer buffers."""
+    """A tile of a panel: its outer block in the order of the walk, its inner one, and where the outer one lies.
+
+    That is bytes from the first to its one of the two outer buffers.
+    """
 
     outer: ir.Value
     inner: ir.Value
@@ -38,6 +41,17 @@ class Position:
 
     def pack(self) -> list[ir.Value]:
         return [self.outer, self.inner, self.buffer]
+
+
+@dataclass
+class Panel:
+    """One of several panels of which each begins with the outer block that the one before has left in the pads.
+
+    All of it is bits: whether it is not the first, and whether it walks outer blocks from the last one to the first.
+    """
+
+    is_later: ir.Value
+    goes_back: ir.Value
 
 
 class TileAddresses:
@@ -58,9 +72,10 @@ class TileAddresses:
         count: int,
         results: Sequence[Access],
         resident: Sequence[ir.Value] = (),
+        panel: Panel | None = None,
     ) -> None:
         self.builder, self.schedule, self.buffers, self.operands = builder, schedule, buffers, operands
-        self.count, self.results, self.resident = count, results, resident
+        self.count, self.results, self.resident, self.panel = count, results, resident, panel
         self.pads = schedule.rows.pads
         self.first_block = builder.index_value(first)
         read = [
@@ -70,11 +85,15 @@ class TileAddresses:
         ]
         accesses = (*(access for _, access in read), *results)
         self.begins = {id(access): self._begin(access, batch) for access in accesses}
+        self.outer_distances = {id(access): self._outer_distance(access) for access in accesses if panel is not None}
+        """Bytes in DRAM from an outer block to the next one of the walk."""
         self.first_addresses = {blocks: self._first_address(blocks) for blocks, _ in read}
 
     def first(self) -> Position:
         zero = self.builder.index_constant(0)
-        return Position(zero, zero, zero)
+        if self.panel is None or self.schedule.outer.num_blocks % 2:
+            return Position(zero, zero, zero)
+        return Position(zero, zero, self.builder.both(self.panel.goes_back, self.buffer_bytes))
 
     def after(self, at: Position) -> Position:
         """The tile after `at`; after the last one, blocks that exist but mean nothing."""
@@ -132,21 +151,39 @@ class TileAddresses:
         address = self.builder.address(self.buffers[access.buffer])
         return self.builder.plus(address, self.builder.index_value(offset.scaled(ELEMENT_BYTES)))
 
+    def _outer_distance(self, access: Access) -> ir.Value:
+        """Lets an access begin where the panel does."""
+        assert self.panel is not None
+        builder, outer = self.builder, self.schedule.outer
+        lines, rows = (stride * ELEMENT_BYTES for stride in outer.strides(access))
+        forward = outer.lines * lines if outer.blocks_across == 1 else outer.width * rows
+        to_last = builder.both(self.panel.goes_back, (outer.num_blocks - 1) * forward)
+        self.begins[id(access)] = builder.plus(self.begins[id(access)], to_last)
+        return builder.select_bits(
+            self.panel.goes_back, builder.index_constant(-forward), builder.index_constant(forward)
+        )
+
     def number(self, blocks: Blocks, at: Position) -> ir.Value:
         """A tile's block of rows or columns, counted from the operand's first."""
-        if blocks is self.schedule.outer:
+        if blocks is not self.schedule.outer:
+            return self.builder.plus(at.inner, self.first_block)
+        if self.panel is None:
             return at.outer
-        return self.builder.plus(at.inner, self.first_block)
+        last = self.builder.both(self.panel.goes_back, self.schedule.outer.num_blocks)
+        return self.builder.plus(self.builder.differ(at.outer, self.panel.goes_back), last)
 
     def tile_address(self, access: Access, at: Position) -> ir.Value:
         """DRAM address of the first element of a tile in a result or an operand of the epilogue."""
         address = self.begins[id(access)]
         for blocks in (self.schedule.rows, self.schedule.cols):
-            address = self.builder.plus(address, self.block_bytes(blocks, self.number(blocks, at), access))
+            place = at.outer if blocks is self.schedule.outer else self.number(blocks, at)
+            address = self.builder.plus(address, self.block_bytes(blocks, place, access))
         return address
 
     def block_bytes(self, blocks: Blocks, number: ir.Value, access: Access) -> ir.Value:
-        """Bytes from the first row of an operand in DRAM to that of a block."""
+        """Bytes from where an operand in DRAM begins to a block; of an outer one `number` is its place in the walk."""
+        if blocks is self.schedule.outer and self.panel is not None:
+            return self.builder.times(number, self.outer_distances[id(access)])
         lines, rows = (stride * ELEMENT_BYTES for stride in blocks.strides(access))
         return self.block_offset(blocks, number, lines, rows)
 

@@ -20,7 +20,7 @@ from atalla_mlir.codegen.tile_schedule import TileSchedule
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.early_columns import EarlyColumns
-from atalla_mlir.kernels.tile_addresses import TileAddresses
+from atalla_mlir.kernels.tile_addresses import Panel, TileAddresses
 from atalla_mlir.kernels.tile_moves import take
 from atalla_mlir.kernels.tile_results import TileResults
 from atalla_mlir.kernels.tile_rows import Rows, TileRows
@@ -55,9 +55,11 @@ class _Tile:
 
 
 class TilePanel:
-    """All tiles of `count` inner blocks from block `first` on."""
+    """All tiles of `count` inner blocks from block `first` on; `panel` says what the one before has left."""
 
-    def __init__(self, kernel: PanelKernel, batch: dict[Loop, Index], first: Index, count: int) -> None:
+    def __init__(
+        self, kernel: PanelKernel, batch: dict[Loop, Index], first: Index, count: int, panel: Panel | None = None
+    ) -> None:
         self.kernel, self.count = kernel, count
         self.builder, self.schedule, self.pads = kernel.builder, kernel.schedule, kernel.pads
         self.results = [*kernel.rows.epilogue.stored, *kernel.rows.epilogue.staged_reads]
@@ -72,6 +74,7 @@ class TilePanel:
             count,
             self.results,
             kernel.resident,
+            panel,
         )
         rows = kernel.rows
         self.walk = TileWalk(

@@ -9,6 +9,7 @@ from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.packed_runs import PackedBlocks
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
 from atalla_mlir.codegen.row_plan import RowPlan, SumOrder
+from atalla_mlir.codegen.tile_cost import turns_back
 from atalla_mlir.codegen.tile_epilogue import tile_epilogue
 from atalla_mlir.codegen.tile_schedule import SINK_ROWS, TileSchedule
 from atalla_mlir.codegen.turn_plan import ColumnTurn
@@ -19,7 +20,7 @@ from atalla_mlir.kernels.early_columns import EarlyColumns
 from atalla_mlir.kernels.flow_loops import Area
 from atalla_mlir.kernels.image_rows import DealtRows, ImageRows, ProductImages
 from atalla_mlir.kernels.integer_builder import IntegerBuilder
-from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES
+from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, Panel
 from atalla_mlir.kernels.tile_panel import TilePanel
 from atalla_mlir.kernels.tile_rows import StagedRows, TileRows
 from atalla_mlir.kernels.tile_walk import KeptRows
@@ -193,9 +194,19 @@ class TiledProduct:
             self._turn_columns(schedule.turn, at)
         whole, rest = divmod(schedule.inner.num_blocks, schedule.panel_blocks)
         size = schedule.panel_blocks
-        self.builder.repeat(whole, lambda panel: TilePanel(self, at, panel.scaled(size), size).emit())
+        self.builder.repeat(whole, lambda panel: self._panel(at, panel, size))
         if rest:
-            TilePanel(self, at, Index(whole * size), rest).emit()
+            self._panel(at, Index(whole), rest)
+
+    def _panel(self, at: dict[Loop, Index], number: Index, count: int) -> None:
+        """Panel `number`, which has `count` inner blocks."""
+        builder, first = self.builder, number.scaled(self.schedule.panel_blocks)
+        panel: Panel | None = None
+        if turns_back(self.schedule):
+            value = builder.index_value(number)
+            is_later = builder.differ(builder.equal_bits(value, 0), -1)
+            panel = Panel(is_later, builder.minus(builder.index_constant(0), builder.both(value, 1)))
+        TilePanel(self, at, first, count, panel).emit()
 
     def _turn_columns(self, turn: ColumnTurn, at: Mapping[Loop, Index]) -> None:
         """Bring all columns of a part of the batch to the pads, turned."""

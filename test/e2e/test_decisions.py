@@ -45,6 +45,26 @@ def test_fixed_decisions_are_kept_and_results_are_right(fix: dict[str, Any], for
     }
 
 
+@pytest.mark.parametrize("stays", ["rows", "columns"])
+@pytest.mark.parametrize(("width", "panel_blocks"), [(16, 1), (16, 2), (20, 1), (20, 2), (20, 3), (27, 2), (12, 4)])
+def test_panels_begin_with_the_block_that_the_one_before_ends_with(stays: str, width: int, panel_blocks: int) -> None:
+    """80 rows and 160 columns, so an even or an odd number of blocks moves.
+
+    With 27 and 12 rows the last block begins earlier and all move.
+    """
+    model, x = _linear(64, 160), torch.randn(80, 64)
+    fix = {"width": width, "stays": stays, "panel_blocks": panel_blocks}
+    report = verify(model, (x,), decisions=[{"fix": fix}])
+    assert report.ok, report.summary()
+    rows, columns = (-(-80 // width), width * 128), (5, 32 * 128)
+    (num_inner, inner_bytes), (num_outer, outer_bytes) = (columns, rows) if stays == "columns" else (rows, columns)
+    panels = -(-num_inner // panel_blocks)
+    left = 0 if stays == "columns" and 80 % width else (panels - 1) * outer_bytes
+    least = num_inner * inner_bytes + panels * num_outer * outer_bytes - left + 160 * 2
+    # besides, transfers that are switched off move one element each
+    assert 0 <= report.ops[0].dram_bytes_loaded - least < outer_bytes
+
+
 def test_blocks_of_rows_can_be_fixed() -> None:
     x = torch.randn(40, 70)
     report = verify(
