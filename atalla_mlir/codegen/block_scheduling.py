@@ -15,6 +15,9 @@ from atalla_mlir.codegen.resources import EMPTY_PACKET, OVER
 from atalla_mlir.target.encoding import SLOTS
 from atalla_mlir.target.registers import RegisterFile
 
+MAX_SHORT_BLOCK = 4
+"""Instructions up to which putting together what the native core wants takes longer than to do without it."""
+
 
 class BlockCore:
     """A block that may be scheduled several times."""
@@ -34,7 +37,7 @@ class BlockCore:
         `limits` say how many values each file may hold, `releases` from which cycle on each instruction may issue,
         `banks` which registers a packet should not read together.
         """
-        native = library()
+        native = library() if len(self._demands.graph.insts) > MAX_SHORT_BLOCK else None
         if native is None:
             return BlockScheduler(self._demands, limits, packet_cycles, releases, banks).run()
         size = self._block.size

@@ -9,6 +9,7 @@ from functools import cached_property
 from atalla_mlir.codegen.kernel import Kernel
 from atalla_mlir.codegen.long_values import split_long_values
 from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph, resource_bounds
+from atalla_mlir.codegen.loop_memo import Found
 from atalla_mlir.codegen.loop_placement import OrderChoice
 from atalla_mlir.codegen.loop_roles import push_runs
 from atalla_mlir.codegen.loops import FETCH_CYCLES, PACKED_SLOTS, LoopContext
@@ -135,7 +136,22 @@ class LoopKernels:
         return self._split(kernel) or kernel
 
     def _split(self, kernel: Kernel) -> Kernel | None:
-        """A kernel of nearly the same II with copies of long values, if it need not be unrolled."""
+        """A kernel of nearly the same II with copies of long values, if it need not be unrolled.
+
+        Where an equal loop had none for such a schedule it is not searched again.
+        """
+        searched: list[Kernel | None] = []
+
+        def search() -> Found | None:
+            searched.append(self._find_split(kernel))
+            return None if searched[0] is None else Found(searched[0].schedule.interval, (), {})
+
+        asked = "split", self._max_stages, kernel.schedule.interval, kernel.schedule.cycles
+        if self._any_scheduler.memo.recall(asked, search) is None:
+            return None
+        return searched[0] if searched else self._find_split(kernel)
+
+    def _find_split(self, kernel: Kernel) -> Kernel | None:
         split = split_long_values(kernel, self._first_index)
         if split is None:
             return None

@@ -23,7 +23,7 @@ from atalla_mlir.codegen.dependence import (
     dma_bursts,
     result_latency,
 )
-from atalla_mlir.codegen.machine_ir import AHEAD_MARK, ANY_OBJECT, TURNS_MARK, Inst, Register
+from atalla_mlir.codegen.machine_ir import AHEAD_MARK, ANY_OBJECT, TURNS_MARK, Inst, Register, order_key
 from atalla_mlir.codegen.native_library import Edges, library
 from atalla_mlir.codegen.recurrences import largest_mean
 from atalla_mlir.codegen.resources import UnitKey, demand_of, unit_interval
@@ -169,14 +169,7 @@ class LoopGraph:
         """The least II at which no chain of dependences catches up with itself."""
         native = library()
         if native is not None:
-            edges = Edges(num_nodes=self.num_nodes, size=len(self.edges))
-            edges.point(
-                firsts=[edge.first for edge in self.edges],
-                seconds=[edge.second for edge in self.edges],
-                latencies=[edge.latency for edge in self.edges],
-                distances=[edge.distance for edge in self.edges],
-            )
-            return native.atalla_recurrence(ctypes.byref(edges))
+            return _native_recurrence(native, self.num_nodes, [edge[:4] for edge in self.edges])
         own = (-(-edge.latency // edge.distance) for edge in self.edges if edge.first == edge.second)
         bound = max(1, max(own, default=1))
         for circle in self.circles:
@@ -203,8 +196,13 @@ def build_loop_graph(insts: Sequence[Inst], machine: Machine, in_place: frozense
     Registers in `in_place` keep one copy for all iterations even where several were possible.
     """
     body = tuple(insts)
-    latencies = [result_latency(inst, machine) for inst in body]
     in_place = in_place | _in_place_registers(body)
+    edges = _edges(body, machine, in_place)
+    return LoopGraph(body, edges.num_nodes, edges.found(), in_place)
+
+
+def _edges(body: tuple[Inst, ...], machine: Machine, in_place: frozenset[Register]) -> _EdgeSet:
+    latencies = [result_latency(inst, machine) for inst in body]
     edges = _EdgeSet(body)
     for first, second, latency in _edges_inside(body, latencies, in_place, machine):
         edges.add(first, second, latency, 0)
@@ -213,7 +211,7 @@ def build_loop_graph(insts: Sequence[Inst], machine: Machine, in_place: frozense
     for first, second, latency in _unit_order_edges_across(body, machine):
         edges.add(first, second, latency, 1)
     _add_memory_order_across(edges, latencies)
-    return LoopGraph(body, edges.num_nodes, tuple(edges.found.values()), in_place)
+    return edges
 
 
 def edges_to_next(insts: Sequence[Inst], machine: Machine) -> list[tuple[int, int, int]]:
@@ -238,13 +236,19 @@ class _EdgeSet:
     def __init__(self, insts: tuple[Inst, ...]) -> None:
         self.insts = insts
         self.num_nodes = len(insts)
-        self.found: dict[tuple[int, int, int], LoopEdge] = {}
+        self.latencies: dict[tuple[int, int, int], int] = {}
+        """By first and second node and distance."""
 
     def add(self, first: int, second: int, latency: int, distance: int) -> None:
-        known = self.found.get((first, second, distance))
-        if known is None or known.latency < latency:
-            is_result = self._is_result(first, second)
-            self.found[first, second, distance] = LoopEdge(first, second, latency, distance, is_result)
+        key = first, second, distance
+        if self.latencies.get(key, -1) < latency:
+            self.latencies[key] = latency
+
+    def found(self) -> tuple[LoopEdge, ...]:
+        return tuple(
+            LoopEdge(first, second, latency, distance, self._is_result(first, second))
+            for (first, second, distance), latency in self.latencies.items()
+        )
 
     def add_barrier(self, before: Sequence[tuple[int, int]], after: Sequence[int], distance: int) -> None:
         """All of `before`, given with latencies, precede all of `after` `distance` iterations later."""
@@ -364,12 +368,13 @@ def _register_edges_across(
 
 def _unit_order_edges_across(insts: Sequence[Inst], machine: Machine) -> list[tuple[int, int, int]]:
     """Order on the hidden state of units: the edges from one iteration to the next of two that follow each other."""
-    twice = [*insts, *insts]
+    places = [at for at, inst in enumerate(insts) if order_key(inst) is not None]
+    twice = [insts[at] for at in places] * 2
     graph = DependenceGraph(twice, [{} for _ in twice], [{} for _ in twice])
     add_unit_order_edges(graph, machine)
-    size = len(insts)
+    size = len(places)
     return [
-        (first, second - size, latency)
+        (places[first], places[second - size], latency)
         for first in range(size)
         for second, latency in graph.successors[first].items()
         if second >= size
@@ -489,6 +494,25 @@ def unit_name(inst: Inst, unit: UnitKey) -> str:
     if inst.op.unit is Unit.SDMA:
         return f"pad {inst.pad} transfers"
     return unit[0].name
+
+
+def _native_recurrence(native: ctypes.CDLL, num_nodes: int, edges: Collection[tuple[int, int, int, int]]) -> int:
+    """`edges` are (first, second, latency, distance)."""
+    given = Edges(num_nodes=num_nodes, size=len(edges))
+    firsts, seconds, latencies, distances = zip(*edges, strict=True) if edges else ((), (), (), ())
+    given.point(firsts=firsts, seconds=seconds, latencies=latencies, distances=distances)
+    return native.atalla_recurrence(ctypes.byref(given))
+
+
+def recurrence_in_place(insts: Sequence[Inst], machine: Machine) -> int:
+    """`LoopGraph.recurrence` of a body in which every register has one copy."""
+    native, body = library(), tuple(insts)
+    written = frozenset(register for inst in body for register in inst.defs)
+    if native is None:
+        return build_loop_graph(body, machine, written).recurrence
+    edges = _edges(body, machine, written)
+    listed = [(first, second, latency, distance) for (first, second, distance), latency in edges.latencies.items()]
+    return _native_recurrence(native, edges.num_nodes, listed)
 
 
 def recurrence_bound(graph: LoopGraph, high: int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir.codegen.kernel import LoopReport
-from atalla_mlir.codegen.loop_graph import build_loop_graph, recurrence_bound, resource_bounds
+from atalla_mlir.codegen.loop_graph import recurrence_in_place, resource_bounds
 from atalla_mlir.codegen.loops import constant_values, trip_count
 from atalla_mlir.codegen.machine_ir import Inst, Register
 from atalla_mlir.codegen.schedule import ScheduledBlock, ScheduledFunction
@@ -104,5 +104,4 @@ def _sequential_row(block: ScheduledBlock, constants: Mapping[Register, int], ma
 
 def _own_recurrence(body: Sequence[Inst], cycles: int, machine: Machine) -> int:
     """The recurrence bound of code in which every register has one copy; it repeats every `cycles`."""
-    written = frozenset(register for inst in body for register in inst.defs)
-    return recurrence_bound(build_loop_graph(body, machine, written), cycles)
+    return min(cycles, recurrence_in_place(body, machine))

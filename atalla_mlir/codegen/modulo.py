@@ -97,7 +97,7 @@ class ModuloScheduler:
         if len(push_runs(graph)) > 1 and self._bound == _array_bound(graph, machine):
             # nothing may hold up the array
             self._demands.share_channel(graph.insts, self._bound)
-        self._memo = LoopMemo(graph, machine, banks, settled)
+        self.memo = LoopMemo(graph, machine, banks, settled)
         self._limit(max_stages, thorough=thorough)
 
     def limited(self, max_stages: float, *, thorough: bool = False) -> ModuloScheduler:
@@ -139,7 +139,7 @@ class ModuloScheduler:
         """A schedule with an II, by an order of its own, or None."""
         attempt = partial(self._core.place, choice=choice)
         asked = "chosen order", choice, self._max_stages, interval
-        found = self._memo.recall(asked, partial(self._best_placement, [attempt], interval))
+        found = self.memo.recall(asked, partial(self._best_placement, [attempt], interval))
         return None if found is None else self._schedule(found, interval)
 
     def _schedule(self, found: Found, max_interval: int) -> ModuloSchedule:
@@ -168,7 +168,7 @@ class ModuloScheduler:
                     break
                 # ways are given up from the front, so the last one is always number 1
                 asked = len(self._ways) - number, at
-                found = self._memo.recall(asked, partial(self._best_placement, attempts, at))
+                found = self.memo.recall(asked, partial(self._best_placement, attempts, at))
                 if found is not None:
                     left = len(self._ways) - number if best is None else left
                     best = found
@@ -180,7 +180,7 @@ class ModuloScheduler:
         """What is found at the least II by any way: of several the one whose values are kept for the shortest time."""
         attempts = [attempt for way in self._ways for attempt in way]
         asked = len(attempts), "any way", self._max_stages
-        places = (self._memo.recall((*asked, at), partial(self._best_placement, attempts, at)) for at in tried)
+        places = (self.memo.recall((*asked, at), partial(self._best_placement, attempts, at)) for at in tried)
         return next((found for found in places if found is not None), None)
 
     def _best_placement(self, attempts: Sequence[Callable[[int], Found | None]], interval: int) -> Found | None:
