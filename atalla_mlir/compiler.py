@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atalla_mlir import pipeline, translate
@@ -20,6 +18,7 @@ from atalla_mlir.frontend.entry_points import (
     requested_entries,
 )
 from atalla_mlir.frontend.exported import ModelSource
+from atalla_mlir.frontend.garbage import rare_collections
 from atalla_mlir.frontend.lower import import_plans
 from atalla_mlir.frontend.metadata import (
     StoredValue,
@@ -43,8 +42,6 @@ ImageChoice = pipeline.ImageChoice
 """Which images between convolutions stay in the pads."""
 
 _ALIGNMENT_BYTES = 64
-_COLLECTED_ALLOCATIONS = 1_000_000
-"""Objects allocated between two collections while a model is compiled."""
 
 
 def compile_model(
@@ -137,22 +134,10 @@ def compile_plans(
     )
     store = default_store() if cache else None
     kernels = KernelCache(store, options) if store is not None else None
-    with _rare_collections():
+    with rare_collections():
         module = lower_plans([named.plan for named in plans], options, kernels=kernels, timing=timing)
         with timing.measure("(link)"):
             return _linked(plans, module, target)
-
-
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Looks for garbage in circles more rarely: compiling makes few circles, and many objects that live for long."""
-    allocations, *others = gc.get_threshold()
-    if allocations:
-        gc.set_threshold(max(allocations, _COLLECTED_ALLOCATIONS), *others)
-    try:
-        yield
-    finally:
-        gc.set_threshold(allocations, *others)
 
 
 def _linked(plans: Sequence[NamedPlan], module: Any, target: Machine) -> Loadable:

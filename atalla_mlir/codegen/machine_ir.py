@@ -283,10 +283,10 @@ class Function:
 
     def registers(self) -> Iterable[Register]:
         """Every register that occurs, each once, in order of appearance."""
-        operands = chain.from_iterable(inst.operands for inst in self.instructions())
-        found = {value: None for value in operands if isinstance(value, Register)}
-        if self.spill_area is not None:
-            found.setdefault(self.spill_area.base)
+        operands = dict.fromkeys(chain.from_iterable([inst.operands for inst in self.instructions()]))
+        found = [value for value in operands if isinstance(value, Register)]
+        if self.spill_area is not None and self.spill_area.base not in operands:
+            found.append(self.spill_area.base)
         return found
 
     def new_register(self, file: RegisterFile) -> Register:

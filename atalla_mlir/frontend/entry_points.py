@@ -19,6 +19,7 @@ from torch import Tensor, fx
 from atalla_mlir.errors import BadInputError
 from atalla_mlir.frontend.capture import Captured, capture
 from atalla_mlir.frontend.exported import ModelSource, for_inputs, open_model
+from atalla_mlir.frontend.garbage import rare_collections
 from atalla_mlir.frontend.partition import Plan, partition, require_device_only
 
 DEFAULT_NAME = "main"
@@ -62,11 +63,12 @@ def plan_entries(model: ModelSource, entries: Entries, *, strict: bool = False) 
     if not points:
         raise BadInputError("there are no entry points to compile")
     opened = open_model(model)
-    captures = [_captured(opened, point) for point in points.values()]
-    resident = frozenset(state.target for captured in captures for state in captured.state.values())
-    if resident and len(captures) > 1:
-        # what one entry point changes, the others must not take for a constant
-        captures = [_captured(opened, point, resident) for point in points.values()]
+    with rare_collections():
+        captures = [_captured(opened, point) for point in points.values()]
+        resident = frozenset(state.target for captured in captures for state in captured.state.values())
+        if resident and len(captures) > 1:
+            # what one entry point changes, the others must not take for a constant
+            captures = [_captured(opened, point, resident) for point in points.values()]
     shared = share_parameters(captures) if len(captures) > 1 else captures
     plans = [NamedPlan(name, partition(captured, name)) for name, captured in zip(points, shared, strict=True)]
     for named in plans if strict else ():

@@ -139,9 +139,9 @@ class _Chain:
                 scale, shift = scale * operand, shift * operand
             else:
                 shift = shift + (operand if link.target is aten.add.Tensor else -operand)
-        kernel = self.values[weight.name]
+        kernel = self.values[weight.name]  # times a factor in float64 it is in float64
         factor = scale.view([-1, *[1] * (kernel.dim() - 1)])
-        scaled = self._constant(f"{self.conv.name}_weight", (kernel.double() * factor).to(kernel.dtype))
+        scaled = self._constant(f"{self.conv.name}_weight", (kernel * factor).to(kernel.dtype))
         self.conv.args = (self.conv.args[0], scaled, *self.conv.args[2:])
         offset = shift.view([-1, *[1] * (self.rank - 2)]).to(kernel.dtype)
         self._finish(offset)
