@@ -133,9 +133,9 @@ class LoopKernels:
         kernel = Kernel(schedule, self._banks, self._first_index)
         if not thorough or kernel.unroll == 1:
             return kernel
-        return self._split(kernel) or kernel
+        return self.split(kernel) or kernel
 
-    def _split(self, kernel: Kernel) -> Kernel | None:
+    def split(self, kernel: Kernel) -> Kernel | None:
         """A kernel of nearly the same II with copies of long values, if it need not be unrolled.
 
         Where an equal loop had none for such a schedule it is not searched again.

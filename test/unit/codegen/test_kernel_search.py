@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import pytest
 
+from atalla_mlir.codegen import kernel_search, loop_memo
 from atalla_mlir.codegen.kernel import Kernel
 from atalla_mlir.codegen.kernel_search import LoopKernels
 from atalla_mlir.codegen.long_values import split_long_values
@@ -49,6 +52,24 @@ def test_what_is_no_integer_of_one_iteration_is_not_copied() -> None:
     assert split_long_values(_kernel(rows, 10, (0, 15)), 100) is None
     steps = [_inst("addi.s", SCALARS[1], carried, 0), _inst("addi.s", carried, carried, 1)]
     assert split_long_values(_kernel(steps, 4, (9, 0)), 100) is None
+
+
+def test_values_of_equal_loops_are_split_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_memo, "_ENTRIES", OrderedDict())
+    tried: list[Kernel] = []
+
+    def split(kernel: Kernel, first_index: int) -> None:
+        tried.append(kernel)
+
+    monkeypatch.setattr(kernel_search, "split_long_values", split)
+    for first in (0, 8, 16):
+        row, other = VECTORS[first : first + 2]
+        kernel = _kernel([_inst("add.vv", row, V0, V0, M0), _inst("add.vv", other, row, V0, M0)], 10, (0, 15))
+        kernels = LoopKernels(kernel.schedule.graph, AX01, {}, 100, ALL, 1000)
+        assert kernels.split(kernel) is None
+        later = _kernel(list(kernel.schedule.graph.insts), 10, (0, 15 + first))
+        assert kernels.split(later) is None
+    assert [kernel.schedule.cycles for kernel in tried] == [(0, 15), (0, 23), (0, 31)]
 
 
 def test_parts_of_a_body_may_come_one_after_the_other() -> None:

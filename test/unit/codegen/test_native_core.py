@@ -14,7 +14,13 @@ from atalla_mlir.codegen.allocate import ALLOCATABLE, allocate
 from atalla_mlir.codegen.banks import late_writes, loop_weight
 from atalla_mlir.codegen.coalesce import coalesce
 from atalla_mlir.codegen.loop_core import LoopCore
-from atalla_mlir.codegen.loop_graph import LoopEdge, LoopGraph, build_loop_graph, resource_bounds
+from atalla_mlir.codegen.loop_graph import (
+    LoopEdge,
+    LoopGraph,
+    build_loop_graph,
+    recurrence_in_place,
+    resource_bounds,
+)
 from atalla_mlir.codegen.loop_memo import Found
 from atalla_mlir.codegen.loop_placement import OrderChoice
 from atalla_mlir.codegen.loop_roles import different_turns
@@ -255,3 +261,11 @@ def test_a_library_from_other_sources_is_not_used(monkeypatch: pytest.MonkeyPatc
             assert native_library.library() is None
     native_library._installed.cache_clear()  # pyright: ignore[reportPrivateUsage]
     assert native_library.library() is not None
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_recurrences_of_bodies_without_copies(seed: int, both: Both):
+    body = RandomBody(seed, moves=seed % 3 > 0, ahead=seed % 3 == 2).insts
+    native, reference = both(lambda: recurrence_in_place(body, AX01))
+    written = frozenset(register for inst in body for register in inst.defs)
+    assert native == reference == build_loop_graph(body, AX01, written).recurrence
