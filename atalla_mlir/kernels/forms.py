@@ -15,6 +15,7 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_pattern import unify
 from atalla_mlir.codegen.attention_plan import AttentionPlan, plan_attention
 from atalla_mlir.codegen.column_plan import plan_columns
+from atalla_mlir.codegen.copy_plan import plan_copy
 from atalla_mlir.codegen.decision import FORM, Decision, DecisionError, Fields, allowed, check_names
 from atalla_mlir.codegen.flow_plan import FlowPlan, choose_flow_plan
 from atalla_mlir.codegen.grouping import Group
@@ -35,6 +36,7 @@ from atalla_mlir.kernels.arg_extremes import ArgExtremeKernel
 from atalla_mlir.kernels.attention import AttentionKernel
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.column_folds import ColumnFolds
+from atalla_mlir.kernels.copies import Copy
 from atalla_mlir.kernels.early_columns import EarlyColumns
 from atalla_mlir.kernels.fills import Fill
 from atalla_mlir.kernels.flowing_product import FlowingProduct
@@ -150,6 +152,7 @@ def _forms(nest: Nest) -> Iterator[tuple[str, Planner]]:
     else:
         yield "turned tiles", _turned_tiles
         yield "column folds", _column_folds
+        yield "copy", _copy
         yield "steps of rows", _steps_of_rows
         yield "blocks of rows", _blocks_of_rows
 
@@ -482,6 +485,15 @@ def _steps_of_rows(nest: Nest, wanted: Fields) -> Planned | None:
         "steps": plan.steps,
     }
     return Planned(Decision("steps of rows", {}, facts), emit)
+
+
+def _copy(nest: Nest, wanted: Fields) -> Planned | None:
+    plan = plan_copy(nest.stages, nest.target.pads)
+    if plan is None:
+        return None
+    check_names("copy", wanted, ())
+    emit = Copy(Builder(), plan, nest.values, nest.block).emit
+    return Planned(Decision("copy", {}, {"transfers": 2 * plan.transfers}, plan.predicted_cycles), emit)
 
 
 def _blocks_of_rows(nest: Nest, wanted: Fields) -> Planned | None:

@@ -128,6 +128,7 @@ func.func private @sum(%a: tensor<1x40xbf16>) -> tensor<1xbf16> {
 // -----
 
 // A frame around an image is one fill: rows of the number, and transfers of runs that begin right of a line and end left of the next.
+// The image is copied by transfers alone.
 
 // CHECK: "atalla.tile_store"({{.*}}cols = 32
 // CHECK: "atalla.tile_store"({{.*}}cols = 32
@@ -135,7 +136,9 @@ func.func private @sum(%a: tensor<1x40xbf16>) -> tensor<1xbf16> {
 // CHECK: "atalla.send"({{.*}}cols = 32 : i64, rows = 7 : i64
 // CHECK: "atalla.send"({{.*}}cols = 32 : i64, rows = 7 : i64
 // CHECK: "atalla.send"({{.*}}cols = 32 : i64, rows = 11 : i64
-// CHECK: "atalla.load"(%arg0
+// CHECK: "atalla.fetch"({{.*}}cols = 32 : i64, rows = 8 : i64
+// CHECK-NOT: "atalla.tile_load"
+// CHECK: "atalla.send"({{.*}}cols = 32 : i64, rows = 8 : i64
 // CHECK: kernel = "framed"
 func.func private @framed(%x: tensor<8x8x32xbf16>) -> tensor<10x10x32xbf16> {
   %zero = arith.constant 0.0 : bf16
