@@ -23,7 +23,7 @@ FUNCTION_COSTS: Mapping[str, FunctionCost] = MappingProxyType(
         "tanh": FunctionCost(23, 1),
         "erf": FunctionCost(30, 1),
         "gelu": FunctionCost(14, 2),
-        "gelu_tanh": FunctionCost(22, 2),
+        "gelu_tanh": FunctionCost(16, 2),
         "expm1": FunctionCost(12, 1),
         "log": FunctionCost(47),
         "log1p": FunctionCost(53, 1),
