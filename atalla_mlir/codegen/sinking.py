@@ -14,7 +14,7 @@ from atalla_mlir.target.registers import RegisterFile
 
 CROWDED = {RegisterFile.MASK: 4, RegisterFile.SCALAR: 96}
 """Constants of a file beyond which they are moved."""
-FULL = {RegisterFile.MASK: 8, RegisterFile.SCALAR: 128}
+FULL = {RegisterFile.MASK: 8, RegisterFile.SCALAR: 160}
 """Constants of a file beyond which they are also made anew in each iteration of a loop around other loops."""
 
 

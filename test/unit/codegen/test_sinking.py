@@ -58,9 +58,9 @@ def test_many_scalars_are_made_anew_where_a_loop_around_others_reads_them():
     counter, limit, row = (
         Register(file, index) for index, file in enumerate([RegisterFile.SCALAR] * 2 + [RegisterFile.VECTOR])
     )
-    constants = [Register(RegisterFile.SCALAR, 10 + index) for index in range(140)]
+    constants = [Register(RegisterFile.SCALAR, 10 + index) for index in range(170)]
     makers = [inst("addi.s", constant, X0, index) for index, constant in enumerate(constants)]
-    sums = [Register(RegisterFile.SCALAR, 200 + index) for index in range(140)]
+    sums = [Register(RegisterFile.SCALAR, 200 + index) for index in range(170)]
     readers = [inst("add.s", total, constant, constant) for total, constant in zip(sums, constants, strict=True)]
 
     def nest(count: int) -> dict[str, list[Inst]]:
@@ -78,7 +78,7 @@ def test_many_scalars_are_made_anew_where_a_loop_around_others_reads_them():
         return {block.label: block.insts for block in sink_constants(Function("f", blocks)).blocks}
 
     assert all(maker in nest(100)["entry"] for maker in makers[:100])
-    assert all(maker in nest(140)["last"] for maker in makers)
+    assert all(maker in nest(170)["last"] for maker in makers)
 
 
 def test_a_register_that_is_written_again_is_free_in_between():
