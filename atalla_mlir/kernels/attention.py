@@ -29,7 +29,7 @@ from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.row_plan import SumOrder
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.attention_flows import GroupFlows
-from atalla_mlir.kernels.attention_moves import Flow, FlowLoop, ahead
+from atalla_mlir.kernels.attention_moves import Flow, FlowLoop, ahead, begin_flows
 from atalla_mlir.kernels.attention_parts import PartCombination
 from atalla_mlir.kernels.attention_places import allocate_places
 from atalla_mlir.kernels.attention_softmax import LOWEST, ScoreLimit, ScoreMaps, SoftmaxStep, score_limits
@@ -258,9 +258,7 @@ class AttentionKernel:
     def _fetch(self, outer: Outer, moved: Sequence[tuple[Moved, Flow | None]], alone: Sequence[Moved] = ()) -> None:
         """Fetch what is `alone` or without a flow, and begin with flows, which go on beside a loop."""
         self.transfers.emit(outer, [*(operand for operand, flow in moved if flow is None), *alone])
-        for _, flow in moved:
-            if flow is not None:
-                FlowLoop(self.builder, flow).before()
+        begin_flows(self.builder, [flow for _, flow in moved if flow is not None])
         self._fence()
 
     # Loops

@@ -7,7 +7,7 @@ or from a row that nobody reads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
@@ -92,23 +92,22 @@ class FlowLoop:
 
     def before(self) -> None:
         """The pieces that come before the loop."""
-        self._run(self.flow.first, 0)
+        _run(self.builder, [self], self.flow.first, 0)
 
     def after(self, iterations: int) -> None:
         """The pieces that are left after a loop of `iterations`."""
-        self._run(-self.flow.first, iterations + self.flow.first)
+        _run(self.builder, [self], -self.flow.first, iterations + self.flow.first)
 
-    def _run(self, iterations: int, first: int) -> None:
+    def alone(self, first: int) -> tuple[list[ir.Value], Callable[[list[ir.Value]], list[ir.Value]]]:
+        """What a loop without other work carries into iteration `first`, tokens last, and an iteration of it."""
         walk, builder = self._walk(first), self.builder
 
-        def move(_: object, carried: list[ir.Value]) -> list[ir.Value]:
+        def move(carried: list[ir.Value]) -> list[ir.Value]:
             own, tokens = carried[: walk.num_values], carried[walk.num_values :]
             prepared, own = self._prepare(walk, own)
             return [*own, *self._issue(prepared, tokens)]
 
-        tokens = [builder.ready() for _ in range(self.flow.num_tokens)]
-        done = builder.loop(iterations, [*walk.initial(), *tokens], move)
-        builder.wait(done[walk.num_values :])
+        return [*walk.initial(), *(builder.ready() for _ in range(self.flow.num_tokens))], move
 
     def initial(self) -> list[ir.Value]:
         """What the loop carries into its first iteration: tokens come last."""
@@ -180,3 +179,27 @@ class FlowLoop:
                     )
                 )
         return tokens
+
+
+def begin_flows(builder: Builder, flows: Sequence[Flow]) -> None:
+    """The pieces that come before loops: those of flows with as many of them side by side, which fills the channel."""
+    counts = dict.fromkeys(flow.first for flow in flows)
+    for count in counts:
+        _run(builder, [FlowLoop(builder, flow) for flow in flows if flow.first == count], count, 0)
+
+
+def _run(builder: Builder, moves: Sequence[FlowLoop], iterations: int, first: int) -> None:
+    """A loop that does nothing but move pieces, from those of iteration `first` on."""
+    begins = [move.alone(first) for move in moves]
+
+    def iteration(_: object, carried: list[ir.Value]) -> list[ir.Value]:
+        following: list[ir.Value] = []
+        for initial, move in begins:
+            following += move(carried[len(following) : len(following) + len(initial)])
+        return following
+
+    done = builder.loop(iterations, [value for initial, _ in begins for value in initial], iteration)
+    end = 0
+    for (initial, _), move in zip(begins, moves, strict=True):
+        end += len(initial)
+        builder.wait(done[end - move.flow.num_tokens : end])

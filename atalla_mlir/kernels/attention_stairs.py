@@ -21,6 +21,8 @@ from atalla_mlir.kernels.walks import Walk
 STAIRS = "stairs"
 HUGE = 2.0**127
 """Whose square is infinite."""
+EDGE_ROWS = 8
+"""Rows without or with all keys that are stored in an iteration."""
 
 
 class StairWalk(Walk):
@@ -70,8 +72,14 @@ def store_stairs(builder: Builder, plan: AttentionPlan, tiles: Tiles) -> None:
         for tile in tiles.pads:
             builder.tile_store(row, tile, at, LANES)
 
-    for first, row in edges:
-        builder.repeat(size, lambda index, first=first, row=row: store(row, index + first))
+    def store_edges(start: Index, count: int) -> None:
+        for first, row in edges:
+            for at in range(count):
+                store(row, start + (first + at))
+
+    whole, rest = divmod(size, EDGE_ROWS)
+    builder.repeat(whole, lambda index: store_edges(index.scaled(EDGE_ROWS), EDGE_ROWS))
+    store_edges(Index(whole * EDGE_ROWS), rest)
     for lane in range(LANES):
         # lanes that are not loaded are zero; a mask for each row would be more masks than there are
         visible = builder.tile_load(tiles.pads[0], Index(size + LANES), lane + 1)
