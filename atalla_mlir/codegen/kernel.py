@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import accumulate
 
+from atalla_mlir.codegen.issue_waits import pass_cycles
 from atalla_mlir.codegen.loop_graph import carried_reads
 from atalla_mlir.codegen.machine_ir import M1, X0, Inst, Register
 from atalla_mlir.codegen.modulo import ModuloSchedule
 from atalla_mlir.codegen.resources import Room, demand_of
 from atalla_mlir.codegen.slots import slot_order
 from atalla_mlir.target.isa import BY_MNEMONIC
+from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import RegisterFile
 
 
@@ -55,6 +56,7 @@ class Kernel:
         self.banks: dict[Register, int] = dict(schedule.banks)
         self._lifetimes = self._measure_lifetimes()
         self._copies = self._choose_copies()
+        self._known_cycles: int | None = None
         self.names = {register: self._name_copies(register) for register in self._copies}
 
     # Registers
@@ -121,9 +123,18 @@ class Kernel:
             change[over] -= over > 0
         return {file: always[file] + max(accumulate(change)) for file, change in changes.items()}
 
-    @cached_property
-    def iteration_cycles(self) -> int:
-        """II, with what packets wait that read several registers of one bank."""
+    def iteration_cycles(self, machine: Machine) -> int:
+        """II, with what packets wait that read several registers of one bank; in loops that wait for no transfer also
+        with what they wait for rows that come late."""
+        if self._known_cycles is None:
+            simulated = self.schedule.hides_transfers and self.unroll == 1
+            packets = self.packets(None) if simulated else []
+            self._known_cycles = (
+                pass_cycles(packets, self._known_banks, machine) if simulated else self._cycles_with_conflicts()
+            )
+        return self._known_cycles
+
+    def _cycles_with_conflicts(self) -> int:
         lost = 0
         for row in self.schedule.rows():
             reads = {register for index in row for register in self._graph.insts[index].port_reads}

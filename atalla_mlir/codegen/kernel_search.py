@@ -26,6 +26,9 @@ THOROUGH_CYCLES = 15_000
 """Cycles of a loop that waits for no transfer from which on all ways of placing are tried at each II."""
 MIXED_CYCLES = 2_500
 """Cycles by which such a loop exceeds its bound from which on mixed orders are tried as well."""
+LANE_WAITS = (4, 6)
+"""Cycles by which lanes wait longer than they must, in further searches for such a loop: rows that want the same write
+port as others come late."""
 MIXED_STEPS = 48
 """They raise II by a fraction of this."""
 MIXED = (
@@ -63,6 +66,19 @@ class LoopKernels:
         takes_long = self._trip_count * largest >= THOROUGH_CYCLES
         thorough = self._graph.is_ahead and takes_long and len(push_runs(self._graph)) > 1
         last = None
+        for kernel in self._by_interval_and_mixed(largest, largest_interval, thorough=thorough):
+            last = kernel
+            yield kernel
+        for wait in LANE_WAITS if thorough and last is not None and last.schedule.hides_transfers else ():
+            body, machine = self._graph.insts, self._machine
+            patient = build_loop_graph(body, machine, self._graph.in_place, wait)
+            others = LoopKernels(patient, machine, self._banks, self._first_index, self._context, self._trip_count)
+            yield from others._by_interval_and_mixed(largest_interval(), largest_interval, thorough=True)
+
+    def _by_interval_and_mixed(
+        self, largest: int, largest_interval: Callable[[], int], *, thorough: bool
+    ) -> Iterator[Kernel]:
+        last = None
         for kernel in self._by_interval(largest, largest_interval, thorough=thorough):
             last = kernel
             yield kernel
@@ -92,7 +108,7 @@ class LoopKernels:
 
     def _shorter(self, last: Kernel) -> Iterator[Kernel]:
         """Kernels of shorter iterations than `last`, placed in mixed orders, if much may be won."""
-        scheduler, least = self._scheduler(self._max_stages), last.iteration_cycles
+        scheduler, least = self._scheduler(self._max_stages), last.iteration_cycles(self._machine)
         if (least - scheduler.bound) * self._trip_count < MIXED_CYCLES:
             return
         for at in range(scheduler.bound, least, max(1, least // MIXED_STEPS)):
@@ -101,9 +117,12 @@ class LoopKernels:
             for choice in MIXED:
                 schedule = scheduler.place(at, choice)
                 kernel = None if schedule is None else self._kernel(schedule, thorough=True)
-                if kernel is None or kernel.unroll > 1 or kernel.iteration_cycles >= least or not self._fits(kernel):
+                if kernel is None or kernel.unroll > 1 or not self._fits(kernel):
                     continue
-                least = kernel.iteration_cycles
+                cycles = kernel.iteration_cycles(self._machine)
+                if cycles >= least:
+                    continue
+                least = cycles
                 yield kernel
 
     def _with_fewer_stages(self, last: Kernel, largest_interval: Callable[[], int]) -> Iterator[Kernel]:

@@ -32,8 +32,13 @@ from atalla_mlir.target.isa import LANE_OPS_PER_PACKET, LANE_UNITS, Format, Late
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import FILES, RegisterFile
 
+CHANNEL = "DRAM channel"
+"""The name of what all transfers share, among the bounds of a loop."""
 PORT_WAIT = 6
 """Cycles for which what lanes make may wait for the write port of its bank, where the array is busy all the time."""
+
+LOAD_WAIT = 1
+"""Cycles for which rows from the pads may wait for it: for those of other pads, which go first."""
 
 
 class LoopEdge(NamedTuple):
@@ -190,21 +195,25 @@ class LoopGraph:
         return lists
 
 
-def build_loop_graph(insts: Sequence[Inst], machine: Machine, in_place: frozenset[Register] = frozenset()) -> LoopGraph:
+def build_loop_graph(
+    insts: Sequence[Inst], machine: Machine, in_place: frozenset[Register] = frozenset(), lane_wait: int = 0
+) -> LoopGraph:
     """Dependences inside an iteration and to the next one; longer distances follow from these.
 
-    Registers in `in_place` keep one copy for all iterations even where several were possible.
+    Registers in `in_place` keep one copy for all iterations even where several were possible. With `lane_wait` lanes
+    take what comes from the array or from lanes as many cycles later than they could.
     """
     body = tuple(insts)
     in_place = in_place | _in_place_registers(body)
-    edges = _edges(body, machine, in_place)
+    edges = _edges(body, machine, in_place, lane_wait)
     return LoopGraph(body, edges.num_nodes, edges.found(), in_place)
 
 
-def _edges(body: tuple[Inst, ...], machine: Machine, in_place: frozenset[Register]) -> _EdgeSet:
+def _edges(body: tuple[Inst, ...], machine: Machine, in_place: frozenset[Register], lane_wait: int = 0) -> _EdgeSet:
     latencies = [result_latency(inst, machine) for inst in body]
+    port_wait = _port_waits(body, machine, lane_wait)
     edges = _EdgeSet(body)
-    for first, second, latency in _edges_inside(body, latencies, in_place, machine):
+    for first, second, latency in _edges_inside(body, latencies, in_place, machine, port_wait):
         edges.add(first, second, latency, 0)
     for first, second, latency in _register_edges_across(body, latencies, in_place):
         edges.add(first, second, latency, 1)
@@ -291,13 +300,16 @@ def _overwrites(first_write: Inst, register: Register) -> bool:
 
 
 def _edges_inside(
-    insts: Sequence[Inst], latencies: Sequence[int], in_place: frozenset[Register], machine: Machine
+    insts: Sequence[Inst],
+    latencies: Sequence[int],
+    in_place: frozenset[Register],
+    machine: Machine,
+    port_wait: Callable[[Inst, Inst], int],
 ) -> list[tuple[int, int, int]]:
     """Edges of one iteration. A read of the last iteration's copy does not hold up the write of this one's."""
     graph = DependenceGraph(insts, [{} for _ in insts], [{} for _ in insts])
     add_memory_edges(graph, latencies)
     add_unit_order_edges(graph, machine)
-    port_wait = _port_waits(insts, machine)
     writer: dict[Register, int] = {}
     readers: dict[Register, list[int]] = defaultdict(list)
     for index, inst in enumerate(insts):
@@ -321,7 +333,7 @@ def _edges_inside(
     ]
 
 
-def _port_waits(insts: Sequence[Inst], machine: Machine) -> Callable[[Inst, Inst], int]:
+def _port_waits(insts: Sequence[Inst], machine: Machine, lane_wait: int) -> Callable[[Inst, Inst], int]:
     """By how much a second instruction should keep away from a first one that makes what it reads.
 
     Rows from the array and the pads go first at the write ports of the banks (5.3). Where the array is busy all the
@@ -332,7 +344,12 @@ def _port_waits(insts: Sequence[Inst], machine: Machine) -> Callable[[Inst, Inst
     streamed = {register for inst in insts if inst.op.unit is Unit.GSAU for register in inst.defs}
 
     def wait(first: Inst, second: Inst) -> int:
-        is_sum = first.op.unit in LANE_UNITS and not streamed.isdisjoint(first.uses)
+        if lane_wait and first.op.unit is Unit.VLSU:
+            return LOAD_WAIT
+        is_lane = first.op.unit in LANE_UNITS
+        if second.op.unit in LANE_UNITS and (is_lane or first.op.unit is Unit.GSAU):
+            return lane_wait
+        is_sum = is_lane and (lane_wait > 0 or not streamed.isdisjoint(first.uses))
         return PORT_WAIT if is_sum and _is_store(second) else 0
 
     return wait if num_pushes > machine.vector_lanes else lambda first, second: 0
@@ -479,7 +496,7 @@ def resource_bounds(insts: Sequence[Inst], machine: Machine) -> dict[str, int]:
     bounds.update(busy)
     bursts = sum(dma_bursts(inst, machine) for inst in insts if inst.op.format is Format.SDMA)
     if bursts:
-        bounds["DRAM channel"] = math.ceil(bursts / machine.dram_bursts_per_cycle)
+        bounds[CHANNEL] = math.ceil(bursts / machine.dram_bursts_per_cycle)
     reductions = [inst for inst in insts if inst.op.unit is Unit.REDUCTION]
     if reductions:
         flight = sum(machine.distance(inst.op) for inst in reductions)

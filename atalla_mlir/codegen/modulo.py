@@ -16,7 +16,7 @@ from itertools import chain
 
 from atalla_mlir.codegen.contention import contention_bound
 from atalla_mlir.codegen.loop_core import LoopCore
-from atalla_mlir.codegen.loop_graph import LoopGraph, resource_bounds
+from atalla_mlir.codegen.loop_graph import CHANNEL, LoopGraph, resource_bounds
 from atalla_mlir.codegen.loop_memo import Found, LoopMemo
 from atalla_mlir.codegen.loop_placement import OrderChoice
 from atalla_mlir.codegen.loop_roles import different_turns, push_runs
@@ -30,6 +30,8 @@ FINENESS = 64
 """The search raises II by a fraction of this."""
 NEAR_BOUND = 1.08
 """How close to the bound an interval is with which no other way of placing is tried."""
+CHANNEL_SHARE = 0.8
+"""Share of the interval that transfers may take of the DRAM channel such that nothing waits for them."""
 MAX_FORWARD_GROWTH = 1.25
 """By how much II exceeds the first that is tried before placing forwards is given up: where units are not to blame that
 something comes too late, more cycles hardly help."""
@@ -55,6 +57,12 @@ class ModuloSchedule:
     def bound(self) -> int:
         """The least II that resources and recurrences allow."""
         return max(self.resource_bound, self.recurrence_bound)
+
+    @property
+    def hides_transfers(self) -> bool:
+        """Whether nothing waits for transfers: they bring what later iterations use, and the channel has time left."""
+        channel = self.resource_bounds.get(CHANNEL, 0)
+        return self.graph.is_ahead and channel <= CHANNEL_SHARE * self.interval
 
     @cached_property
     def num_stages(self) -> int:

@@ -182,7 +182,7 @@ class Pipeline:
         parts = [
             LoopPart(context.packets if self._left_over else 0, context.cycles, self._left_over),
             LoopPart(refilled, 2 * around * self._interval, 1),
-            LoopPart(kernel.num_packets, kernel.unroll * kernel.iteration_cycles, self.num_trips),
+            LoopPart(kernel.num_packets, kernel.unroll * kernel.iteration_cycles(machine), self.num_trips),
         ]
         return context.entered_cycles(parts, machine)
 

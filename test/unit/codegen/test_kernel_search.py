@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from atalla_mlir.codegen.long_values import split_long_values
 from atalla_mlir.codegen.loop_graph import build_loop_graph
 from atalla_mlir.codegen.loop_placement import OrderChoice, placement_order
 from atalla_mlir.codegen.loops import LoopContext
-from atalla_mlir.codegen.machine_ir import M0, M1, V0, X0, Inst, Register
+from atalla_mlir.codegen.machine_ir import M0, M1, V0, X0, Inst, MemoryRef, Register
 from atalla_mlir.codegen.modulo import ModuloSchedule, ModuloScheduler
 from atalla_mlir.target.isa import BY_MNEMONIC
 from atalla_mlir.target.machine import AX01
@@ -102,8 +103,37 @@ def test_packets_that_read_a_bank_twice_take_longer() -> None:
     insts.append(_inst("mul.vv", VECTORS[2], left, right, M0))
     graph = build_loop_graph(insts, AX01)
     schedule = ModuloSchedule(graph, 20, (0, 2, 10), {"slots": 1}, 1)
-    assert Kernel(schedule, {left: 0, right: 1}, 100).iteration_cycles == 20
-    assert Kernel(schedule, {left: 1, right: 1}, 100).iteration_cycles == 22
+    assert Kernel(schedule, {left: 0, right: 1}, 100).iteration_cycles(AX01) == 20
+    assert Kernel(schedule, {left: 1, right: 1}, 100).iteration_cycles(AX01) == 22
+
+
+@pytest.mark.parametrize(
+    ("rows", "bursts", "hides"), [("rows^3", 10, True), ("rows^3", 18, False), ("rows", 10, False)]
+)
+def test_transfers_are_hidden_where_they_come_early_and_the_channel_has_time(
+    rows: str, bursts: int, hides: bool
+) -> None:
+    load = replace(_inst("vreg.ld", VECTORS[0], X0, X0, 0), memory=(MemoryRef("pad0", rows, 0, 1, is_write=False),))
+    bounds = {"slots": 1, "DRAM channel": bursts}
+    assert ModuloSchedule(build_loop_graph([load], AX01), 20, (0,), bounds, 1).hides_transfers is hides
+
+
+def test_lanes_may_wait_longer_than_they_must() -> None:
+    """That is asked for where the array is busy with several slices: rows that want the same write port come late."""
+    pushes = [_inst("lw.vi", VECTORS[0], 0, 0, M1) for _ in range(AX01.vector_lanes + 1)]
+    insts = [*pushes, _inst("gemm.vv", VECTORS[1], VECTORS[0], V0, M1), _inst("add.vv", VECTORS[2], VECTORS[1], V0, M1)]
+    insts.append(_inst("mul.vv", VECTORS[3], VECTORS[2], V0, M1))
+
+    def latencies(wait: int) -> list[int]:
+        edges = build_loop_graph(insts, AX01, lane_wait=wait).edges
+        first = len(pushes)
+        return [
+            edge.latency
+            for edge in edges
+            if edge.first >= first and edge.second == edge.first + 1 and not edge.distance
+        ]
+
+    assert latencies(4) == [latency + 4 for latency in latencies(0)]
 
 
 def test_vectors_that_an_earlier_loop_reads_keep_their_banks() -> None:
