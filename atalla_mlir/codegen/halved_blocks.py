@@ -25,7 +25,9 @@ class _Halved(Blocks):
 
     @cached_property
     def in_order(self) -> HalvedRows:
-        return HalvedRows(self.halves, self.lines, self.width)
+        # a pixel must come from the same half in all blocks that have it
+        alternates = self.blocks_across == 1 or (self.width % HALVES == 0 and self.extent % HALVES == 0)
+        return HalvedRows(self.halves, self.lines, self.width, alternates)
 
     @cached_property
     def rows(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -41,17 +41,18 @@ class Halves:
 class HalvedRows:
     """The order of the rows of a block with `lines` x `width` rows in each half: the halves take turns.
 
-    A block of all lines has those that both halves share but once, in the first half: its line 0 then comes before all
-    others, for which the second half has none.
+    A block of all lines has those that both halves share but once: they come before all others, from the first half or,
+    where it `alternates`, every other pixel of them from the second one.
     """
 
     halves: Halves
     lines: int
     width: int
+    alternates: bool = True
 
     @property
     def skipped(self) -> int:
-        """Lines that the second half of a block does not have."""
+        """Lines that the halves of a block share."""
         return self.halves.shared if self.lines == self.halves.extent else 0
 
     @property
@@ -64,23 +65,29 @@ class HalvedRows:
         return self.num_lines * self.width
 
     def line(self, number: int) -> tuple[int, int]:
-        """The half and the line there of the line `number` of a block."""
+        """The half and the line there of the line `number` of a block; the first half for those that are shared."""
         if number < self.skipped:
-            return 0, number
+            return 0, self.lines - self.skipped + number
         line, half = divmod(number - self.skipped, HALVES)
-        return half, line + self.skipped
+        return half, line + half * self.skipped
 
     def number(self, half: int, line: int) -> int:
-        """The reverse of `line`."""
-        return line if line < self.skipped else (line - self.skipped) * HALVES + half + self.skipped
+        """The reverse of `line`, for both halves."""
+        shared = line - (0 if half else self.lines - self.skipped)
+        if 0 <= shared < self.skipped:
+            return shared
+        return (line - half * self.skipped) * HALVES + half + self.skipped
 
     def place(self, row: int) -> tuple[int, int, int]:
         """The half of a row, and its line and pixel there."""
         first = self.skipped * self.width
         if row < first:
-            return 0, *divmod(row, self.width)
+            line, pixel = divmod(row, self.width)
+            half = pixel % HALVES * self.alternates
+            return half, line + (0 if half else self.lines - self.skipped), pixel
+        half = (row - first) % HALVES
         line, pixel = divmod((row - first) // HALVES, self.width)
-        return (row - first) % HALVES, line + self.skipped, pixel
+        return half, line + half * self.skipped, pixel
 
 
 ONE_LINE = Halves(1)

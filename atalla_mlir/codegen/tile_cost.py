@@ -328,10 +328,11 @@ def step_cycles(schedule: TileSchedule, moving: Blocks | None) -> float:
     rows = schedule.rows.rows
     reads = -(-(rows + schedule.cols.width) // schedule.rows.pads)
     if isinstance(schedule.rows, HalvedBlocks):
-        # rows are read from two pads, and columns that come there take turns with them
+        # rows are read from two pads, and columns that come there hold some of them up
         reads = -(-rows // HALVES) + -(-schedule.cols.width // schedule.rows.pads)
-        reads += schedule.rows.in_order.skipped * schedule.rows.width // HALVES
-        reads += schedule.cols.rows_per_pad if moving is schedule.cols else 0
+        order = schedule.rows.in_order
+        reads += 0 if order.alternates else order.skipped * order.width // HALVES
+        reads += schedule.cols.rows_per_pad // 2 if moving is schedule.cols else 0
     busy = max(2.0 * rows, rows + ARRAY_SWAP_CYCLES, 3 * reads)
     if moving is not None and moving.num_pieces > moving.pads:
         # a second piece on a pad is issued when the first one has arrived, and nothing else meanwhile

@@ -110,13 +110,21 @@ def image_rows(
 class ImageEdges:
     """What a half holds besides results: a frame of one number, and lines of the other half.
 
-    Kernels store the lines of results in `stored`, of each half, with `pixels` pixels.
+    Kernels store the lines of results in `stored`, of each half, with `pixels` pixels. Of the `shared` lines of both
+    they store even pixels to the first half, odd ones to the second one.
     """
 
     def __init__(
-        self, builder: Builder, rows: ImageRows, stored: Sequence[range], pixels: int, frame: float | None
+        self,
+        builder: Builder,
+        rows: ImageRows,
+        stored: Sequence[range],
+        pixels: int,
+        frame: float | None,
+        shared: Sequence[int] = (),
     ) -> None:
         self.builder, self.rows, self.stored, self.pixels, self.frame = builder, rows, stored, pixels, frame
+        self.shared = shared
         self.num_lines = max(lines.stop for lines in stored)
         self.tiles: list[ir.Value] = []
         self.edges: list[ir.Value] = []
@@ -133,6 +141,8 @@ class ImageEdges:
         columns = [*range(self.rows.walk.pixel), *range(self.rows.walk.pixel + self.pixels, image.pixels)]
         if columns:
             self.builder.repeat(slices, lambda number: self._columns(number.scaled(image.slice_rows), columns, value))
+        if self.shared:
+            self.builder.repeat(slices, lambda number: self._shared_lines(number.scaled(image.slice_rows)))
         framed, copied = self._framed_lines(), self._copied_lines()
         if framed or copied:
             self.builder.repeat(
@@ -156,6 +166,20 @@ class ImageEdges:
         """The first of `count` lines that a half holds, those of `lines` among them."""
         first = self.rows.image.starts[half] - self.rows.walk.line
         return max(first, lines.stop - count)
+
+    def _shared_lines(self, base: Index) -> None:
+        """Pixels of shared lines that the other half has."""
+        image, walk, builder = self.rows.image, self.rows.walk, self.builder
+        begins = [[image.row(half, walk.line + line, walk.pixel) for half in range(HALVES)] for line in self.shared]
+        for other in range(HALVES):
+
+            def copy(number: Index, other: int = other) -> None:
+                for rows in begins:
+                    at = base + number.scaled(HALVES) + other
+                    found = builder.tile_load(self.tiles[other], at + rows[other], LANES)
+                    builder.tile_store(found, self.edges[1 - other], at + rows[1 - other], LANES)
+
+            builder.repeat(len(range(other, self.pixels, HALVES)), copy)
 
     def _framed_lines(self) -> list[tuple[int, int]]:
         """Halves and rows where lines of the frame begin."""
@@ -239,12 +263,15 @@ def product_images(
             rows.append(image_rows(builder, access, image, walk, halves, places[access.buffer]))
     edges = None
     if rows and isinstance(rows[0], ImageRows) and product.result.buffer in images:
-        lines, pixels = (loop.extent for loop in product.plan.rows)
-        results = schedule.results
+        pixels, results = product.plan.rows[1].extent, schedule.results
         skipped = results.in_order.skipped if isinstance(results, HalvedResults) else 0
+        # a loop over rows stores shared lines to the first half
+        alternates = isinstance(results, HalvedResults) and results.in_order.alternates
+        is_apart = alternates and not epilogue.in_loop(schedule)
         stored = [
-            range(first + half * skipped, first + Halves(lines).extent)
-            for half, first in enumerate(Halves(lines).firsts)
+            range(first + (0 if is_apart else half * skipped), first + halves.extent)
+            for half, first in enumerate(halves.firsts)
         ]
-        edges = ImageEdges(builder, rows[0], stored, pixels, product.frame)
+        shared = range(halves.firsts[1], halves.firsts[1] + skipped) if is_apart else ()
+        edges = ImageEdges(builder, rows[0], stored, pixels, product.frame, shared)
     return ProductImages(epilogue, operand, rows, edges)

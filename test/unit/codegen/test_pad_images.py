@@ -14,18 +14,33 @@ WINDOW = Window((3, 3), (1, 1), (1, 1), (9 * 64, 64), 2, 64)
 
 @pytest.mark.parametrize("lines", range(1, 10))
 @pytest.mark.parametrize("width", [1, 3, 4])
-def test_all_rows_of_a_block_come_once(lines: int, width: int) -> None:
+@pytest.mark.parametrize("alternates", [False, True])
+def test_all_rows_of_a_block_come_once(lines: int, width: int, alternates: bool) -> None:
     halves = Halves(lines)
     for own in range(1, halves.extent + 1):
-        order = HalvedRows(halves, own, width)
+        order = HalvedRows(halves, own, width, alternates)
         places = [order.place(row) for row in range(order.rows)]
         assert len(set(places)) == order.rows
-        assert all(order.line(order.number(half, line)) == (half, line) for half, line, _ in places)
+        own_lines = {(half, line) for half, line, _ in places if half == 0 or line >= order.skipped}
+        assert all(order.line(order.number(half, line)) == (half, line) for half, line in own_lines)
+        reads = [sum(half == other for half, _, _ in places) for other in range(2)]
+        assert 0 <= reads[0] - reads[1] <= (1 if alternates else order.skipped * width)
         results = {(halves.firsts[half] + line, pixel) for half, line, pixel in places}
         if own == halves.extent:
             assert len(results) == len(places) == lines * width
         else:
             assert order.rows == 2 * own * width
+
+
+@pytest.mark.parametrize("pixels", range(1, 12))
+def test_a_shared_pixel_comes_from_the_same_half_in_all_blocks(pixels: int) -> None:
+    lines, along = Loop(7, "y"), Loop(pixels, "x")
+    for results in halved_results(lines, along, 40, 4):
+        order, starts = results.in_order, range(0, results.blocks_across * results.width, results.width)
+        firsts = [min(start, pixels - results.width) for start in starts]
+        shared = range(order.skipped * results.width)
+        found = {(line, first + pixel, half) for first in firsts for half, line, pixel in map(order.place, shared)}
+        assert len({pixel for _, pixel, _ in found}) == len(found)
 
 
 def test_blocks_cover_the_image() -> None:
