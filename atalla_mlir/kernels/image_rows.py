@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
@@ -22,6 +22,9 @@ from atalla_mlir.kernels.tile_addresses import KEPT_PART, ROW_BYTES
 
 _EDGE_PART = "edge"
 """Of lines before and behind what a half has computed: nobody reads them while they are stored."""
+
+MAX_STRAIGHT_ROWS = 32
+"""Stored beside the results of a slice, or between its halves, by straight code."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,15 @@ class ImageEdges:
                     at = base + number.scaled(image.pixels) + (start + column)
                     self.builder.tile_store(value, self.tiles[half], at, LANES)
 
-        self.builder.repeat(count, line)
+        self._repeat(count, line, len(columns) * HALVES)
+
+    def _repeat(self, count: int, body: Callable[[Index], None], rows: int) -> None:
+        """Straight code where few rows are stored, `rows` each time: then slices overlap."""
+        if count * rows > MAX_STRAIGHT_ROWS:
+            self.builder.repeat(count, body)
+            return
+        for number in range(count):
+            body(Index(number))
 
     def _first_of(self, lines: range, half: int, count: int) -> int:
         """The first of `count` lines that a half holds, those of `lines` among them."""
@@ -179,7 +190,7 @@ class ImageEdges:
                     found = builder.tile_load(self.tiles[other], at + rows[other], LANES)
                     builder.tile_store(found, self.edges[1 - other], at + rows[1 - other], LANES)
 
-            builder.repeat(len(range(other, self.pixels, HALVES)), copy)
+            self._repeat(len(range(other, self.pixels, HALVES)), copy, len(begins))
 
     def _framed_lines(self) -> list[tuple[int, int]]:
         """Halves and rows where lines of the frame begin."""
