@@ -14,6 +14,7 @@ from atalla_mlir.frontend.capture import capture
 from atalla_mlir.frontend.partition import partition
 from atalla_mlir.loadable.format import Loadable
 from atalla_mlir.runtime.program import Program
+from atalla_mlir.testing.random_models import Function
 
 CASES: dict[str, tuple[Callable[[Tensor], Tensor], tuple[int, ...]]] = {
     "part of a row": (lambda x: x[:, 5:101].contiguous(), (50, 133)),
@@ -24,15 +25,6 @@ CASES: dict[str, tuple[Callable[[Tensor], Tensor], tuple[int, ...]]] = {
     "narrow rows": (lambda x: x.permute(1, 0, 2).contiguous(), (3, 7, 5)),
     "a frame": (lambda x: nn.functional.pad(x, (3, 2, 1, 4)), (1, 3, 20, 40)),
 }
-
-
-class Function(nn.Module):
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
 
 
 def _compiled(case: str) -> tuple[Loadable, Tensor, Tensor]:

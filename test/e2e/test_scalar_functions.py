@@ -14,6 +14,7 @@ import atalla_mlir as atalla
 from atalla_mlir.kernels.functions import FUNCTIONS, trigonometric
 from atalla_mlir.kernels.functions.bound import UNIT
 from atalla_mlir.kernels.functions.composed import COMPOSED
+from atalla_mlir.testing.random_models import Function
 
 ALL_BITS = np.arange(1 << 16, dtype=np.uint32)
 SMALLEST_NORMAL = 2.0**-126
@@ -59,21 +60,12 @@ COMPOSED_MODELS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-class Pointwise(torch.nn.Module):
-    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.function(x)
-
-
 @pytest.mark.parametrize("name", COMPOSED)
 def test_composed_activations_at_every_number(name: str) -> None:
     """Infinities, NaN and the sign of infinite results are PyTorch's; everything else is within the stated bound."""
     function, bound = COMPOSED_MODELS[name], COMPOSED[name]
     values = every_number()
-    result = atalla.compile(Pointwise(function), (values,), strict=True)(values).double().numpy().ravel()
+    result = atalla.compile(Function(function), (values,), strict=True)(values).double().numpy().ravel()
     exact = function(values.double()).numpy().ravel()
     finite = np.isfinite(exact)
     np.testing.assert_array_equal(result[~finite], exact[~finite])
@@ -92,7 +84,7 @@ def every_number() -> torch.Tensor:
 def test_every_number(name: str) -> None:
     function, bound = MODELS[name], FUNCTIONS[name].bound
     values = every_number()
-    program = atalla.compile(Pointwise(function), (values,), strict=True)
+    program = atalla.compile(Function(function), (values,), strict=True)
     result = program(values).double().numpy().ravel()
     x = values.double().numpy().ravel()
     exact = function(values.double()).numpy().ravel()

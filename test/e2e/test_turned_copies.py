@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import atalla_mlir
+from atalla_mlir.testing.random_models import Function
 
 CASES: dict[str, tuple[Callable[[Tensor], Tensor], tuple[int, ...]]] = {
     "whole tiles": (lambda x: x.t().contiguous(), (96, 128)),
@@ -16,15 +17,6 @@ CASES: dict[str, tuple[Callable[[Tensor], Tensor], tuple[int, ...]]] = {
     "one column of tiles": (lambda x: x.t().contiguous(), (300, 32)),
     "batches": (lambda x: x.transpose(1, 2).contiguous(), (3, 65, 70)),
 }
-
-
-class Function(nn.Module):
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
 
 
 @pytest.mark.parametrize("is_special", [False, True], ids=["numbers", "with infinities and NaN"])

@@ -9,17 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from atalla_mlir.host.verify import verify
+from atalla_mlir.testing.random_models import Function
 
 Shapes = tuple[tuple[int, ...], ...]
-
-
-class Function(nn.Module):
-    def __init__(self, function: Callable[..., Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return self.function(*inputs)
 
 
 CASES: dict[str, tuple[Callable[..., Tensor] | nn.Module, Shapes]] = {
