@@ -9,7 +9,7 @@ further wait, except the oldest one, so that pressure never needs to exceed what
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir.codegen.block_scheduling import BlockCore
@@ -136,16 +136,19 @@ def _fit_cache(
     def own(depth: int, nest: range) -> list[int]:
         return [index for index in nest if function.blocks[index].loop_depth == depth]
 
-    def fit(nest: range, indices: Sequence[int]) -> bool:
-        """Whether the loop fits into the cache, the blocks `indices` packed densely if need be."""
-        for is_dense in (False, True):
-            if sum(len(blocks[index].packets) for index in nest) * PACKET_BYTES <= machine.icache_bytes:
-                return True
-            for index in () if is_dense else indices:
-                blocks[index] = tasks[index].schedule_densely(banks, blocks[index])
-        return False
+    def exceeds_cache(nest: range) -> bool:
+        return sum(len(blocks[index].packets) for index in nest) * PACKET_BYTES > machine.icache_bytes
 
-    exceeding = [nest for depth, nest in nests if not fit(nest, own(depth, nest))]
+    def pack(indices: Iterable[int]) -> None:
+        for index in indices:
+            blocks[index] = tasks[index].schedule_densely(banks, blocks[index])
+
+    exceeding: list[range] = []
+    for depth, nest in nests:
+        if exceeds_cache(nest):
+            pack(own(depth, nest))
+            if exceeds_cache(nest):
+                exceeding.append(nest)
     if banks is None or not exceeding:
         return
     constants = constant_values(function)
@@ -156,7 +159,8 @@ def _fit_cache(
         for index in own(depth, nest)
     }
     for nest in exceeding:
-        fit(nest, [index for index in nest if index in brief])
+        if exceeds_cache(nest):
+            pack(brief.intersection(nest))
 
 
 def loop_nests(function: Function) -> list[tuple[int, range]]:

@@ -85,8 +85,11 @@ class TileAddresses:
         ]
         accesses = (*(access for _, access in read), *results)
         self.begins = {id(access): self._begin(access, batch) for access in accesses}
-        self.outer_distances = {id(access): self._outer_distance(access) for access in accesses if panel is not None}
-        """Bytes in DRAM from an outer block to the next one of the walk."""
+        self.outer_distances: dict[int, ir.Value] = {}
+        """Bytes in DRAM from an outer block to the next one of the walk, where there is a panel."""
+        if panel is not None:
+            for access in accesses:
+                self._follow(panel, access)
         self.first_addresses = {blocks: self._first_address(blocks) for blocks, _ in read}
 
     def first(self) -> Position:
@@ -151,16 +154,15 @@ class TileAddresses:
         address = self.builder.address(self.buffers[access.buffer])
         return self.builder.plus(address, self.builder.index_value(offset.scaled(ELEMENT_BYTES)))
 
-    def _outer_distance(self, access: Access) -> ir.Value:
-        """Lets an access begin where the panel does."""
-        assert self.panel is not None
+    def _follow(self, panel: Panel, access: Access) -> None:
+        """Lets an access begin with the first outer block of a panel, and go on in its direction."""
         builder, outer = self.builder, self.schedule.outer
         lines, rows = (stride * ELEMENT_BYTES for stride in outer.strides(access))
         forward = outer.lines * lines if outer.blocks_across == 1 else outer.width * rows
-        to_last = builder.both(self.panel.goes_back, (outer.num_blocks - 1) * forward)
+        to_last = builder.both(panel.goes_back, (outer.num_blocks - 1) * forward)
         self.begins[id(access)] = builder.plus(self.begins[id(access)], to_last)
-        return builder.select_bits(
-            self.panel.goes_back, builder.index_constant(-forward), builder.index_constant(forward)
+        self.outer_distances[id(access)] = builder.select_bits(
+            panel.goes_back, builder.index_constant(-forward), builder.index_constant(forward)
         )
 
     def number(self, blocks: Blocks, at: Position) -> ir.Value:
