@@ -8,7 +8,7 @@ waited for. All operands and results of a panel lie in the pads: row r of a bloc
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from atalla_mlir.codegen.attention_plan import PADS, Blocks
@@ -175,9 +175,9 @@ def choose_flow_plan(
     """
     if pads != PADS:
         return None
-    found = list(_plans(plan, product, epilogue, stored, pad_rows, source))
+    found, counts = list(_plans(plan, product, epilogue, stored, pad_rows, source)), _counts(epilogue)
     others = len(stored) + sum(not is_column_read(read, plan) for read in outside_reads(product, epilogue))
-    chosen = fastest(FORM_NAME, found, flow_fields, lambda way: _cycles(way, epilogue, others), wanted)
+    chosen = fastest(FORM_NAME, found, flow_fields, lambda way: _cycles(way, counts, others), wanted)
     if chosen is None:
         return None
     best, cycles, ways = chosen
@@ -213,14 +213,14 @@ def _plans(
         return
     if not _is_plain(plan, epilogue) or not _can_move(plan, streamed, pushed, [*stored, *staged]):
         return
-    cols = Blocks(plan.lane.extent, LANES)
+    cols, counts = Blocks(plan.lane.extent, LANES), _counts(epilogue)
     for size in _block_sizes(row_loop.extent):
         rows = Blocks(row_loop.extent, size)
         unfed = Feed(size, 1, 0, 0)
         whole = FlowPlan(
             streamed, pushed, plan.batch, (), row_loop, plan.lane, rows, cols, rows.count, SLICES, unfed, unfed, source
         )
-        if _num_instructions(whole, epilogue, len(stored) + len(staged)) > MAX_INSTRUCTIONS:
+        if _num_instructions(whole, counts, len(stored) + len(staged)) > MAX_INSTRUCTIONS:
             continue
         panel = _panel(whole, pad_rows, len(stored), len(staged), len(columns))
         if panel is not None and panel.iterations >= MIN_ITERATIONS:
@@ -279,11 +279,12 @@ def _fed(panel: FlowPlan) -> Iterator[FlowPlan]:
     """The panel with ways to fetch its operands."""
     per_part = panel.panel * panel.cols.count
     row_pieces, col_pieces = panel.panel * panel.slices, panel.cols.count * panel.slices
-    rows_needed = [(at // panel.cols.count + 1) * panel.slices for at in range(per_part)]
-    cols_needed = [min(at + 1, panel.cols.count) * panel.slices for at in range(per_part)]
-    row_feeds = list(_feeds(panel, row_pieces, rows_needed, panel.rows.size))
+    # a row of tiles needs a block of rows from its first tile on, the first row each block of columns from its tile on
+    rows_needed = {at * panel.cols.count: (at + 1) * panel.slices for at in range(panel.panel)}
+    cols_needed = {at: (at + 1) * panel.slices for at in range(panel.cols.count)}
+    row_feeds = list(_feeds(panel, row_pieces, per_part, rows_needed, panel.rows.size))
     if panel.source is None:
-        col_feeds = list(_feeds(panel, col_pieces, cols_needed, LANES))
+        col_feeds = list(_feeds(panel, col_pieces, per_part, cols_needed, LANES))
     else:
         col_feeds = [turning_feed(panel.turned_tiles)]
     for row_feed in row_feeds:
@@ -296,17 +297,20 @@ def turning_feed(tiles: int) -> Feed:
     return Feed(LANES, 1, min(LEAD + 1, tiles), tiles)
 
 
-def _feeds(panel: FlowPlan, pieces: int, needed: Sequence[int], rows: int) -> Iterator[Feed]:
-    """Of an operand with so many pieces of `rows` rows in a part of the batch, so many of which an iteration needs."""
+def _feeds(panel: FlowPlan, pieces: int, iterations: int, needed: Mapping[int, int], rows: int) -> Iterator[Feed]:
+    """Of an operand with so many pieces of `rows` rows in a part of the batch, which has so many iterations.
+
+    `needed` are pieces that iterations need, by the first one that needs so many.
+    """
     for cut in CUTS:
         if rows % (PADS * cut):
             continue
         for each in range(1, panel.slices * cut + 1):
-            if each * len(needed) < pieces * cut:
+            if each * iterations < pieces * cut:
                 continue
-            first = max(-(-count * cut // each) - at for at, count in enumerate(needed)) + LEAD
+            first = max(-(-count * cut // each) - at for at, count in needed.items()) + LEAD
             yield Feed(rows // cut, each, first, panel.parts * pieces * cut)
-            if each * len(needed) == pieces * cut:
+            if each * iterations == pieces * cut:
                 break
 
 
@@ -321,19 +325,19 @@ def _num_pieces(plan: FlowPlan, others: int) -> int:
     return others + sum(feed.each for feed in plan.beside)
 
 
-def _num_instructions(plan: FlowPlan, epilogue: Sequence[Stage], others: int) -> float:
-    """Of an iteration, roughly; `others` are results and operands of the epilogue."""
+def _num_instructions(plan: FlowPlan, counts: tuple[int, int], others: int) -> float:
+    """Of an iteration, roughly; `counts` are operations on a row, `others` results and operands of the epilogue."""
     size, slices = plan.rows.size, plan.slices
-    lanes = 2 * (size + LANES) * slices + size * (slices - 1 + sum(_counts(epilogue)) + others)
+    lanes = 2 * (size + LANES) * slices + size * (slices - 1 + sum(counts) + others)
     return lanes + COUNTING + PIECE_COUNTING * _num_pieces(plan, others)
 
 
-def _cycles(plan: FlowPlan, epilogue: Sequence[Stage], others: int) -> float:
-    """Of all iterations and of starting, roughly."""
+def _cycles(plan: FlowPlan, counts: tuple[int, int], others: int) -> float:
+    """Of all iterations and of starting, roughly; see `_num_instructions`."""
     size, slices = plan.rows.size, plan.slices
-    alu, mul = _counts(epilogue)
+    alu, mul = counts
     pieces = _num_pieces(plan, others)
-    instructions = _num_instructions(plan, epilogue, others)
+    instructions = _num_instructions(plan, counts, others)
     moved = others * size + sum(feed.each * feed.rows for feed in plan.beside)
     busy = max(
         slices * (size + ARRAY_SWAP_CYCLES),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from atalla_mlir.codegen.footprints import FootprintBlocks, Window
 from atalla_mlir.codegen.iteration import Access, Loop
@@ -117,18 +117,24 @@ def halved_results(line_loop: Loop, loop: Loop, limit: int, pads: int) -> Iterat
 
     Those of less than half as many rows as others are left out: the array would not be in use for long.
     """
-    halves, sizes = Halves(line_loop.extent), dict[tuple[int, int], int]()
-    for across in range(1, loop.extent + 1):
-        width = -(-loop.extent // across)
+    halves = Halves(line_loop.extent)
+    for lines, width in _block_sizes(halves, loop.extent, limit):
+        yield HalvedResults(line_loop, loop, lines, width, pads, halves=halves)
+
+
+@lru_cache(maxsize=64)
+def _block_sizes(halves: Halves, extent: int, limit: int) -> tuple[tuple[int, int], ...]:
+    """Lines and width of such blocks of `extent` pixels a line."""
+    sizes: dict[tuple[int, int], int] = {}
+    for across in range(1, extent + 1):
+        width = -(-extent // across)
         for most in range(1, halves.extent + 1):
             lines = -(-halves.extent // -(-halves.extent // most))
             rows = HalvedRows(halves, lines, width).rows
             if rows <= limit:
                 sizes[lines, width] = rows
     largest = max(sizes.values(), default=0)
-    for (lines, width), rows in sizes.items():
-        if 2 * rows >= largest:
-            yield HalvedResults(line_loop, loop, lines, width, pads, halves=halves)
+    return tuple(size for size, rows in sizes.items() if 2 * rows >= largest)
 
 
 def halved_blocks(results: HalvedResults, window: Window, image: PadImage | None) -> HalvedBlocks:

@@ -26,6 +26,7 @@ from atalla_mlir.codegen.tile_cost import (
     READ_PIECE_CYCLES,
     ROW_TRANSFER_CYCLES,
     TRANSFER_START_CYCLES,
+    least_cycles,
     predicted_cycles,
     start_cycles,
     step_cycles,
@@ -242,7 +243,7 @@ def choose_image_schedule(
     """The walk that is predicted to take the fewest cycles, of those that are as `wanted`; None where there is none."""
     epilogue = epilogue_of(product, images)
     found = list(image_schedules(product, images, pads=pads, pad_rows=pad_rows))
-    chosen = fastest(FORM_NAME, found, tile_fields, lambda walk: _cycles(walk, epilogue), wanted)
+    chosen = fastest(FORM_NAME, found, tile_fields, lambda walk: _cycles(walk, epilogue), wanted, least_cycles)
     if chosen is None:
         return None
     walk, cycles, ways = chosen

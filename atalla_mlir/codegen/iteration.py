@@ -119,17 +119,15 @@ class Node:
 
     def walk(self) -> Iterator[Node]:
         """All nodes below and including this one, operands first, each once."""
-        seen: set[int] = set()
+        found: dict[Node, None] = {}
+        self._note(found)
+        return iter(found)
 
-        def visit(node: Node) -> Iterator[Node]:
-            if id(node) in seen:
-                return
-            seen.add(id(node))
-            for argument in node.args:
-                yield from visit(argument)
-            yield node
-
-        return visit(self)
+    def _note(self, found: dict[Node, None]) -> None:
+        for argument in self.args:
+            if argument not in found:
+                argument._note(found)
+        found[self] = None
 
 
 class StageKind(Enum):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from atalla_mlir.codegen.halved_blocks import HalvedResults
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind
@@ -39,12 +40,12 @@ class TileEpilogue:
     image_reads: tuple[Access, ...] = ()
     """Operands that differ from row to row and lie in the pads as images."""
 
-    @property
+    @cached_property
     def operations(self) -> int:
         """Of one row."""
         return num_operations(self.stages)
 
-    @property
+    @cached_property
     def cost(self) -> Epilogue:
         return Epilogue(
             self.operations,
