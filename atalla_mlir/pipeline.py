@@ -85,7 +85,15 @@ def stages(options: Options) -> tuple[Stage, ...]:
             ),
         ),
         Stage("tile", (f"convert-linalg-to-atalla{{machine={machine}}}", "cse")),
-        Stage("place", (f"atalla-place-tiles{{machine={machine}}}", "canonicalize", "cse")),
+        # kernels are simplified one by one, until each changes no more; their loops have no branches to simplify
+        Stage(
+            "place",
+            (
+                f"atalla-place-tiles{{machine={machine}}}",
+                "atalla.kernel(canonicalize{region-simplify=disabled})",
+                "cse",
+            ),
+        ),
         Stage("lower", (f"convert-atalla-to-ax01{{machine={machine}}}",)),
         Stage("schedule", (f"ax01.func(atalla-emit-packets{{machine={machine}{encode}}})",)),
     )
