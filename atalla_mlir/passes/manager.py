@@ -145,14 +145,16 @@ class _Run:
         self._instrumentation = instrumentation
         self._reported: list[Diagnostic] = []
         self._snapshot: ir.Operation | None = None
-        self._top_element: Element | None = None
+        """What the pipeline got."""
+        self._begun: list[_Step] = []
+        """Its elements, up to the one that runs."""
 
     def top_level(self, steps: tuple[_Step, ...]) -> None:
+        # a copy costs 0.3 us per operation, so there is one; what else a reproducer needs waits until something fails
+        self._snapshot = self._root.clone() if self._instrumentation.reproducer else None
         with self._diagnostics():
             for step in steps:
-                self._top_element = step.element
-                # a copy costs 0.3 us per operation; printing waits until something fails
-                self._snapshot = self._root.clone() if self._instrumentation.reproducer else None
+                self._begun.append(step)
                 self._step(step, self._root)
             if self._instrumentation.verify and not self._instrumentation.verify_each and steps:
                 with self._instrumentation.around_verifier():
@@ -211,11 +213,14 @@ class _Run:
         """Write the input of the failing top-level element to a file of its own; the command that runs it again."""
         if self._snapshot is None:
             return None
+        *done, failing = self._begun
+        silent = Instrumentation(verify=False, reproducer=False, on_diagnostic=lambda _: None)
+        _Run(self._snapshot, silent).top_level(tuple(done))
         descriptor, path = tempfile.mkstemp(prefix="atalla-reproducer-", suffix=".mlir")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(str(self._snapshot.get_asm(enable_debug_info=True)))
         flags = ["--allow-unregistered-dialect"] if self._root.context.allow_unregistered_dialects else []
-        pipeline = f"--pass-pipeline={self._root.name}({self._top_element})"
+        pipeline = f"--pass-pipeline={self._root.name}({failing.element})"
         return shlex.join(["atalla-opt", *plugin_arguments(), *flags, pipeline, path])
 
     @contextmanager
