@@ -167,6 +167,8 @@ def bytecode(module: ir.Module) -> bytes:
 
 def integer_value(attribute: ir.Attribute) -> int:
     """The value of an integer attribute; TypeError for any other attribute."""
+    if isinstance(attribute, ir.IntegerAttr):  # most are of their own class already
+        return attribute.value
     concrete = attribute.maybe_downcast()
     if isinstance(concrete, (ir.IntegerAttr, ir.BoolAttr)):
         return int(concrete.value)

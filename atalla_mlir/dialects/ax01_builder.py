@@ -39,8 +39,11 @@ class Builder:
         self.loc = loc if loc is not None else ir.Location.current
         self.ip = ip if ip is not None else ir.InsertionPoint.current
         self.types: dict[RegisterFile, ir.Type] = {file: kind.get() for file, kind in VIRTUAL_TYPES.items()}
+        self._files = {virtual: file for file, virtual in self.types.items()}
         self._integer_type = ir.IntegerType.get_signless(32)
         self._integers: dict[int, ir.IntegerAttr] = {}
+        self._result_types: dict[str, list[ir.Type]] = {}
+        """By the name of an instruction: what it makes where nothing else is asked for."""
 
     if TYPE_CHECKING:
 
@@ -78,8 +81,10 @@ class Builder:
         next one; after it, `results` are the final values. All three are in the order of `inits`."""
         files = [self._virtual_file(value) for value in inits]
         # the operation groups what it carries by file; `places` is where each init goes
-        order = sorted(range(len(inits)), key=lambda position: _FILES.index(files[position]))
-        places = [order.index(position) for position in range(len(inits))]
+        order = [position for file in _FILES for position, own in enumerate(files) if own is file]
+        places = [0] * len(order)
+        for place, position in enumerate(order):
+            places[position] = place
         sizes = [files.count(file) for file in _FILES]
         types = [inits[position].type for position in order]
         attributes = {"operandSegmentSizes": _segments([1, *sizes]), "resultSegmentSizes": _segments(sizes)}
@@ -114,10 +119,10 @@ class Builder:
         return self._op("ax01.get_register", [self.pinned(file, number)]).result
 
     def _virtual_file(self, value: ir.Value) -> RegisterFile:
-        for file, virtual in self.types.items():
-            if value.type == virtual:
-                return file
-        raise InternalError(f"a loop carries virtual registers only, got {value.type}; copy it first")
+        file = self._files.get(value.type)
+        if file is None:
+            raise InternalError(f"a loop carries virtual registers only, got {value.type}; copy it first")
+        return file
 
     @contextmanager
     def _inside(self, block: ir.Block) -> Iterator[None]:
@@ -187,7 +192,9 @@ def _instruction_method(instruction: isa.Instruction) -> Callable[..., Optional[
             attributes["target"] = ir.StringAttr.get(args[target_place])
         if memory is not None:
             attributes[MEMORY_ATTRIBUTE] = memory
-        types = [into] if into is not None else [self.types[file] for file in result_files]
+        types = [into] if into is not None else self._result_types.get(name)
+        if types is None:
+            types = self._result_types[name] = [self.types[file] for file in result_files]
         op = _create(name, types, values, attributes, None, 0, self.loc, self.ip)
         return op.result if result_files else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from atalla_mlir._mlir import integer_value, ir, operations
+from atalla_mlir._mlir import integer_value, ir
 from atalla_mlir.codegen.machine_ir import SPARE_MARK, TURNS_MARK
 from atalla_mlir.dialects.ax01_builder import Builder
 from atalla_mlir.kernels.attributes import IMAGE, SPARE, TURNS
@@ -13,6 +13,7 @@ from atalla_mlir.kernels.kernel_constants import KernelConstants
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import ARGUMENT_BASE, RESULT, RegisterFile
 
+ALLOCATION = "atalla.alloc_tile"
 ALLOCATE, FREE, PANIC = "spad_alloc", "spad_free", "panic"
 PAGES_EXHAUSTED = 1
 """Low byte of the code that a kernel passes to `panic` when a pad has no free run; the pad is in the next byte."""
@@ -39,11 +40,11 @@ def taken(builder: Builder, number: int) -> ir.Value:
 
 
 class Arenas:
-    """One arena for each pad that tiles of a kernel lie on; `arguments` are what it was called with."""
+    """One arena for each pad that `allocations` of a kernel lie on; `arguments` are what it was called with."""
 
     def __init__(
         self,
-        kernel: ir.Operation,
+        allocations: Sequence[ir.Operation],
         builder: Builder,
         machine: Machine,
         constants: KernelConstants,
@@ -56,11 +57,11 @@ class Arenas:
         self.bases: dict[int, ir.Value] = {}
         """Byte address of each pad's arena."""
         self.pages: dict[int, int] = {}
-        self._collect_tiles(kernel)
+        self._collect_tiles(allocations)
 
-    def _collect_tiles(self, kernel: ir.Operation) -> None:
+    def _collect_tiles(self, allocations: Sequence[ir.Operation]) -> None:
         """Tiles by their values, and how many pages each pad needs for them."""
-        for at, op in enumerate(operations(kernel, "atalla.alloc_tile")):
+        for at, op in enumerate(allocations):
             pad, base, rows = (integer_value(op.attributes[key]) for key in ("pad", "base", "rows"))
             turns = integer_value(op.attributes[TURNS]) if TURNS in op.attributes else 1
             image = integer_value(op.attributes[IMAGE]) if IMAGE in op.attributes else None

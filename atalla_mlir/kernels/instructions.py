@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from atalla_mlir._mlir import i64_array_attr, integer_value, ir, operations, string_value
+from atalla_mlir._mlir import i64_array_attr, integer_value, ir, string_value
 from atalla_mlir.dialects.ax01_builder import MAY_BE_EMPTY, Builder, Loop
 from atalla_mlir.dialects.module_attributes import PAD_ROWS
 from atalla_mlir.errors import InternalError, LimitError
 from atalla_mlir.kernels import index_instructions, integer_instructions, memory_instructions, row_instructions
 from atalla_mlir.kernels.affine_index import constant_index
-from atalla_mlir.kernels.arenas import Arenas, Tile, taken
+from atalla_mlir.kernels.arenas import ALLOCATION, Arenas, Tile, taken
 from atalla_mlir.kernels.integer_instructions import Handler
+from atalla_mlir.kernels.kernel_body import LOOP, Body, read_body
 from atalla_mlir.kernels.kernel_constants import KernelConstants
 from atalla_mlir.kernels.pointers import Pointer, Pointers
 from atalla_mlir.target.machine import Machine
@@ -41,13 +42,14 @@ class KernelLowering:
         self.values: dict[ir.Value, ir.Value] = {}
         self.buffers: dict[ir.Value, int] = {}
         self.rows_made = 0
-        self.multiplies = any(True for _ in operations(kernel, "atalla.gemm"))
+        self.body = read_body(kernel)
+        self.multiplies = bool(self.body.named("atalla.gemm"))
         self.token_memory: dict[ir.Value, str] = {}
         """What a token's transfer touches; empty for tokens that loops carry, which stand for anything."""
         self.token_type = ir.Type.parse("!atalla.token")
 
     def lower(self) -> None:
-        block = self.kernel.regions[0].blocks[0]
+        block = self.body.block
         name = string_value(self.kernel.attributes["kernel"])
         if len(block.arguments) > MAX_ARGUMENTS:
             raise LimitError(
@@ -55,9 +57,9 @@ class KernelLowering:
             )
         with self.b.function(name) as function:
             link = self._enter(block)
-            self.pointers.choose_shared_offsets(block)
+            self.pointers.choose_shared_offsets(self.body)
             self.arenas.allocate()
-            self._block(block)
+            self._operations(self.body)
             self.arenas.free()
             function.attributes[PAD_ROWS] = i64_array_attr(self.arenas.pad_rows())
             self.b.jalr(link, 0, into=self.b.pinned(RegisterFile.SCALAR, 0))
@@ -72,7 +74,7 @@ class KernelLowering:
             self.values[argument] = taken(self.b, ARGUMENT_BASE + argument.arg_number)
             self.buffers[argument] = argument.arg_number
         arguments = [self.values[argument] for argument in block.arguments]
-        self.arenas = Arenas(self.kernel, self.b, self.machine, self.constants, arguments)
+        self.arenas = Arenas(self.body.named(ALLOCATION), self.b, self.machine, self.constants, arguments)
         self.pointers = Pointers(self.b, self.machine, self.arenas, self.buffers, self.values)
         return link
 
@@ -83,22 +85,22 @@ class KernelLowering:
         bits = integer_value(value.owner.operation.attributes["value"]) & 0xFFFFFFFF
         return self.constants.integer(bits - (1 << 32) if bits >> 31 else bits)
 
-    def _block(self, block: ir.Block) -> None:
-        for view in block.operations:
-            op = view.operation
+    def _operations(self, body: Body) -> None:
+        for op, name in body.ops:
             self.b.loc = op.location
-            handler = _HANDLERS.get(op.name)
-            if op.name == "scf.for":
-                self._loop(op)
+            handler = _HANDLERS.get(name)
+            if name == LOOP:
+                self._loop(op, body.loops[op])
             elif handler is not None:
                 handler(self, op)
-            elif op.name not in _WITHOUT_CODE:
-                raise InternalError(f"operation {op.name} in a kernel has no lowering")
+            elif name not in _WITHOUT_CODE:
+                raise InternalError(f"operation {name} in a kernel has no lowering")
 
-    def _loop(self, op: ir.Operation) -> None:
-        body = op.regions[0].blocks[0]
-        variable = body.arguments[0]
-        low, high, step = (constant_index(bound) for bound in list(op.operands)[:3])
+    def _loop(self, op: ir.Operation, body: Body) -> None:
+        variable, *arguments = body.block.arguments
+        operands = list(op.operands)
+        bounds, carried = operands[:3], operands[3:]
+        low, high, step = (constant_index(bound) for bound in bounds)
         if low != 0 or step != 1:
             raise InternalError(f"a loop from {low} by {step}; loops of kernels count from 0 by 1")
         pointers = self.pointers.used_in(body)
@@ -107,20 +109,20 @@ class KernelLowering:
             if is_fixed and (pointer.root in self.arenas.tiles or pointer.root in self.buffers):
                 self.pointers.register(pointer)
         needed = [pointer for pointer in pointers if pointer.step(variable) or pointer.turn]
-        inits = [self._initial(value) for value in list(op.operands)[3:]]
+        inits = [self._initial(value) for value in carried]
         starts = [self.pointers.register(pointer.without(variable)) for pointer in needed]
         for pointer, start in zip(needed, starts, strict=True):
             if pointer.turn:
                 self.pointers.turn_sums[pointer] = self.pointers.turn_sum(pointer, start)
-        trip_count = self.index(op.operands[1]) if high is None else self.constants.integer(high)
+        trip_count = self.index(bounds[1]) if high is None else self.constants.integer(high)
         carried_rows = [self._virtual(value) for value in inits]
-        for argument, value in zip(list(body.arguments)[1:], list(op.operands)[3:], strict=True):
+        for argument, value in zip(arguments, carried, strict=True):
             self._carry(argument, value)
         counter = [self.b.addi_s(self.constants.x0, 0)] if index_instructions.is_computed_with(variable) else []
         may_be_empty = MAY_BE_EMPTY in op.attributes
         with self.b.loop(trip_count, [*carried_rows, *starts, *counter], may_be_empty=may_be_empty) as loop:
             self._loop_body(loop, body, needed, len(inits))
-        yielded = body.operations[len(body.operations) - 1].operands
+        yielded = body.ops[-1][0].operands
         for result, value, last in zip(op.results, loop.results[: len(inits)], yielded, strict=True):
             self.values[result] = value
             self._carry(result, last)
@@ -147,17 +149,17 @@ class KernelLowering:
             return self.b.copy(value, self.b.types[RegisterFile.VECTOR])
         return self.b.copy(value, self.b.types[RegisterFile.SCALAR]) if value == self.constants.x0 else value
 
-    def _loop_body(self, loop: Loop, body: ir.Block, needed: Sequence[Pointer], num_rows: int) -> None:
-        variable = body.arguments[0]
-        for argument, value in zip(list(body.arguments)[1:], loop.carried[:num_rows], strict=True):
+    def _loop_body(self, loop: Loop, body: Body, needed: Sequence[Pointer], num_rows: int) -> None:
+        variable, *arguments = body.block.arguments
+        for argument, value in zip(arguments, loop.carried[:num_rows], strict=True):
             self.values[argument] = value
         counter = list(loop.carried[num_rows + len(needed) :])
         if counter:
             self.values[variable] = counter[0]
         current = dict(zip(needed, loop.carried[num_rows : num_rows + len(needed)], strict=True))
         self.pointers.scopes.append(current)
-        self._block(body)
+        self._operations(body)
         self.pointers.scopes.pop()
-        yielded = [self._virtual(self._initial(value)) for value in body.operations[len(body.operations) - 1].operands]
+        yielded = [self._virtual(self._initial(value)) for value in body.ops[-1][0].operands]
         moved = [self.pointers.advanced(pointer, current[pointer], variable) for pointer in needed]
         loop.next = [*yielded, *moved, *(self.b.addi_s(value, 1) for value in counter)]

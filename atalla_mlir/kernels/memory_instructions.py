@@ -88,7 +88,7 @@ def _memory(
 ) -> str:
     """What a tile access touches, for the scheduler: exact rows where no loop moves them."""
     info = lowering.arenas.tiles[tile]
-    constant, terms = lowering.pointers.form(op, key, list(op.operands)[variables:])
+    constant, terms = lowering.pointers.form(op, key, variables)
     bounds = "?:?" if terms else f"{constant}:{constant + rows}"
     return f"{'write' if write else 'read'} pad{info.pad}:{info.name}[{bounds}]"
 

@@ -15,6 +15,7 @@ from atalla_mlir.errors import InternalError
 from atalla_mlir.kernels.arenas import Arenas
 from atalla_mlir.kernels.attributes import OVERLAP
 from atalla_mlir.kernels.integer_instructions import COUNTER_OPERANDS, WORD_ACCESSES, WORD_BYTES
+from atalla_mlir.kernels.kernel_body import LOOP, Body
 from atalla_mlir.target.encoding import IMM12
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import RegisterFile
@@ -24,6 +25,12 @@ from atalla_mlir.target.registers import RegisterFile
 SHARED_OFFSETS = 64
 LARGEST_SHARED_OFFSETS = 4096
 MAX_POINTERS = 160
+
+_TILE_ACCESSES = {"atalla.tile_load": 0, "atalla.tile_store": 1}
+"""Operations on a row of a tile, and which operand the tile is."""
+_TILE_PLACES = ("atalla.tile_at", "atalla.fetch", "atalla.send")
+_TRANSFERS = ("atalla.dma_load", "atalla.dma_store")
+_USERS = frozenset({LOOP, *_TILE_ACCESSES, *_TILE_PLACES, *_TRANSFERS, *WORD_ACCESSES, *COUNTER_OPERANDS})
 
 
 @dataclass(frozen=True)
@@ -66,62 +73,75 @@ class Pointers:
         self.scopes: list[dict[Pointer, ir.Value]] = [{}]
         """What is in registers, of the kernel and of each loop around the insertion point."""
         self.shared_offsets = SHARED_OFFSETS
-        self._used: dict[tuple[ir.Block, int, int], list[Pointer]] = {}
+        self._used: dict[tuple[Body, int, int], list[Pointer]] = {}
+        self._forms: dict[ir.Attribute, tuple[int, tuple[tuple[int, int], ...]]] = {}
+        """Of the maps that occur: the constant, and the dims that take part with their coefficients."""
         self.turn_sums: dict[Pointer, ir.Value] = {}
 
-    def choose_shared_offsets(self, block: ir.Block) -> None:
-        while self._num_pointers(block) > MAX_POINTERS and self.shared_offsets < LARGEST_SHARED_OFFSETS:
+    def choose_shared_offsets(self, body: Body) -> None:
+        while self._num_pointers(body) > MAX_POINTERS and self.shared_offsets < LARGEST_SHARED_OFFSETS:
             self.shared_offsets *= 2
 
-    def _num_pointers(self, block: ir.Block) -> int:
+    def _num_pointers(self, body: Body) -> int:
         """How many pointers are alive at a time: those of a loop and of the loops around it."""
-        bodies = [op.operation.regions[0].blocks[0] for op in block.operations if op.operation.name == "scf.for"]
-        return max((self._num_pointers(body) + self._num_moving(body) for body in bodies), default=0)
+        return max((self._num_pointers(loop) + self._num_moving(loop) for loop in body.loops.values()), default=0)
 
-    def _num_moving(self, body: ir.Block) -> int:
-        return sum(1 for pointer in self.used_in(body) if pointer.step(body.arguments[0]))
+    def _num_moving(self, body: Body) -> int:
+        variable = body.block.arguments[0]
+        return sum(1 for pointer in self.used_in(body) if pointer.step(variable))
 
-    def used_in(self, block: ir.Block) -> list[Pointer]:
-        """Pointers that the code of `block` uses, in terms of the loops outside it."""
+    def used_in(self, body: Body) -> list[Pointer]:
+        """Pointers that the code of `body` uses, in terms of the loops outside it."""
         # what loops carry is added to the tiles while they are lowered
-        key = block, self.shared_offsets, len(self.arenas.tiles)
+        key = body, self.shared_offsets, len(self.arenas.tiles)
         if key not in self._used:
-            self._used[key] = self._find_used(block)
+            self._used[key] = self._find_used(body)
         return self._used[key]
 
-    def _find_used(self, block: ir.Block) -> list[Pointer]:
+    def _find_used(self, body: Body) -> list[Pointer]:
         found: dict[Pointer, None] = {}
-        for view in block.operations:
-            op = view.operation
-            if op.name == "scf.for":
-                inner = op.regions[0].blocks[0]
+        for op, name in body.ops:
+            if name not in _USERS:
+                continue
+            if name == LOOP:
+                inner = body.loops[op]
+                variable = inner.block.arguments[0]
                 for pointer in self.used_in(inner):
-                    found[pointer.without(inner.arguments[0])] = None
-            elif op.name in ("atalla.tile_load", "atalla.tile_store"):
-                found[self.tile_address(op, "map", 1 if op.name.endswith("store") else 0)[0]] = None
-            elif op.name in ("atalla.tile_at", "atalla.fetch", "atalla.send") and op.operands[0] in self.arenas.tiles:
+                    found[pointer.without(variable)] = None
+            elif name in _TILE_ACCESSES:
+                found[self.tile_address(op, "map", _TILE_ACCESSES[name])[0]] = None
+            elif name in _TILE_PLACES and op.operands[0] in self.arenas.tiles:
                 found[Pointer(op.operands[0], 0, frozenset())] = None
-            elif op.name in ("atalla.dma_load", "atalla.dma_store"):
+            elif name in _TRANSFERS:
                 found[self.tile_address(op, "tile_map", 0)[0]] = None
                 found[self.dram_address(op)[0]] = None
-            elif op.name in WORD_ACCESSES:
-                buffer = WORD_ACCESSES[op.name]
+            elif name in WORD_ACCESSES:
+                buffer = WORD_ACCESSES[name]
                 found[self._affine(op, op.operands[buffer], "map", buffer + 1, WORD_BYTES)[0]] = None
-            elif op.name in COUNTER_OPERANDS:
-                found[self._affine(op, self.constants.x0, "map", COUNTER_OPERANDS[op.name], 1)[0]] = None
+            elif name in COUNTER_OPERANDS:
+                found[self._affine(op, self.constants.x0, "map", COUNTER_OPERANDS[name], 1)[0]] = None
         return [pointer for pointer in found if pointer.root != self.constants.x0 or pointer.terms]
 
-    def form(self, op: ir.Operation, key: str, variables: Sequence[ir.Value]) -> tuple[int, list[tuple[ir.Value, int]]]:
-        forms = affine_forms(ir.AffineMapAttr(op.attributes[key]).value)
-        if not forms:
-            raise InternalError(f"{op.name}: map '{key}' is not affine in the loops")
-        form = forms[0]
-        return form.offset, [(variables[dim], form.coefficients[dim]) for dim in form.dims]
+    def form(self, op: ir.Operation, key: str, first: int) -> tuple[int, list[tuple[ir.Value, int]]]:
+        """The constant and the terms of map `key` of the operands from `first` on."""
+        attribute = op.attributes[key]
+        known = self._forms.get(attribute)
+        if known is None:
+            forms = affine_forms(ir.AffineMapAttr(attribute).value)
+            if not forms:
+                raise InternalError(f"{op.name}: map '{key}' is not affine in the loops")
+            terms = tuple((dim, forms[0].coefficients[dim]) for dim in forms[0].dims)
+            known = self._forms[attribute] = forms[0].offset, terms
+        constant, terms = known
+        if not terms:
+            return constant, []
+        operands = op.operands
+        return constant, [(operands[first + dim], coefficient) for dim, coefficient in terms]
 
     def tile_address(self, op: ir.Operation, key: str, tile_operand: int) -> tuple[Pointer, int]:
         """The pointer of a tile access and the rows to add to it, below `shared_offsets`."""
         first = 2 if key == "tile_map" else tile_operand + 1
-        constant, terms = self.form(op, key, list(op.operands)[first:])
+        constant, terms = self.form(op, key, first)
         tile = op.operands[tile_operand]
         far, near = divmod(constant, self.shared_offsets)
         row_bytes = self.machine.row_bytes
@@ -143,7 +163,7 @@ class Pointers:
     ) -> tuple[Pointer, int, list[tuple[ir.Value, int]]]:
         """`unit` times a map of the operands from `first` on: as a pointer into `root`, a constant, and the terms that
         no loop increments."""
-        constant, terms = self.form(op, key, list(op.operands)[first:])
+        constant, terms = self.form(op, key, first)
         moving = frozenset((variable, factor * unit) for variable, factor in terms if _is_loop_variable(variable))
         other = [(variable, factor * unit) for variable, factor in terms if not _is_loop_variable(variable)]
         return Pointer(root, 0, moving), constant * unit, other
