@@ -244,12 +244,20 @@ def _read_soon(inst: Inst, packets: Sequence[Packet], ready: int) -> list[Regist
     return [result for result in results if result in soon]
 
 
-_BANK_OFFSETS = {RegisterFile.SCALAR: 0, RegisterFile.VECTOR: 4, RegisterFile.MASK: 8}
+BANK_OFFSETS = {RegisterFile.SCALAR: 0, RegisterFile.VECTOR: 4, RegisterFile.MASK: 8}
+"""Where the bits that stand for the banks of each file begin."""
 
 
 def bank_bit(file: RegisterFile, bank: int) -> int:
     """The bit that stands for a bank of a file."""
-    return 1 << (_BANK_OFFSETS[file] + bank)
+    return 1 << (BANK_OFFSETS[file] + bank)
+
+
+def fixed_bank(register: Register) -> int:
+    """The bit of the bank that reading a fixed register takes, 0 for one in all banks; -1 for a virtual one."""
+    if register.pinned is None:
+        return -1
+    return 0 if is_all_ones(register) else bank_bit(register.file, register.pinned % FILES[register.file].banks)
 
 
 def fixed_and_open_reads(inst: Inst) -> tuple[int, tuple[Register, ...]]:
@@ -259,8 +267,8 @@ def fixed_and_open_reads(inst: Inst) -> tuple[int, tuple[Register, ...]]:
     for register in inst.port_reads:
         if register.pinned is None:
             read.append(register)
-        elif not is_all_ones(register):
-            fixed |= bank_bit(register.file, register.pinned % FILES[register.file].banks)
+        else:
+            fixed |= fixed_bank(register)
     return fixed, tuple(read)
 
 

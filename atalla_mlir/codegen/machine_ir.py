@@ -256,6 +256,11 @@ class Block:
         """The control instruction at the end, if there is one."""
         return self.insts[-1] if self.insts and self.insts[-1].op.is_control else None
 
+    @property
+    def repeats(self) -> bool:
+        """Whether it is a loop of its own."""
+        return self.control is not None and self.control.target == self.label
+
 
 @dataclass(frozen=True)
 class SpillArea:

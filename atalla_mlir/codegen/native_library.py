@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from atalla_mlir.errors import ConfigurationError
 from atalla_mlir.target.registers import RegisterFile
 
-ABI = 5
+ABI = 6
 
 _VARIABLE = "ATALLA_CODEGEN_LIBRARY"
 _NAMES = {"darwin": "libatalla_codegen.dylib", "win32": "atalla_codegen.dll"}
@@ -64,24 +64,23 @@ def _pointers(*names: str) -> Sequence[tuple[str, Any]]:
     return [(name, ctypes.c_void_p) for name in names]
 
 
-class Block(Structure):
-    """`atalla_block`."""
+class Blocks(Structure):
+    """`atalla_blocks`."""
 
     _wide_: ClassVar[Mapping[str, str]] = {"counts": "q"}
     _fields_ = (
-        ("size", ctypes.c_int32),
-        ("num_units", ctypes.c_int32),
-        ("num_books", ctypes.c_int32),
-        ("num_values", ctypes.c_int32),
-        ("reductions_in_flight", ctypes.c_int32),
-        ("slots", ctypes.c_int32),
-        ("candidates", ctypes.c_int32),
-        ("num_live", ctypes.c_int32 * _FILES),
+        *((name, ctypes.c_int32) for name in ("num_registers", "num_spaces", "num_objects", "num_units", "num_books")),
+        *((name, ctypes.c_int32) for name in ("num_groups", "vector_file", "array_drain_cycles")),
+        *((name, ctypes.c_int32) for name in ("reductions_in_flight", "slots", "candidates")),
+        ("bank_offsets", ctypes.c_int32 * _FILES),
         ("empty_packet", ctypes.c_int64),
         ("over", ctypes.c_int64),
-        *_pointers("successor_starts", "successors", "latencies", "num_predecessors", "order", "units", "counts"),
-        *_pointers("books", "busy", "early", "queues", "flights", "use_starts", "uses", "use_times"),
-        *_pointers("def_starts", "defs", "files", "reads", "is_live"),
+        *_pointers("roles", "latencies", "unit_cycles", "row_cycles", "units", "groups", "counts"),
+        *_pointers("books", "busy", "early", "queues", "flights", "files", "is_hard_wired", "fixed_banks"),
+        *_pointers("kinds", "read_starts", "reads", "def_starts", "defs", "merges", "access_sets"),
+        *_pointers("access_starts", "access_objects", "access_lows", "access_highs", "access_writes", "access_waits"),
+        *_pointers("object_spaces", "is_any_object", "block_starts", "live_in_starts", "live_in"),
+        *_pointers("live_out_starts", "live_out", "is_in_loop", "repeats"),
     )
 
 
@@ -164,7 +163,9 @@ _P = ctypes.c_void_p
 _N = ctypes.c_int32
 _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "atalla_codegen_abi": (_N, ()),
-    "atalla_schedule_block": (_N, (ctypes.POINTER(Block), _P, _N, _P, _P, _P, _P, _P, _P)),
+    "atalla_schedule_block": (_N, (ctypes.POINTER(Blocks), _N, _P, _N, _P, _P, _P, _P, _P, _P)),
+    "atalla_block_heights": (None, (ctypes.POINTER(Blocks), _N, _P)),
+    "atalla_carried_waits": (None, (ctypes.POINTER(Blocks), _N, _P, _P)),
     "atalla_recurrence": (_N, (ctypes.POINTER(Edges),)),
     "atalla_prefer_banks": (_N, (ctypes.POINTER(Code), _P, _P)),
     "atalla_colour": (_N, (ctypes.POINTER(Code), ctypes.POINTER(WantedColours), _P, _P, _P)),

@@ -123,6 +123,8 @@ class UnitTimes:
         self.queues = [inst.op.unit is Unit.VLSU for inst in insts]
         self.flights = [machine.distance(inst.op) if inst.op.unit is Unit.REDUCTION else 0 for inst in insts]
         """Cycles in which a reduction is in the tree, 0 for all others."""
+        self.keys: list[object] = []
+        """What each book is of."""
         numbers: dict[object, int] = {}
         for at, inst in enumerate(insts):
             book: object = demand_of(inst).unit
@@ -133,6 +135,7 @@ class UnitTimes:
             elif inst.op.unit is Unit.SDMA:
                 book = inst.pad
             self.books[at] = numbers.setdefault(book, len(numbers))
+        self.keys.extend(numbers)
         self.num_books = len(numbers)
 
 

@@ -8,24 +8,21 @@ further wait, except the oldest one, so that pressure never needs to exceed what
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import sub
 
-from atalla_mlir.codegen.block_scheduling import BlockCore
+from atalla_mlir.codegen.block_scheduling import BlocksCore
 from atalla_mlir.codegen.blocks import merge_blocks
-from atalla_mlir.codegen.dependence import DependenceGraph, build_graph, result_latency
 from atalla_mlir.codegen.kernel import LoopReport
-from atalla_mlir.codegen.list_scheduler import BlockDemands, BlockSchedule, release_cycles
+from atalla_mlir.codegen.list_scheduler import BlockSchedule, release_cycles
 from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness
 from atalla_mlir.codegen.local_values import name_local_values
-from atalla_mlir.codegen.loop_graph import edges_to_next, unit_name
 from atalla_mlir.codegen.loops import COLD_PACKET_CYCLES, constant_values, trip_count
 from atalla_mlir.codegen.machine_ir import Block, Function, Inst, Register
 from atalla_mlir.codegen.pipelining import pipeline_loops
 from atalla_mlir.codegen.pressure import NO_LIMITS, PRESSURE_LIMITS, exceeds, excess
 from atalla_mlir.codegen.register_core import RegisterCore
-from atalla_mlir.codegen.resources import demand_of, unit_interval
 from atalla_mlir.codegen.sinking import sink_constants
 from atalla_mlir.codegen.slots import slot_order
 from atalla_mlir.target.encoding import PACKET_BYTES, SLOTS
@@ -49,6 +46,8 @@ FEW_TRIPS = 6
 """Iterations of a loop from which on it pays little to keep its code small for a loop around it."""
 DENSE_PACKET_CYCLES = 2
 """What a packet counts for in a loop whose code should stay small."""
+NO_PLACE = -1
+"""The place of a block that is not scheduled."""
 
 
 @dataclass(frozen=True)
@@ -185,39 +184,31 @@ def _tasks(
     """A task for each block, one of `known` where that has the same block and liveness."""
     liveness = block_liveness([[(inst,) for inst in block.insts] for block in function.blocks], function.successors())
     by_label = {task.block.label: task for task in known}
-    tasks: list[_BlockTask] = []
-    for block, sets in zip(function.blocks, liveness, strict=True):
+
+    def known_task(block: Block, sets: BlockLiveness) -> _BlockTask | None:
         task = by_label.get(block.label)
-        is_same = task is not None and task.block is block and task.liveness == sets
-        tasks.append(task if task is not None and is_same else _BlockTask(block, sets, machine, limits))
-    return tasks
+        return task if task is not None and task.block is block and task.liveness == sets else None
+
+    found = [known_task(*item) for item in zip(function.blocks, liveness, strict=True)]
+    new = [at for at, block in enumerate(function.blocks) if found[at] is None and block.packets is None]
+    core = BlocksCore([function.blocks[at] for at in new], [liveness[at] for at in new], machine)
+    places = {at: number for number, at in enumerate(new)}
+    return [
+        task or _BlockTask(function.blocks[at], liveness[at], core, places.get(at, NO_PLACE), limits)
+        for at, task in enumerate(found)
+    ]
 
 
 class _BlockTask:
-    """A block with what is needed to schedule it, once or more."""
+    """A block with what is needed to schedule it, once or more: its place in `core` unless it is in packets already."""
 
     def __init__(
-        self, block: Block, liveness: BlockLiveness, machine: Machine, limits: Mapping[RegisterFile, int]
+        self, block: Block, liveness: BlockLiveness, core: BlocksCore, number: int, limits: Mapping[RegisterFile, int]
     ) -> None:
-        self.block, self._limits = block, limits
-        self.liveness = liveness
-        self._machine = machine
-        self._packet_cycles = _packet_cycles(block, machine)
+        self.block, self.liveness = block, liveness
+        self._core, self._number, self._limits = core, number, limits
+        self._packet_cycles = _packet_cycles(block, core.machine)
         self._unbanked: ScheduledBlock | None = None
-        if block.packets is not None:
-            return
-        self._graph = build_graph(block.insts, machine)
-        carried = liveness.live_in & liveness.live_out if self.repeats else frozenset[Register]()
-        leaving = liveness.live_out if block.loop_depth else frozenset[Register]()
-        priorities = _priorities(self._graph, machine, carried, leaving)
-        self._core = BlockCore(BlockDemands(self._graph, priorities, liveness, machine))
-        body = [inst for inst in block.insts if not inst.op.is_control]
-        self._carried_edges = edges_to_next(body, machine) if self.repeats else []
-
-    @property
-    def repeats(self) -> bool:
-        """Whether the block is a loop of its own."""
-        return self.block.control is not None and self.block.control.target == self.block.label
 
     @property
     def is_hot(self) -> bool:
@@ -249,7 +240,7 @@ class _BlockTask:
         releases: Sequence[int] = ()
         if exceeds(best.peaks, self._limits):
             limits = self._limits
-            releases = release_cycles(self._graph, best.issue_cycles, self._machine)
+            releases = release_cycles(self._core.graph(self._number), best.issue_cycles, self._core.machine)
             for _ in range(PRESSURE_ROUNDS):
                 best = self._run(limits, releases, banks)
                 # what was begun early stays while the oldest goes on
@@ -257,39 +248,39 @@ class _BlockTask:
                 if not any(over.values()):
                     break
                 limits = {file: limit - 2 * over[file] for file, limit in limits.items()}
-        if self.repeats:
-            best = self._steady(best, limits, banks)
+        cycles = best.cycles
+        if block.repeats:
+            best, cycles = self._steady(best, limits, banks)
         elif block.loop_depth:
             best = self._waiting_late(best, limits, releases, banks)
+            cycles = best.cycles
         packets = tuple(slot_order([block.insts[index] for index in packet]) for packet in best.packets)
-        return ScheduledBlock(block.label, packets, block.loop_depth, self._period(best))
-
-    def _period(self, found: BlockSchedule) -> int:
-        """Cycles from one run to the next of a block that repeats itself; those of one run of any other."""
-        at = found.issue_cycles
-        waits = (at[first] + latency - at[second] for first, second, latency in self._carried_edges)
-        return max(found.cycles, max(waits, default=0))
+        return ScheduledBlock(block.label, packets, block.loop_depth, cycles)
 
     def _steady(
         self, found: BlockSchedule, limits: Mapping[RegisterFile, int], banks: Mapping[Register, int] | None
-    ) -> BlockSchedule:
-        """The schedule of a loop that knows what the iteration before leaves behind.
+    ) -> tuple[BlockSchedule, int]:
+        """The schedule of a loop that knows what the iteration before leaves behind, and cycles from run to run.
 
         Packets issue in order: what would wait for the iteration before must not stand in front of what need not.
         """
-        best = found
+        best, (waits, best_period) = found, self._waits_and_period(found)
         period = found.cycles
         # as late as possible: what was sent before the loop may still keep a pad busy
         late = period - TRANSFER_PACKETS * sum(inst.op.unit is Unit.SDMA for inst in self.block.insts)
         comes_late = [inst.op.unit is Unit.SDMA or inst.is_wait for inst in self.block.insts]
         for _ in range(STEADY_ROUNDS):
-            releases = [late * is_late for is_late in comes_late]
-            for first, second, latency in self._carried_edges:
-                releases[second] = max(releases[second], found.issue_cycles[first] + latency - period)
+            releases = [max(late * is_late, wait - period) for is_late, wait in zip(comes_late, waits, strict=True)]
             found = self._run(limits, releases, banks)
-            if self._period(found) <= self._period(best):
-                best = found
-        return best
+            waits, reached = self._waits_and_period(found)
+            if reached <= best_period:
+                best, best_period = found, reached
+        return best, best_period
+
+    def _waits_and_period(self, found: BlockSchedule) -> tuple[list[int], int]:
+        """When each instruction may issue in the next run, and cycles from one run to the next."""
+        waits = self._core.carried_waits(self._number, found.issue_cycles)
+        return waits, max(found.cycles, *map(sub, waits, found.issue_cycles))
 
     def _waiting_late(
         self,
@@ -306,7 +297,7 @@ class _BlockTask:
         if not any(waits) or all(inst.op.unit is not Unit.GSAU for inst in self.block.insts):
             return found
         # much comes behind some of them
-        rooms = [max(0, found.cycles - height) for height in self._graph.heights()]
+        rooms = [max(0, found.cycles - height) for height in self._core.heights(self._number)]
         needed = excess(found.peaks)
         for late in (cycles for cycles in WAIT_CYCLES if 2 * cycles <= found.cycles):
             for put_off in ([late] * len(waits), [min(late, room) for room in rooms]):
@@ -334,72 +325,10 @@ class _BlockTask:
     def _run(
         self, limits: Mapping[RegisterFile, int], releases: Sequence[int], banks: Mapping[Register, int] | None
     ) -> BlockSchedule:
-        return self._core.schedule(limits, self._packet_cycles, releases, banks)
+        return self._core.schedule(self._number, limits, self._packet_cycles, releases, banks)
 
 
 def _packet_cycles(block: Block, machine: Machine) -> int:
     """Cycles from one packet to the next: more than 1 where every packet must first be fetched from memory."""
     exceeds_cache = len(block.insts) > SLOTS * machine.icache_bytes // PACKET_BYTES
     return COLD_PACKET_CYCLES if block.loop_depth == 0 or exceeds_cache else 1
-
-
-def _priorities(
-    graph: DependenceGraph, machine: Machine, carried: frozenset[Register], leaving: frozenset[Register]
-) -> list[int]:
-    """Heights; what leaves the block is read soon after it.
-
-    In a loop of one block a carried value's producer also waits for nothing less than its next reader.
-    """
-    heights = graph.heights()
-    if not carried:
-        for index, inst in enumerate(graph.insts):
-            is_slow = inst.op.mnemonic == "scpad.ld" or any(
-                register.file is RegisterFile.VECTOR for register in inst.defs
-            )
-            if is_slow and any(register in leaving for register in inst.defs):
-                _raise_height(graph, heights, index, result_latency(inst, machine))
-        _queue_heights(graph, heights, machine)
-        return heights
-    depths = graph.depths()
-    first_read: dict[Register, int] = {}
-    for index, inst in enumerate(graph.insts):
-        for register in inst.uses:
-            first_read.setdefault(register, depths[index])
-    for index, inst in enumerate(graph.insts):
-        for register in inst.defs:
-            if register in carried and register in first_read:
-                beyond = result_latency(inst, machine) - first_read[register]
-                _raise_height(graph, heights, index, beyond)
-    _queue_heights(graph, heights, machine)
-    return heights
-
-
-def _queue_heights(graph: DependenceGraph, heights: list[int], machine: Machine) -> None:
-    """Raises heights to the time that a unit needs for what it serves afterwards.
-
-    Work without successors, such as clearing accumulators, would else be left to the end and queue up there.
-    """
-    by_unit: dict[str, list[int]] = defaultdict(list)
-    for index, inst in enumerate(graph.insts):
-        by_unit[unit_name(inst, demand_of(inst).unit)].append(index)
-    for members in by_unit.values():
-        needed = 0
-        for index in sorted(members, key=lambda index: (heights[index], -index)):
-            heights[index] = needed = max(heights[index], needed)
-            needed += unit_interval(graph.insts[index], machine)
-    for index in range(len(heights) - 1, -1, -1):
-        height = heights[index]
-        for later, latency in graph.successors[index].items():
-            if heights[later] + latency > height:
-                height = heights[later] + latency
-        heights[index] = height
-
-
-def _raise_height(graph: DependenceGraph, heights: list[int], index: int, height: int) -> None:
-    """Raises one height and what follows from it for the predecessors."""
-    pending = [(index, height)]
-    while pending:
-        at, value = pending.pop()
-        if value > heights[at]:
-            heights[at] = value
-            pending.extend((earlier, value + latency) for earlier, latency in graph.predecessors[at].items())

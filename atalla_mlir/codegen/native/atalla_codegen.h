@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a structure or what a function gives does: an older library then counts as absent. */
-#define ATALLA_CODEGEN_ABI 5
+#define ATALLA_CODEGEN_ABI 6
 
 #define ATALLA_FILES 3
 
@@ -30,47 +30,99 @@ ATALLA_API int32_t atalla_codegen_abi(void);
 /* The digest of the sources that the library was built from. */
 ATALLA_API const char* atalla_codegen_sources(void);
 
-/* A block of instructions, as `list_scheduler.BlockDemands` has it. */
-typedef struct atalla_block {
-  int32_t size;
+/* Blocks of instructions, each of which is scheduled for itself. Instructions are of a kind, which says all but their
+ * registers and the memory that they touch. */
+typedef struct atalla_blocks {
+  int32_t num_registers;
+  int32_t num_spaces;
+  int32_t num_objects;
   int32_t num_units;
   int32_t num_books;
-  int32_t num_values;
+  int32_t num_groups;
+  int32_t vector_file;
+  int32_t array_drain_cycles;
   int32_t reductions_in_flight;
   int32_t slots;      /* of a packet */
   int32_t candidates; /* ready instructions of a unit that are tried */
-  int32_t num_live[ATALLA_FILES];
+  int32_t bank_offsets[ATALLA_FILES]; /* of the bits that stand for the banks of each file */
   int64_t empty_packet; /* countable resources of a packet: a field for each */
   int64_t over;         /* the bits that say that one is used up */
-  const int32_t* successor_starts;
-  const int32_t* successors;
-  const int32_t* latencies;
-  const int32_t* num_predecessors;
-  const int32_t* order; /* the instructions, the most urgent first */
+  /* of each kind */
+  const int32_t* roles;       /* ATALLA_ROLE_... */
+  const int32_t* latencies;   /* of results */
+  const int32_t* unit_cycles; /* until the unit takes another one */
+  const int32_t* row_cycles;  /* until the transpose unit takes another one */
   const int32_t* units;
+  const int32_t* groups; /* what keeps the same thing busy */
   const int64_t* counts;
   const int32_t* books; /* of units, see `resources.UnitTimes` */
   const int32_t* busy;
   const int32_t* early;
   const int32_t* queues;
   const int32_t* flights;
-  const int32_t* use_starts;
-  const int32_t* uses;
-  const int32_t* use_times;
+  /* of each register */
+  const int32_t* files;
+  const int32_t* is_hard_wired;
+  const int32_t* fixed_banks; /* the bits of the banks that reading a fixed one takes, -1 for all others */
+  /* of each instruction: its kind, registers that it reads by ports, registers that it writes, whether it also reads
+   * these, and the number of a set of accesses to memory */
+  const int32_t* kinds;
+  const int32_t* read_starts;
+  const int32_t* reads;
   const int32_t* def_starts;
   const int32_t* defs;
-  const int32_t* files;
-  const int32_t* reads;
-  const int32_t* is_live;
-} atalla_block;
+  const int32_t* merges;
+  const int32_t* access_sets;
+  /* accesses to rows `lows` to `highs` - 1 of objects, ATALLA_UNKNOWN for unknown ones */
+  const int32_t* access_starts;
+  const int32_t* access_objects;
+  const int32_t* access_lows;
+  const int32_t* access_highs;
+  const int32_t* access_writes;
+  const int32_t* access_waits;
+  /* of each object: its space, and whether it may be anything there */
+  const int32_t* object_spaces;
+  const int32_t* is_any_object;
+  /* of each block: instructions, registers that are live at its start and after it, and whether it is in a loop, or is
+   * one */
+  const int32_t* block_starts;
+  const int32_t* live_in_starts;
+  const int32_t* live_in;
+  const int32_t* live_out_starts;
+  const int32_t* live_out;
+  const int32_t* is_in_loop;
+  const int32_t* repeats;
+} atalla_blocks;
+
+#define ATALLA_UNKNOWN INT32_MIN
+
+/* What a kind of instructions is, a bit each. */
+enum {
+  ATALLA_ROLE_LOAD = 1,      /* a transfer to a pad */
+  ATALLA_ROLE_STORE = 2,     /* a transfer to DRAM */
+  ATALLA_ROLE_PUSH = 4,      /* of weights into the array */
+  ATALLA_ROLE_PRODUCT = 8,   /* of the array */
+  ATALLA_ROLE_TRANSPOSE = 16,
+  ATALLA_ROLE_CONTROL = 32,
+  ATALLA_ROLE_HALT = 64
+};
 
 /* Schedules a block into packets, as `BlockScheduler.run`. `limits` say how many values each file may hold. `releases`
- * (or NULL) are the first cycles in which instructions may issue, `bank_bits` (or NULL) the banks that they read.
- * `issue_cycles` and `order` (instructions packet by packet) have room for the block, as has `sizes`, which gets the
- * packets' sizes. Returns the number of packets. */
-ATALLA_API int32_t atalla_schedule_block(const atalla_block* block, const int32_t* limits, int32_t packet_cycles,
-                                         const int32_t* releases, const int32_t* bank_bits, int32_t* issue_cycles,
-                                         int32_t* order, int32_t* sizes, int32_t* peaks);
+ * (or NULL) are the first cycles in which instructions may issue, `banks` (or NULL) the bank of each register, -1 for
+ * none. `issue_cycles` and `order` (instructions packet by packet) have room for the block, as has `sizes`,
+ * which gets the packets' sizes. Returns the number of packets. */
+ATALLA_API int32_t atalla_schedule_block(const atalla_blocks* blocks, int32_t block, const int32_t* limits,
+                                         int32_t packet_cycles, const int32_t* releases, const int32_t* banks,
+                                         int32_t* issue_cycles, int32_t* order, int32_t* sizes, int32_t* peaks);
+
+/* Writes for each instruction of a block the cycles from its issue to the end of the longest chain that starts with
+ * it, as `DependenceGraph.heights`. */
+ATALLA_API void atalla_block_heights(const atalla_blocks* blocks, int32_t block, int32_t* heights);
+
+/* For a block that repeats itself, and the cycles in which its instructions issue: writes for each instruction the first
+ * cycle, after the start of one run, in which it may issue in the next, as `block_scheduling.carried_waits`. */
+ATALLA_API void atalla_carried_waits(const atalla_blocks* blocks, int32_t block, const int32_t* issue_cycles,
+                                     int32_t* waits);
 
 /* Edges of a dependence graph across iterations; those of distance 0 form no circle. */
 typedef struct atalla_edges {

@@ -12,7 +12,9 @@ import pytest
 from atalla_mlir.codegen import loop_memo, native_library
 from atalla_mlir.codegen.allocate import ALLOCATABLE, allocate
 from atalla_mlir.codegen.banks import late_writes, loop_weight
+from atalla_mlir.codegen.block_scheduling import BlocksCore
 from atalla_mlir.codegen.coalesce import coalesce
+from atalla_mlir.codegen.liveness import block_liveness
 from atalla_mlir.codegen.loop_core import LoopCore
 from atalla_mlir.codegen.loop_graph import (
     LoopEdge,
@@ -24,13 +26,14 @@ from atalla_mlir.codegen.loop_graph import (
 from atalla_mlir.codegen.loop_memo import Found
 from atalla_mlir.codegen.loop_placement import OrderChoice
 from atalla_mlir.codegen.loop_roles import different_turns
-from atalla_mlir.codegen.machine_ir import M0, X0, Inst, Register, parse_memory
+from atalla_mlir.codegen.machine_ir import M0, X0, Block, Function, Inst, Register, parse_memory
+from atalla_mlir.codegen.pressure import NO_LIMITS
 from atalla_mlir.codegen.register_core import RegisterCore
 from atalla_mlir.codegen.reservations import LoopDemands
 from atalla_mlir.codegen.schedule import schedule
 from atalla_mlir.errors import ConfigurationError
 from atalla_mlir.target.encoding import DmaShape
-from atalla_mlir.target.isa import BY_MNEMONIC
+from atalla_mlir.target.isa import BY_MNEMONIC, HALT
 from atalla_mlir.target.machine import AX01
 from atalla_mlir.target.registers import RegisterFile
 from atalla_mlir.testing.machine_code import RandomFunction
@@ -169,6 +172,47 @@ class RandomBody:
             case _:
                 self._add("add.vv", result, left, right, mask)
         self._vectors.append(result)
+
+
+def blocks_of(seed: int) -> Function:
+    """Straight code and a loop with all units, in which little is known of some accesses to memory."""
+    choose = random.Random(seed)
+    body = RandomBody(seed, moves=seed % 3 > 0, ahead=seed % 3 == 2).insts
+    accessing = [inst for inst in body if inst.memory]
+    for inst in choose.sample(accessing, len(accessing) // 4):
+        inst.memory = parse_memory("") if choose.randrange(2) else (*inst.memory, *parse_memory("write pad0:*[?:?]"))
+    row, counter, trips = (Register(file, 1) for file in (RegisterFile.VECTOR, *2 * [RegisterFile.SCALAR]))
+    turned = [Inst(BY_MNEMONIC[name], (row,)) for name in ("tpop.vi", "tpus.vi", "tpus.vi", "tpop.vi")]
+    branch = Inst(BY_MNEMONIC["blt.s"], (counter, trips, "loop", 1))
+    loop = Block("loop", [*turned[:2], *body, *turned[2:], branch], loop_depth=1)
+    return Function("f", [Block("entry", [*body, *turned]), loop, Block("end", [Inst(HALT, ())])])
+
+
+@pytest.mark.parametrize("seed", range(18))
+def test_random_blocks_are_scheduled_alike(seed: int, both: Both):
+    function = blocks_of(seed)
+    liveness = block_liveness([[(inst,) for inst in block.insts] for block in function.blocks], function.successors())
+    registers = [register for register in function.registers() if register.pinned is None]
+    banks = {register: register.index % (2 if register.file is RegisterFile.MASK else 4) for register in registers}
+
+    def schedules() -> object:
+        core = BlocksCore(function.blocks, liveness, AX01)
+        found: list[object] = []
+        for number, block in enumerate(function.blocks):
+            releases = [7 * index % 40 for index in range(len(block.insts))]
+            runs = [
+                core.schedule(number, limits, packet_cycles, begins, known)
+                for limits in (NO_LIMITS, dict.fromkeys(RegisterFile, 6))
+                for packet_cycles in (1, 3)
+                for begins in ((), releases)
+                for known in (None, banks)
+            ]
+            waits = core.carried_waits(number, runs[0].issue_cycles) if block.repeats else []
+            found.append((runs, core.heights(number), waits))
+        return found
+
+    native, reference = both(schedules)
+    assert native == reference
 
 
 ORDERS = (
