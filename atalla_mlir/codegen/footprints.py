@@ -147,12 +147,16 @@ class FootprintBlocks(Blocks):
     @property
     def transfers(self) -> int:
         """Transfers that bring one slice to a pad: one for each image line."""
-        return self.seen.reach(self.part_lines, self.part_width)[0]
+        return self._reach[0]
 
     @property
     def piece_rows(self) -> int:
         """Rows of a transfer: pixels of an image line."""
-        return self.seen.reach(self.part_lines, self.part_width)[1]
+        return self._reach[1]
+
+    @cached_property
+    def _reach(self) -> tuple[int, int]:
+        return self.seen.reach(self.part_lines, self.part_width)
 
     @property
     def slice_rows(self) -> int:

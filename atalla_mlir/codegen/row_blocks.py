@@ -38,12 +38,12 @@ class Blocks:
     def extent(self) -> int:
         return self.loop.extent if self.loop is not None else 1
 
-    @property
+    @cached_property
     def blocks_across(self) -> int:
         """Blocks side by side along a line."""
         return -(-self.extent // self.width)
 
-    @property
+    @cached_property
     def num_blocks(self) -> int:
         return -(-self.num_lines // self.lines) * self.blocks_across
 
@@ -57,7 +57,7 @@ class Blocks:
         """Rows by which the last block of a line would stick out."""
         return -self.extent % self.width
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Rows of a block."""
         return self.lines * self.width

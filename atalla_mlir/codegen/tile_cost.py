@@ -343,8 +343,8 @@ def step_cycles(schedule: TileSchedule, moving: Blocks | None) -> float:
 
 
 def _num_moving_pieces(schedule: TileSchedule) -> int:
-    counts = {schedule.inner: schedule.panel_blocks, schedule.outer: schedule.outer.num_blocks}
-    moving = (blocks for blocks, count in counts.items() if count > 1 and not schedule.is_resident(blocks))
+    counts = (schedule.inner, schedule.panel_blocks), (schedule.outer, schedule.outer.num_blocks)
+    moving = (blocks for blocks, count in counts if count > 1 and not schedule.is_resident(blocks))
     return max((blocks.num_pieces for blocks in moving), default=0)
 
 

@@ -76,7 +76,7 @@ class Depth:
     def has_tail(self) -> bool:
         return self.first_lanes < self.lanes
 
-    @property
+    @cached_property
     def has_two_levels(self) -> bool:
         """Whether sums of blocks of steps are added to totals."""
         return self.steps > MAX_SEQUENTIAL_SLICES
@@ -118,11 +118,11 @@ class TileSchedule:
     turn: ColumnTurn | None = None
     """What `pushed` is a copy of, where the array turns all columns in the pads before the walk."""
 
-    @property
+    @cached_property
     def inner(self) -> Blocks:
         return self.rows if self.rows_inside else self.cols
 
-    @property
+    @cached_property
     def outer(self) -> Blocks:
         return self.cols if self.rows_inside else self.rows
 
@@ -142,7 +142,7 @@ class TileSchedule:
         """Whether the totals of a tile with two levels of sums are in registers: the pads hold those of larger ones."""
         return self.depth.has_two_levels and self.rows.rows <= MAX_ROWS_WITH_TOTALS
 
-    @property
+    @cached_property
     def joins_tiles(self) -> bool:
         """Whether the second step of a tile is computed while the one before is finished.
 
@@ -222,7 +222,7 @@ class TileSchedule:
     def sink_row(self) -> int:
         return self.operand_rows - SINK_ROWS
 
-    @property
+    @cached_property
     def num_panels(self) -> int:
         return -(-self.inner.num_blocks // self.panel_blocks)
 
@@ -425,8 +425,10 @@ def fitting(walk: TileSchedule, pad_rows: int) -> Iterator[TileSchedule]:
             yield whole
         return
     for rows_inside in (True, False):
-        one = replace(walk, rows_inside=rows_inside, panel_blocks=1)
+        is_this = walk.rows_inside == rows_inside and walk.panel_blocks == 1
+        one = walk if is_this else replace(walk, rows_inside=rows_inside, panel_blocks=1)
         room = (pad_rows - one.operand_rows) // one.block_rows(one.inner) + 1
         if room >= 1:
             panels = -(-one.inner.num_blocks // min(room, one.inner.num_blocks))
-            yield replace(one, panel_blocks=-(-one.inner.num_blocks // panels))
+            panel_blocks = -(-one.inner.num_blocks // panels)
+            yield one if panel_blocks == 1 else replace(one, panel_blocks=panel_blocks)
