@@ -105,7 +105,14 @@ class _FunctionCutter:
         self.groups = self._groups(options)
         self.shared = SharedResults(stages, self.groups)
         self.new: dict[ir.Value, ir.Value] = {argument: argument for argument in self.block.arguments}
-        self.old = [op.operation for op in self.block.operations]
+        self.old = {op.operation: at for at, op in enumerate(self.block.operations)}
+        """The operations of the old body, and their places in it."""
+        self.ops = dict(zip(stages.stages, stages.stage_ops, strict=True))
+        self.returned_buffers = {view.buffer for view in stages.results}
+        self.readers: dict[Buffer, list[Group]] = {}
+        for group in self.groups:
+            for buffer in {read.buffer for stage in group.all_stages for read in stage.reads}:
+                self.readers.setdefault(buffer, []).append(group)
 
     def _groups(self, options: FormKernelsPass) -> list[Group]:
         parts: dict[ir.Operation, int] = {}
@@ -135,7 +142,7 @@ class _FunctionCutter:
                     self._outline(group, returned)
             for at, value in enumerate(list(self.terminator.operands)):
                 self.terminator.operands[at] = self._result_value(value, self.list.results[at].buffer)
-        for op in reversed(self.old):
+        for op in reversed(self.old.keys()):
             if op != self.terminator and not any(True for result in op.results for _ in result.uses):
                 op.erase()
 
@@ -160,8 +167,8 @@ class _FunctionCutter:
                         inputs.append(value)
         for stage in stages:
             if stage.changes_state and stage.write.indirect:
-                self._ops(stage)[0].attributes[IN_PLACE] = ir.UnitAttr.get()
-        location = fused_location([op.location for stage in stages for op in self._ops(stage)])
+                self.ops[stage][0].attributes[IN_PLACE] = ir.UnitAttr.get()
+        location = fused_location([op.location for stage in stages for op in self.ops[stage]])
         parts = [self.shared.parts(buffer, stages) for buffer in needed]
         wholes = [self.new.get(value) if own else None for value, own in zip(outputs, parts, strict=True)]
         stored = [StoredParts(own, whole) if own else None for own, whole in zip(parts, wholes, strict=True)]
@@ -210,7 +217,7 @@ class _FunctionCutter:
     def _call_finished(self, group: Group) -> None:
         """The call of a kernel that needs no outlining; its operands are whole buffers in row-major order."""
         (stage,) = group.all_stages
-        (op,) = self._ops(stage)
+        (op,) = self.ops[stage]
         holders = [self.list.owners[read.buffer] for read in stage.reads]
         operands = [
             self._result_value(value, read.buffer) for value, read in zip(op.operands, stage.reads, strict=True)
@@ -242,19 +249,8 @@ class _FunctionCutter:
         members = set(group.all_stages)
         return [stage for stage in self.list.stages if stage in members]
 
-    def _ops(self, stage: object) -> tuple[ir.Operation, ...]:
-        return self.list.stage_ops[next(i for i, item in enumerate(self.list.stages) if item is stage)]
-
     def _is_needed(self, buffer: Buffer, group: Group) -> bool:
-        if any(view.buffer is buffer for view in self.list.results):
-            return True
-        return any(
-            read.buffer is buffer
-            for other in self.groups
-            if other is not group
-            for stage in other.all_stages
-            for read in stage.reads
-        )
+        return buffer in self.returned_buffers or any(other is not group for other in self.readers.get(buffer, ()))
 
     def _value_name(self, value: ir.Value) -> str:
         if isinstance(value, ir.BlockArgument):
@@ -322,8 +318,8 @@ class _FunctionCutter:
         parts = [(value, part) for value, own in zip(outputs, stored, strict=True) if own for part in own.parts]
         sources = [*(value for value in outputs if value not in made), *(part.source for _, part in parts)]
         steps: list[tuple[int, ir.Operation | tuple[ir.Value, Part]]] = [
-            *((self.old.index(source), source) for source in upstream(sources, mapping)),
-            *((self.old.index(part.op), (value, part)) for value, part in parts),
+            *((self.old[source], source) for source in upstream(sources, mapping)),
+            *((self.old[part.op], (value, part)) for value, part in parts),
         ]
         with ir.InsertionPoint(block):
             # in program order, so that the kernel's stages come in the order of the group's
