@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from atalla_mlir.codegen.dealt_images import DealtImage
 from atalla_mlir.codegen.iteration import Access, Loop
@@ -35,25 +36,25 @@ class Axis:
     size: int | None = None
     """None where there is no frame."""
 
-    @property
+    @cached_property
     def outs(self) -> int:
         return self.loop.extent if self.loop is not None else 1
 
-    @property
+    @cached_property
     def taps(self) -> int:
         return self.taps_loop.extent if self.taps_loop is not None else 1
 
-    @property
+    @cached_property
     def extent(self) -> int:
         """Positions that are looked at, gaps between windows and the frame included."""
         return (self.outs - 1) * self.step + (self.taps - 1) * self.dilation + 1
 
-    @property
+    @cached_property
     def fetched(self) -> int:
         """Positions of the image that are looked at, gaps included."""
         return self.extent if self.size is None else min(self.size, self.extent - self.low)
 
-    @property
+    @cached_property
     def framed(self) -> tuple[int, ...]:
         """Positions of the frame that are looked at."""
         return (*range(self.low), *range(self.low + self.fetched, self.extent))
@@ -106,7 +107,7 @@ class WindowPlan:
     def num_planes(self) -> int:
         return math.prod(loop.extent for loop in self.planes)
 
-    @property
+    @cached_property
     def groups(self) -> int:
         """Iterations of a line; the last one may compute results that nobody has asked for."""
         return -(-self.columns.outs // self.group)
@@ -115,15 +116,15 @@ class WindowPlan:
     def last_group(self) -> int:
         return self.columns.outs - (self.groups - 1) * self.group
 
-    @property
+    @cached_property
     def iterations_of_a_plane(self) -> int:
         return self.lines.outs * self.groups
 
-    @property
+    @cached_property
     def iterations(self) -> int:
         return self.chunks * self.num_planes * self.iterations_of_a_plane
 
-    @property
+    @cached_property
     def taps(self) -> int:
         return self.lines.taps * self.columns.taps
 
@@ -151,7 +152,7 @@ class WindowPlan:
         """Rows that a line takes of a pad."""
         return len(range(self.first_position(pad), self.columns.low + self.columns.fetched, self.pads))
 
-    @property
+    @cached_property
     def most_part_rows(self) -> int:
         return max(map(self.part_rows, range(self.pads)))
 
@@ -207,7 +208,7 @@ class WindowPlan:
         blocks = [(block_size(count), count) for count in counts]
         return SumOrder("any", 1, sum(block + -(-count // block) for block, count in blocks))
 
-    @property
+    @cached_property
     def columns_of_a_group(self) -> int:
         """Different columns that a group looks at."""
         columns = self.columns
