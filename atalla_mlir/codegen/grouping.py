@@ -31,6 +31,7 @@ from atalla_mlir.codegen.iteration import (
 )
 from atalla_mlir.codegen.placement import LANES
 from atalla_mlir.codegen.product_chain import chained_buffer, plan_chain
+from atalla_mlir.codegen.stage_memo import Description, recall
 from atalla_mlir.codegen.turned_product import plan_turned_product
 from atalla_mlir.codegen.window_frame import frame_stages
 from atalla_mlir.codegen.window_plan import has_windows, keeps_windows
@@ -326,11 +327,16 @@ def _turned(first: Group, second: Group, groups: Sequence[Group], results: Colle
     if copied in read or copied in results:
         return None
     leaving = {stage.write.buffer for stage in second.stages} & (read | set(results))
-    # planning changes loops, which must not happen to stages that stay apart
-    copies = copy.deepcopy((first.stages, second.stages, leaving))
-    for stages in copies[:2]:
-        coalesce_loops(stages)
-    if plan_turned_product(copies[0][0], copies[1], copies[2]) is None:
+
+    def is_faster() -> bool:
+        # planning changes loops, which must not happen to stages that stay apart
+        copies = copy.deepcopy((first.stages, second.stages, leaving))
+        for stages in copies[:2]:
+            coalesce_loops(stages)
+        return plan_turned_product(copies[0][0], copies[1], copies[2]) is not None
+
+    described = Description().stages(first.stages).stages(second.stages).buffers(leaving)
+    if not recall("turned product", described.key, is_faster):
         return None
     return Group(
         [*first.stages, *second.stages],
@@ -340,7 +346,7 @@ def _turned(first: Group, second: Group, groups: Sequence[Group], results: Colle
 
 
 def _chain(first: Group, second: Group, groups: Sequence[Group], results: Collection[Buffer]) -> Group | None:
-    if not _can_pair(first, second):
+    if not _can_pair(first, second) or first.product is None or second.product is None:
         return None
     others = _others(first, second, groups)
     kept = chained_buffer(first.stages, second.stages, others)
@@ -348,11 +354,16 @@ def _chain(first: Group, second: Group, groups: Sequence[Group], results: Collec
         return None
     read = {access.buffer for stage in others for access in stage.reads}
     leaving = {stage.write.buffer for stage in second.stages} & (read | set(results))
-    # planning changes loops, which must not happen to stages that stay apart
-    copies = copy.deepcopy((first.stages, second.stages, kept, leaving))
-    for stages in copies[:2]:
-        coalesce_loops(stages)
-    if plan_chain(*copies) is None:
+
+    def is_faster() -> bool:
+        # planning changes loops, which must not happen to stages that stay apart
+        copies = copy.deepcopy((first.stages, second.stages, kept, leaving))
+        for stages in copies[:2]:
+            coalesce_loops(stages)
+        return plan_chain(*copies) is not None
+
+    described = Description().stages(first.stages).stages(second.stages).buffers([kept]).buffers(leaving)
+    if not recall("chain", described.key, is_faster):
         return None
     names = [", ".join(second.stages[0].nodes) or second.stages[0].write.buffer.name]
     refusals = [text for text in first.refusals if text.partition(": ")[0] not in names]

@@ -17,6 +17,7 @@ from dataclasses import replace
 from atalla_mlir.codegen import window_cost
 from atalla_mlir.codegen.decision import Decision, Fields, allowed
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Stage, StageKind, coalesce_loops, rename_loops
+from atalla_mlir.codegen.stage_memo import Description, recall
 from atalla_mlir.codegen.window_frame import Frame, read_frame
 from atalla_mlir.codegen.window_layout import Axis, WindowPlan, cuts, with_ring
 
@@ -121,17 +122,26 @@ def _lane(stages: Sequence[Stage], stored: Sequence[Access]) -> Loop | None:
 
 def has_windows(frame: Sequence[Stage], window: Stage) -> bool:
     """Whether windows can look at an image without its frame."""
-    # planning changes loops, which must not happen to stages that stay apart
-    made, own = copy.deepcopy((list(frame), [window]))
-    return plan_windows(own, [own[0].write], frame=made) is not None
+
+    def find() -> bool:
+        # planning changes loops, which must not happen to stages that stay apart
+        made, own = copy.deepcopy((list(frame), [window]))
+        return plan_windows(own, [own[0].write], frame=made) is not None
+
+    return recall("windows in a frame", Description().stages(frame).stages([window]).key, find)
 
 
 def keeps_windows(frame: Sequence[Stage], stages: Sequence[Stage], stage: Stage, names: Mapping[Loop, Loop]) -> bool:
     """Whether `stages` still can when `stage`, whose loops are called as `names` says, follows them."""
-    made, own, last = copy.deepcopy((list(frame), list(stages), [(stage, dict(names))]))
-    rename_loops(*last[0])
-    own.append(last[0][0])
-    return plan_windows(own, [one.write for one in own], frame=made) is not None
+
+    def find() -> bool:
+        made, own, last = copy.deepcopy((list(frame), list(stages), [(stage, dict(names))]))
+        rename_loops(*last[0])
+        own.append(last[0][0])
+        return plan_windows(own, [one.write for one in own], frame=made) is not None
+
+    described = Description().stages(frame).stages(stages).stages([stage]).names(names)
+    return recall("a stage behind windows in a frame", described.key, find)
 
 
 def window_fields(plan: WindowPlan) -> Fields:
