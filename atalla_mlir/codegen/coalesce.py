@@ -27,15 +27,17 @@ def copy_source(inst: Inst) -> Register | None:
 def coalesce(function: Function) -> int:
     """Merges the two sides of copies where that changes nothing; returns the number of copies removed."""
     copies = [
-        (block.loop_depth, inst) for block in function.blocks for inst in block.insts if copy_source(inst) is not None
+        (block.loop_depth, inst.defs, source)
+        for block in function.blocks
+        for inst in block.insts
+        if (source := copy_source(inst)) is not None
     ]
     if not copies:
         return 0
     classes = _Classes(function)
-    for _, inst in sorted(copies, key=lambda item: -item[0]):
-        source = copy_source(inst)
-        if source is not None and inst.defs:
-            classes.merge(inst.defs[0], source)
+    for _, written, source in sorted(copies, key=lambda copy: -copy[0]):
+        if written:
+            classes.merge(written[0], source)
     merged = classes.merged()
     return sum(_rewrite(block, merged) for block in function.blocks)
 
@@ -80,10 +82,12 @@ class _Classes:
 def _rewrite(block: Block, merged: dict[Register, Register]) -> int:
     """Renames registers of a block to their representatives and drops copies of a register to itself."""
     kept: list[Inst] = []
+    unmerged = merged.keys().isdisjoint
     for inst in block.insts:
-        if not merged.keys().isdisjoint(inst.operands):
+        if not unmerged(inst.operands):
             inst.replace_registers(merged)
-        if copy_source(inst) is None or inst.operands[0] is not inst.operands[1]:
+        source = copy_source(inst)
+        if source is None or source is not inst.operands[0]:
             kept.append(inst)
     removed = len(block.insts) - len(kept)
     block.insts = kept

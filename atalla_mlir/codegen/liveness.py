@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from atalla_mlir.codegen.machine_ir import Inst, Register
 
@@ -40,8 +41,9 @@ def bits(low: int, high: int) -> int:
 
 def pinned_results(blocks: Sequence[Sequence[Packet]]) -> frozenset[Register]:
     """The fixed registers that the code writes: arguments of calls and results of the function."""
-    written = {register for packets in blocks for packet in packets for inst in packet for register in inst.defs}
-    return frozenset(register for register in written if register.pinned is not None)
+    insts = chain.from_iterable(chain.from_iterable(blocks))
+    written = set(chain.from_iterable([inst.defs for inst in insts]))
+    return frozenset([register for register in written if register.pinned is not None])
 
 
 def reads_pinned(inst: Inst) -> bool:
@@ -51,21 +53,25 @@ def reads_pinned(inst: Inst) -> bool:
 
 def block_liveness(blocks: Sequence[Sequence[Packet]], successors: Sequence[Sequence[int]]) -> list[BlockLiveness]:
     """Global liveness by backward data flow; an unscheduled block is a list of packets of one instruction."""
-    pinned = pinned_results(blocks)
-    upward: list[frozenset[Register]] = []
-    written: list[frozenset[Register]] = []
-    for packets in blocks:
-        exposed, killed = _block_effect(packets, pinned)
-        upward.append(exposed)
-        written.append(killed)
+    return _block_liveness(blocks, successors, pinned_results(blocks))
+
+
+def _block_liveness(
+    blocks: Sequence[Sequence[Packet]], successors: Sequence[Sequence[int]], pinned: frozenset[Register]
+) -> list[BlockLiveness]:
+    effects = [_block_effect(packets, pinned) for packets in blocks]
     live_in: list[frozenset[Register]] = [frozenset()] * len(blocks)
     live_out: list[frozenset[Register]] = [frozenset()] * len(blocks)
     changed = True
     while changed:
         changed = False
         for index in range(len(blocks) - 1, -1, -1):
-            live_out[index] = frozenset().union(*(live_in[following] for following in successors[index]))
-            entering = upward[index] | (live_out[index] - written[index])
+            upward, written = effects[index]
+            leaving = frozenset[Register]().union(*[live_in[following] for following in successors[index]])
+            if leaving == live_out[index] and live_in[index]:
+                continue
+            live_out[index] = leaving
+            entering = upward | (leaving - written)
             if entering != live_in[index]:
                 live_in[index] = entering
                 changed = True
@@ -77,22 +83,19 @@ def _block_effect(
 ) -> tuple[frozenset[Register], frozenset[Register]]:
     """Registers read before any write in the block, and registers written in it."""
     exposed: set[Register] = set()
-    killed: set[Register] = set()
-    for packet in packets:
-        for inst in packet:
-            for register in inst.uses:
-                if register not in killed:
-                    exposed.add(register)
-            if inst.op.is_control and reads_pinned(inst):
-                exposed.update(pinned - killed)
-            killed.update(inst.defs)
-    return frozenset(exposed), frozenset(killed)
+    insts = list(chain.from_iterable(packets))
+    for inst in reversed(insts):
+        exposed.difference_update(inst.defs)
+        exposed.update(inst.uses)
+        if inst.op.is_control and reads_pinned(inst):
+            exposed.update(pinned)
+    return frozenset(exposed), frozenset(chain.from_iterable([inst.defs for inst in insts]))
 
 
 def live_ranges(blocks: Sequence[Sequence[Packet]], successors: Sequence[Sequence[int]]) -> LiveRanges:
     """Live ranges of all registers of the function, pinned ones included."""
-    liveness = block_liveness(blocks, successors)
     pinned = pinned_results(blocks)
+    liveness = _block_liveness(blocks, successors, pinned)
     masks: dict[Register, int] = {}
     starts: list[int] = []
     start = 0
@@ -110,7 +113,7 @@ def _block_ranges(
     masks: dict[Register, int],
 ) -> int:
     """Adds the block's part of all live ranges to `masks`; returns the position after the block."""
-    end = start + sum(len(packet) for packet in packets)
+    end = start + sum(map(len, packets))
     live_until = dict.fromkeys(liveness.live_out, end)
     position = end
     for packet in reversed(packets):

@@ -121,9 +121,14 @@ def parse_memory(text: str) -> tuple[MemoryRef, ...]:
     return tuple(refs)
 
 
-# Places of operands that are written, and of those that take a read port, by mnemonic.
-_WRITTEN = {op.mnemonic: tuple(at for at, item in enumerate(op.operands) if item.is_written) for op in INSTRUCTIONS}
-_PORTS = {op.mnemonic: tuple(at for at, item in enumerate(op.operands) if item.takes_port) for op in INSTRUCTIONS}
+# Places of operands that take a read port, and of those that are written, by mnemonic.
+_PLACES = {
+    op.mnemonic: (
+        tuple(at for at, item in enumerate(op.operands) if item.takes_port),
+        tuple(at for at, item in enumerate(op.operands) if item.is_written),
+    )
+    for op in INSTRUCTIONS
+}
 
 
 @dataclass(eq=False, slots=True)
@@ -155,15 +160,25 @@ class Inst:
 
     def _note_registers(self) -> None:
         """Sets what follows from the operands, which is asked for far more often than these change."""
-        operands, mnemonic = self.operands, self.op.mnemonic
-        size = len(operands)  # `Function.verify` tells of operands that are missing
-        at_ports = [operands[at] for at in _PORTS[mnemonic] if at < size]
-        read = [value for value in at_ports if isinstance(value, Register)]
-        written = [operands[at] for at in _WRITTEN[mnemonic] if at < size]
-        self.port_reads = tuple(read)
-        self.defs = tuple([it for it in written if isinstance(it, Register) and it.pinned != HARD_WIRED])
-        uses = tuple([register for register in read if register.pinned != HARD_WIRED])
-        self.uses = uses + self.defs if self.merges else uses
+        operands = self.operands
+        ports, results = _PLACES[self.op.mnemonic]
+        if len(operands) < len(self.op.operands):  # `Function.verify` tells of those that are missing
+            ports, results = ([at for at in places if at < len(operands)] for places in (ports, results))
+        read: list[Register] = []
+        used: list[Register] = []
+        written: list[Register] = []
+        for at in ports:
+            value = operands[at]
+            if isinstance(value, Register):
+                read.append(value)
+                if value.pinned != HARD_WIRED:
+                    used.append(value)
+        for at in results:
+            value = operands[at]
+            if isinstance(value, Register) and value.pinned != HARD_WIRED:
+                written.append(value)
+        self.port_reads, self.defs = tuple(read), tuple(written)
+        self.uses = (*used, *written) if self.merges else tuple(used)
 
     @property
     def registers(self) -> Iterator[Register]:
@@ -208,7 +223,7 @@ class Inst:
     def replace_registers(self, mapping: dict[Register, Register]) -> None:
         """Renames operands in place; a register that is not in `mapping` stays."""
         self.operands = tuple(
-            mapping.get(value, value) if isinstance(value, Register) else value for value in self.operands
+            [mapping.get(value, value) if isinstance(value, Register) else value for value in self.operands]
         )
         self._note_registers()
 

@@ -150,28 +150,43 @@ def instruction_of(op: ir.Operation) -> Optional[isa.Instruction]:
     return _INSTRUCTION_OF_OPERATION.get(op.name)
 
 
+def _places(instruction: isa.Instruction) -> tuple[tuple[Optional[int], Optional[int], Optional[str]], ...]:
+    """Where each of the table's operands stands in the operation: as operand, result or attribute; in none, unused."""
+    target = target_operand(instruction)
+    found: list[tuple[Optional[int], Optional[int], Optional[str]]] = []
+    num_operands = num_results = 0
+    for operand in instruction.operands:
+        at_port = at_result = name = None
+        if operand.takes_port:
+            at_port, num_operands = num_operands, num_operands + 1
+        elif operand is target:
+            name = "target"
+        elif operand.role is isa.Role.IMMEDIATE:
+            name = operand.name
+        if operand.is_written:
+            at_result = None if operand.is_read else num_results
+            num_results += 1
+        found.append((at_port, at_result, name))
+    return tuple(found)
+
+
+_PLACES = {f"ax01.{instruction.op_name}": _places(instruction) for instruction in isa.INSTRUCTIONS}
+
+
 def assembly_operands(op: ir.Operation) -> tuple[Any, ...]:
     """What stands at each place of the table's operands: a Value, an int, or the label of a target (str).
 
     An operand that is read and written is the value that is read; unused fields are 0.
     """
-    instruction = _INSTRUCTION_OF_OPERATION[op.name]
-    target = target_operand(instruction)
-    operands, results, attributes = iter(op.operands), iter(op.results), op.attributes
+    operands, attributes = list(op.operands), op.attributes
     found: list[Any] = []
-    for operand in instruction.operands:
-        if operand.takes_port:
-            found.append(next(operands))
-        elif operand is target:
-            found.append(attributes["target"].value)
-        elif operand.role is isa.Role.IMMEDIATE:
-            found.append(attributes[operand.name].value)
+    for at_port, at_result, name in _PLACES[op.name]:
+        if at_port is not None:
+            found.append(operands[at_port])
+        elif at_result is not None:
+            found.append(op.results[at_result])
         else:
-            found.append(0)
-        if operand.is_written:
-            result = next(results)
-            if not operand.is_read:
-                found[-1] = result
+            found.append(0 if name is None else attributes[name].value)
     return tuple(found)
 
 

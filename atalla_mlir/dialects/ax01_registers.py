@@ -43,6 +43,7 @@ class MType(Ax01.Type, name="m"):
 VIRTUAL_TYPES = {RegisterFile.SCALAR: SRegType, RegisterFile.VECTOR: VRegType, RegisterFile.MASK: MRegType}
 PINNED_TYPES = {RegisterFile.SCALAR: XType, RegisterFile.VECTOR: VType, RegisterFile.MASK: MType}
 
+_PINNED = frozenset(PINNED_TYPES.values())
 _FILE_OF_TYPE = {kind: file for types in (VIRTUAL_TYPES, PINNED_TYPES) for file, kind in types.items()}
 # what the fields of operations accept
 SCALAR = SRegType | XType
@@ -58,7 +59,7 @@ def register_file(register: ir.Type) -> Optional[RegisterFile]:
 
 def pinned_number(register: ir.Type) -> Optional[int]:
     """The register number of a pinned type; None for a virtual register or any other type."""
-    if type(register) not in (XType, VType, MType):
+    if type(register) not in _PINNED:
         return None
     return register.params[0].maybe_downcast().value
 

@@ -26,7 +26,7 @@ from atalla_mlir.dialects.ax01 import assembly_operands, instruction_of, pinned_
 from atalla_mlir.dialects.ax01_builder import MAY_BE_EMPTY, MEMORY_ATTRIBUTE
 from atalla_mlir.passes.base import PassFailure
 from atalla_mlir.target.encoding import DmaShape
-from atalla_mlir.target.isa import BY_MNEMONIC, Format, Instruction
+from atalla_mlir.target.isa import BY_MNEMONIC, INSTRUCTIONS, Format, Instruction
 from atalla_mlir.target.registers import (
     ALL_ONES_MASK,
     FILES,
@@ -39,6 +39,7 @@ from atalla_mlir.target.registers import (
 
 SPILL_ROWS, SPILL_PAD = "atalla.spill_rows", "atalla.spill_pad"
 """On the operation that makes a pad-local byte address: rows from there, in that pad, that spills may use."""
+_NUM_PORTS = {op.mnemonic: sum(operand.takes_port for operand in op.operands) for op in INSTRUCTIONS}
 FIRMWARE_PREFIXES = ("spad_", "fw_", "panic")
 CONSTANT_REGISTERS = {
     RegisterFile.SCALAR: (HARD_WIRED, FIRMWARE_TABLE),
@@ -66,8 +67,10 @@ class FunctionReader:
         self._next_index = 0
         self._num_labels = 0
         self._depth = 0
+        self._depth = 0
         self._source: str | None = None
-        self._function = Function(string_value(op.attributes["sym_name"]), [Block("entry")])
+        self._function = Function(string_value(op.attributes["sym_name"]))
+        self._start_block("entry")
 
     def read(self) -> Function:
         self._read_block(self._op.regions[0].blocks[0])
@@ -86,10 +89,10 @@ class FunctionReader:
 
     def _result(self, value: ir.Value) -> Register:
         """The register of a value that is defined here."""
-        number, file = pinned_number(value.type), register_file(value.type)
+        kind = value.type
+        number, file = pinned_number(kind), register_file(kind)
         assert file is not None  # the operation is verified
-        register = self._new(file) if number is None else physical(file, number)
-        self._registers[value] = register
+        register = self._registers[value] = self._new(file) if number is None else physical(file, number)
         return register
 
     def _register(self, value: ir.Value) -> Register:
@@ -97,22 +100,21 @@ class FunctionReader:
 
     # blocks
 
-    @property
-    def _block(self) -> Block:
-        return self._function.blocks[-1]
-
     def _start_block(self, label: str) -> None:
-        self._function.blocks.append(Block(label, loop_depth=self._depth))
+        self._block = Block(label, loop_depth=self._depth)
+        self._function.blocks.append(self._block)
+        self._is_open = True
 
     def _new_label(self, kind: str) -> str:
         self._num_labels += 1
         return f".{kind}{self._num_labels}"
 
     def _append(self, inst: Inst) -> None:
-        if self._block.control is not None:
+        if not self._is_open:
             self._start_block(self._new_label("next"))
         inst.source = self._source
         self._block.insts.append(inst)
+        self._is_open = not inst.op.is_control
 
     def _emit(self, mnemonic: str, *operands: Register | int | str) -> None:
         self._append(Inst(BY_MNEMONIC[mnemonic], operands))
@@ -139,10 +141,10 @@ class FunctionReader:
     def _read_operation(self, op: ir.Operation) -> None:
         location = op.location
         key = location.attr  # equal locations are different objects, with hashes of their own
-        if key not in self._numbers:
-            self._numbers[key] = str(len(self.locations))
+        self._source = self._numbers.get(key)
+        if self._source is None:
+            self._source = self._numbers[key] = str(len(self.locations))
             self.locations.append(location)
-        self._source = self._numbers[key]
         instruction = instruction_of(op)
         if instruction is not None:
             self._read_instruction(op, instruction)
@@ -183,33 +185,34 @@ class FunctionReader:
         if instruction.is_pseudo:
             self._read_load_immediate(op)
             return
-        fields = assembly_operands(op)
+        fields, attributes = assembly_operands(op), op.attributes
         operands: list[Register | int | str] = []
         results = iter(op.results)
         merges = False
         updated: dict[ir.Value, Register] = {}
         for operand, field in zip(instruction.operands, fields, strict=True):
             if operand.is_written:
-                result = next(results)
-                destination = self._result(result)
+                destination = self._result(next(results))
                 old = field if operand.is_read else _old_value(op, instruction)
                 if old is not None:
-                    self._copy(destination, self._register(old))
+                    self._copy(destination, self._registers[old])
                     merges = merges or not operand.is_read
                     if all(use.owner == op for use in old.uses):
                         updated[old] = destination
                 operands.append(destination)
-            elif isinstance(field, ir.Value):
+            elif operand.takes_port:
                 # what nobody else needs is read from the copy that is written over: one register then does
-                operands.append(updated[field] if field in updated else self._register(field))
+                operands.append(updated[field] if field in updated else self._registers[field])
             else:
                 operands.append(field)
-        inst = Inst(instruction, tuple(operands), merges, self._memory(op))
+        memory = self._memory(op, attributes[MEMORY_ATTRIBUTE]) if MEMORY_ATTRIBUTE in attributes else ()
+        inst = Inst(instruction, tuple(operands), merges, memory)
         if instruction.format is Format.SDMA:
             inst.dma_shape = self._dma_shape(op, fields[2])
         self._note_constant(op, instruction, fields)
         self._append(inst)
-        self._note_spill_area(op, operands)
+        if SPILL_ROWS in attributes:
+            self._note_spill_area(op, operands)
 
     def _read_load_immediate(self, op: ir.Operation) -> None:
         """`li.s` as one `addi.s`, or `lui.s` and, unless the low seven bits are 0, `addi.s`."""
@@ -225,11 +228,9 @@ class FunctionReader:
         if low:
             self._emit("addi.s", destination, upper, low)
 
-    def _memory(self, op: ir.Operation) -> tuple[MemoryRef, ...]:
-        if MEMORY_ATTRIBUTE not in op.attributes:
-            return ()
+    def _memory(self, op: ir.Operation, described: ir.Attribute) -> tuple[MemoryRef, ...]:
         try:
-            return parse_memory(string_value(op.attributes[MEMORY_ATTRIBUTE]))
+            return parse_memory(string_value(described))
         except (TypeError, ValueError) as error:
             raise PassFailure(op, f"{MEMORY_ATTRIBUTE}: {error}") from None
 
@@ -252,8 +253,6 @@ class FunctionReader:
         return None if word is None else DmaShape.decode(word)
 
     def _note_spill_area(self, op: ir.Operation, operands: Sequence[Register | int | str]) -> None:
-        if SPILL_ROWS not in op.attributes:
-            return
         rows = ir.IntegerAttr(op.attributes[SPILL_ROWS]).value
         pad = ir.IntegerAttr(op.attributes[SPILL_PAD]).value
         base = operands[0]
@@ -295,8 +294,9 @@ class FunctionReader:
     def _parallel_copy(self, destinations: Sequence[Register], sources: Sequence[Register]) -> None:
         """All copies at once: a source that another copy overwrites is saved first."""
         saved: list[Register] = []
+        overwritten = set(destinations)
         for destination, source in zip(destinations, sources, strict=True):
-            if source is not destination and source in destinations:
+            if source is not destination and source in overwritten:
                 self._copy(kept := self._new(source.file), source)
                 saved.append(kept)
             else:
@@ -309,5 +309,5 @@ def _old_value(op: ir.Operation, instruction: Instruction) -> ir.Value | None:
     """The trailing operand of a merging operation, if it is there."""
     if not instruction.merges:
         return None
-    num_fields = sum(operand.takes_port for operand in instruction.operands)
-    return op.operands[num_fields] if len(op.operands) > num_fields else None
+    operands, num_ports = op.operands, _NUM_PORTS[instruction.mnemonic]
+    return operands[num_ports] if len(operands) > num_ports else None
