@@ -12,19 +12,20 @@ constexpr std::int32_t kNeededAfter = 1 << 30;  // reads left of a register that
 
 }  // namespace
 
-BlockRegisters::BlockRegisters(const BlockCode& code) : present_(code.blocks.num_registers, kNone), code_(code) {
-  const std::vector<char> live_in = code.live_in(), live_out = code.live_out();
-  for (std::size_t value = 0; value < live_in.size(); ++value) num_live[code.blocks.files[value]] += live_in[value];
+BlockRegisters::BlockRegisters(const BlockCode& code) : present_(code.num_registers(), kNone), code_(code) {
+  const atalla_blocks& blocks = code.blocks;
+  const std::int32_t* starts = blocks.live_in_starts + code.number;
+  for (std::int32_t at = starts[0]; at < starts[1]; ++at) ++num_live[blocks.files[blocks.live_in[at]]];
   use_starts.push_back(0);
   def_starts.push_back(0);
-  for (std::int32_t index = 0; index < code.size(); ++index) add(index, live_in);
-  for (std::size_t value = 0; value < live_out.size(); ++value)
-    if (live_out[value] && present_[value] != kNone) reads[present_[value]] += kNeededAfter;
+  for (std::int32_t index = 0; index < code.size(); ++index) add(index);
+  for (std::int32_t value = 0; value < code.num_registers(); ++value)
+    if (code.live_out()[value] && present_[value] != kNone) reads[present_[value]] += kNeededAfter;
 }
 
-void BlockRegisters::add(std::int32_t index, const std::vector<char>& live_in) {
+void BlockRegisters::add(std::int32_t index) {
   code_.for_each_use(index, [&](std::int32_t value) {
-    if (present_[value] == kNone) present_[value] = fresh(value, live_in[value]);
+    if (present_[value] == kNone) present_[value] = fresh(value, code_.live_in()[value]);
     const std::int32_t used = present_[value];
     ++reads[used];
     const auto known = std::find(uses.begin() + use_starts.back(), uses.end(), used);
@@ -42,7 +43,7 @@ void BlockRegisters::add(std::int32_t index, const std::vector<char>& live_in) {
 }
 
 std::int32_t BlockRegisters::fresh(std::int32_t value, bool live) {
-  files.push_back(code_.blocks.files[value]);
+  files.push_back(code_.file(value));
   reads.push_back(0);
   is_live.push_back(live);
   return std::int32_t(files.size()) - 1;

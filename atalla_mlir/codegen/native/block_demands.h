@@ -23,7 +23,7 @@ class BlockRegisters {
   std::int32_t num_live[ATALLA_FILES] = {};
 
  private:
-  void add(std::int32_t index, const std::vector<char>& live_in);
+  void add(std::int32_t index);
   std::int32_t fresh(std::int32_t value, bool live);
 
   std::vector<std::int32_t> present_;  // the value in each register

@@ -12,12 +12,6 @@ constexpr std::int32_t kNone = -1;
 constexpr std::int32_t kPacket = 1;  // latency of edges that only demand a later packet
 constexpr std::int32_t kTransfer = ATALLA_ROLE_LOAD | ATALLA_ROLE_STORE;
 
-std::vector<char> marked(std::int32_t size, const std::int32_t* first, const std::int32_t* end) {
-  std::vector<char> found(size);
-  for (; first != end; ++first) found[*first] = 1;
-  return found;
-}
-
 // Order on the weights of the array and on the rows of the transpose unit: calls `visit` with two places of `sequence`,
 // a list of instructions, and the latency between them.
 template <typename Visit>
@@ -48,16 +42,48 @@ BlockCode::BlockCode(const atalla_blocks& blocks, std::int32_t number)
     : blocks(blocks),
       number(number),
       first_(blocks.block_starts[number]),
-      size_(blocks.block_starts[number + 1] - blocks.block_starts[number]) {}
-
-std::vector<char> BlockCode::live_in() const {
-  const std::int32_t* starts = blocks.live_in_starts + number;
-  return marked(blocks.num_registers, blocks.live_in + starts[0], blocks.live_in + starts[1]);
+      size_(blocks.block_starts[number + 1] - blocks.block_starts[number]),
+      use_starts_(1),
+      def_starts_(1) {
+  std::vector<std::int32_t> numbers(blocks.num_registers, kNone);  // here, of each register of all blocks
+  for (std::int32_t index = 0; index < size_; ++index) add(first_ + index, numbers);
+  const auto marked = [&](const std::int32_t* live, const std::int32_t* starts) {
+    std::vector<char> found(registers_.size());
+    for (std::int32_t at = starts[number]; at < starts[number + 1]; ++at)
+      if (numbers[live[at]] != kNone) found[numbers[live[at]]] = 1;
+    return found;
+  };
+  live_in_ = marked(blocks.live_in, blocks.live_in_starts);
+  live_out_ = marked(blocks.live_out, blocks.live_out_starts);
 }
 
-std::vector<char> BlockCode::live_out() const {
-  const std::int32_t* starts = blocks.live_out_starts + number;
-  return marked(blocks.num_registers, blocks.live_out + starts[0], blocks.live_out + starts[1]);
+bool BlockCode::carries() const {
+  if (!blocks.repeats[number]) return false;
+  std::vector<char> leaves(blocks.num_registers);
+  for (std::int32_t at = blocks.live_out_starts[number]; at < blocks.live_out_starts[number + 1]; ++at)
+    leaves[blocks.live_out[at]] = 1;
+  const std::int32_t* starts = blocks.live_in_starts + number;
+  return std::any_of(blocks.live_in + starts[0], blocks.live_in + starts[1],
+                     [&](std::int32_t value) { return leaves[value]; });
+}
+
+// Adds instruction `at` of all.
+void BlockCode::add(std::int32_t at, std::vector<std::int32_t>& numbers) {
+  const auto own = [&](std::int32_t value) {
+    if (numbers[value] == kNone) {
+      numbers[value] = num_registers();
+      registers_.push_back(value);
+    }
+    return numbers[value];
+  };
+  for (std::int32_t read = blocks.read_starts[at]; read < blocks.read_starts[at + 1]; ++read)
+    if (!blocks.is_hard_wired[blocks.reads[read]]) uses_.push_back(own(blocks.reads[read]));
+  for (std::int32_t def = blocks.def_starts[at]; def < blocks.def_starts[at + 1]; ++def) {
+    defs_.push_back(own(blocks.defs[def]));
+    if (blocks.merges[at]) uses_.push_back(defs_.back());
+  }
+  use_starts_.push_back(std::int32_t(uses_.size()));
+  def_starts_.push_back(std::int32_t(defs_.size()));
 }
 
 std::vector<std::int32_t> carried_waits(const BlockCode& code, const std::int32_t* issue_cycles) {
@@ -65,7 +91,7 @@ std::vector<std::int32_t> carried_waits(const BlockCode& code, const std::int32_
   std::vector<std::int32_t> body;
   for (std::int32_t index = 0; index < code.size(); ++index)
     if (!(blocks.roles[code.kind(index)] & ATALLA_ROLE_CONTROL)) body.push_back(index);
-  std::vector<std::int32_t> last_write(blocks.num_registers, kNone), last_read(blocks.num_registers);  // its cycle
+  std::vector<std::int32_t> last_write(code.num_registers(), kNone), last_read(code.num_registers());  // its cycle
   for (const std::int32_t index : body) {
     code.for_each_use(index, [&](std::int32_t value) {
       last_read[value] = std::max(last_read[value], issue_cycles[index]);
@@ -74,7 +100,7 @@ std::vector<std::int32_t> carried_waits(const BlockCode& code, const std::int32_
   }
   std::vector<std::int32_t> waits(code.size());
   const auto wait = [&](std::int32_t index, std::int32_t cycle) { waits[index] = std::max(waits[index], cycle); };
-  std::vector<char> is_written(blocks.num_registers);
+  std::vector<char> is_written(code.num_registers());
   for (const std::int32_t index : body) {
     code.for_each_use(index, [&](std::int32_t value) {
       const std::int32_t writer = last_write[value];
@@ -126,8 +152,8 @@ void BlockGraph::add(std::int32_t first, std::int32_t second, std::int32_t laten
 
 void BlockGraph::add_register_edges() {
   const atalla_blocks& blocks = code_.blocks;
-  std::vector<std::int32_t> writer(blocks.num_registers, kNone);
-  std::vector<std::int32_t> last_read(blocks.num_registers, kNone);  // since the last write
+  std::vector<std::int32_t> writer(code_.num_registers(), kNone);
+  std::vector<std::int32_t> last_read(code_.num_registers(), kNone);  // since the last write
   std::vector<std::pair<std::int32_t, std::int32_t>> reads;          // the reader, and the read before
   const auto latency = [&](std::int32_t index) { return blocks.latencies[code_.kind(index)]; };
   for (std::int32_t index = 0; index < code_.size(); ++index) {
@@ -176,16 +202,11 @@ std::vector<std::int32_t> BlockGraph::heights() const {
 }
 
 std::vector<std::int32_t> BlockGraph::priorities() const {
-  const std::vector<char> live_in = code_.live_in(), live_out = code_.live_out();
-  std::vector<char> carried(live_in.size());
-  if (code_.blocks.repeats[code_.number])
-    std::transform(live_in.begin(), live_in.end(), live_out.begin(), carried.begin(),
-                   [](char in, char out) { return char(in && out); });
   Heights heights = this->heights();
-  if (std::find(carried.begin(), carried.end(), 1) != carried.end())
-    hurry_what_is_carried(heights, carried);
+  if (code_.carries())
+    hurry_what_is_carried(heights);
   else if (code_.blocks.is_in_loop[code_.number])
-    hurry_what_leaves(heights, live_out);
+    hurry_what_leaves(heights);
   queue(heights);
   settle(heights);
   return heights;
@@ -206,13 +227,13 @@ BlockGraph::Heights BlockGraph::depths() const {
 }
 
 // Slow results that are needed after the block come early.
-void BlockGraph::hurry_what_leaves(Heights& heights, const std::vector<char>& leaving) const {
+void BlockGraph::hurry_what_leaves(Heights& heights) const {
   const atalla_blocks& blocks = code_.blocks;
   for (std::int32_t index = 0; index < code_.size(); ++index) {
     bool is_slow = blocks.roles[code_.kind(index)] & ATALLA_ROLE_LOAD, leaves = false;
     code_.for_each_def(index, [&](std::int32_t value) {
-      is_slow = is_slow || blocks.files[value] == blocks.vector_file;
-      leaves = leaves || leaving[value];
+      is_slow = is_slow || code_.file(value) == blocks.vector_file;
+      leaves = leaves || code_.live_out()[value];
     });
     if (is_slow && leaves) heights[index] = std::max(heights[index], blocks.latencies[code_.kind(index)]);
   }
@@ -220,16 +241,16 @@ void BlockGraph::hurry_what_leaves(Heights& heights, const std::vector<char>& le
 }
 
 // What makes a carried value does not wait for anything less than the next iteration's first reader.
-void BlockGraph::hurry_what_is_carried(Heights& heights, const std::vector<char>& carried) const {
+void BlockGraph::hurry_what_is_carried(Heights& heights) const {
   const Heights depths = this->depths();
-  std::vector<std::int32_t> first_read(code_.blocks.num_registers, kNone);
+  std::vector<std::int32_t> first_read(code_.num_registers(), kNone);
   for (std::int32_t index = 0; index < code_.size(); ++index)
     code_.for_each_use(index, [&](std::int32_t value) {
       if (first_read[value] == kNone) first_read[value] = depths[index];
     });
   for (std::int32_t index = 0; index < code_.size(); ++index)
     code_.for_each_def(index, [&](std::int32_t value) {
-      if (!carried[value] || first_read[value] == kNone) return;
+      if (!code_.live_in()[value] || !code_.live_out()[value] || first_read[value] == kNone) return;
       heights[index] = std::max(heights[index], code_.blocks.latencies[code_.kind(index)] - first_read[value]);
     });
   settle(heights);

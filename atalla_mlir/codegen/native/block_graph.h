@@ -10,28 +10,27 @@
 
 namespace atalla {
 
-// One block of several: instruction i is number `first + i` of all.
+// One block of several: instruction i is number `first + i` of all. Registers have numbers of their own here, from 0.
 class BlockCode {
  public:
   BlockCode(const atalla_blocks& blocks, std::int32_t number);
 
   std::int32_t size() const { return size_; }
+  std::int32_t num_registers() const { return std::int32_t(registers_.size()); }
   std::int32_t kind(std::int32_t index) const { return blocks.kinds[first_ + index]; }
+  std::int32_t file(std::int32_t value) const { return blocks.files[registers_[value]]; }
 
   template <typename Visit>
   void for_each_use(std::int32_t index, Visit visit) const {
-    const std::int32_t at = first_ + index;
-    for (std::int32_t read = blocks.read_starts[at]; read < blocks.read_starts[at + 1]; ++read)
-      if (!blocks.is_hard_wired[blocks.reads[read]]) visit(blocks.reads[read]);
-    if (blocks.merges[at]) for_each_def(index, visit);
+    for (std::int32_t at = use_starts_[index]; at < use_starts_[index + 1]; ++at) visit(uses_[at]);
   }
 
   template <typename Visit>
   void for_each_def(std::int32_t index, Visit visit) const {
-    const std::int32_t at = first_ + index;
-    for (std::int32_t def = blocks.def_starts[at]; def < blocks.def_starts[at + 1]; ++def) visit(blocks.defs[def]);
+    for (std::int32_t at = def_starts_[index]; at < def_starts_[index + 1]; ++at) visit(defs_[at]);
   }
 
+  // Calls `visit` with the registers, numbered as those of all blocks, that an instruction reads by ports.
   template <typename Visit>
   void for_each_read(std::int32_t index, Visit visit) const {
     const std::int32_t at = first_ + index;
@@ -46,15 +45,22 @@ class BlockCode {
   }
 
   // Whether each register holds a value at the start of the block, and one that is needed after it.
-  std::vector<char> live_in() const;
-  std::vector<char> live_out() const;
+  const std::vector<char>& live_in() const { return live_in_; }
+  const std::vector<char>& live_out() const { return live_out_; }
+  // Whether the block repeats itself and a value lives from run to run, also one that it does not touch.
+  bool carries() const;
 
   const atalla_blocks& blocks;
   const std::int32_t number;
 
  private:
+  void add(std::int32_t index, std::vector<std::int32_t>& numbers);
+
   const std::int32_t first_;
   const std::int32_t size_;
+  std::vector<std::int32_t> registers_;  // as they are numbered in all blocks
+  std::vector<std::int32_t> use_starts_, uses_, def_starts_, defs_;
+  std::vector<char> live_in_, live_out_;
 };
 
 struct BlockEdge {
@@ -90,8 +96,8 @@ class BlockGraph {
   void arrange();
   void settle(Heights& heights) const;
   Heights depths() const;
-  void hurry_what_leaves(Heights& heights, const std::vector<char>& leaving) const;
-  void hurry_what_is_carried(Heights& heights, const std::vector<char>& carried) const;
+  void hurry_what_leaves(Heights& heights) const;
+  void hurry_what_is_carried(Heights& heights) const;
   void queue(Heights& heights) const;
 
   const BlockCode& code_;
