@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from atalla_mlir.codegen.banks import late_writes, loop_weight
 from atalla_mlir.codegen.coalesce import copy_source
 from atalla_mlir.codegen.layout import Item, Label, Slot, expand_long_branches, packet_contents
-from atalla_mlir.codegen.machine_ir import Inst, Register, control_flow
+from atalla_mlir.codegen.machine_ir import Inst, Register, control_flow, physical
 from atalla_mlir.codegen.register_core import RegisterCore
 from atalla_mlir.codegen.schedule import ScheduledFunction
 from atalla_mlir.codegen.spill import Packets, Spiller, SpillStatistics, constant_definitions
@@ -43,6 +44,10 @@ _MASK_READS = {
     for op in INSTRUCTIONS
 }
 """Places of the masks that instructions read."""
+_FIXED: Mapping[object, int] = {
+    physical(file, number): number for file, shape in FILES.items() for number in range(shape.count)
+}
+"""The numbers of fixed registers."""
 _NEVER = float("inf")
 
 
@@ -126,11 +131,14 @@ def _finish(
 ) -> AllocatedFunction:
     items: list[Item] = []
     removed_copies = 0
+    known: dict[Any, Any] = {**_FIXED, **numbers}
+    number_of = known.get
     for label, packets in zip(labels, blocks, strict=True):
         items.append(Label(label))
         for packet in packets:
-            slots = [_slot(inst, numbers) for inst in packet]
-            kept = [slot for inst, slot in zip(packet, slots, strict=True) if not _is_idle_copy(inst, slot)]
+            # what is not a register stands for itself
+            slots = [(inst, tuple(map(number_of, inst.operands, inst.operands))) for inst in packet]
+            kept = [Slot(inst.op, operands, inst.source) for inst, operands in slots if not _is_idle(inst, operands)]
             removed_copies += len(slots) - len(kept)
             if kept:
                 items.append(tuple(_spread_masks(kept)))
@@ -142,16 +150,9 @@ def _finish(
     return AllocatedFunction(name, final, AllocationStatistics(used, conflicts, removed_copies, spills))
 
 
-def _slot(inst: Inst, numbers: Mapping[Register, int]) -> Slot:
-    operands = [
-        (value.pinned if value.pinned is not None else numbers[value]) if isinstance(value, Register) else value
-        for value in inst.operands
-    ]
-    return Slot(inst.op, tuple(operands), inst.source)
-
-
-def _is_idle_copy(inst: Inst, slot: Slot) -> bool:
-    return copy_source(inst) is not None and slot.operands[0] == slot.operands[1]
+def _is_idle(inst: Inst, operands: Sequence[object]) -> bool:
+    """Whether an instruction on these numbers copies a register to itself."""
+    return len(operands) > 1 and operands[0] == operands[1] and copy_source(inst) is not None
 
 
 def _spread_masks(slots: Sequence[Slot]) -> list[Slot]:

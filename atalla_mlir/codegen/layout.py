@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from atalla_mlir.errors import InternalError
 from atalla_mlir.target.encoding import BRANCH_OFFSET, PACKET_BYTES, SLOTS
@@ -68,6 +68,8 @@ def packet_contents(packet: Packet) -> list[tuple[Instruction, tuple[int, ...]]]
 
 
 def _numbers(slot: Slot) -> tuple[int, ...]:
+    if not slot.op.is_control:  # only these name labels
+        return cast("tuple[int, ...]", slot.operands)
     return tuple([value if isinstance(value, int) else 0 for value in slot.operands])
 
 
@@ -95,7 +97,7 @@ def expand_long_branches(items: Sequence[Item]) -> list[Item]:
 
 def _is_long(packet: Packet, position: int, positions: Mapping[str, int]) -> bool:
     targets = [slot.target for slot in packet if slot.op.is_branch]
-    return any(
+    return bool(targets) and any(
         not BRANCH_OFFSET.fits((_position(target, positions) - position) * PACKET_BYTES)
         for target in targets
         if target is not None

@@ -14,9 +14,9 @@ from itertools import accumulate, chain
 from atalla_mlir.codegen.banks import FAR_FEWER, SWEEPS, LateWrite, bank_graphs, is_all_ones, loop_weight, prefer_banks
 from atalla_mlir.codegen.colouring import DISPLACEMENTS_PER_REGISTER, Colouring
 from atalla_mlir.codegen.liveness import Packet, bits, live_ranges, reads_pinned
-from atalla_mlir.codegen.machine_ir import Register
+from atalla_mlir.codegen.machine_ir import Inst, Register
 from atalla_mlir.codegen.native_library import Code, WantedColours, library, place_of, starts_and_items
-from atalla_mlir.target.registers import FILES, RegisterFile
+from atalla_mlir.target.registers import FILES, HARD_WIRED, RegisterFile
 
 SpillCosts = Callable[[Mapping[Register, int]], Mapping[Register, float]]
 """What spilling each register costs, given the number of positions at which each is live."""
@@ -116,10 +116,11 @@ class RegisterCore:
         """Which registers calls overwrite after which positions."""
         found: list[tuple[RegisterFile, int, int]] = []
         position = 0
-        for packet in (packet for packets in self._blocks for packet in packets):
+        for packet in chain.from_iterable(self._blocks):
             position += len(packet)
             for inst in packet:
-                found.extend((file, number, position - 1) for file, number in inst.clobbers)
+                if inst.clobbers:
+                    found.extend([(file, number, position - 1) for file, number in inst.clobbers])
         return found
 
     @cached_property
@@ -128,19 +129,26 @@ class RegisterCore:
         return list(self._numbers)
 
     @cached_property
+    def _insts(self) -> list[Inst]:
+        return list(chain.from_iterable(chain.from_iterable(self._blocks)))
+
+    @cached_property
     def _numbers(self) -> dict[Register, int]:
-        insts = [inst for packets in self._blocks for packet in packets for inst in packet]
-        occurring = dict.fromkeys(chain.from_iterable(inst.port_reads for inst in insts))
-        occurring.update(dict.fromkeys(chain.from_iterable(inst.defs for inst in insts)))
+        occurring = dict.fromkeys(chain.from_iterable([inst.port_reads for inst in self._insts]))
+        occurring.update(dict.fromkeys(chain.from_iterable([inst.defs for inst in self._insts])))
         return {register: number for number, register in enumerate(occurring)}
+
+    def _numbered(self, lists: Sequence[Sequence[Register]]) -> tuple[array[int], array[int]]:
+        """Lists of registers as starts and numbers."""
+        items = map(self._numbers.__getitem__, chain.from_iterable(lists))
+        return array("i", accumulate(map(len, lists), initial=0)), array("i", list(items))
 
     @cached_property
     def _code(self) -> Code:
-        packets = [packet for packets in self._blocks for packet in packets]
-        insts = [inst for packet in packets for inst in packet]
+        packets, insts = list(chain.from_iterable(self._blocks)), self._insts
         number, registers = self._numbers.__getitem__, self._registers
-        read_starts, reads = starts_and_items([list(map(number, inst.port_reads)) for inst in insts])
-        def_starts, defs = starts_and_items([list(map(number, inst.defs)) for inst in insts])
+        read_starts, reads = self._numbered([inst.port_reads for inst in insts])
+        def_starts, defs = self._numbered([inst.defs for inst in insts])
         successor_starts, successors = starts_and_items(self._successors)
         code = Code(
             num_registers=len(registers),
@@ -152,10 +160,10 @@ class RegisterCore:
             num_physical=tuple(FILES[file].count for file in RegisterFile),
         )
         code.point(
-            files=(_FILES[register.file] for register in registers),
-            indices=(register.index for register in registers),
-            pinned=(-1 if register.pinned is None else register.pinned for register in registers),
-            is_hard_wired=(register.is_hard_wired for register in registers),
+            files=[_FILES[register.file] for register in registers],
+            indices=[register.index for register in registers],
+            pinned=[-1 if register.pinned is None else register.pinned for register in registers],
+            is_hard_wired=[register.pinned == HARD_WIRED for register in registers],
             is_all_ones=map(is_all_ones, registers),
             block_starts=accumulate(map(len, self._blocks), initial=0),
             packet_starts=accumulate(map(len, packets), initial=0),
@@ -163,8 +171,8 @@ class RegisterCore:
             reads=reads,
             def_starts=def_starts,
             defs=defs,
-            merges=(inst.merges for inst in insts),
-            passes_pinned=map(reads_pinned, insts),
+            merges=[inst.merges for inst in insts],
+            passes_pinned=[inst.op.is_control and reads_pinned(inst) for inst in insts],
             weights=map(loop_weight, self._depths),
             successor_starts=successor_starts,
             successors=successors,
@@ -175,7 +183,8 @@ class RegisterCore:
         return code
 
     def _wanted(self, available: Mapping[RegisterFile, Sequence[int]], banks: Mapping[Register, int]) -> WantedColours:
-        known = [(self._numbers[register], bank) for register, bank in banks.items() if register in self._numbers]
+        numbers = self._numbers
+        known = [(numbers[register], bank) for register, bank in banks.items() if register in numbers]
         clobbers = self._clobbers()
         wanted = WantedColours(
             has_known=bool(banks),

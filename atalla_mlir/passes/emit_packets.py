@@ -29,6 +29,7 @@ from atalla_mlir.target.machine import Machine, machine
 from atalla_mlir.target.packets import packet_violations
 from atalla_mlir.target.registers import RegisterFile
 
+_EMPTY_SLOTS = (NOP.opcode,) * SLOTS
 SPARE_REGISTERS = 48
 """Vector registers that overlapping iterations leave free when their values spill."""
 
@@ -152,7 +153,7 @@ def _encoded(op: ir.Operation, allocated: AllocatedFunction, locations: Sequence
     jumps: list[tuple[int, int, str]] = []
     labels: dict[str, int] = {}
     origins: list[str | None] = []
-    sources = Sources()
+    texts = _SourceTexts(op.location, locations)
     for item in allocated.items:
         if isinstance(item, Label):
             labels[item.name] = len(code)
@@ -161,12 +162,26 @@ def _encoded(op: ir.Operation, allocated: AllocatedFunction, locations: Sequence
         violations = packet_violations(contents)
         if violations:
             raise InternalError(f"packet {len(code)} of function {allocated.name}: {'; '.join(violations)}")
-        jumps.extend((len(code), at, slot.target) for at, slot in enumerate(item) if slot.target is not None)
+        for at, slot in enumerate(item):
+            if slot.op.is_control and slot.target is not None:
+                jumps.append((len(code), at, slot.target))
         words = [instruction.word(operands) for instruction, operands in contents]
-        code.append(pack_packet([*words, *[NOP.opcode] * (SLOTS - len(words))]))
-        found = (sources.text(op.location if slot.source is None else locations[int(slot.source)]) for slot in item)
-        origins.append(next((text for text in found if text is not None), None))
+        code.append(pack_packet([*words, *_EMPTY_SLOTS[len(words) :]]))
+        origins.append(next(filter(None, [texts[slot.source] for slot in item]), None))
     return EncodedPackets(b"".join(code), jumps, labels, origins)
+
+
+class _SourceTexts(dict[str | None, str | None]):
+    """The positions that `Slot.source` stands for as texts."""
+
+    def __init__(self, whole: ir.Location, locations: Sequence[ir.Location]) -> None:
+        super().__init__()
+        self._whole, self._locations, self._sources = whole, locations, Sources()
+
+    def __missing__(self, source: str | None) -> str | None:
+        location = self._whole if source is None else self._locations[int(source)]
+        text = self[source] = self._sources.text(location)
+        return text
 
 
 def _fill_body(op: ir.Operation, allocated: AllocatedFunction, locations: Sequence[ir.Location]) -> None:

@@ -65,6 +65,14 @@ class Field:
         return word
 
     @cached_property
+    def plain(self) -> tuple[int, int, int, int] | None:
+        """Minimum, maximum, mask and place of a field in one piece whose values count themselves, else None."""
+        if len(self._moves) != 1 or self.scale != 1:
+            return None
+        source, mask, low = self._moves[0]
+        return None if source else (self.minimum, self.maximum, mask, low)
+
+    @cached_property
     def _moves(self) -> tuple[tuple[int, int, int], ...]:
         """Each piece as where its bits come from, a mask for them, and where they go."""
         return tuple((piece.source, (1 << piece.width_bits) - 1, piece.low) for piece in self.pieces)
@@ -111,7 +119,7 @@ def pack_packet(words: Sequence[int]) -> bytes:
     """The 20 bytes of a packet: slot 0 first, each instruction 5 bytes little-endian."""
     if len(words) != SLOTS:
         raise ValueError(f"a packet has {SLOTS} slots, got {len(words)}")
-    return b"".join(word.to_bytes(INSTRUCTION_BYTES, "little") for word in words)
+    return b"".join([word.to_bytes(INSTRUCTION_BYTES, "little") for word in words])
 
 
 def unpack_packets(code: bytes) -> Iterable[tuple[int, ...]]:

@@ -162,9 +162,17 @@ class Instruction:
     def word(self, values: Sequence[int]) -> int:
         """The 40-bit word with values for the operands, in assembly order; ValueError when one does not fit."""
         word = self.opcode
-        for operand, value in zip(self.operands, values, strict=True):
-            word |= operand.field.place(value)
+        for (field, plain), value in zip(self._fields, values, strict=True):
+            if plain is not None and plain[0] <= value <= plain[1]:
+                word |= (value & plain[2]) << plain[3]
+            else:
+                word |= field.place(value)
         return word
+
+    @cached_property
+    def _fields(self) -> tuple[tuple[enc.Field, tuple[int, int, int, int] | None], ...]:
+        """The fields of the operands, with what makes the usual ones quick to place."""
+        return tuple((operand.field, operand.field.plain) for operand in self.operands)
 
     @cached_property
     def read_places(self) -> tuple[tuple[int, RegisterFile], ...]:

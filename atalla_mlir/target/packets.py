@@ -25,7 +25,7 @@ def packet_violations(slots: Sequence[SlotContent]) -> tuple[str, ...]:
         found.append(f"{len(slots)} instructions in a packet of {SLOTS} slots")
     found.extend(_dependences(slots))
     found.extend(
-        _overuse(tuple((instruction.mnemonic, _pad(instruction, operands)) for instruction, operands in slots))
+        _overuse(tuple([(instruction.mnemonic, _pad(instruction, operands)) for instruction, operands in slots]))
     )
     return tuple(found)
 
@@ -38,6 +38,8 @@ def _registers(slot: SlotContent, *, written: bool) -> list[tuple[RegisterFile, 
 
 def _dependences(slots: Sequence[SlotContent]) -> list[str]:
     found: list[str] = []
+    if len(slots) == 1 and len(slots[0][0].written_places) < 2:
+        return found
     writers: dict[tuple[RegisterFile, int], int] = {}
     for at, slot in enumerate(slots):
         name = slot[0].mnemonic
