@@ -16,7 +16,7 @@ from atalla_mlir.codegen.halved_blocks import (
     window_in_image,
 )
 from atalla_mlir.codegen.image_kernel import Cost, KeptImage, Range
-from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind, coalesce_loops
+from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind, coalesce_loops, split_loop
 from atalla_mlir.codegen.pad_images import HALVES, Halves, ImageShape, ImageWalk, PadImage, image_walk
 from atalla_mlir.codegen.placement import MAX_DMA_ROWS
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan, choose_product_plan
@@ -72,6 +72,8 @@ class ImageProduct:
     plan: ProductPlan
     result: Access
     frame: float | None
+    is_chained: bool = False
+    """Whether the result stays in the pads for the next product of the kernel."""
 
     @property
     def product(self) -> Stage:
@@ -134,20 +136,28 @@ class ImageProduct:
         return Cost(decision.predicted_cycles or 0, rows, _fetched_bytes(walk))
 
 
-def image_product(stages: Sequence[Stage], stored: Sequence[Access], frame: float | None) -> ImageProduct | None:
-    """A product as one over images; None where it is not. Coalesces loops but those over lines and pixels."""
+def image_product(
+    stages: Sequence[Stage], stored: Sequence[Access], frame: float | None, *, is_chained: bool = False
+) -> ImageProduct | None:
+    """A product as one over images; None where it is not. Coalesces loops but those over lines and pixels.
+
+    The rows of a matrix become two loops, over its halves and the rows of a half.
+    """
     if stages[0].kind is not StageKind.PRODUCT or stages[0].is_scalar or len(stored) != 1:
         return None
     (result,) = stored
     lanes = {loop for loop, stride in result.strides.items() if stride == 1}
     coalesce_loops(stages, apart=set(result.strides) - lanes)
     plan = choose_product_plan(stages[0], [result])
+    if len(plan.rows) == 1 and plan.rows[0].extent % HALVES == 0:
+        split_loop(stages, plan.rows[0], plan.rows[0].extent // HALVES)
+        plan = choose_product_plan(stages[0], [result])
     lane = plan.lane
     if plan.batch or len(plan.rows) != HALVES or len(plan.cols) != 1 or lane is None or lane.extent % LANES:
         return None
     if not is_plain(stages[1:], plan) or result.stride(lane) != 1:
         return None
-    return ImageProduct(tuple(stages), plan, result, frame)
+    return ImageProduct(tuple(stages), plan, result, frame, is_chained)
 
 
 def walk_of(product: ImageProduct, access: Access, image: KeptImage) -> ImageWalk | None:
@@ -160,8 +170,8 @@ def walk_of(product: ImageProduct, access: Access, image: KeptImage) -> ImageWal
 
 def epilogue_of(product: ImageProduct, images: Mapping[Buffer, KeptImage]) -> TileEpilogue:
     """What becomes of the sums of a tile."""
-    kept = product.result.buffer if product.result.buffer in images else None
-    in_dram = [] if kept is not None else [product.result.buffer]
+    is_kept = product.is_chained or product.result.buffer in images
+    kept, in_dram = (product.result.buffer, []) if is_kept else (None, [product.result.buffer])
     return tile_epilogue(product.plan, product.product, product.maps, in_dram, kept, images)
 
 
@@ -321,7 +331,8 @@ def _windowed(product: ImageProduct, shape: ImageShape) -> list[Range] | None:
     walk = image_walk(product.streamed, shape, plan.rows)
     if window is None or walk is None:
         return None
-    return _ranges(product, walk.line, walk.lines, window.reach(1, 1)[0])
+    lines, pixels = window.reach(1, plan.rows[1].extent)
+    return _ranges(product, walk.line, walk.lines, lines) if walk.pixel + pixels <= shape.pixels else None
 
 
 def _ranges(product: ImageProduct, first: int, distance: int, reach: int) -> list[Range]:

@@ -192,4 +192,6 @@ def image_walk(access: Access, shape: ImageShape, rows: Sequence[Loop]) -> Image
     first_pixel, channel = divmod(rest, pixel)
     if channel or down <= 0 or along <= 0 or down % line or along % pixel:
         return None
+    if first_pixel + (rows[1].extent - 1) * (along // pixel) >= shape.pixels:
+        return None
     return ImageWalk(first_line, first_pixel, down // line, along // pixel)

@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from atalla_mlir.codegen.halved_blocks import HalvedResults
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind
 from atalla_mlir.codegen.product_plan import ProductPlan
 from atalla_mlir.codegen.tile_cost import Epilogue, finishes_in_loop, num_additions, num_operations
@@ -39,6 +38,13 @@ class TileEpilogue:
     """Results that stay in the pads."""
     image_reads: tuple[Access, ...] = ()
     """Operands that differ from row to row and lie in the pads as images."""
+    stores_image: bool = False
+    """Whether a result is an image that stays in the pads between kernels."""
+
+    @property
+    def meets_images(self) -> bool:
+        """Whether rows of a tile are rows of images: there are none to spare around them."""
+        return self.stores_image or bool(self.image_reads)
 
     @cached_property
     def operations(self) -> int:
@@ -65,9 +71,7 @@ class TileEpilogue:
     def area(self, schedule: TileSchedule) -> tuple[int, int]:
         """Rows of each pad for the rows of a tile, and those before and after them that belong to nobody."""
         rows = schedule.results.rows_per_pad
-        if not self.in_loop(schedule):
-            return rows, 0
-        if isinstance(schedule.results, HalvedResults):
+        if not self.in_loop(schedule) or self.meets_images:
             return rows, 0
         together = self.rows_together(schedule)
         return rows + -rows % together, SPARE_ITERATIONS * together
@@ -100,6 +104,7 @@ def tile_epilogue(
         stored=tuple(stage.write for stage in (product, *maps) if stage.write.buffer in in_dram),
         num_kept=0 if kept is None else 1,
         image_reads=tuple(read for read in others if read.buffer in images),
+        stores_image=kept is not None and kept in images,
     )
 
 

@@ -137,7 +137,7 @@ class TileResults:
                 pixel = index.scaled(rows.pieces_of_a_line) + number % rows.pieces_of_a_line
                 finish_row(RowPlace(rows.pad_of_piece(number), at, half, line, pixel))
 
-        if isinstance(rows, HalvedResults):
+        if isinstance(rows, HalvedResults) and self.rows.epilogue.meets_images:
             halved = rows
             builder.repeat(rows.piece_rows, lambda index: finish_pixel(index, halved))
             return

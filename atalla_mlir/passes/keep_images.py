@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import ClassVar
@@ -14,7 +14,7 @@ from atalla_mlir.codegen.image_kernel import ImageKernel
 from atalla_mlir.codegen.image_plan import ImageLaunch, ImagePlan, ImagePlanner, ImageValue
 from atalla_mlir.codegen.image_windows import ImageWindows
 from atalla_mlir.codegen.iteration import Buffer, coalesce_loops
-from atalla_mlir.codegen.pad_images import ImageShape
+from atalla_mlir.codegen.pad_images import HALVES, ImageShape
 from atalla_mlir.codegen.product_chain import SPILL_ROWS, apart_cycles
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.errors import UnsupportedError
@@ -25,7 +25,8 @@ from atalla_mlir.kernels.stage_list import StageList
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.target.machine import Machine, machine
 
-_IMAGE_RANK = 4
+_IMAGE_DIMS = 2
+"""Lines and pixels."""
 
 
 @dataclass(frozen=True)
@@ -194,8 +195,14 @@ class _Entry:
 
 
 def _image_shape(kind: ir.Type) -> ImageShape | None:
-    """The image that a tensor is: one of a batch, channels innermost, whole slices of them; None for any other."""
-    shape: Sequence[int] = list(ir.ShapedType(kind).shape)
-    if len(shape) != _IMAGE_RANK or shape[0] != 1 or shape[-1] % LANES:
+    """The image that a tensor is: lines, pixels and whole slices of channels, innermost; None for any other.
+
+    A matrix is an image of two lines, its upper and its lower half.
+    """
+    *sizes, channels = ir.ShapedType(kind).shape or (1,)
+    sizes = [size for size in sizes if size > 1]
+    if len(sizes) == 1 and sizes[0] % HALVES == 0:
+        sizes = [HALVES, sizes[0] // HALVES]
+    if len(sizes) != _IMAGE_DIMS or channels % LANES:
         return None
-    return ImageShape(*shape[1:])
+    return ImageShape(*sizes, channels)
