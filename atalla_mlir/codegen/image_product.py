@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir.codegen.dealt_images import DealtImage, can_deal
@@ -47,6 +47,8 @@ from atalla_mlir.codegen.tile_schedule import (
     window_depth,
 )
 
+IN_PADS = "in_pads"
+"""What lies in the pads between kernels, among the facts of a decision."""
 KEPT_BYTES = "kept_bytes"
 """Of a value that stays in the pads, among the facts of a decision."""
 MAX_PIECES = 16
@@ -92,6 +94,16 @@ class ImageProduct:
         """Operands of the epilogue that differ from row to row."""
         return [read for read in outside_reads(self.product, self.maps) if not is_column_read(read, self.plan)]
 
+    def touches(self, buffer: Buffer) -> bool:
+        """Whether it reads or stores any of a buffer."""
+        return any(access.buffer is buffer for stage in self.stages for access in stage.accesses())
+
+    def in_pads(self, images: Collection[Buffer]) -> list[str]:
+        """What lies in the pads, in words."""
+        operands = {"operand": self.streamed.buffer, "result": self.result.buffer}
+        names = [name for name, buffer in operands.items() if buffer in images]
+        return names + ["residual"] * any(read.buffer in images for read in self.row_reads)
+
     # For `image_plan`
 
     @property
@@ -133,7 +145,7 @@ class ImageProduct:
         if isinstance(images.get(self.result.buffer), DealtImage):
             # what `tile_schedules` counts for totals
             rows += walk.results.rows_per_pad + STAGING_MARGIN
-        return Cost(decision.predicted_cycles or 0, rows, _fetched_bytes(walk))
+        return Cost(decision.predicted_cycles or 0, rows, fetched_bytes(walk))
 
 
 def image_product(
@@ -264,7 +276,7 @@ def choose_image_schedule(
         "steps": walk.depth.steps,
         "epilogue": "a loop over rows" if epilogue.in_loop(walk) else "straight code",
         "operand_rows": walk.operand_rows,
-        "in_pads": _in_pads(product, images),
+        IN_PADS: ", ".join(product.in_pads(images)),
     }
     if product.result.buffer in images:
         facts[KEPT_BYTES] = product.result.buffer.num_elements * 2
@@ -285,21 +297,13 @@ def _cycles(walk: TileSchedule, epilogue: TileEpilogue) -> float:
     return max(cycles + issued * tiles, waited * tiles)
 
 
-def _fetched_bytes(walk: TileSchedule) -> int:
-    """Of operands, roughly: outer blocks come again for each panel."""
+def fetched_bytes(walk: TileSchedule) -> int:
+    """Of operands of a product, roughly: outer blocks come again for each panel."""
     return sum(
         walk.access(blocks).buffer.num_elements * 2 * (walk.num_panels if blocks is walk.outer else 1)
         for blocks in (walk.rows, walk.cols)
         if not walk.is_resident(blocks)
     )
-
-
-def _in_pads(product: ImageProduct, images: Mapping[Buffer, KeptImage]) -> str:
-    """What lies in the pads, in words."""
-    operands = {"operand": product.streamed.buffer, "result": product.result.buffer}
-    names = [name for name, buffer in operands.items() if buffer in images]
-    names += ["residual"] * any(read.buffer in images for read in product.row_reads)
-    return ", ".join(names)
 
 
 def _stored(product: ImageProduct, shape: ImageShape) -> list[Range] | None:

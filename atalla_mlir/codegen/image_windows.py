@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from atalla_mlir.codegen.dealt_images import NUM_PADS, DealtImage, LineByLine, is_whole
 from atalla_mlir.codegen.decision import Decision, Fields, Value
 from atalla_mlir.codegen.image_kernel import Cost, KeptImage, Range
-from atalla_mlir.codegen.image_product import KEPT_BYTES
+from atalla_mlir.codegen.image_product import IN_PADS, KEPT_BYTES
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, coalesce_loops
 from atalla_mlir.codegen.pad_images import ImageShape, ImageWalk, PadImage, image_walk
 from atalla_mlir.codegen.product_plan import LANES
@@ -50,7 +50,7 @@ class ImageWindows:
         if chosen is None or not images:
             return chosen
         plan, decision = chosen
-        facts: dict[str, Value] = {"in_pads": ", ".join(["operand"] * (image is not None) + ["result"] * is_kept)}
+        facts: dict[str, Value] = {IN_PADS: ", ".join(["operand"] * (image is not None) + ["result"] * is_kept)}
         cycles = decision.predicted_cycles or 0
         if is_kept:
             facts[KEPT_BYTES] = self.result.buffer.num_elements * 2

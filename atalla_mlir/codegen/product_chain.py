@@ -6,13 +6,14 @@ that block: as it is. So both cut rows in the same way, and the second one fetch
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from atalla_mlir.codegen.decision import Decision, Fields, fastest
+from atalla_mlir.codegen.decision import Decision, Fields, Value, fastest
 from atalla_mlir.codegen.flow_plan import choose_flow_plan
 from atalla_mlir.codegen.image_product import KEPT_BYTES
-from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind
+from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.product_plan import ProductPlan, choose_product_plan
 from atalla_mlir.codegen.stream_plan import choose_stream_plan
 from atalla_mlir.codegen.tile_cost import (
@@ -24,7 +25,7 @@ from atalla_mlir.codegen.tile_cost import (
     start_cycles,
 )
 from atalla_mlir.codegen.tile_epilogue import TileEpilogue, tile_epilogue
-from atalla_mlir.codegen.tile_schedule import LANES, TileSchedule, resident_schedules, tile_schedules
+from atalla_mlir.codegen.tile_schedule import LANES, TileSchedule, resident_schedule, tile_schedules
 from atalla_mlir.codegen.vector_product_plan import choose_vector_product
 from atalla_mlir.target.machine import AX01
 
@@ -81,6 +82,16 @@ class ChainPlan:
         each = -(-second.depth.steps // (first.rows.num_blocks * first.cols.num_blocks))
         return each if first.num_panels == 1 and each <= MAX_EARLY_STEPS else 0
 
+    def within(self, pad_rows: int) -> ChainPlan | None:
+        """The plan in so many rows of each pad, by shorter panels of the first product; None where they are too few."""
+        excess, walk = self.pad_rows - pad_rows, self.walks[0]
+        if excess <= 0:
+            return self
+        fewer = -(-excess // walk.block_rows(walk.inner))
+        if walk.is_resident(walk.inner) or fewer >= walk.panel_blocks:
+            return None
+        return replace(self, walks=(replace(walk, panel_blocks=walk.panel_blocks - fewer), self.walks[1]))
+
     def fields(self) -> Fields:
         """What a user may fix."""
         first = self.walks[0]
@@ -125,7 +136,12 @@ def plan_chain(
     plan, cycles, num_ways = chosen
     if not wanted and cycles >= apart_cycles(first, {kept}) + apart_cycles(second, results):
         return None
-    facts = {
+    return plan, Decision(FORM_NAME, plan.fields(), chain_facts(plan), round(cycles), num_ways)
+
+
+def chain_facts(plan: ChainPlan) -> dict[str, Value]:
+    """What a decision says of a plan."""
+    return {
         "tile_rows": plan.walks[0].rows.rows,
         "first_panel_blocks": plan.walks[0].panel_blocks,
         KEPT_BYTES: plan.kept.buffer.num_elements * 2,
@@ -133,7 +149,6 @@ def plan_chain(
         "pad_rows": plan.pad_rows,
         "steps": f"{plan.walks[0].depth.steps} and {plan.walks[1].depth.steps}",
     }
-    return plan, Decision(FORM_NAME, plan.fields(), facts, round(cycles), num_ways)
 
 
 def _differ(first: Sequence[Stage], second: Sequence[Stage], kept: Buffer) -> bool:
@@ -150,7 +165,7 @@ def _plans(
     stored = [stage.write for stage in second if stage.write.buffer in results]
     plans = choose_product_plan(first[0], [access]), choose_product_plan(second[0], stored)
     streamed = second[0].reads[plans[1].streamed]
-    if streamed.buffer is not kept or not _is_same_matrix(access, streamed, plans):
+    if streamed.buffer is not kept or not is_same_matrix(access, streamed, plans):
         return
     if any(choose_vector_product(p, s[0], s[1:], pads=AX01.pads) for p, s in zip(plans, (first, second), strict=True)):
         return
@@ -164,20 +179,22 @@ def _plans(
             continue
         area, spare = epilogues[0].area(walk)
         rows = replace(walk.results, line_loop=loops[0] if len(loops) == 2 else None, loop=loops[-1] if loops else None)
-        for other in resident_schedules(plans[1], second[0], second[1:], stored, rows, area + 2 * spare):
-            if other.cols.num_pieces < min(rows.pads, rows.num_pieces):
-                continue  # the first transfers are what orders the second product behind the first one
-            plan = ChainPlan(access, plans, (walk, other), epilogues, area + 2 * spare, spare)
-            excess = plan.pad_rows - PAD_ROWS
-            if excess > 0:
-                fewer = -(-excess // walk.block_rows(walk.inner))
-                if fewer >= walk.panel_blocks:
-                    continue
-                plan = replace(plan, walks=(replace(walk, panel_blocks=walk.panel_blocks - fewer), other))
+        other = resident_schedule(
+            plans[1], second[0], second[1:], stored, epilogues[1].staged_reads, rows, area + 2 * spare
+        )
+        if other is None or not is_ordered(other):
+            continue
+        plan = ChainPlan(access, plans, (walk, other), epilogues, area + 2 * spare, spare).within(PAD_ROWS)
+        if plan is not None:
             yield plan
 
 
-def _is_same_matrix(written: Access, read: Access, plans: tuple[ProductPlan, ProductPlan]) -> bool:
+def is_ordered(second: TileSchedule) -> bool:
+    """Whether the first transfers of a second product, on all pads of its rows, order it behind the first one."""
+    return second.cols.num_pieces >= min(second.rows.pads, second.rows.num_pieces)
+
+
+def is_same_matrix(written: Access, read: Access, plans: tuple[ProductPlan, ProductPlan]) -> bool:
     """Whether columns of the one are the depth of the other, and rows are the same rows."""
     producer, consumer = plans
     lane, depth = producer.lane, consumer.depth_lane
@@ -203,4 +220,13 @@ def apart_cycles(stages: Sequence[Stage], results: Collection[Buffer]) -> float:
         for way in ways
         if way is not None
     ]
-    return min(cycles, default=float("inf"))
+    return min(cycles, default=math.inf)
+
+
+def chain_cycles(first: Sequence[Stage], second: Sequence[Stage], results: Collection[Buffer]) -> float:
+    """Of both products as one kernel; without end where they are none."""
+    for stages in (first, second):
+        coalesce_loops(stages)
+    kept = chained_buffer(first, second, ())
+    chosen = plan_chain(first, second, kept, results) if kept is not None else None
+    return chosen[1].predicted_cycles or 0 if chosen is not None else math.inf

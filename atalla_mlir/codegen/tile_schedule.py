@@ -307,27 +307,36 @@ def _column_turn(plan: ProductPlan, depth: Depth, source: Access | None, pads: i
     return ColumnTurn(source, loop, lane.extent, depth.steps)
 
 
-def resident_schedules(
-    plan: ProductPlan, product: Stage, epilogue: Sequence[Stage], stored: Sequence[Access], rows: Blocks, step_rows: int
-) -> Iterator[TileSchedule]:
-    """Walks for a product whose streamed operand lies in the pads as `rows`, step by step; none where it cannot."""
+def resident_schedule(
+    plan: ProductPlan,
+    product: Stage,
+    epilogue: Sequence[Stage],
+    stored: Sequence[Access],
+    staged: Sequence[Access],
+    rows: Blocks,
+    step_rows: int,
+) -> TileSchedule | None:
+    """The walk for a product whose streamed operand lies in the pads as `rows`, step by step; None where it cannot.
+
+    `stored` results go to DRAM, `staged` operands of the epilogue, which differ from row to row, come from there.
+    """
     if len(plan.cols) != 1 or plan.lane is None or plan.batch:
-        return
+        return None
     streamed, pushed = product.reads[plan.streamed], product.reads[plan.pushed]
     depth = depth_of(plan, streamed, pushed)
     cols = Blocks(None, plan.lane, 1, min(LANES, plan.lane.extent), rows.pads)
     if depth is None or len(depth.levels) != 1 or depth.lanes != LANES or depth.has_tail:
-        return
+        return None
     if not cols.can_move(pushed, depth.lanes) or not is_plain(epilogue, plan):
-        return
-    moved = [*stored, *(read for read in outside_reads(product, epilogue) if not is_column_read(read, plan))]
+        return None
+    moved = [*stored, *staged]
     if any(access.stride(plan.lane) != 1 for access in moved):
-        return
+        return None
     results = _result_blocks(rows, moved)
     if results is None or not all(results.can_move(access, cols.width) for access in moved):
-        return
-    yield TileSchedule(
-        streamed, pushed, rows, cols, results, depth, True, rows.num_blocks, step_rows, len(moved) > len(stored)
+        return None
+    return TileSchedule(
+        streamed, pushed, rows, cols, results, depth, True, rows.num_blocks, step_rows, reads_rows=bool(staged)
     )
 
 

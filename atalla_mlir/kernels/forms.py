@@ -35,9 +35,9 @@ from atalla_mlir.errors import InternalError, UnsupportedError
 from atalla_mlir.kernels.arg_extremes import ArgExtremeKernel
 from atalla_mlir.kernels.attention import AttentionKernel
 from atalla_mlir.kernels.builder import Builder
+from atalla_mlir.kernels.chained_products import ChainedProducts
 from atalla_mlir.kernels.column_folds import ColumnFolds
 from atalla_mlir.kernels.copies import Copy
-from atalla_mlir.kernels.early_columns import EarlyColumns
 from atalla_mlir.kernels.fills import Fill
 from atalla_mlir.kernels.flowing_product import FlowingProduct
 from atalla_mlir.kernels.functions.bound import FunctionBound
@@ -48,7 +48,6 @@ from atalla_mlir.kernels.phased_rows import PhasedRows
 from atalla_mlir.kernels.products import ProductKernel
 from atalla_mlir.kernels.rows import RowKernel
 from atalla_mlir.kernels.streamed_product import StreamedProduct
-from atalla_mlir.kernels.tile_walk import KeptRows
 from atalla_mlir.kernels.tiled_product import TiledProduct
 from atalla_mlir.kernels.turned_tiles import TurnedTiles
 from atalla_mlir.kernels.vector_products import VectorProduct
@@ -311,37 +310,10 @@ def _chain_of_products(nest: Nest, wanted: Fields) -> Planned | None:
     plan, decision = chosen
 
     def emit() -> None:
-        builder = Builder()
-        with ir.InsertionPoint.at_block_begin(nest.block):
-            rows = plan.kept_rows - 2 * plan.spare
-            tiles = [builder.placed_tile(rows, pad, 0, spare=plan.spare) for pad in range(nest.target.pads)]
-        rows = KeptRows(plan.kept, tiles, plan.walks[1].depth.steps, plan.step_rows)
-        kernels = [
-            TiledProduct(
-                builder,
-                stages[0],
-                stages[1:],
-                plan.plans[at],
-                plan.walks[at],
-                nest.values,
-                nest.block,
-                base=plan.bases[at],
-                kept=rows if at == 0 else None,
-                resident=() if at == 0 else tiles,
-                has_columns=at == 1 and plan.early_steps > 0,
-            )
-            for at, stages in enumerate((first, second))
-        ]
-        for kernel in kernels:
-            kernel.allocate()
-        if plan.early_steps:
-            later = plan.walks[1]
-            matrix = nest.values[later.pushed.buffer]
-            kernels[0].early = EarlyColumns(builder, later, kernels[1].operands, matrix, plan.early_steps)
-        for kernel in kernels:
-            nest.numerics.sums.update(kernel.sum_orders())
-            kernel.emit()
-            nest.numerics.expansions.update(kernel.rows.staged.expansions)
+        kernel = ChainedProducts(Builder(), plan, (first, second), nest.values, nest.block)
+        nest.numerics.sums.update(kernel.sum_orders())
+        kernel.emit()
+        nest.numerics.expansions.update(kernel.expansions)
 
     return Planned(decision, emit)
 

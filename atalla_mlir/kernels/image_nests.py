@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.decision import FORM, Decision, DecisionError, Fields
 from atalla_mlir.codegen.fill_plan import is_fill
 from atalla_mlir.codegen.grouping import Group
+from atalla_mlir.codegen.image_chain import ImageChain, image_chain
 from atalla_mlir.codegen.image_kernel import KeptImage
 from atalla_mlir.codegen.image_product import ImageProduct, choose_image_schedule, image_product
 from atalla_mlir.codegen.image_windows import ImageWindows, image_windows
 from atalla_mlir.codegen.iteration import Buffer, Stage
+from atalla_mlir.codegen.product_chain import FORM_NAME as CHAIN
 from atalla_mlir.codegen.tile_cost import FORM_NAME
 from atalla_mlir.codegen.window_plan import FORM_NAME as WINDOWS
 from atalla_mlir.errors import InternalError
 from atalla_mlir.kernels.builder import Builder
+from atalla_mlir.kernels.chained_products import ChainedProducts
 from atalla_mlir.kernels.forms import Nest, Numerics, emit_nest
 from atalla_mlir.kernels.image_rows import product_images
 from atalla_mlir.kernels.tiled_product import TiledProduct
@@ -29,7 +33,7 @@ _NO_ROOM = "images were to stay in the pads, but there is no room for the kernel
 
 @dataclass
 class ImageNest:
-    """The groups of a kernel: a product or windows, and fills of the frame around the result. See `forms.Nest`."""
+    """The groups of a kernel: a product, two or windows, and fills of the frame around the result. See `forms.Nest`."""
 
     groups: Sequence[Group]
     values: Mapping[Buffer, ir.BlockArgument]
@@ -41,15 +45,16 @@ class ImageNest:
     """Of each pad, from the first one on."""
 
 
-def grouped_image_kernel(
-    groups: Sequence[Group], outside: Mapping[Buffer, object]
-) -> ImageProduct | ImageWindows | None:
-    """The product, or the windows, that groups of stages are, with nothing but a frame around the result besides.
+GroupedKernel = ImageProduct | ImageChain | ImageWindows
+
+
+def grouped_image_kernel(groups: Sequence[Group], outside: Mapping[Buffer, object]) -> GroupedKernel | None:
+    """The product, the chain of two or the windows that groups of stages are; a frame around the result may follow.
 
     `outside` are buffers that outlive the kernel.
     """
     first, *others = groups
-    if first.attention or first.chain or first.turned or first.fill:
+    if first.attention or first.turned or first.fill:
         return None
     fills = [stage for group in others for stage in group.stages]
     stored = [stage.write for stage in first.stages if stage.write.buffer in outside]
@@ -59,6 +64,8 @@ def grouped_image_kernel(
     if len(values) > 1:
         return None
     frame = next(iter(values), None)
+    if first.chain is not None:
+        return None if others else image_chain(first.chain, stored)
     if first.product is not None:
         return None if first.frame else image_product(first.stages, stored, frame)
     return image_windows(first.stages, stored, first.frame, frame)
@@ -77,13 +84,16 @@ def emit_image_nest(nest: ImageNest, fixed: Fields) -> list[Decision]:
     if kernel is None:
         raise InternalError("a kernel with images in the pads is neither a product nor windows")
     wanted = {name: value for name, value in fixed.items() if name != FORM}
-    form = FORM_NAME if isinstance(kernel, ImageProduct) else WINDOWS
+    match kernel:
+        case ImageProduct():
+            form, emit = FORM_NAME, partial(_emit_product, nest, kernel)
+        case ImageChain():
+            form, emit = CHAIN, partial(_emit_chain, nest, kernel)
+        case ImageWindows():
+            form, emit = WINDOWS, partial(_emit_windows, nest, kernel)
     if fixed.get(FORM) not in (None, form):
         raise DecisionError(f"it cannot have the form '{fixed[FORM]}': some of its values stay in the pads")
-    if isinstance(kernel, ImageProduct):
-        decision = _emit_product(nest, kernel, wanted)
-    else:
-        decision = _emit_windows(nest, kernel, wanted)
+    decision = emit(wanted)
     return [decision, *(() if kernel.result.buffer in nest.images else _emit_frames(nest))]
 
 
@@ -102,6 +112,25 @@ def _emit_product(nest: ImageNest, product: ImageProduct, wanted: Fields) -> Dec
     nest.numerics.sums.update(kernel.sum_orders())
     kernel.emit()
     nest.numerics.expansions.update(kernel.rows.staged.expansions)
+    return decision
+
+
+def _emit_chain(nest: ImageNest, chain: ImageChain, wanted: Fields) -> Decision:
+    chosen = chain.choose(nest.images, pads=nest.target.pads, pad_rows=nest.free_rows, wanted=wanted)
+    if chosen is None:
+        raise InternalError(_NO_ROOM)
+    plan, decision = chosen
+    builder = Builder()
+    with ir.InsertionPoint.at_block_begin(nest.block):
+        first, second = (
+            product_images(builder, product, walk, nest.images, nest.values)
+            for product, walk in zip(chain.products, plan.walks, strict=True)
+        )
+    stages = [product.stages for product in chain.products]
+    kernel = ChainedProducts(builder, plan, stages, nest.values, nest.block, (first, second))
+    nest.numerics.sums.update(kernel.sum_orders())
+    kernel.emit()
+    nest.numerics.expansions.update(kernel.expansions)
     return decision
 
 

@@ -68,7 +68,7 @@ class TiledProduct:
         finished = product if self.epilogue.initial is None else epilogue[0]
         in_pads: Sequence[ImageRows | DealtRows] = ()
         if images is not None:
-            self.resident, in_pads = images.operand_tiles, images.rows
+            self.resident, in_pads = images.operand_tiles or resident, images.rows
         self.rows = TileRows(builder, schedule, self.epilogue, staged, finished, kept, in_pads)
 
     def sum_orders(self) -> dict[Stage, SumOrder]:

@@ -15,7 +15,7 @@ from atalla_mlir.codegen.image_plan import ImageLaunch, ImagePlan, ImagePlanner,
 from atalla_mlir.codegen.image_windows import ImageWindows
 from atalla_mlir.codegen.iteration import Buffer, coalesce_loops
 from atalla_mlir.codegen.pad_images import HALVES, ImageShape
-from atalla_mlir.codegen.product_chain import SPILL_ROWS, apart_cycles
+from atalla_mlir.codegen.product_chain import SPILL_ROWS, apart_cycles, chain_cycles
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.image_attributes import FREE_ROWS, IMAGES, image_attribute
@@ -94,11 +94,14 @@ def _groups(function: ir.Operation) -> tuple[list[Group], StageList]:
 
 
 def _apart_cycles(function: ir.Operation) -> float:
-    """Of a kernel that is a product: by whichever form is the fastest when all of it is in DRAM."""
+    """Of a kernel that is a product, or two: by whichever form is the fastest when all of it is in DRAM."""
     groups, listed = _groups(function)
+    results = {view.buffer for view in listed.results}
+    if groups[0].chain is not None:
+        return chain_cycles(*groups[0].chain, results)
     stages = groups[0].stages
     coalesce_loops(stages)
-    return apart_cycles(stages, {view.buffer for view in listed.results})
+    return apart_cycles(stages, results)
 
 
 class _Entry:
@@ -205,4 +208,5 @@ def _image_shape(kind: ir.Type) -> ImageShape | None:
         sizes = [HALVES, sizes[0] // HALVES]
     if len(sizes) != _IMAGE_DIMS or channels % LANES:
         return None
-    return ImageShape(*sizes, channels)
+    lines, pixels = sizes
+    return ImageShape(lines, pixels, channels)
