@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from atalla_mlir.codegen.dealt_images import DealtImage
 from atalla_mlir.codegen.decision import Decision, Fields, fastest
-from atalla_mlir.codegen.image_kernel import Cost, KeptImage, Range
+from atalla_mlir.codegen.image_kernel import Cost, KeptImage
 from atalla_mlir.codegen.image_product import (
     IN_PADS,
     ImageProduct,
@@ -18,7 +18,7 @@ from atalla_mlir.codegen.image_product import (
     walk_of,
 )
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage
-from atalla_mlir.codegen.pad_images import ImageShape, PadImage
+from atalla_mlir.codegen.pad_images import ImageShape, PadImage, Range
 from atalla_mlir.codegen.product_chain import (
     FORM_NAME,
     ChainPlan,

@@ -8,11 +8,9 @@ from typing import Protocol
 
 from atalla_mlir.codegen.dealt_images import DealtImage
 from atalla_mlir.codegen.iteration import Buffer
-from atalla_mlir.codegen.pad_images import ImageShape, PadImage
+from atalla_mlir.codegen.pad_images import ImageShape, PadImage, Range
 
 KeptImage = PadImage | DealtImage
-Range = tuple[int, int]
-"""The first line, and the one behind the last."""
 
 
 @dataclass(frozen=True)

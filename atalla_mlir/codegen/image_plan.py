@@ -11,9 +11,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from atalla_mlir.codegen.dealt_images import DealtImage
-from atalla_mlir.codegen.image_kernel import Cost, ImageKernel, KeptImage, Range
+from atalla_mlir.codegen.image_kernel import Cost, ImageKernel, KeptImage
 from atalla_mlir.codegen.iteration import Buffer
-from atalla_mlir.codegen.pad_images import HALVES, ImageShape, PadImage
+from atalla_mlir.codegen.pad_images import HALVES, ImageShape, PadImage, Range
 from atalla_mlir.codegen.product_chain import SPILL_ROWS
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.target.machine import Machine

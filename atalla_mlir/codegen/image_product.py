@@ -15,9 +15,18 @@ from atalla_mlir.codegen.halved_blocks import (
     halved_results,
     window_in_image,
 )
-from atalla_mlir.codegen.image_kernel import Cost, KeptImage, Range
+from atalla_mlir.codegen.image_kernel import Cost, KeptImage
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind, coalesce_loops, split_loop
-from atalla_mlir.codegen.pad_images import HALVES, Halves, ImageShape, ImageWalk, PadImage, image_walk
+from atalla_mlir.codegen.pad_images import (
+    HALVES,
+    Halves,
+    ImageShape,
+    ImageWalk,
+    PadImage,
+    Range,
+    held_ranges,
+    image_walk,
+)
 from atalla_mlir.codegen.placement import MAX_DMA_ROWS
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan, choose_product_plan
 from atalla_mlir.codegen.row_blocks import Blocks
@@ -324,7 +333,7 @@ def _walked(product: ImageProduct, access: Access, shape: ImageShape) -> list[Ra
     walk = image_walk(access, shape, product.plan.rows)
     if walk is None:
         return None
-    return _ranges(product, walk.line, walk.lines, 1)
+    return held_ranges(Halves(product.plan.rows[0].extent), walk.line, walk.lines, 1)
 
 
 def _windowed(product: ImageProduct, shape: ImageShape) -> list[Range] | None:
@@ -336,9 +345,6 @@ def _windowed(product: ImageProduct, shape: ImageShape) -> list[Range] | None:
     if window is None or walk is None:
         return None
     lines, pixels = window.reach(1, plan.rows[1].extent)
-    return _ranges(product, walk.line, walk.lines, lines) if walk.pixel + pixels <= shape.pixels else None
-
-
-def _ranges(product: ImageProduct, first: int, distance: int, reach: int) -> list[Range]:
-    halves = Halves(product.plan.rows[0].extent)
-    return [(first + line * distance, first + (line + halves.extent - 1) * distance + reach) for line in halves.firsts]
+    if walk.pixel + pixels > shape.pixels:
+        return None
+    return held_ranges(Halves(plan.rows[0].extent), walk.line, walk.lines, lines)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from atalla_mlir.codegen.dealt_images import NUM_PADS, DealtImage, LineByLine, is_whole
 from atalla_mlir.codegen.decision import Decision, Fields, Value
-from atalla_mlir.codegen.image_kernel import Cost, KeptImage, Range
+from atalla_mlir.codegen.image_kernel import Cost, KeptImage
 from atalla_mlir.codegen.image_product import IN_PADS, KEPT_BYTES
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, coalesce_loops
-from atalla_mlir.codegen.pad_images import ImageShape, ImageWalk, PadImage, image_walk
+from atalla_mlir.codegen.pad_images import ImageShape, ImageWalk, PadImage, Range, image_walk
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.codegen.window_layout import Axis, WindowPlan
 from atalla_mlir.codegen.window_plan import MAX_GROUP, choose_windows, look_at, window_shapes

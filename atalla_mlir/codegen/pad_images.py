@@ -14,6 +14,8 @@ from atalla_mlir.codegen.iteration import Access, Loop
 from atalla_mlir.codegen.product_plan import LANES
 
 HALVES = 2
+Range = tuple[int, int]
+"""The first line, and the one behind the last."""
 
 
 @dataclass(frozen=True)
@@ -195,3 +197,8 @@ def image_walk(access: Access, shape: ImageShape, rows: Sequence[Loop]) -> Image
     if first_pixel + (rows[1].extent - 1) * (along // pixel) >= shape.pixels:
         return None
     return ImageWalk(first_line, first_pixel, down // line, along // pixel)
+
+
+def held_ranges(halves: Halves, first: int, distance: int, reach: int) -> list[Range]:
+    """Image lines that the results of each half look at: `reach` of them, `distance` from line to line of results."""
+    return [(first + line * distance, first + (line + halves.extent - 1) * distance + reach) for line in halves.firsts]

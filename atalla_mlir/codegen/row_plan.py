@@ -185,8 +185,7 @@ def _overlapped_rows(stages: Sequence[Stage], plan: RowPlan) -> int:
     chunks = 1 if plan.lane_is_outer else -(-plan.lane.extent // LANES)
     if chunks > MAX_REGISTER_CHUNKS:
         return 0
-    varying = {stage.write.buffer for stage in stages if plan.lane in stage.write.strides}
-    nodes = sum(_stage_instructions(stage, plan, chunks, varying) for stage in stages)
+    nodes = row_instructions(stages, plan)
     if nodes > MAX_OVERLAPPED_INSTRUCTIONS:
         return 0
     rows = min(max(1, GOOD_OVERLAPPED_INSTRUCTIONS // nodes), MAX_MOVED_ROWS // _moved_rows(stages, plan, chunks))
@@ -222,6 +221,13 @@ def _moved_rows(stages: Sequence[Stage], plan: RowPlan, chunks: int) -> int:
         (a.buffer, a.offset): chunks if plan.lane in a.strides else 1 for a in accesses if plan.outer[-1] in a.strides
     }
     return max(1, sum(moving.values()))
+
+
+def row_instructions(stages: Sequence[Stage], plan: RowPlan) -> int:
+    """Instructions, roughly, that one row of all stages takes; `plan` has lanes."""
+    chunks = 1 if plan.lane_is_outer or plan.lane is None else -(-plan.lane.extent // LANES)
+    varying = {stage.write.buffer for stage in stages if plan.lane in stage.write.strides}
+    return sum(_stage_instructions(stage, plan, chunks, varying) for stage in stages)
 
 
 def _stage_instructions(stage: Stage, plan: RowPlan, chunks: int, varying: set[Buffer]) -> int:

@@ -12,6 +12,8 @@ from atalla_mlir.codegen.fill_plan import is_fill
 from atalla_mlir.codegen.grouping import Group
 from atalla_mlir.codegen.image_chain import ImageChain, image_chain
 from atalla_mlir.codegen.image_kernel import KeptImage
+from atalla_mlir.codegen.image_maps import FORM_NAME as MAPS
+from atalla_mlir.codegen.image_maps import ImageMaps, image_maps
 from atalla_mlir.codegen.image_product import ImageProduct, choose_image_schedule, image_product
 from atalla_mlir.codegen.image_windows import ImageWindows, image_windows
 from atalla_mlir.codegen.iteration import Buffer, Stage
@@ -22,6 +24,7 @@ from atalla_mlir.errors import InternalError
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.chained_products import ChainedProducts
 from atalla_mlir.kernels.forms import Nest, Numerics, emit_nest
+from atalla_mlir.kernels.image_maps import ImageMapNest
 from atalla_mlir.kernels.image_rows import product_images
 from atalla_mlir.kernels.tiled_product import TiledProduct
 from atalla_mlir.kernels.window_images import WindowImage
@@ -45,7 +48,7 @@ class ImageNest:
     """Of each pad, from the first one on."""
 
 
-GroupedKernel = ImageProduct | ImageChain | ImageWindows
+GroupedKernel = ImageProduct | ImageChain | ImageWindows | ImageMaps
 
 
 def grouped_image_kernel(groups: Sequence[Group], outside: Mapping[Buffer, object]) -> GroupedKernel | None:
@@ -68,7 +71,8 @@ def grouped_image_kernel(groups: Sequence[Group], outside: Mapping[Buffer, objec
         return None if others else image_chain(first.chain, stored)
     if first.product is not None:
         return None if first.frame else image_product(first.stages, stored, frame)
-    return image_windows(first.stages, stored, first.frame, frame)
+    windows = image_windows(first.stages, stored, first.frame, frame)
+    return windows or (None if first.frame else image_maps(first.stages, stored, frame))
 
 
 def _is_frame(stage: Stage, buffer: Buffer) -> bool:
@@ -91,6 +95,8 @@ def emit_image_nest(nest: ImageNest, fixed: Fields) -> list[Decision]:
             form, emit = CHAIN, partial(_emit_chain, nest, kernel)
         case ImageWindows():
             form, emit = WINDOWS, partial(_emit_windows, nest, kernel)
+        case ImageMaps():
+            form, emit = MAPS, partial(_emit_maps, nest, kernel)
     if fixed.get(FORM) not in (None, form):
         raise DecisionError(f"it cannot have the form '{fixed[FORM]}': some of its values stay in the pads")
     decision = emit(wanted)
@@ -148,6 +154,19 @@ def _emit_windows(nest: ImageNest, windows: ImageWindows, wanted: Fields) -> Dec
     kernel.emit()
     nest.numerics.sums.update(kernel.sum_orders())
     nest.numerics.expansions.update(kernel.expansions)
+    return decision
+
+
+def _emit_maps(nest: ImageNest, maps: ImageMaps, wanted: Fields) -> Decision:
+    chosen = maps.choose(nest.images, wanted)
+    if chosen is None:
+        raise InternalError(_NO_ROOM)
+    plan, decision = chosen
+    with ir.InsertionPoint.at_block_begin(nest.block):
+        emitted = ImageMapNest(Builder(), maps, plan, nest.images, nest.values, nest.block)
+    emitted.emit()
+    nest.numerics.sums.update(emitted.sum_orders())
+    nest.numerics.expansions.update(emitted.kernel.expansions)
     return decision
 
 

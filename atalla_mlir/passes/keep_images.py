@@ -11,6 +11,7 @@ from typing import ClassVar
 from atalla_mlir._mlir import array_attr, i64_attr, ir, operations, string_attr, string_value, symbol_attr
 from atalla_mlir.codegen.grouping import Group, form_groups
 from atalla_mlir.codegen.image_kernel import ImageKernel
+from atalla_mlir.codegen.image_maps import ImageMaps
 from atalla_mlir.codegen.image_plan import ImageLaunch, ImagePlan, ImagePlanner, ImageValue
 from atalla_mlir.codegen.image_windows import ImageWindows
 from atalla_mlir.codegen.iteration import Buffer, coalesce_loops
@@ -81,7 +82,7 @@ def _read(function: ir.Operation, target: Machine) -> _Kernel:
         return _Kernel(None, (), _unknown_cycles)
     buffers = tuple(view.buffer for view in (*listed.arguments, *listed.results))
     kernel = grouped_image_kernel(groups, dict.fromkeys(buffers)) if groups else None
-    if isinstance(kernel, ImageWindows):
+    if isinstance(kernel, (ImageWindows, ImageMaps)):
         cost = kernel.cost({}, pads=target.pads, pad_rows=target.pad_rows - SPILL_ROWS)
         return _Kernel(kernel, buffers, lambda: cost.cycles if cost is not None else math.inf)
     return _Kernel(kernel, buffers, cache(lambda: _apart_cycles(function)))

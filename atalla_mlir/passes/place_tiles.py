@@ -22,10 +22,11 @@ from atalla_mlir.errors import LimitError
 from atalla_mlir.kernels.affine_index import Index, constant_index
 from atalla_mlir.kernels.attributes import IMAGE, OVERLAP, PLACED, TURNS
 from atalla_mlir.kernels.builder import Builder
+from atalla_mlir.kernels.image_attributes import FREE_ROWS
 from atalla_mlir.kernels.transfers import TileTransfer, TransferNest, TransposedLoad, emit_transfers, start_transfers
 from atalla_mlir.passes.access_groups import FoundAccess, FoundGroup, cut_pieces, is_transposed, striped
 from atalla_mlir.passes.base import Pass, PassFailure
-from atalla_mlir.target.machine import machine
+from atalla_mlir.target.machine import Machine, machine
 
 # Iterations of a loop that counts them where it runs; nothing that is placed here lies in one.
 UNKNOWN_TRIPS = 2
@@ -51,9 +52,16 @@ class PlaceTilesPass(Pass):
         for kernel in functions(op, "atalla.kernel"):
             try:
                 with kernel.location:
-                    _KernelPlacer(kernel, sizes.pads, sizes.pad_rows - SPILL_ROWS).run()
+                    _KernelPlacer(kernel, sizes.pads, _own_rows(kernel, sizes)).run()
             except LimitError as error:
                 raise PassFailure(kernel, str(error)) from error
+
+
+def _own_rows(kernel: ir.Operation, sizes: Machine) -> int:
+    """Rows of each pad for tiles: fewer where images stay in the pads."""
+    if FREE_ROWS in kernel.attributes:
+        return integer_value(kernel.attributes[FREE_ROWS])
+    return sizes.pad_rows - SPILL_ROWS
 
 
 @dataclass

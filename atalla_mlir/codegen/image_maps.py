@@ -1,0 +1,233 @@
+"""Maps, and folds along the channels, of images in the pads (`pad_images`): pixel by pixel, of both halves in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from atalla_mlir.codegen.dealt_images import DealtImage
+from atalla_mlir.codegen.decision import Decision, Fields, Value, allowed
+from atalla_mlir.codegen.image_kernel import Cost, KeptImage
+from atalla_mlir.codegen.image_product import IN_PADS, KEPT_BYTES
+from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, StageKind, coalesce_loops, split_loop
+from atalla_mlir.codegen.pad_images import (
+    HALVES,
+    Halves,
+    ImageShape,
+    ImageWalk,
+    PadImage,
+    Range,
+    held_ranges,
+    image_walk,
+)
+from atalla_mlir.codegen.row_plan import LANES, MAX_REGISTER_CHUNKS, RowPlan, row_instructions
+
+FORM_NAME = "pixels of images"
+MAX_INSTRUCTIONS = 192
+"""Of the pixels that an iteration computes: as many as hide what each of them waits for."""
+MAX_PIXELS = 8
+"""Of each half."""
+MAX_BOTH = 800
+"""Instructions of a pixel of each half, from which on the loop would not fit the instruction cache: one at a time."""
+SLOTS = 2.0
+"""Instructions that a packet has of such a loop, roughly."""
+ROW_CYCLES = 4.0
+"""Of a row of a pad that is fetched or sent."""
+
+
+@dataclass(frozen=True)
+class ImageMaps:
+    """Stages that compute each pixel from the same one of other images and from rows that all pixels share.
+
+    `result` is what they store. What lies around it in its buffer is `frame`; None where nothing does.
+    """
+
+    stages: tuple[Stage, ...]
+    result: Access
+    frame: float | None
+    rows: tuple[Loop, Loop]
+    """Lines and pixels."""
+    lane: Loop
+
+    @property
+    def reads(self) -> list[Access]:
+        """What comes from outside."""
+        computed = {stage.write.buffer for stage in self.stages}
+        return [read for stage in self.stages for read in stage.reads if read.buffer not in computed]
+
+    @property
+    def row_reads(self) -> list[Access]:
+        """Those that differ from pixel to pixel."""
+        return [read for read in self.reads if any(read.stride(loop) for loop in self.rows)]
+
+    @property
+    def halves(self) -> Halves:
+        return Halves(self.rows[0].extent)
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether any stage folds the channels."""
+        return any(stage.reduced for stage in self.stages)
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.lane.extent // LANES)
+
+    def walk(self, access: Access, image: KeptImage) -> ImageWalk | None:
+        return self._walk(access, image.shape)
+
+    def _walk(self, access: Access, shape: ImageShape) -> ImageWalk | None:
+        if access.stride(self.lane) != 1 or self.lane.extent != shape.channels:
+            return None
+        return image_walk(access, shape, self.rows)
+
+    def row_plan(self, pixels: int, sides: int) -> RowPlan:
+        """For iterations with so many `pixels` of each of `sides` halves."""
+        outer = self.rows if self.is_folded else (self.lane, *self.rows)
+        return RowPlan(self.lane, outer, self.rows[1].extent, pixels * sides)
+
+    def choose(self, images: Mapping[Buffer, KeptImage], wanted: Fields) -> tuple[MapPlan, Decision] | None:
+        """How many pixels an iteration has; None where an image is dealt out."""
+        if any(isinstance(image, DealtImage) for image in images.values()):
+            return None
+        (plan, *_) = allowed(f"kernel of {FORM_NAME}", self._plans(images), MapPlan.fields, wanted)
+        kept = [
+            name for name, found in (("operand", self._reads_any(images)), ("result", self._keeps(images))) if found
+        ]
+        facts: dict[str, Value] = {IN_PADS: ", ".join(kept), "sides": plan.sides}
+        if self._keeps(images):
+            facts[KEPT_BYTES] = self.result.buffer.num_elements * 2
+        return plan, Decision(FORM_NAME, plan.fields(), facts, round(self._cycles(images)), MAX_PIXELS)
+
+    def _keeps(self, images: Mapping[Buffer, KeptImage]) -> bool:
+        return self.result.buffer in images
+
+    def _reads_any(self, images: Mapping[Buffer, KeptImage]) -> bool:
+        return any(read.buffer in images for read in self.reads)
+
+    def _plans(self, images: Mapping[Buffer, KeptImage]) -> list[MapPlan]:
+        """The best one first."""
+        each = row_instructions(self.stages, self.row_plan(1, 1))
+        sides = HALVES if HALVES * each <= MAX_BOTH else 1
+        best = max(1, min(MAX_PIXELS, round(MAX_INSTRUCTIONS / (each * sides)), self.rows[1].extent))
+        is_run = self.is_run(images)
+        ways = [best, *(pixels for pixels in range(1, MAX_PIXELS + 1) if pixels != best)]
+        return [MapPlan(pixels, sides, is_run) for pixels in ways]
+
+    def is_run(self, images: Mapping[Buffer, KeptImage]) -> bool:
+        """Whether the lines of a half follow each other without a gap wherever they lie."""
+        line, pixel = self.rows
+        kept = [self.walk(access, images[access.buffer]) for access in self._accesses() if access.buffer in images]
+        whole = [images[access.buffer].pixels == pixel.extent for access in self._accesses() if access.buffer in images]
+        if not all(whole) or any(walk is None or (walk.lines, walk.pixels) != (1, 1) for walk in kept):
+            return False
+        strides = [(access.stride(line), access.stride(pixel)) for stage in self.stages for access in stage.accesses()]
+        return line.extent == HALVES or all(down == along * pixel.extent for down, along in strides)
+
+    def _accesses(self) -> list[Access]:
+        return [*self.reads, self.result]
+
+    def _cycles(self, images: Mapping[Buffer, KeptImage]) -> float:
+        """Roughly: of all pixels, and of what comes from DRAM or goes there."""
+        pixels = self.rows[0].extent * self.rows[1].extent
+        computed = row_instructions(self.stages, self.row_plan(1, 1)) / SLOTS
+        if not self.is_folded:
+            computed *= self.chunks
+        return pixels * (computed + ROW_CYCLES * self.chunks * len(self._moved(images)))
+
+    def _moved(self, images: Mapping[Buffer, KeptImage]) -> list[Access]:
+        """What differs from pixel to pixel and lies in DRAM."""
+        return [access for access in (*self.row_reads, self.result) if access.buffer not in images]
+
+    # For `image_plan`
+
+    @property
+    def operand(self) -> Buffer:
+        return next((read.buffer for read in self.row_reads), self.result.buffer)
+
+    @property
+    def spare_rows(self) -> int:
+        return 0
+
+    def held_lines(self, buffer: Buffer, shape: ImageShape) -> list[list[Range]] | None:
+        found: list[list[Range]] = []
+        for access in self._accesses():
+            if access.buffer is buffer:
+                walk = self._walk(access, shape)
+                if walk is None or (access is self.result and not self._is_all(walk, shape)):
+                    return None
+                found.append(held_ranges(self.halves, walk.line, walk.lines, 1))
+        return found or None
+
+    def _is_all(self, walk: ImageWalk, shape: ImageShape) -> bool:
+        """Whether results are neighbours, and all that there is where no frame is around them."""
+        is_whole = tuple(loop.extent for loop in self.rows) == (shape.lines, shape.pixels)
+        return (walk.lines, walk.pixels) == (1, 1) and (self.frame is not None or is_whole)
+
+    def stores_dealt(self, buffer: Buffer, shape: ImageShape) -> bool:
+        return False
+
+    def reads_dealt(self, buffer: Buffer, shape: ImageShape) -> DealtImage | None:
+        return None
+
+    def distance(self, image: DealtImage, result: PadImage) -> int | None:
+        return None
+
+    def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> Cost | None:
+        """None where not even two blocks of the rows of an iteration fit beside what all pixels share."""
+        if any(isinstance(image, DealtImage) for image in images.values()):
+            return None
+        chunks = self.chunks if self.is_folded else 1
+        shared = sum(self.chunks for read in self.reads if read not in self.row_reads and read.buffer not in images)
+        least = shared + 2 * chunks * HALVES * MAX_PIXELS * len(self._moved(images)) + LANES
+        if least > pad_rows:
+            return None
+        fetched = sum(read.buffer.num_elements * 2 for read in self.row_reads if read.buffer not in images)
+        return Cost(self._cycles(images), least, fetched)
+
+
+@dataclass(frozen=True)
+class MapPlan:
+    """An iteration computes `pixels` of each of `sides` halves; with one side, a half comes after the other.
+
+    `is_run`: the lines of a half are one run of pixels.
+    """
+
+    pixels: int
+    sides: int
+    is_run: bool
+
+    def fields(self) -> Fields:
+        """What a user may fix."""
+        return {"pixels": self.pixels}
+
+
+def image_maps(stages: Sequence[Stage], stored: Sequence[Access], frame: float | None) -> ImageMaps | None:
+    """Stages as such a kernel; None where they are none. Coalesces loops but those over lines and pixels.
+
+    The rows of a matrix become two loops, over its halves and the rows of a half.
+    """
+    if len(stored) != 1 or any(stage.kind not in (StageKind.MAP, StageKind.REDUCE) for stage in stages):
+        return None
+    (result,) = stored
+    lane = next((loop for loop, stride in result.strides.items() if stride == 1), None)
+    rows = sorted((loop for loop in result.strides if loop is not lane), key=result.stride, reverse=True)
+    if lane is None or lane.extent % LANES or any(stage.is_scalar for stage in stages):
+        return None
+    coalesce_loops(stages, apart=set(result.strides))
+    if len(rows) == 1 and rows[0].extent % HALVES == 0:
+        rows = list(split_loop(stages, rows[0], rows[0].extent // HALVES))
+    if len(rows) != HALVES or not all(_is_pixelwise(stage, rows, lane) for stage in stages):
+        return None
+    found = ImageMaps(tuple(stages), result, frame, (rows[0], rows[1]), lane)
+    fits = not found.is_folded or found.chunks <= MAX_REGISTER_CHUNKS
+    return found if fits and found.row_reads and _are_rows(found) else None
+
+
+def _is_pixelwise(stage: Stage, rows: Sequence[Loop], lane: Loop) -> bool:
+    return set(rows) <= set(stage.loops) <= {*rows, lane} and set(stage.reduced) <= {lane}
+
+
+def _are_rows(maps: ImageMaps) -> bool:
+    """Whether channels are the lanes of all that is read; whoever folds them has whole rows."""
+    return all(read.stride(maps.lane) in (0, 1) for read in maps.reads)
