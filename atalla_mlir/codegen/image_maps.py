@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from atalla_mlir.codegen.dealt_images import DealtImage
 from atalla_mlir.codegen.decision import Decision, Fields, Value, allowed
@@ -20,6 +21,7 @@ from atalla_mlir.codegen.pad_images import (
     held_ranges,
     image_walk,
 )
+from atalla_mlir.codegen.phase_plan import PhasePlan, plan_phases, ring_rows
 from atalla_mlir.codegen.row_plan import LANES, MAX_REGISTER_CHUNKS, RowPlan, row_instructions
 
 FORM_NAME = "pixels of images"
@@ -29,10 +31,33 @@ MAX_PIXELS = 8
 """Of each half."""
 MAX_BOTH = 800
 """Instructions of a pixel of each half, from which on the loop would not fit the instruction cache: one at a time."""
+MIN_CHUNKS = 4
+"""Of a pixel, from which on folding them is divided into phases."""
 SLOTS = 2.0
 """Instructions that a packet has of such a loop, roughly."""
 ROW_CYCLES = 4.0
 """Of a row of a pad that is fetched or sent."""
+
+
+@dataclass(frozen=True)
+class PixelSteps:
+    """Long pixels as the rows of a plan of phases, a step being a pixel of each half.
+
+    Its stages are those of the kernel, in the same order, with the pixels of a half as one loop; strides along the
+    `line` loop stay.
+    """
+
+    plan: PhasePlan
+    stages: tuple[Stage, ...]
+    line: Loop
+
+    def pad_rows(self, moved: int) -> int:
+        """Rows of each pad for its rings, at most: of values, half a pixel's chunks or less, and of `moved` pixels."""
+        half, slots = ring_rows(-(-self.plan.chunks // HALVES)), self.plan.slots
+        passed = [stage for stage in self.stages if self.plan.passes_on(stage)]
+        rows = sum(half if self.plan.lane in stage.loops and not stage.reduced else 1 for stage in passed)
+        rows += sum(bool(stage.reduced) for stage in self.stages) + half * moved
+        return HALVES * rows * slots
 
 
 @dataclass(frozen=True)
@@ -81,6 +106,33 @@ class ImageMaps:
             return None
         return image_walk(access, shape, self.rows)
 
+    @cached_property
+    def steps(self) -> PixelSteps | None:
+        """The kernel by phases, where pixels are long and folded; None where it is none."""
+        if not self.is_folded or self.chunks < MIN_CHUNKS:
+            return None
+        line, pixel = self.rows
+        run = Loop(self.halves.extent * pixel.extent, pixel.name)
+
+        def along_run(access: Access) -> Access:
+            strides = {run if loop is pixel else loop: stride for loop, stride in access.strides.items()}
+            return replace(access, strides=strides)
+
+        stages = tuple(
+            replace(
+                stage,
+                loops=[run if loop is pixel else loop for loop in stage.loops if loop is not line],
+                reads=[along_run(read) for read in stage.reads],
+                write=along_run(stage.write),
+            )
+            for stage in self.stages
+        )
+        result = next(stage.write for stage in stages if stage.write.buffer is self.result.buffer)
+        plan = plan_phases(stages, [result])
+        if plan is None or (plan.rows, plan.groups) != (1, 1):
+            return None
+        return PixelSteps(plan, stages, line)
+
     def row_plan(self, pixels: int, sides: int) -> RowPlan:
         """For iterations with so many `pixels` of each of `sides` halves."""
         outer = self.rows if self.is_folded else (self.lane, *self.rows)
@@ -95,6 +147,8 @@ class ImageMaps:
             name for name, found in (("operand", self._reads_any(images)), ("result", self._keeps(images))) if found
         ]
         facts: dict[str, Value] = {IN_PADS: ", ".join(kept), "sides": plan.sides}
+        if plan.steps is not None:
+            facts["num_phases"] = len(plan.steps.plan.phases)
         if self._keeps(images):
             facts[KEPT_BYTES] = self.result.buffer.num_elements * 2
         return plan, Decision(FORM_NAME, plan.fields(), facts, round(self._cycles(images)), MAX_PIXELS)
@@ -112,7 +166,8 @@ class ImageMaps:
         best = max(1, min(MAX_PIXELS, round(MAX_INSTRUCTIONS / (each * sides)), self.rows[1].extent))
         is_run = self.is_run(images)
         ways = [best, *(pixels for pixels in range(1, MAX_PIXELS + 1) if pixels != best)]
-        return [MapPlan(pixels, sides, is_run) for pixels in ways]
+        phased = [MapPlan(1, HALVES, True, self.steps)] if is_run and self.steps is not None else []
+        return [*phased, *(MapPlan(pixels, sides, is_run) for pixels in ways)]
 
     def is_run(self, images: Mapping[Buffer, KeptImage]) -> bool:
         """Whether the lines of a half follow each other without a gap wherever they lie."""
@@ -177,9 +232,12 @@ class ImageMaps:
         """None where not even two blocks of the rows of an iteration fit beside what all pixels share."""
         if any(isinstance(image, DealtImage) for image in images.values()):
             return None
-        chunks = self.chunks if self.is_folded else 1
         shared = sum(self.chunks for read in self.reads if read not in self.row_reads and read.buffer not in images)
-        least = shared + 2 * chunks * HALVES * MAX_PIXELS * len(self._moved(images)) + LANES
+        if self.steps is not None and self.is_run(images):
+            least = shared + self.steps.pad_rows(len(self._moved(images))) + 1
+        else:
+            chunks = self.chunks if self.is_folded else 1
+            least = shared + 2 * chunks * HALVES * MAX_PIXELS * len(self._moved(images)) + LANES
         if least > pad_rows:
             return None
         fetched = sum(read.buffer.num_elements * 2 for read in self.row_reads if read.buffer not in images)
@@ -196,10 +254,12 @@ class MapPlan:
     pixels: int
     sides: int
     is_run: bool
+    steps: PixelSteps | None = None
+    """Of one pixel of each half; None where iterations are straight code."""
 
     def fields(self) -> Fields:
         """What a user may fix."""
-        return {"pixels": self.pixels}
+        return {"pixels": self.pixels, "phases": self.steps is not None}
 
 
 def image_maps(stages: Sequence[Stage], stored: Sequence[Access], frame: float | None) -> ImageMaps | None:

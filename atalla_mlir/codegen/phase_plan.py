@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Stage, StageKind
 from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, FunctionCost
@@ -81,6 +82,17 @@ class PhasePlan:
     def iterations(self) -> int:
         """Steps, and what the last of them takes to pass through all phases and to leave the pads."""
         return self.steps + self.last_phase * self.lag + MAX_STAGES
+
+    @cached_property
+    def phase_of(self) -> dict[Stage, int]:
+        """The phase in which each stage is computed."""
+        return {stage: at for at, phase in enumerate(self.phases) for stage in (*phase.uniform, *phase.stages)}
+
+    def passes_on(self, stage: Stage) -> bool:
+        """Whether a later phase than that in which its value is made reads what a stage writes."""
+        made = self.phase_of[stage] + bool(stage.reduced)
+        written = stage.write.buffer
+        return any(made < at for reader, at in self.phase_of.items() if any(r.buffer is written for r in reader.reads))
 
     @property
     def is_flat(self) -> bool:

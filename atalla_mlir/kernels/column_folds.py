@@ -137,7 +137,7 @@ class StepLoop:
         for read in (read for stage in self.plan.stages for read in stage.reads if read.buffer not in inside):
             if access_key(read) not in self.streams:
                 ring = kernel.pads.ring(SLOTS, counts, 2.0)
-                stream = Stream(read, kernel.buffers[read.buffer], ring, 2 * read.stride(self.plan.terms))
+                stream = Stream(read, kernel.buffers[read.buffer], ring, 2 * read.stride(self.plan.terms), read.offset)
                 self.streams[access_key(read)] = stream
 
     def emit(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.image_kernel import KeptImage
-from atalla_mlir.codegen.image_maps import ImageMaps, MapPlan
+from atalla_mlir.codegen.image_maps import ImageMaps, MapPlan, PixelSteps
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.pad_images import HALVES, PadImage
 from atalla_mlir.codegen.product_plan import LANES
@@ -16,6 +16,8 @@ from atalla_mlir.errors import InternalError
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.expression import Evaluated
+from atalla_mlir.kernels.functions.bound import FunctionBound
+from atalla_mlir.kernels.image_phases import ImagePhases
 from atalla_mlir.kernels.image_rows import ImageEdges, ImageRows, image_rows
 from atalla_mlir.kernels.row_body import RowBody
 from atalla_mlir.kernels.row_places import Place, divided
@@ -70,14 +72,15 @@ class ImageMapNest:
         block: ir.Block,
     ) -> None:
         self.builder, self.maps, self.plan = builder, maps, plan
-        rows = maps.row_plan(plan.pixels, plan.sides)
-        found = {
+        self.places, self.block = dict(places), block
+        self.images = {
             access.buffer: self._image_rows(access, images[access.buffer], places[access.buffer])
             for access in (*maps.reads, maps.result)
             if access.buffer in images
         }
-        self.kernel = ImageMapKernel(builder, maps.stages, rows, dict(places), block, images=found)
-        self.result = found.get(maps.result.buffer)
+        self.sums: dict[Stage, SumOrder] = {}
+        """How stages that add do so; of what has been emitted."""
+        self.expansions: dict[Stage, FunctionBound] = {}
 
     def _image_rows(self, access: Access, image: KeptImage, place: ir.BlockArgument) -> ImageRows:
         walk = self.maps.walk(access, image)
@@ -86,15 +89,36 @@ class ImageMapNest:
         return image_rows(self.builder, access, image, walk, self.maps.halves, place)
 
     def emit(self) -> None:
+        if self.plan.steps is not None:
+            self._phases(self.plan.steps)
+        else:
+            self._pixel_by_pixel()
+        result = self.images.get(self.maps.result.buffer)
+        if result is not None:
+            halves = self.maps.halves
+            stored = [range(first, first + halves.extent) for first in halves.firsts]
+            ImageEdges(self.builder, result, stored, self.maps.rows[1].extent, self.maps.frame).emit()
+
+    def _phases(self, steps: PixelSteps) -> None:
+        kernel = ImagePhases(
+            self.builder, steps.stages, steps.plan, self.places, self.block, images=self.images, line=steps.line
+        )
+        kernel.emit()
+        original = dict(zip(steps.stages, self.maps.stages, strict=True))
+        self.sums = {original[stage]: order for stage, order in kernel.sum_orders().items()}
+        self.expansions = {original[stage]: bound for stage, bound in kernel.expansions.items()}
+
+    def _pixel_by_pixel(self) -> None:
+        rows = self.maps.row_plan(self.plan.pixels, self.plan.sides)
+        self.kernel = ImageMapKernel(self.builder, self.maps.stages, rows, self.places, self.block, images=self.images)
         lane, start = self.maps.lane, Place({}, LANES)
         if self.maps.is_folded:
             self._halves(start)
         else:
             self.builder.repeat(self.maps.chunks, lambda chunk: self._halves(start.at(lane, chunk.scaled(LANES))))
-        if self.result is not None:
-            halves = self.maps.halves
-            stored = [range(first, first + halves.extent) for first in halves.firsts]
-            ImageEdges(self.builder, self.result, stored, self.maps.rows[1].extent, self.maps.frame).emit()
+        orders = zip(self.maps.stages, self.kernel.sum_orders(), strict=True)
+        self.sums = {stage: order for stage, order in orders if order is not None}
+        self.expansions = self.kernel.expansions
 
     def _halves(self, place: Place) -> None:
         sides = range(HALVES)
@@ -124,8 +148,3 @@ class ImageMapNest:
         line_loop, pixel_loop = self.maps.rows
         below = line + self.maps.halves.firsts[side]
         return place.at(self.kernel.side, Index(side)).at(line_loop, below).at(pixel_loop, pixel)
-
-    def sum_orders(self) -> dict[Stage, SumOrder]:
-        """How each stage that adds does so."""
-        orders = zip(self.maps.stages, self.kernel.sum_orders(), strict=True)
-        return {stage: order for stage, order in orders if order is not None}

@@ -165,8 +165,8 @@ def _emit_maps(nest: ImageNest, maps: ImageMaps, wanted: Fields) -> Decision:
     with ir.InsertionPoint.at_block_begin(nest.block):
         emitted = ImageMapNest(Builder(), maps, plan, nest.images, nest.values, nest.block)
     emitted.emit()
-    nest.numerics.sums.update(emitted.sum_orders())
-    nest.numerics.expansions.update(emitted.kernel.expansions)
+    nest.numerics.sums.update(emitted.sums)
+    nest.numerics.expansions.update(emitted.expansions)
     return decision
 
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Stage
 from atalla_mlir.codegen.phase_plan import Phase
+from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.builder import LANES
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
 from atalla_mlir.kernels.folds import PairwiseFold, combined
+from atalla_mlir.kernels.image_rows import ImageRows
 from atalla_mlir.kernels.rings import ROW_BYTES, Counter, Part, Ring, access_key, part_of, tile_name
 from atalla_mlir.kernels.row_totals import IDENTITY
 
@@ -23,13 +25,13 @@ Key = tuple[Buffer, int, int]
 
 
 class PhaseBody:
-    """One phase of an iteration."""
+    """One phase of an iteration, on the rows of a `side`."""
 
-    def __init__(self, kernel: PhasedRows, at: int, phase: Phase) -> None:
+    def __init__(self, kernel: PhasedRows, at: int, phase: Phase, side: int = 0) -> None:
         self.kernel = kernel
         self.builder = kernel.builder
         self.plan = kernel.plan
-        self.at, self.phase = at, phase
+        self.at, self.phase, self.side = at, phase, side
         self.step = -at * kernel.plan.lag
         """The step is n + this."""
         self.values: dict[Key, Evaluated] = {}
@@ -61,7 +63,7 @@ class PhaseBody:
                         folds.setdefault(stage, PairwiseFold(partial(combined, self.builder, stage.combine))).add(term)
                 yield True
             for stage, fold in folds.items():
-                self._store_item(self.kernel.partials[stage], row, fold.total(), LANES)
+                self._store_item(self.kernel.partials[stage, self.side], row, fold.total(), LANES)
         for stage, terms in pushed.items():
             self._sum_in_array(stage, terms)
 
@@ -112,13 +114,26 @@ class PhaseBody:
             return Evaluated(self._element(key, row), True)
         item = chunk if key in kernel.fixed_tiles else row * self.plan.chunks + chunk
         if (key, item) not in self.loaded:
-            self.loaded[key, item] = Evaluated(self._external(key, item, kernel.cols(chunk)), False)
+            image = kernel.image_of(access)
+            value = self._external(key, item, kernel.cols(chunk)) if image is None else self._pixel(image, item)
+            self.loaded[key, item] = Evaluated(value, False)
         return self.loaded[key, item]
+
+    def _pixel(self, image: ImageRows, item: int) -> ir.Value:
+        """A chunk of a pixel of an image in the pads."""
+        tile, at = self._pixel_place(image, item, f"read{self.at}")
+        return self.builder.tile_load(tile, at, LANES)
+
+    def _pixel_place(self, image: ImageRows, item: int, name: str) -> tuple[ir.Value, Index]:
+        key = (id(image), name)
+        if key not in self.tiles:
+            self.tiles[key] = self.kernel.pixel_tile(image, self.side, self.step, name)
+        return self.tiles[key], self.builder.at(item * image.image.slice_rows)
 
     def _element(self, key: object, row: int) -> ir.Value:
         """What all lanes of a row meet: one element of those of the step's rows, which are side by side in the pads."""
         if (key, row) not in self.loaded:
-            elements = self._load_item(self.kernel.inputs[key].ring, 0, self.plan.rows)
+            elements = self._load_item(self.kernel.inputs[key, self.side].ring, 0, self.plan.rows)
             self.loaded[key, row] = Evaluated(self.builder.extract(elements, row), True)
         element = self.loaded[key, row].value
         assert element is not None
@@ -126,7 +141,7 @@ class PhaseBody:
 
     def _external(self, key: object, item: int, cols: int) -> ir.Value:
         if key not in self.kernel.fixed_tiles:
-            return self._load_item(self.kernel.inputs[key].ring, item, cols)
+            return self._load_item(self.kernel.inputs[key, self.side].ring, item, cols)
         tile = self.kernel.fixed_tiles[key].tile
         if self.plan.groups > 1:
             if key not in self.tiles:
@@ -140,13 +155,13 @@ class PhaseBody:
         key = (buffer, row, chunk)
         if key not in self.values:
             item = row * self.plan.chunks + chunk
-            self.values[key] = Evaluated(self._load_item(self.kernel.rings[buffer], item, LANES), False)
+            self.values[key] = Evaluated(self._load_item(self.kernel.rings[buffer, self.side], item, LANES), False)
         return self.values[key]
 
     def _row_value(self, buffer: Buffer, row: int) -> Evaluated:
         key = (buffer, row)
         if key not in self.row_values:
-            self.row_values[key] = Evaluated(self._load_item(self.kernel.rings[buffer], row, LANES), True)
+            self.row_values[key] = Evaluated(self._load_item(self.kernel.rings[buffer, self.side], row, LANES), True)
         return self.row_values[key]
 
     def _deliver(self, stage: Stage, row: int, chunk: int, value: Evaluated) -> None:
@@ -154,10 +169,14 @@ class PhaseBody:
         self.values[buffer, row, chunk] = value
         assert value.value is not None
         item = row * self.plan.chunks + chunk
-        if stage in self.kernel.outputs:
-            self._store_item(self.kernel.outputs[stage].ring, item, value.value, self.kernel.cols(chunk))
-        if buffer in self.kernel.rings:
-            self._store_item(self.kernel.rings[buffer], item, value.value, LANES)
+        if (stage, self.side) in self.kernel.outputs:
+            self._store_item(self.kernel.outputs[stage, self.side].ring, item, value.value, self.kernel.cols(chunk))
+        if (buffer, self.side) in self.kernel.rings:
+            self._store_item(self.kernel.rings[buffer, self.side], item, value.value, LANES)
+        image = self.kernel.image_of(stage.write)
+        if image is not None:
+            tile, at = self._pixel_place(image, item, "write")
+            self.builder.tile_store(self.builder.as_row(value.value), tile, at, LANES)
 
     def _deliver_row(self, stage: Stage, row: int, value: Evaluated) -> None:
         buffer = stage.write.buffer
@@ -165,10 +184,10 @@ class PhaseBody:
         # a broadcast row takes no scalar ports, of which loads and stores need most
         wide = Evaluated(self.builder.as_row(value.value), True) if self._is_used_widely(buffer) else value
         self.row_values[buffer, row] = wide
-        if stage in self.kernel.outputs:
-            self._store_item(self.kernel.outputs[stage].ring, row, value.value, LANES)
-        if buffer in self.kernel.rings:
-            self._store_item(self.kernel.rings[buffer], row, value.value, LANES)
+        if (stage, self.side) in self.kernel.outputs:
+            self._store_item(self.kernel.outputs[stage, self.side].ring, row, value.value, LANES)
+        if (buffer, self.side) in self.kernel.rings:
+            self._store_item(self.kernel.rings[buffer, self.side], row, value.value, LANES)
 
     def _is_used_widely(self, buffer: Buffer) -> bool:
         return any(read.buffer is buffer for stage in self.phase.stages for read in stage.reads)
@@ -191,11 +210,11 @@ class PhaseBody:
         for term in terms:
             self.builder.push(term)
         assert self.kernel.ones is not None
-        self._store_item(self.kernel.partials[stage], 0, self.builder.gemm(self.kernel.ones), LANES)
+        self._store_item(self.kernel.partials[stage, self.side], 0, self.builder.gemm(self.kernel.ones), LANES)
 
     def _fold(self, stage: Stage) -> None:
         """What a reducing stage of the phase before gives for each row, from the partial folds of its steps."""
-        plan, builder, ring = self.plan, self.builder, self.kernel.partials[stage]
+        plan, builder, ring = self.plan, self.builder, self.kernel.partials[stage, self.side]
         assert stage.combine is not None
         in_array = stage in self.kernel.array_sums
         for row in range(plan.rows):

@@ -7,6 +7,7 @@ has begun, that of this step is complete.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,10 +15,12 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Stage
 from atalla_mlir.codegen.phase_plan import AHEAD, MAX_STAGES, PhasePlan
 from atalla_mlir.codegen.row_plan import SumOrder
+from atalla_mlir.errors import InternalError
 from atalla_mlir.kernels.builder import LANES, Builder
 from atalla_mlir.kernels.expression import Evaluated
 from atalla_mlir.kernels.folds import fold_depth
 from atalla_mlir.kernels.functions.bound import FunctionBound
+from atalla_mlir.kernels.image_rows import ImageRows
 from atalla_mlir.kernels.phase_body import PhaseBody
 from atalla_mlir.kernels.rings import FIRST_STEPS, PADS, Counter, Pads, Part, Ring, Stream, access_key, tile_name
 from atalla_mlir.target.encoding import DmaShape
@@ -41,13 +44,30 @@ class PhasedRows:
     buffers: dict[Buffer, ir.Value]
     block: ir.Block
     expansions: dict[Stage, FunctionBound] = field(default_factory=dict)
+    sides: int = 1
+    """Steps of an iteration, each of other rows: all have rings of their own."""
+
+    def side_elements(self, access: Access) -> int:
+        """From the rows of a side to those of the next one."""
+        return 0
+
+    def image_of(self, access: Access) -> ImageRows | None:
+        """Where rows lie that stay in the pads between kernels; they come through no ring."""
+        return None
+
+    @property
+    def num_iterations(self) -> int:
+        """Steps, and what the last of them takes to pass through all phases and to leave the pads."""
+        return self.plan.iterations
+
+    def pixel_tile(self, image: ImageRows, side: int, step: int, name: str) -> ir.Value:
+        """The tile of a half from the row of step n + `step` on, for a use called `name`."""
+        raise InternalError("a kernel without images")
 
     def emit(self) -> None:
         self.pads = Pads(self.builder, self.block)
         self.writers = {stage.write.buffer: stage for stage in self.stages}
-        self.phase_of = {
-            stage: at for at, phase in enumerate(self.plan.phases) for stage in (*phase.uniform, *phase.stages)
-        }
+        self.phase_of = self.plan.phase_of
         self.array_sums = self._array_sums()
         self._make_streams()
         self._make_temporaries()
@@ -75,38 +95,46 @@ class PhasedRows:
 
     def _make_streams(self) -> None:
         plan = self.plan
-        self.inputs: dict[object, Stream] = {}
+        self.inputs: dict[tuple[object, int], Stream] = {}
         self.residents: dict[object, Access] = {}
         reads = [read for stage in self.stages for read in stage.reads if read.buffer not in self.writers]
+        reads = [read for read in reads if self.image_of(read) is None]
         outputs = [stage for stage in self.stages if stage.write.buffer in self.buffers]
+        outputs = [stage for stage in outputs if self.image_of(stage.write) is None]
         moves = [read for read in reads if self._moves(read)]
-        num_streams = len({access_key(access) for access in moves}) + len(outputs)
+        num_streams = self.sides * (len({access_key(access) for access in moves}) + len(outputs))
         num_parts = PADS if num_streams == 1 or len(plan.phases) == 1 else 2
         columns = {access_key(read): read for read in moves if plan.is_column(read)}
         for key, read in columns.items():
             # a transfer that waits for another one on its pad holds up all: its short ones have a pad of their own
-            self.inputs[key] = self._stream(read, 1, COLUMN_WORK)
+            self._fetch(key, read, 1, COLUMN_WORK)
             num_parts = min(num_parts, PADS - 1)
         for read in reads:
             key = access_key(read)
             if not self._moves(read):
                 self.residents.setdefault(key, read)
-            elif key not in self.inputs:
+            elif (key, 0) not in self.inputs:
                 num_reads = sum(access_key(other) == key for other in moves)
-                self.inputs[key] = self._stream(read, num_parts, 2.0 + num_reads)
-        self.outputs: dict[Stage, Stream] = {}
-        for stage in outputs:
+                self._fetch(key, read, num_parts, 2.0 + num_reads)
+        self.outputs: dict[tuple[Stage, int], Stream] = {}
+        for stage, side in itertools.product(outputs, range(self.sides)):
             if plan.lane in stage.loops and not stage.reduced:
-                self.outputs[stage] = self._stream(stage.write, num_parts, 1.5)
+                self.outputs[stage, side] = self._stream(stage.write, side, num_parts, 1.5)
             else:
                 ring = self.pads.ring(plan.slots, [(plan.rows, 1)], 1.5)
-                self.outputs[stage] = Stream(stage.write, self.buffers[stage.write.buffer], ring, 2 * plan.rows)
+                start = stage.write.offset + side * self.side_elements(stage.write)
+                buffer = self.buffers[stage.write.buffer]
+                self.outputs[stage, side] = Stream(stage.write, buffer, ring, 2 * plan.rows, start)
+
+    def _fetch(self, key: object, read: Access, num_parts: int, work: float) -> None:
+        for side in range(self.sides):
+            self.inputs[key, side] = self._stream(read, side, num_parts, work)
 
     def _moves(self, read: Access) -> bool:
         """Whether what is read differs from step to step."""
         return self.plan.row in read.strides
 
-    def _stream(self, access: Access, num_parts: int, work: float) -> Stream:
+    def _stream(self, access: Access, side: int, num_parts: int, work: float) -> Stream:
         plan = self.plan
         full = plan.items if plan.tail == LANES else plan.items - 1
         size = -(-full // num_parts)
@@ -116,31 +144,26 @@ class PhasedRows:
         if plan.is_column(access):
             counts = [(1, plan.rows)]
         ring = self.pads.ring(plan.slots, counts, work)
-        return Stream(access, self.buffers[access.buffer], ring, 2 * plan.step_elements(access))
+        start = access.offset + side * self.side_elements(access)
+        return Stream(access, self.buffers[access.buffer], ring, 2 * plan.step_elements(access), start)
 
     def _make_temporaries(self) -> None:
         """Rings for what one phase leaves to later ones: chunks, values of rows, and partial folds."""
         plan = self.plan
-        self.rings: dict[Buffer, Ring] = {}
-        self.partials: dict[Stage, Ring] = {}
-        for stage in self.stages:
-            readers = [s for s in self.stages if any(read.buffer is stage.write.buffer for read in s.reads)]
-            last = max((self.phase_of[reader] for reader in readers), default=-1)
+        self.rings: dict[tuple[Buffer, int], Ring] = {}
+        self.partials: dict[tuple[Stage, int], Ring] = {}
+        for stage, side in itertools.product(self.stages, range(self.sides)):
             if stage.reduced:
                 rows = 1 if stage in self.array_sums else plan.rows
-                self.partials[stage] = self.pads.ring(plan.slots, [(rows, LANES)], 1.0)
-            if last <= self._ready(stage):
+                self.partials[stage, side] = self.pads.ring(plan.slots, [(rows, LANES)], 1.0)
+            if not plan.passes_on(stage):
                 continue
             if plan.lane in stage.loops and not stage.reduced:
                 half = -(-plan.items // 2)
                 counts = [(half, LANES), (plan.items - half, LANES)] if plan.items > 1 else [(1, LANES)]
-                self.rings[stage.write.buffer] = self.pads.ring(plan.slots, counts, 1.5)
+                self.rings[stage.write.buffer, side] = self.pads.ring(plan.slots, counts, 1.5)
             else:
-                self.rings[stage.write.buffer] = self.pads.ring(plan.slots, [(plan.rows, LANES)], 1.0)
-
-    def _ready(self, stage: Stage) -> int:
-        """The phase in which the stage's value is made."""
-        return self.phase_of[stage] + bool(stage.reduced)
+                self.rings[stage.write.buffer, side] = self.pads.ring(plan.slots, [(plan.rows, LANES)], 1.0)
 
     # Before the loop
 
@@ -239,7 +262,7 @@ class PhasedRows:
         """Move one part of the step that begins `source` bytes into the buffer; the token."""
         builder = self.builder
         start = builder.plus(builder.address(stream.buffer), source)
-        distance = stream.access.offset + part.first * (LANES if part.first else part.cols)
+        distance = stream.start + part.first * (LANES if part.first else part.cols)
         shape = DmaShape(part.pad, part.count, part.cols, part.cols)
         return builder.transfer(
             kind,
@@ -256,7 +279,9 @@ class PhasedRows:
         """Wait for what is still on its way: a transfer begins when the one before on its pad is complete."""
         builder = self.builder
         tokens: list[ir.Value] = []
-        some = next(iter(self.outputs.values()))
+        some = next(iter(self.outputs.values()), None)
+        if some is None:
+            return
         for pad in sorted({part.pad for stream in self.outputs.values() for part in stream.ring.parts}):
             tile = self.pads.tile(1, pad, 0.0)
             row, element = builder.at(0), builder.at(some.access.offset)
@@ -284,7 +309,7 @@ class PhasedRows:
         initial = [builder.index_constant(counter.initial) for counter in self.counters.values()]
         self.num_tokens = len(self.tokens)
         initial += [builder.ready() for _ in range(self.num_tokens)]
-        builder.loop(self.plan.iterations, initial, lambda _, carried: self._counted(carried), overlap=True)
+        builder.loop(self.num_iterations, initial, lambda _, carried: self._counted(carried), overlap=True)
 
     def counter(self, key: object, counter: Counter) -> ir.Value:
         """The value of a counter in this iteration."""
@@ -309,7 +334,11 @@ class PhasedRows:
         for stream in self.inputs.values():
             self._move("fetch", stream, AHEAD)
         # a chunk of each phase in turn: they are to proceed side by side
-        bodies = [PhaseBody(self, at, phase).emit() for at, phase in enumerate(plan.phases)]
+        bodies = [
+            PhaseBody(self, at, phase, side).emit()
+            for side in range(self.sides)
+            for at, phase in enumerate(plan.phases)
+        ]
         while bodies:
             bodies = [body for body in bodies if next(body, False)]
         for stream in self.outputs.values():

@@ -45,6 +45,8 @@ class Stream:
     buffer: ir.Value
     ring: Ring
     step_bytes: int
+    start: int
+    """Element of the buffer with which the first step begins."""
 
 
 @dataclass(frozen=True)
