@@ -19,8 +19,13 @@ from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, FunctionCost
 LANES = 32
 MAX_STAGES = 5
 """Stages of the software pipeline; what an iteration leaves in a ring may be counted on so many iterations later."""
-AHEAD = MAX_STAGES + 2
+STEPS_AHEAD = 2
+AHEAD = MAX_STAGES + STEPS_AHEAD
 """Steps by which data is fetched before it is used: a later transfer on the same pad has then begun."""
+LONG_STEP = 240
+"""Instructions of a step from which on few stages are enough."""
+FEW_STAGES = 3
+FEW_STEPS = 256
 MAX_STEP_CHUNKS = 32
 MIN_STEP_CHUNKS = 4
 MAX_STEP_ROWS = 4
@@ -68,6 +73,13 @@ class PhasePlan:
     """Steps that the rings hold, a power of two."""
     tail: int
     """Lanes of the last chunk of a row; 32 when it is full."""
+    stages: int = MAX_STAGES
+    """Of the software pipeline, at most."""
+
+    @property
+    def ahead(self) -> int:
+        """Steps by which data is fetched before it is used: a later transfer on the same pad has then begun."""
+        return self.stages + STEPS_AHEAD
 
     @property
     def items(self) -> int:
@@ -81,7 +93,7 @@ class PhasePlan:
     @property
     def iterations(self) -> int:
         """Steps, and what the last of them takes to pass through all phases and to leave the pads."""
-        return self.steps + self.last_phase * self.lag + MAX_STAGES
+        return self.steps + self.last_phase * self.lag + self.stages
 
     @cached_property
     def phase_of(self) -> dict[Stage, int]:
@@ -136,14 +148,25 @@ def plan_phases(stages: Sequence[Stage], stored: Sequence[Access]) -> PhasePlan 
     rows, chunks, groups = shape
     tail = LANES if is_flat else (lane.extent - 1) % LANES + 1
     steps = lane.extent // (chunks * LANES) if is_flat else row.extent // rows * groups
-    lag = groups * -(-(MAX_STAGES + groups - 1) // groups)
-    needed = AHEAD + 2 * MAX_STAGES + (len(phases) - 1) * lag + 2
-    plan = PhasePlan(lane, row, tuple(phases), rows, chunks, groups, steps, lag, 1 << (needed - 1).bit_length(), tail)
+    num_stages = _num_stages(stages, lane, rows * chunks, steps)
+    lag = groups * -(-(num_stages + groups - 1) // groups)
+    needed = STEPS_AHEAD + 3 * num_stages + (len(phases) - 1) * lag + 2
+    slots = 1 << (needed - 1).bit_length()
+    plan = PhasePlan(lane, row, tuple(phases), rows, chunks, groups, steps, lag, slots, tail, num_stages)
     leaving = {access.buffer for access in stored}
     fewest = MIN_LONG_STEPS if chunks * groups > MANY_CHUNKS else MIN_STEPS
     if steps < fewest or not all(_fits(stage, plan, stages, leaving) for stage in stages):
         return None
     return plan
+
+
+def _num_stages(stages: Sequence[Stage], lane: Loop, items: int, steps: int) -> int:
+    """Stages of the software pipeline: fewer where steps are few, but so long that what one waits for fits into these.
+
+    Iterations that only fill and drain the pipeline then cost more than a step that takes a bit longer.
+    """
+    each = sum(num_instructions(stage) for stage in stages if lane in stage.loops)
+    return FEW_STAGES if each * items >= LONG_STEP and steps <= FEW_STEPS else MAX_STAGES
 
 
 def _lane_and_row(

@@ -40,4 +40,4 @@ class ImagePhases(PhasedRows):
         row = self.counter(key, Counter(step * ROW_BYTES, ROW_BYTES))
         row = builder.at_most(builder.at_least(row, 0), (self.plan.steps - 1) * ROW_BYTES)
         first = image.firsts[side] * ROW_BYTES
-        return builder.tile_at(image.tiles[side], builder.plus(row, first), tile_name(name))
+        return builder.tile_at(image.tiles[side], builder.plus(row, first), tile_name(name, self.plan.stages))

@@ -250,5 +250,5 @@ class PhaseBody:
             size = ring.slot_bytes(home)
             of_row = self.builder.both(self.kernel.offset(ring, home, self.step, name), -self.plan.groups * size)
             offset = self.builder.plus(of_row, part * size)
-            self.tiles[key] = self.builder.tile_at(home.tile, offset, tile_name(name))
+            self.tiles[key] = self.builder.tile_at(home.tile, offset, tile_name(name, self.plan.stages))
         return self.tiles[key]

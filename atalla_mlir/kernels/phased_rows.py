@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Stage
-from atalla_mlir.codegen.phase_plan import AHEAD, MAX_STAGES, PhasePlan
+from atalla_mlir.codegen.phase_plan import PhasePlan
 from atalla_mlir.codegen.row_plan import SumOrder
 from atalla_mlir.errors import InternalError
 from atalla_mlir.kernels.builder import LANES, Builder
@@ -224,7 +224,7 @@ class PhasedRows:
 
     def _begin(self) -> None:
         """Fetch the first steps."""
-        for step in range(AHEAD):
+        for step in range(self.plan.ahead):
             for stream in self.inputs.values():
                 source = min(step, self.plan.steps - 1) * stream.step_bytes
                 for part in stream.ring.parts:
@@ -236,7 +236,7 @@ class PhasedRows:
 
     def part_at(self, ring: Ring, part: Part, step: int, name: str) -> ir.Value:
         """The slot of step n + `step`, for a use called `name`."""
-        return self.builder.tile_at(part.tile, self.offset(ring, part, step, name), tile_name(name))
+        return self.builder.tile_at(part.tile, self.offset(ring, part, step, name), tile_name(name, self.plan.stages))
 
     def offset(self, ring: Ring, part: Part, step: int, name: str) -> ir.Value:
         """Byte offset of a step's slot in a part of a ring."""
@@ -332,7 +332,7 @@ class PhasedRows:
     def _iteration(self) -> None:
         plan = self.plan
         for stream in self.inputs.values():
-            self._move("fetch", stream, AHEAD)
+            self._move("fetch", stream, plan.ahead)
         # a chunk of each phase in turn: they are to proceed side by side
         bodies = [
             PhaseBody(self, at, phase, side).emit()
@@ -342,7 +342,7 @@ class PhasedRows:
         while bodies:
             bodies = [body for body in bodies if next(body, False)]
         for stream in self.outputs.values():
-            self._move("send", stream, -(plan.last_phase * plan.lag + MAX_STAGES))
+            self._move("send", stream, -(plan.last_phase * plan.lag + plan.stages))
 
     def cols(self, chunk: int) -> int:
         return self.plan.tail if chunk == self.plan.chunks * self.plan.groups - 1 else LANES

@@ -95,9 +95,9 @@ FIRST_STEPS = ANY_OBJECT
 """Name of the rows that are filled before a loop begins: all that the loop does with rings comes after that."""
 
 
-def tile_name(use: str) -> str:
-    """Name of rows for one use of them; the scheduler keeps different uses apart by iterations alone."""
-    return f"{use}{AHEAD_MARK}{MAX_STAGES}"
+def tile_name(use: str, stages: int = MAX_STAGES) -> str:
+    """Name of rows for one use of them; the scheduler keeps different uses apart by iterations alone, so many."""
+    return f"{use}{AHEAD_MARK}{stages}"
 
 
 def part_of(ring: Ring, item: int) -> Part:
