@@ -39,7 +39,7 @@ Timing = pipeline.Timing
 Decisions = Sequence[Mapping[str, Any]]
 """Rules that fix choices about kernels."""
 ImageChoice = pipeline.ImageChoice
-"""Which images between convolutions stay in the pads."""
+"""Which images and matrices between kernels stay in the pads."""
 
 _ALIGNMENT_BYTES = 64
 
@@ -62,10 +62,10 @@ def compile_model(
 
     The model is taken in eval mode; its weights become part of the loadable. With `strict`, an operation that the
     device does not run is an error and not a step on the host. Without `fuse`, every operation is a kernel of its own;
-    without `chains`, every product begins one. `images` says which images between convolutions stay in the pads where
-    they fit: those that are worth it by predicted cycles, all of them ("always"), none ("never"). With `cache`, kernels
-    that were compiled before are taken from disk and new ones are kept there; the result is the same. `decisions` fix
-    what is else chosen by predicted cycles: rules as in docs/decisions.md.
+    without `chains`, every product begins one. `images` says which images and matrices between kernels stay in the
+    pads where they fit: those that are worth it by predicted cycles, all of them ("always"), none ("never"). With
+    `cache`, kernels that were compiled before are taken from disk and new ones are kept there; the result is the same.
+    `decisions` fix what is else chosen by predicted cycles: rules as in docs/decisions.md.
     """
     plans = plan_entries(model, requested_entries(args, kwargs, entries), strict=strict)
     return compile_plans(

@@ -31,7 +31,7 @@ class Options:
     chains: bool = True
     """Make two products one kernel where what lies between fits into the pads."""
     images: ImageChoice = "worth"
-    """Which images between convolutions stay in the pads where they fit: those that slow no kernel down, all, none."""
+    """Which images and matrices between kernels stay in the pads where they fit: worth it, all, none."""
     reuse_memory: bool = True
     """Let values between kernels share DRAM addresses when they are not alive at the same time."""
     permute_inputs: bool = True

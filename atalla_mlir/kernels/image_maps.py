@@ -70,8 +70,9 @@ class ImageMapNest:
         images: Mapping[Buffer, KeptImage],
         places: Mapping[Buffer, ir.BlockArgument],
         block: ir.Block,
+        free_rows: int,
     ) -> None:
-        self.builder, self.maps, self.plan = builder, maps, plan
+        self.builder, self.maps, self.plan, self.free_rows = builder, maps, plan, free_rows
         self.places, self.block = dict(places), block
         self.images = {
             access.buffer: self._image_rows(access, images[access.buffer], places[access.buffer])
@@ -104,6 +105,8 @@ class ImageMapNest:
             self.builder, steps.stages, steps.plan, self.places, self.block, images=self.images, line=steps.line
         )
         kernel.emit()
+        if max(kernel.pads.used) > self.free_rows:
+            raise InternalError("the rings of a kernel of pixels take more rows than it was given")
         original = dict(zip(steps.stages, self.maps.stages, strict=True))
         self.sums = {original[stage]: order for stage, order in kernel.sum_orders().items()}
         self.expansions = {original[stage]: bound for stage, bound in kernel.expansions.items()}

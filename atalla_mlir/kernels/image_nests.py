@@ -163,7 +163,7 @@ def _emit_maps(nest: ImageNest, maps: ImageMaps, wanted: Fields) -> Decision:
         raise InternalError(_NO_ROOM)
     plan, decision = chosen
     with ir.InsertionPoint.at_block_begin(nest.block):
-        emitted = ImageMapNest(Builder(), maps, plan, nest.images, nest.values, nest.block)
+        emitted = ImageMapNest(Builder(), maps, plan, nest.images, nest.values, nest.block, nest.free_rows)
     emitted.emit()
     nest.numerics.sums.update(emitted.sums)
     nest.numerics.expansions.update(emitted.expansions)

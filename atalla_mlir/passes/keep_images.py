@@ -32,7 +32,7 @@ _IMAGE_DIMS = 2
 
 @dataclass(frozen=True)
 class KeepImagesPass(Pass):
-    """Let images that one convolution makes and others read stay in the pads where they fit
+    """Let images and matrices that one kernel makes and others read stay in the pads where they fit
 
     `atalla.images` on a call says where each of them lies, on a kernel in which pads (a call passes the first row as an
     argument), `atalla.free_rows` what they leave to it. Kernels that find them in other pads become other functions.

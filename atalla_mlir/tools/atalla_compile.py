@@ -86,7 +86,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--images",
         choices=("worth", "always", "never"),
         default="worth",
-        help="images between convolutions that stay in the pads where they fit (default: those that are worth it)",
+        help="values between kernels that stay in the pads where they fit (default: those that are worth it)",
     )
     parser.add_argument("--no-cache", action="store_true", help="neither use nor keep compiled kernels on disk")
     parser.add_argument("--machine", metavar="SET", help="machine parameter set (default ax01)")

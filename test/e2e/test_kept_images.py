@@ -1,7 +1,8 @@
-"""Images between convolutions that stay in the pads: right values, fewer bytes, and no room left taken."""
+"""Images and matrices between kernels that stay in the pads: right values, fewer bytes, and no room left taken."""
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from functools import partial
@@ -91,6 +92,44 @@ def _stem() -> nn.Module:
     )
 
 
+class Normed(nn.Module):
+    """Linears, each behind a norm of its rows, with residuals; the last map meets two matrices."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linears = nn.ModuleList([nn.Linear(width, width) for _ in range(4)])
+        self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in range(2)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first, second, *last = self.linears
+        x = first(x)
+        x = second(self.norms[0](x)) + x
+        x = self.norms[1](x)
+        return last[0](x) * last[1](x)
+
+
+class NormedImage(nn.Module):
+    """Pixels normed along their channels between convolutions, the second of which has a frame to be stored."""
+
+    def __init__(self, kernel: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(32, 96, 3, padding=1), nn.Conv2d(96, 32, kernel, padding=kernel // 2)
+        self.norm = nn.LayerNorm(96)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.norm(self.first(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+
+
+def _linears(*widths: int) -> nn.Module:
+    """Which are kernels of two products each, and one that is left."""
+    layers = [layer for sizes in itertools.pairwise(widths) for layer in (nn.Linear(*sizes), nn.GELU())]
+    return nn.Sequential(*layers[:-1])
+
+
+def _long_norm() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 128), nn.LayerNorm(128), nn.Linear(128, 32))
+
+
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "residual": (Residual, (1, 32, 18, 20)),
     "odd lines and pixels": (Residual, (1, 32, 13, 11)),
@@ -101,6 +140,12 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "pools of few lines": (_pools, (1, 64, 13, 24)),
     "deep": (_deep, (1, 64, 14, 14)),
     "stem": (_stem, (1, 3, 64, 48)),
+    "linears": (partial(_linears, 96, 64, 160, 32, 64, 96, 32, 64), (36, 96)),
+    "norms": (partial(Normed, 96), (1, 30, 96)),
+    "norms of two parts": (partial(Normed, 64), (2, 9, 64)),
+    "norms of long rows": (partial(Normed, 256), (130, 256)),
+    "norms of an image": (partial(NormedImage, 1), (1, 32, 13, 16)),
+    "norms of an image with a frame": (partial(NormedImage, 3), (1, 32, 7, 9)),
 }
 
 
@@ -130,7 +175,10 @@ def _compiled(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Loadable:
     return compile_plan(partition(capture(model, inputs)), images="always", cache=False)
 
 
-@pytest.mark.parametrize(("make", "shape"), [(Residual, (1, 32, 9, 8)), (_stem, (1, 3, 32, 32))])
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [(Residual, (1, 32, 9, 8)), (_stem, (1, 3, 32, 32)), (partial(Normed, 64), (10, 64)), (_long_norm, (128, 64))],
+)
 def test_both_engines_agree_and_nothing_stays_taken(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
     torch.manual_seed(3)
     model, x = make().eval(), torch.randn(shape)
@@ -176,6 +224,32 @@ def _chain(seed: int) -> tuple[nn.Module, tuple[int, ...]]:
 def test_random_chains_are_within_their_bounds(seed: int) -> None:
     torch.manual_seed(seed)
     model, shape = _chain(seed)
+    kept = verify(model.eval(), (torch.randn(shape),), images="always", cache=False)
+    assert kept.ok, str(kept)
+    assert _in_pads(kept)
+
+
+def _matrices(seed: int) -> tuple[nn.Module, tuple[int, ...]]:
+    """Linears, norms and maps on any even number of rows."""
+    draw = random.Random(seed)
+    rows, width = 2 * draw.randint(2, 90), 32 * draw.randint(1, 9)
+    layers, shape = list[nn.Module](), (rows, width)
+    for _ in range(5):
+        wider = 32 * draw.randint(1, 9)
+        kind = draw.choice(("linear", "norm", "softmax", "both"))
+        if kind in ("norm", "both"):
+            layers.append(nn.LayerNorm(width))
+        if kind == "softmax":
+            layers.append(nn.Softmax(-1))
+        layers += [nn.Linear(width, wider), draw.choice((nn.Identity(), nn.ReLU(), nn.GELU(), nn.Hardswish()))]
+        width = wider
+    return nn.Sequential(*layers), shape
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_matrices_are_within_their_bounds(seed: int) -> None:
+    torch.manual_seed(seed)
+    model, shape = _matrices(seed)
     kept = verify(model.eval(), (torch.randn(shape),), images="always", cache=False)
     assert kept.ok, str(kept)
     assert _in_pads(kept)

@@ -100,3 +100,59 @@ func.func @pooled(%x: tensor<1x18x18x32xbf16>, %w: tensor<32x3x3x32xbf16>) -> te
   %2 = call @last(%1, %w) : (tensor<1x8x8x32xbf16>, tensor<32x3x3x32xbf16>) -> tensor<1x6x6x32xbf16>
   return %2 : tensor<1x6x6x32xbf16>
 }
+
+// A matrix of an even number of rows is an image of two lines: the linear leaves its halves in pads 0 and 1, the map finds
+// them there and leaves its own result to the second linear. No half needs rows of the other one.
+
+// CHECK: func.func private @linear_1(
+// CHECK-SAME: atalla.images = [{base = 0 : i64, held = 1 : i64, lines = 2 : i64, pad = 2 : i64, pixels = 20 : i64, slices = 2 : i64, spare = 0 : i64, starts = array<i64: 0, 1>}, unit, unit]
+// CHECK: func.func private @linear(
+// CHECK-SAME: atalla.images = [unit, unit, {base = 0 : i64, held = 1 : i64, lines = 2 : i64, pad = 0 : i64, pixels = 20 : i64, slices = 2 : i64, spare = 0 : i64, starts = array<i64: 0, 1>}]
+func.func private @linear(%x: tensor<40x64xbf16>, %w: tensor<64x64xbf16>) -> tensor<40x64xbf16> {
+  %zero = arith.constant 0.0 : bf16
+  %empty = tensor.empty() : tensor<40x64xbf16>
+  %none = linalg.fill ins(%zero : bf16) outs(%empty : tensor<40x64xbf16>) -> tensor<40x64xbf16>
+  %sums = linalg.generic {
+    indexing_maps = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (n, k)>, affine_map<(m, n, k) -> (m, n)>],
+    iterator_types = ["parallel", "parallel", "reduction"]
+  } ins(%x, %w : tensor<40x64xbf16>, tensor<64x64xbf16>) outs(%none : tensor<40x64xbf16>) {
+  ^bb0(%a: bf16, %b: bf16, %sum: bf16):
+    %product = arith.mulf %a, %b : bf16
+    %next = arith.addf %sum, %product : bf16
+    linalg.yield %next : bf16
+  } -> tensor<40x64xbf16>
+  return %sums : tensor<40x64xbf16>
+}
+
+// CHECK: func.func private @largest(
+// CHECK-SAME: atalla.images = [{{.*}}pad = 0 : i64, pixels = 20{{.*}}pad = 2 : i64, pixels = 20
+func.func private @largest(%x: tensor<40x64xbf16>) -> tensor<40x64xbf16> {
+  %low = arith.constant 0xFF80 : bf16
+  %column = tensor.empty() : tensor<40xbf16>
+  %empty = tensor.empty() : tensor<40x64xbf16>
+  %none = linalg.fill ins(%low : bf16) outs(%column : tensor<40xbf16>) -> tensor<40xbf16>
+  %most = linalg.generic {
+    indexing_maps = [affine_map<(m, n) -> (m, n)>, affine_map<(m, n) -> (m)>], iterator_types = ["parallel", "reduction"]
+  } ins(%x : tensor<40x64xbf16>) outs(%none : tensor<40xbf16>) {
+  ^bb0(%a: bf16, %b: bf16):
+    %max = arith.maximumf %a, %b : bf16
+    linalg.yield %max : bf16
+  } -> tensor<40xbf16>
+  %rest = linalg.generic {
+    indexing_maps = [affine_map<(m, n) -> (m, n)>, affine_map<(m, n) -> (m)>, affine_map<(m, n) -> (m, n)>],
+    iterator_types = ["parallel", "parallel"]
+  } ins(%x, %most : tensor<40x64xbf16>, tensor<40xbf16>) outs(%empty : tensor<40x64xbf16>) {
+  ^bb0(%a: bf16, %b: bf16, %none_: bf16):
+    %difference = arith.subf %a, %b : bf16
+    linalg.yield %difference : bf16
+  } -> tensor<40x64xbf16>
+  return %rest : tensor<40x64xbf16>
+}
+
+// CHECK-LABEL: func.func @matrices(
+func.func @matrices(%x: tensor<40x64xbf16>, %w: tensor<64x64xbf16>) -> tensor<40x64xbf16> {
+  %0 = call @linear(%x, %w) : (tensor<40x64xbf16>, tensor<64x64xbf16>) -> tensor<40x64xbf16>
+  %1 = call @largest(%0) : (tensor<40x64xbf16>) -> tensor<40x64xbf16>
+  %2 = call @linear(%1, %w) : (tensor<40x64xbf16>, tensor<64x64xbf16>) -> tensor<40x64xbf16>
+  return %2 : tensor<40x64xbf16>
+}

@@ -85,10 +85,19 @@ def test_phases_of_a_row_are_far_enough_apart(length: int) -> None:
     plan = _plan(128, length)
     assert plan is not None
     # a whole row has passed one phase, and its last stage, when the next begins with it
-    assert plan.lag >= MAX_STAGES + plan.groups - 1
+    assert plan.lag >= plan.stages + plan.groups - 1
     assert plan.lag % plan.groups == 0
-    assert plan.slots >= plan.last_phase * plan.lag + 2 * MAX_STAGES
+    assert plan.slots >= plan.last_phase * plan.lag + 2 * plan.stages
     assert plan.slots & (plan.slots - 1) == 0
+
+
+@pytest.mark.parametrize(("rows", "stages"), [(128, 3), (1024, MAX_STAGES)])
+def test_few_long_steps_run_in_few_stages(rows: int, stages: int) -> None:
+    plan = _plan(rows, 1024)
+    assert plan is not None
+    assert plan.stages == stages
+    # data comes before it is used, and a slot is free again when all phases have passed
+    assert plan.slots >= plan.ahead + 2 * plan.stages + plan.last_phase * plan.lag
 
 
 def test_short_or_few_or_strided_rows_have_no_plan() -> None:
