@@ -7,13 +7,20 @@ runs the packets of a kernel a few times, with these ports and the pads, and say
 
 from __future__ import annotations
 
+import ctypes
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from enum import IntFlag
+from functools import lru_cache
+from itertools import chain, repeat
 
+from atalla_mlir.codegen.loop_graph import LoopGraph
 from atalla_mlir.codegen.machine_ir import Inst, Register
+from atalla_mlir.codegen.native_library import Body, library, numbers, place_of, starts_and_items
+from atalla_mlir.codegen.slots import slot_order
 from atalla_mlir.target.isa import Latency, Unit
 from atalla_mlir.target.machine import Machine
-from atalla_mlir.target.registers import RegisterFile
+from atalla_mlir.target.registers import FILES, RegisterFile
 
 PASSES = 6
 """After fewer the waits of a kernel repeat themselves, or nearly so."""
@@ -36,6 +43,104 @@ def pass_cycles(packets: Sequence[Sequence[Inst]], banks: Mapping[Register, int]
     return -(-(ends[-1] - ends[-1 - COUNTED_PASSES]) // COUNTED_PASSES)
 
 
+def scheduled_pass_cycles(
+    graph: LoopGraph, cycles: Sequence[int], interval: int, banks: Mapping[Register, int], machine: Machine
+) -> int:
+    """`pass_cycles` of a body whose instructions issue in `cycles`, from `interval` to `interval`: by the native core,
+    where there is one."""
+    native = library()
+    if native is not None:
+        body = _body_numbers(graph, machine)
+        given, known = numbers(cycles), numbers(map(banks.get, body.registers, repeat(-1)))
+        found = native.atalla_pass_cycles(ctypes.byref(body.described), place_of(given), interval, place_of(known))
+        if found >= 0:
+            return found
+    rows: list[list[Inst]] = [[] for _ in range(interval)]
+    for inst, cycle in zip(graph.insts, cycles, strict=True):
+        rows[cycle % interval].append(inst)
+    return pass_cycles([slot_order(row) for row in rows if row], banks, machine)
+
+
+@lru_cache(maxsize=4)
+def _body_numbers(graph: LoopGraph, machine: Machine) -> _BodyNumbers:
+    """Kernels of the same few bodies are looked at again and again."""
+    return _BodyNumbers(graph.insts, machine)
+
+
+class _BodyNumbers:
+    """A body in numbers, as the native core takes it: `described` is its structure, `registers` are those in it."""
+
+    def __init__(self, insts: Sequence[Inst], machine: Machine) -> None:
+        uses, defs, reads = ([getattr(inst, name) for inst in insts] for name in ("uses", "defs", "port_reads"))
+        self.registers = list(dict.fromkeys(chain.from_iterable(chain(reads, defs))))
+        number = {register: at for at, register in enumerate(self.registers)}.__getitem__
+        (use_starts, used), (def_starts, written), (read_starts, read) = (
+            starts_and_items([list(map(number, registers)) for registers in lists]) for lists in (uses, defs, reads)
+        )
+        units: dict[tuple[Unit, int | None], int] = {}
+        unit_numbers = [units.setdefault(_unit(inst), len(units)) for inst in insts]
+        files = list(RegisterFile)
+        self.described = Body(
+            size=len(insts),
+            num_registers=len(self.registers),
+            num_units=len(units),
+            num_banks=FILES[RegisterFile.VECTOR].banks,
+            vector_file=files.index(RegisterFile.VECTOR),
+            array_drain_cycles=machine.array_drain_cycles,
+            passes=PASSES,
+            counted_passes=COUNTED_PASSES,
+        )
+        self.described.point(
+            files=[files.index(register.file) for register in self.registers],
+            roles=map(_role, insts),
+            units=unit_numbers,
+            intervals=[_unit_interval(inst, machine) for inst in insts],
+            distances=[machine.distance(inst.op) for inst in insts],
+            ranks=map(_rank, insts),
+            use_starts=use_starts,
+            uses=used,
+            def_starts=def_starts,
+            defs=written,
+            read_starts=read_starts,
+            reads=read,
+        )
+
+
+class _Role(IntFlag):
+    """What an instruction is (`ATALLA_ISSUE_...`)."""
+
+    TRANSFER = 1
+    ROW = 2
+    PUSH = 4
+    PRODUCT = 8
+
+
+def _role(inst: Inst) -> int:
+    if inst.op.unit is Unit.SDMA:
+        return _Role.TRANSFER
+    if inst.op.unit is Unit.VLSU:
+        return _Role.ROW
+    if inst.op.latency is Latency.WEIGHT_PUSH:
+        return _Role.PUSH | (_Role.PRODUCT if inst.defs else _Role(0))
+    return _Role.PRODUCT if inst.op.unit is Unit.GSAU and inst.defs else _Role(0)
+
+
+def _unit(inst: Inst) -> tuple[Unit, int | None]:
+    """What is busy for a while: reads and writes of a pad are two."""
+    if inst.op.unit is Unit.VLSU:
+        return inst.op.unit, inst.pad if inst.defs else -1 - (inst.pad or 0)
+    return inst.op.unit, None
+
+
+def _unit_interval(inst: Inst, machine: Machine) -> int:
+    return machine.pad_row_interval if inst.op.unit is Unit.VLSU else machine.interval(inst.op)
+
+
+def _rank(inst: Inst) -> int:
+    """The order of results that come at once."""
+    return (inst.pad or 0) if inst.op.unit is Unit.VLSU else RANKS.get(inst.op.unit, len(RANKS))
+
+
 class _Issue:
     """The state of registers, units and ports between two packets."""
 
@@ -55,7 +160,7 @@ class _Issue:
             for register in (*inst.uses, *inst.defs):
                 at = max(at, self._ready[register])
             if inst.op.unit not in (Unit.VLSU, Unit.SDMA):
-                at = max(at, self._free[inst.op.unit, None])
+                at = max(at, self._free[_unit(inst)])
             if inst.op.latency is Latency.WEIGHT_PUSH:
                 at = max(at, self._last_row + self._machine.array_drain_cycles)
         at += self._bank_wait(packet)
@@ -73,19 +178,17 @@ class _Issue:
         unit, machine = inst.op.unit, self._machine
         if unit is Unit.SDMA:
             return
-        late = 0
+        key, interval, late = _unit(inst), _unit_interval(inst, machine), 0
         if unit is Unit.VLSU:
-            key = unit, inst.pad if inst.defs else -1 - (inst.pad or 0)
             accepted = max(at + 1, self._free[key])
-            self._free[key] = accepted + machine.pad_row_interval
+            self._free[key] = accepted + interval
             late = accepted - at - 1
         else:
-            self._free[unit, None] = at + machine.interval(inst.op)
+            self._free[key] = at + interval
             if unit is Unit.GSAU and inst.defs:
                 self._last_row = at
         for register in inst.defs:
-            rank = (inst.pad or 0) if unit is Unit.VLSU else RANKS.get(unit, len(RANKS))
-            self._write(register, at + machine.distance(inst.op) - 1 + late, rank)
+            self._write(register, at + machine.distance(inst.op) - 1 + late, _rank(inst))
 
     def _write(self, register: Register, at: int, rank: int) -> None:
         """Enter a result that is there from cycle `at` on; it may put off others that come after it in rank."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from atalla_mlir.codegen.issue_waits import pass_cycles
+from atalla_mlir.codegen.issue_waits import scheduled_pass_cycles
 from atalla_mlir.codegen.loop_graph import carried_reads
 from atalla_mlir.codegen.machine_ir import M1, X0, Inst, Register
 from atalla_mlir.codegen.modulo import ModuloSchedule
@@ -127,11 +127,13 @@ class Kernel:
         """II, with what packets wait that read several registers of one bank; in loops that wait for no transfer also
         with what they wait for rows that come late."""
         if self._known_cycles is None:
-            simulated = self.schedule.hides_transfers and self.unroll == 1
-            packets = self.packets(None) if simulated else []
-            self._known_cycles = (
-                pass_cycles(packets, self._known_banks, machine) if simulated else self._cycles_with_conflicts()
-            )
+            if self.schedule.hides_transfers and self.unroll == 1:
+                schedule = self.schedule
+                self._known_cycles = scheduled_pass_cycles(
+                    schedule.graph, schedule.cycles, schedule.interval, self._known_banks, machine
+                )
+            else:
+                self._known_cycles = self._cycles_with_conflicts()
         return self._known_cycles
 
     def _cycles_with_conflicts(self) -> int:

@@ -57,9 +57,9 @@ class LoopEdge(NamedTuple):
 Spans = list[list[tuple[int, int, bool]]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoopGraph:
-    """The dependences of a body without its counter and branch.
+    """The dependences of a body without its counter and branch. Equal only to itself.
 
     Nodes are the instructions and after them barriers, which only have edges: what they follow and what follows them.
     `in_place` registers have one copy for all iterations.

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from atalla_mlir.errors import ConfigurationError
 from atalla_mlir.target.registers import RegisterFile
 
-ABI = 6
+ABI = 7
 
 _VARIABLE = "ATALLA_CODEGEN_LIBRARY"
 _NAMES = {"darwin": "libatalla_codegen.dylib", "win32": "atalla_codegen.dll"}
@@ -134,6 +134,17 @@ class ForwardWay(Structure):
     )
 
 
+class Body(Structure):
+    """`atalla_body`."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("size", "num_registers", "num_units", "num_banks", "vector_file")),
+        *((name, ctypes.c_int32) for name in ("array_drain_cycles", "passes", "counted_passes")),
+        *_pointers("files", "roles", "units", "intervals", "distances", "ranks"),
+        *_pointers("use_starts", "uses", "def_starts", "defs", "read_starts", "reads"),
+    )
+
+
 class Code(Structure):
     """`atalla_code`."""
 
@@ -167,6 +178,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "atalla_block_heights": (None, (ctypes.POINTER(Blocks), _N, _P)),
     "atalla_carried_waits": (None, (ctypes.POINTER(Blocks), _N, _P, _P)),
     "atalla_recurrence": (_N, (ctypes.POINTER(Edges),)),
+    "atalla_pass_cycles": (_N, (ctypes.POINTER(Body), _P, _N, _P)),
     "atalla_prefer_banks": (_N, (ctypes.POINTER(Code), _P, _P)),
     "atalla_colour": (_N, (ctypes.POINTER(Code), ctypes.POINTER(WantedColours), _P, _P, _P)),
     "atalla_place_in_order": (_N, (ctypes.POINTER(Loop), ctypes.POINTER(OrderedWay), _N, _P, _P)),

@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a structure or what a function gives does: an older library then counts as absent. */
-#define ATALLA_CODEGEN_ABI 6
+#define ATALLA_CODEGEN_ABI 7
 
 #define ATALLA_FILES 3
 
@@ -244,6 +244,45 @@ ATALLA_API int32_t atalla_place_in_order(const atalla_loop* loop, const atalla_o
                                          int32_t* cycles, int32_t* banks);
 ATALLA_API int32_t atalla_place_forwards(const atalla_loop* loop, const atalla_forward_way* way, int32_t interval,
                                          int32_t* cycles, int32_t* banks);
+
+/* What a kernel of a loop runs over and over, as `issue_waits` looks at it. */
+typedef struct atalla_body {
+  int32_t size;
+  int32_t num_registers;
+  int32_t num_units; /* reads and writes of each pad are two */
+  int32_t num_banks; /* of vectors */
+  int32_t vector_file;
+  int32_t array_drain_cycles;
+  int32_t passes; /* that are run, and the last ones of these that count */
+  int32_t counted_passes;
+  /* of each register */
+  const int32_t* files;
+  /* of each instruction */
+  const int32_t* roles; /* ATALLA_ISSUE_... */
+  const int32_t* units;
+  const int32_t* intervals; /* of units */
+  const int32_t* distances; /* to results */
+  const int32_t* ranks;     /* in which results are written that come at once */
+  const int32_t* use_starts;
+  const int32_t* uses;
+  const int32_t* def_starts;
+  const int32_t* defs;
+  const int32_t* read_starts; /* by ports */
+  const int32_t* reads;
+} atalla_body;
+
+/* What an instruction is, a bit each. */
+enum {
+  ATALLA_ISSUE_TRANSFER = 1,
+  ATALLA_ISSUE_ROW = 2, /* read or written of a pad */
+  ATALLA_ISSUE_PUSH = 4,
+  ATALLA_ISSUE_PRODUCT = 8
+};
+
+/* Cycles from one pass to the next through the packets of a schedule, given the cycle of each instruction and the bank of
+ * each register (-1: none), as `issue_waits.pass_cycles`; -1 when a packet has no order of slots. */
+ATALLA_API int32_t atalla_pass_cycles(const atalla_body* body, const int32_t* cycles, int32_t interval,
+                                      const int32_t* banks);
 
 /* A function in packets, and its registers. */
 typedef struct atalla_code {

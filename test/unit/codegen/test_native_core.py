@@ -14,6 +14,7 @@ from atalla_mlir.codegen.allocate import ALLOCATABLE, allocate
 from atalla_mlir.codegen.banks import late_writes, loop_weight
 from atalla_mlir.codegen.block_scheduling import BlocksCore
 from atalla_mlir.codegen.coalesce import coalesce
+from atalla_mlir.codegen.issue_waits import scheduled_pass_cycles
 from atalla_mlir.codegen.liveness import block_liveness
 from atalla_mlir.codegen.loop_core import LoopCore
 from atalla_mlir.codegen.loop_graph import (
@@ -35,7 +36,7 @@ from atalla_mlir.errors import ConfigurationError
 from atalla_mlir.target.encoding import DmaShape
 from atalla_mlir.target.isa import BY_MNEMONIC, HALT
 from atalla_mlir.target.machine import AX01
-from atalla_mlir.target.registers import RegisterFile
+from atalla_mlir.target.registers import FILES, RegisterFile
 from atalla_mlir.testing.machine_code import RandomFunction
 
 pytestmark = pytest.mark.skipif(
@@ -252,6 +253,30 @@ def test_random_loops_get_the_same_places(first: int, both: Both):
         assert isinstance(native, list)
         placed += sum(found is not None for found in native)  # pyright: ignore[reportUnknownVariableType]
     assert placed > 8
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_random_kernels_take_as_long(seed: int, both: Both):
+    """Any cycles do: what comes too early waits. Some registers have no bank."""
+    choose = random.Random(seed)
+    graph = build_loop_graph(RandomBody(seed, moves=seed % 3 > 0, ahead=seed % 3 == 2).insts, AX01)
+    registers = dict.fromkeys(register for inst in graph.insts for register in inst.registers)
+    banks = {
+        register: choose.randrange(FILES[register.file].banks)
+        for register in registers
+        if register.pinned is None and choose.randrange(8)
+    }
+    # far enough apart for packets to have an order of slots
+    interval = 2 * len(graph.insts)
+    cycles = [choose.randrange(3) * interval + 2 * at + choose.randrange(2) for at in range(len(graph.insts))]
+    dense = [cycle // choose.choice((2, 4)) for cycle in cycles]
+
+    def lengths() -> object:
+        return [scheduled_pass_cycles(graph, placed, interval, banks, AX01) for placed in (cycles, dense)]
+
+    native, reference = both(lengths)
+    assert native == reference
+    assert native[0] >= interval // 2  # pyright: ignore[reportIndexIssue, reportUnknownVariableType]
 
 
 @pytest.mark.parametrize("seed", range(40))

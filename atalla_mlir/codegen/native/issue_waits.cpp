@@ -1,0 +1,167 @@
+// How long an iteration of a kernel takes; see issue_waits.py for what it does and why.
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "atalla_codegen.h"
+
+namespace {
+
+constexpr std::int32_t kNone = -1;
+
+// The state of registers, units and ports between two packets.
+class Issue {
+ public:
+  Issue(const atalla_body& body, const std::int32_t* banks)
+      : body_(body),
+        banks_(banks),
+        ready_(body.num_registers),
+        free_(body.num_units),
+        read_by_(body.num_registers, kNone),
+        last_row_(-body.array_drain_cycles),
+        writes_(body.num_banks) {}
+
+  std::int64_t cursor() const { return cursor_; }
+
+  // Issues a packet as soon as nothing makes it wait.
+  void packet(const std::vector<std::int32_t>& packet) {
+    std::int64_t at = cursor_;
+    for (const std::int32_t index : packet) {
+      for (std::int32_t use = body_.use_starts[index]; use < body_.use_starts[index + 1]; ++use)
+        at = std::max(at, ready_[body_.uses[use]]);
+      for (std::int32_t def = body_.def_starts[index]; def < body_.def_starts[index + 1]; ++def)
+        at = std::max(at, ready_[body_.defs[def]]);
+      const std::int32_t role = body_.roles[index];
+      if (!(role & (ATALLA_ISSUE_ROW | ATALLA_ISSUE_TRANSFER))) at = std::max(at, free_[body_.units[index]]);
+      if (role & ATALLA_ISSUE_PUSH) at = std::max(at, last_row_ + body_.array_drain_cycles);
+    }
+    at += bank_wait(packet);
+    for (const std::int32_t index : packet) start(index, at);
+    cursor_ = at + 1;
+    ++num_packets_;
+  }
+
+ private:
+  using Write = std::pair<std::int32_t, std::int32_t>;  // rank, and register or kNone
+
+  std::int64_t bank_wait(const std::vector<std::int32_t>& packet) {
+    std::int32_t reads[ATALLA_FILES][8] = {};
+    std::int32_t most = 1;
+    for (const std::int32_t index : packet)
+      for (std::int32_t at = body_.read_starts[index]; at < body_.read_starts[index + 1]; ++at) {
+        const std::int32_t value = body_.reads[at];
+        if (banks_[value] < 0 || read_by_[value] == num_packets_) continue;
+        read_by_[value] = num_packets_;
+        most = std::max(most, ++reads[body_.files[value]][banks_[value]]);
+      }
+    return most > 1 ? most : 0;
+  }
+
+  void start(std::int32_t index, std::int64_t at) {
+    const std::int32_t role = body_.roles[index];
+    if (role & ATALLA_ISSUE_TRANSFER) return;
+    std::int64_t& free = free_[body_.units[index]];
+    std::int64_t late = 0;
+    if (role & ATALLA_ISSUE_ROW) {
+      const std::int64_t accepted = std::max(at + 1, free);
+      free = accepted + body_.intervals[index];
+      late = accepted - at - 1;
+    } else {
+      free = at + body_.intervals[index];
+      if (role & ATALLA_ISSUE_PRODUCT) last_row_ = at;
+    }
+    for (std::int32_t def = body_.def_starts[index]; def < body_.def_starts[index + 1]; ++def)
+      write(body_.defs[def], at + body_.distances[index] - 1 + late, body_.ranks[index]);
+  }
+
+  // Enters a result that is there from cycle `at` on; it may put off others that come after it in rank.
+  void write(std::int32_t value, std::int64_t at, std::int32_t rank) {
+    if (banks_[value] < 0 || body_.files[value] != body_.vector_file) {
+      ready_[value] = at + 1;
+      return;
+    }
+    std::vector<Write>& writes = writes_[banks_[value]];
+    for (;; ++at) {
+      if (std::size_t(at) >= writes.size()) writes.resize(at + 64, {0, kNone});
+      Write& here = writes[at];
+      if (here.second == kNone) break;
+      if (rank >= here.first) continue;
+      ready_[value] = at + 1;
+      std::swap(rank, here.first);
+      std::swap(value, here.second);
+    }
+    writes[at] = {rank, value};
+    ready_[value] = at + 1;
+  }
+
+  const atalla_body& body_;
+  const std::int32_t* banks_;
+  std::vector<std::int64_t> ready_;     // when each register may be used
+  std::vector<std::int64_t> free_;      // when each unit takes another instruction
+  std::vector<std::int64_t> read_by_;   // the last packet that reads each register
+  std::int64_t cursor_ = 0;
+  std::int64_t num_packets_ = 0;
+  std::int64_t last_row_;
+  std::vector<std::vector<Write>> writes_;  // what is written to each bank of vectors, by cycle
+};
+
+bool reads(const atalla_body& body, std::int32_t index, std::int32_t value) {
+  return std::find(body.uses + body.use_starts[index], body.uses + body.use_starts[index + 1], value) !=
+         body.uses + body.use_starts[index + 1];
+}
+
+// Whether another instruction still has to read what `index` writes.
+bool must_wait(const atalla_body& body, std::int32_t index, const std::vector<std::int32_t>& others) {
+  for (std::int32_t def = body.def_starts[index]; def < body.def_starts[index + 1]; ++def)
+    for (const std::int32_t other : others)
+      if (other != index && reads(body, other, body.defs[def])) return true;
+  return false;
+}
+
+// Puts the instructions of a packet into slots; false when they have no order.
+bool order_slots(const atalla_body& body, std::vector<std::int32_t>& packet) {
+  const auto growth = [&](std::int32_t index) {
+    return (body.def_starts[index + 1] - body.def_starts[index]) -
+           (body.use_starts[index + 1] - body.use_starts[index]);
+  };
+  std::stable_sort(packet.begin(), packet.end(),
+                   [&](std::int32_t first, std::int32_t second) { return growth(first) < growth(second); });
+  const auto is_written = [&](std::int32_t index) {
+    return std::any_of(packet.begin(), packet.end(), [&](std::int32_t writer) {
+      for (std::int32_t def = body.def_starts[writer]; def < body.def_starts[writer + 1]; ++def)
+        if (reads(body, index, body.defs[def])) return true;
+      return false;
+    });
+  };
+  if (packet.size() == 1 || std::none_of(packet.begin(), packet.end(), is_written)) return true;
+  std::vector<std::int32_t> left = std::move(packet);
+  packet.clear();
+  while (!left.empty()) {
+    const auto ready = std::find_if(left.begin(), left.end(),
+                                    [&](std::int32_t index) { return !must_wait(body, index, left); });
+    if (ready == left.end()) return false;
+    packet.push_back(*ready);
+    left.erase(ready);
+  }
+  return true;
+}
+
+}  // namespace
+
+std::int32_t atalla_pass_cycles(const atalla_body* body, const std::int32_t* cycles, std::int32_t interval,
+                                const std::int32_t* banks) {
+  std::vector<std::vector<std::int32_t>> packets(interval);
+  for (std::int32_t index = 0; index < body->size; ++index) packets[cycles[index] % interval].push_back(index);
+  for (std::vector<std::int32_t>& packet : packets)
+    if (!packet.empty() && !order_slots(*body, packet)) return -1;
+  Issue issue(*body, banks);
+  std::int64_t counted_from = 0;
+  for (std::int32_t pass = 0; pass < body->passes; ++pass) {
+    if (pass == body->passes - body->counted_passes) counted_from = issue.cursor();
+    for (const std::vector<std::int32_t>& packet : packets)
+      if (!packet.empty()) issue.packet(packet);
+  }
+  const std::int64_t counted = issue.cursor() - counted_from;
+  return std::int32_t((counted + body->counted_passes - 1) / body->counted_passes);
+}
