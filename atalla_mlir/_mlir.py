@@ -12,7 +12,7 @@ import io
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -244,12 +244,12 @@ class AffineForm:
     coefficients: tuple[int, ...]
     offset: int
 
-    @property
+    @cached_property
     def dims(self) -> tuple[int, ...]:
         """The dims that take part."""
         return tuple(dim for dim, coefficient in enumerate(self.coefficients) if coefficient)
 
-    @property
+    @cached_property
     def single_dim(self) -> int | None:
         """The dim `d` when the form is exactly `d`, else None."""
         dims = self.dims

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atalla_mlir._mlir import AffineForm, indexing_forms, ir, scalar_constant
+from atalla_mlir._mlir import AffineForm, affine_forms, ir, scalar_constant
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Loop, Node, Stage, StageKind
 from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.integer_nodes import Addressing, read_arg_extreme, without_casts
@@ -21,11 +21,13 @@ class GenericReader:
 
     def __init__(self, out: StageList) -> None:
         self.out = out
+        self._known_forms: dict[ir.Attribute, tuple[AffineForm, ...] | None] = {}
+        self._known_kinds: dict[ir.Attribute, list[bool]] = {}
 
     def read(self, op: ir.Operation) -> None:
         num_outputs = len(op.results)
         inputs, outputs = list(op.operands)[:-num_outputs], list(op.operands)[-num_outputs:]
-        forms = indexing_forms(op)
+        forms = self._forms(op)
         used = [at for at, result in enumerate(op.results) if any(True for _ in result.uses)]
         if len(used) > 1:
             raise UnsupportedError("an operation with two results that are both used")
@@ -34,11 +36,27 @@ class GenericReader:
             return
         if any(form is None for form in forms):
             raise UnsupportedError("an index that is not affine")
-        kinds = ["parallel" in str(kind) for kind in ir.ArrayAttr(op.attributes["iterator_types"])]
+        kinds = self._kinds(op)
         input_forms, output_forms = [form or () for form in forms[: len(inputs)]], forms[len(inputs)] or ()
         if all(kinds) and (self._is_view(op, inputs, input_forms, output_forms) or self._is_count(op, inputs)):
             return
         self._compute(op, inputs, outputs, input_forms, output_forms, kinds)
+
+    def _forms(self, op: ir.Operation) -> list[tuple[AffineForm, ...] | None]:
+        """Of each operand."""
+        found: list[tuple[AffineForm, ...] | None] = []
+        for attribute in ir.ArrayAttr(op.attributes["indexing_maps"]):
+            if attribute not in self._known_forms:
+                self._known_forms[attribute] = affine_forms(ir.AffineMapAttr(attribute).value)
+            found.append(self._known_forms[attribute])
+        return found
+
+    def _kinds(self, op: ir.Operation) -> list[bool]:
+        """Whether each loop is parallel."""
+        kinds = op.attributes["iterator_types"]
+        if kinds not in self._known_kinds:
+            self._known_kinds[kinds] = ["parallel" in str(kind) for kind in ir.ArrayAttr(kinds)]
+        return self._known_kinds[kinds]
 
     def _is_view(
         self,
@@ -136,8 +154,8 @@ class GenericReader:
         if found is None or len(inputs) != 1:
             raise UnsupportedError("an operation of two results, of which the second is read")
         combine, dim = found
-        forms = [form or () for form in indexing_forms(op)]
-        extents = _extents(inputs, outputs, [forms[0], forms[1]], len(ir.ArrayAttr(op.attributes["iterator_types"])))
+        forms = [form or () for form in self._forms(op)]
+        extents = _extents(inputs, outputs, [forms[0], forms[1]], len(self._kinds(op)))
         loops = [Loop(extent, f"d{at}") for at, extent in enumerate(extents)]
         target = self.out.new_buffer(op.results[1], f"t{len(self.out.stages)}")
         read = _access(self.out.view(inputs[0]), forms[0], loops)
