@@ -13,9 +13,7 @@ def fail(op: Any, message: str) -> bool:
 
 
 def integer_attribute(op: Any, name: str) -> Optional[int]:
-    if name not in op.attributes:
-        return None
-    attribute = op.attributes[name].maybe_downcast()
+    attribute = op.attributes.get(name, None)
     return attribute.value if isinstance(attribute, ir.IntegerAttr) else None
 
 
@@ -27,17 +25,14 @@ def check_range(op: Any, name: str, low: int, high: int) -> bool:
 
 
 def check_word(op: Any, name: str, words: Sequence[str]) -> bool:
-    if name in op.attributes:
-        attribute = op.attributes[name].maybe_downcast()
-        if isinstance(attribute, ir.StringAttr) and attribute.value not in words:
-            return fail(op, f"{name} must be one of {', '.join(words)}, got '{attribute.value}'")
+    attribute = op.attributes.get(name, None)
+    if isinstance(attribute, ir.StringAttr) and attribute.value not in words:
+        return fail(op, f"{name} must be one of {', '.join(words)}, got '{attribute.value}'")
     return True
 
 
 def map_attribute(op: Any, name: str) -> Any:
-    if name not in op.attributes:
-        return None
-    attribute = op.attributes[name].maybe_downcast()
+    attribute = op.attributes.get(name, None)
     return attribute.value if isinstance(attribute, ir.AffineMapAttr) else None
 
 
@@ -53,7 +48,7 @@ def check_map(op: Any, name: str, num_ivs: int, num_results: Optional[int]) -> b
 
 
 def check_access(op: Any, num_ivs: int) -> bool:
-    strides: Any = op.attributes["strides"].maybe_downcast() if "strides" in op.attributes else None
+    strides = op.attributes.get("strides", None)
     if not isinstance(strides, ir.DenseI64ArrayAttr):
         return fail(op, "needs 'strides', an array of one stride per dimension")
     rank = len(list(strides))
