@@ -284,13 +284,21 @@ def _moves(schedule: TileSchedule) -> tuple[tuple[int, Blocks], ...]:
 
 
 def least_cycles(schedule: TileSchedule) -> float:
-    """What `predicted_cycles` is at least: every step adds its rows to the sums and takes them through the array."""
-    rows, steps = schedule.rows.rows, schedule.depth.steps
+    """What `predicted_cycles` is at least.
+
+    Every step adds its rows to the sums and takes them through the array, and tiles have code of some length, which
+    is fetched for each panel.
+    """
+    rows, steps, tiles = schedule.rows.rows, schedule.depth.steps, schedule.inner.num_blocks * schedule.outer.num_blocks
     moves = steps * sum(count * _share(blocks) for count, blocks in _moves(schedule))
-    own_steps = schedule.inner.num_blocks * schedule.outer.num_blocks * (steps - schedule.joins_tiles)
+    own_steps = tiles * (steps - schedule.joins_tiles)
     if moves > own_steps:
         return 0.0  # the last steps of tiles, which are counted apart, move something too
-    return own_steps * (max(2.0 * rows, rows + ARRAY_SWAP_CYCLES) + STEP_OVERHEAD)
+    step = max(2.0 * rows, rows + ARRAY_SWAP_CYCLES) + STEP_OVERHEAD
+    between = BETWEEN_PACKETS + ROW_PACKETS * rows
+    if schedule.joins_tiles:
+        between = max(step, JOINED_SHARE * (BETWEEN_PACKETS + _step_packets(schedule))) + JOINED_OVERHEAD
+    return own_steps * step + tiles * between + schedule.num_panels * COLD_CYCLES * _step_packets(schedule)
 
 
 def operand_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
@@ -338,19 +346,15 @@ def step_cycles(schedule: TileSchedule, moving: Blocks | None) -> float:
         # a second piece on a pad is issued when the first one has arrived, and nothing else meanwhile
         busy += moving.piece_rows * ROW_TRANSFER_CYCLES + TRANSFER_START_CYCLES
     else:
-        busy += max(0, _num_moving_pieces(schedule) - schedule.rows.pads) * PIECE_CYCLES
+        busy += max(0, schedule.moving_pieces - schedule.rows.pads) * PIECE_CYCLES
     return max(busy, _transfer_cycles([moving] if moving else [])) + STEP_OVERHEAD
-
-
-def _num_moving_pieces(schedule: TileSchedule) -> int:
-    counts = (schedule.inner, schedule.panel_blocks), (schedule.outer, schedule.outer.num_blocks)
-    moving = (blocks for blocks, count in counts if count > 1 and not schedule.is_resident(blocks))
-    return max((blocks.num_pieces for blocks in moving), default=0)
 
 
 def _transfer_cycles(moved: Sequence[Blocks]) -> float:
     """Time to fetch a step of some blocks: the pads work side by side, but share the channel (6.4)."""
-    rows = [sum(pads) for pads in zip_longest(*(blocks.moved_by_pad for blocks in moved), fillvalue=0)]
+    rows: Sequence[int] = moved[0].moved_by_pad if moved else ()
+    for blocks in moved[1:]:
+        rows = [sum(pads) for pads in zip_longest(rows, blocks.moved_by_pad, fillvalue=0)]
     if not any(rows):
         return 0.0
     return max(max(rows) * ROW_TRANSFER_CYCLES, sum(rows) * ROW_CHANNEL_CYCLES) + TRANSFER_START_CYCLES

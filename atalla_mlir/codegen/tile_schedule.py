@@ -185,6 +185,13 @@ class TileSchedule:
         """Elements from the begin of a row to its first step: a tail lies at the end."""
         return (self.depth.steps - 1) * LANES if self.depth.has_tail else 0
 
+    @cached_property
+    def moving_pieces(self) -> int:
+        """Pieces of the blocks that come while tiles are computed: the most that one has."""
+        counts = (self.inner, self.panel_blocks), (self.outer, self.outer.num_blocks)
+        moving = [blocks.num_pieces for blocks, count in counts if count > 1 and not self.is_resident(blocks)]
+        return max(moving, default=0)
+
     def is_resident(self, blocks: Blocks) -> bool:
         """Whether blocks are in the pads before the walk begins."""
         return self._is_elsewhere(blocks) or (self.turn is not None and blocks is self.cols)

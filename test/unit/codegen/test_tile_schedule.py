@@ -11,7 +11,11 @@ from atalla_mlir.codegen.iteration import Access, Buffer, Loop
 from atalla_mlir.codegen.product_plan import ProductPlan
 from atalla_mlir.codegen.row_blocks import Blocks
 from atalla_mlir.codegen.tile_cost import (
+    BETWEEN_PACKETS,
+    COLD_CYCLES,
+    ROW_PACKETS,
     STEP_OVERHEAD,
+    STEP_PACKETS,
     Epilogue,
     early_iterations,
     least_cycles,
@@ -127,9 +131,13 @@ def test_no_prediction_is_below_the_least_cycles(rows: int, steps: int, panel_bl
             assert 0 <= least_cycles(schedule) <= predicted_cycles(schedule, Epilogue(operations, operations, 1, 1))
 
 
-def test_the_least_cycles_of_a_walk_are_its_additions() -> None:
+def test_the_least_cycles_of_a_walk_are_its_additions_and_its_code() -> None:
     schedule = walk(100, 16)
-    assert least_cycles(schedule) == 2 * 3 * (16 - schedule.joins_tiles) * (2 * 100 + STEP_OVERHEAD)
+    assert not schedule.joins_tiles
+    additions = 2 * 3 * 16 * (2 * 100 + STEP_OVERHEAD)
+    between = 2 * 3 * (BETWEEN_PACKETS + ROW_PACKETS * 100)
+    fetched = schedule.num_panels * COLD_CYCLES * (STEP_PACKETS[0] + STEP_PACKETS[1] * 100)
+    assert least_cycles(schedule) == pytest.approx(additions + between + fetched)
 
 
 @pytest.mark.parametrize(("rows", "steps", "expected"), [(64, 33, True), (65, 33, False), (64, 32, False)])
