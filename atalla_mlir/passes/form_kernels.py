@@ -105,8 +105,9 @@ class _FunctionCutter:
         self.groups = self._groups(options)
         self.shared = SharedResults(stages, self.groups)
         self.new: dict[ir.Value, ir.Value] = {argument: argument for argument in self.block.arguments}
-        self.old = {op.operation: at for at, op in enumerate(self.block.operations)}
-        """The operations of the old body, and their places in it."""
+        self.old = [op.operation for op in self.block.operations]
+        self.places = {result: at for at, op in enumerate(self.old) for result in op.results}
+        """Of values of the old body. The hash of an operation is that of its content, which attributes change."""
         self.ops = dict(zip(stages.stages, stages.stage_ops, strict=True))
         self.returned_buffers = {view.buffer for view in stages.results}
         self.readers: dict[Buffer, list[Group]] = {}
@@ -142,7 +143,7 @@ class _FunctionCutter:
                     self._outline(group, returned)
             for at, value in enumerate(list(self.terminator.operands)):
                 self.terminator.operands[at] = self._result_value(value, self.list.results[at].buffer)
-        for op in reversed(self.old.keys()):
+        for op in reversed(self.old):
             if op != self.terminator and not any(True for result in op.results for _ in result.uses):
                 op.erase()
 
@@ -318,8 +319,8 @@ class _FunctionCutter:
         parts = [(value, part) for value, own in zip(outputs, stored, strict=True) if own for part in own.parts]
         sources = [*(value for value in outputs if value not in made), *(part.source for _, part in parts)]
         steps: list[tuple[int, ir.Operation | tuple[ir.Value, Part]]] = [
-            *((self.old[source], source) for source in upstream(sources, mapping)),
-            *((self.old[part.op], (value, part)) for value, part in parts),
+            *((self.places[source.results[0]], source) for source in upstream(sources, mapping)),
+            *((self.places[part.op.results[0]], (value, part)) for value, part in parts),
         ]
         with ir.InsertionPoint(block):
             # in program order, so that the kernel's stages come in the order of the group's
