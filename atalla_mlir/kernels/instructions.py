@@ -16,7 +16,7 @@ from atalla_mlir.kernels import index_instructions, integer_instructions, memory
 from atalla_mlir.kernels.affine_index import constant_index
 from atalla_mlir.kernels.arenas import ALLOCATION, Arenas, Tile, taken
 from atalla_mlir.kernels.integer_instructions import Handler
-from atalla_mlir.kernels.kernel_body import LOOP, Body, read_body
+from atalla_mlir.kernels.kernel_body import Body, read_body
 from atalla_mlir.kernels.kernel_constants import KernelConstants
 from atalla_mlir.kernels.pointers import Pointer, Pointers
 from atalla_mlir.target.machine import Machine
@@ -86,11 +86,11 @@ class KernelLowering:
         return self.constants.integer(bits - (1 << 32) if bits >> 31 else bits)
 
     def _operations(self, body: Body) -> None:
-        for op, name in body.ops:
+        for op, name, inner in body.ops:
             self.b.loc = op.location
             handler = _HANDLERS.get(name)
-            if name == LOOP:
-                self._loop(op, body.loops[op])
+            if inner is not None:
+                self._loop(op, inner)
             elif handler is not None:
                 handler(self, op)
             elif name not in _WITHOUT_CODE:

@@ -11,20 +11,26 @@ LOOP, LOOP_END = "scf.for", "scf.yield"
 
 @dataclass(eq=False)
 class Body:
-    """A block: its operations with their names, and the bodies of the loops among them."""
+    """A block and its operations, each with its name, loops with their bodies."""
 
     block: ir.Block
-    ops: list[tuple[ir.Operation, str]] = field(default_factory=list[tuple[ir.Operation, str]])
-    loops: dict[ir.Operation, Body] = field(default_factory=dict[ir.Operation, "Body"])
+    ops: list[tuple[ir.Operation, str, Body | None]] = field(
+        default_factory=list["tuple[ir.Operation, str, Body | None]"]
+    )
+
+    @property
+    def loops(self) -> list[Body]:
+        """The bodies of the loops directly inside."""
+        return [body for _, _, body in self.ops if body is not None]
 
     def named(self, name: str) -> list[ir.Operation]:
         """The operations of that name here and in all loops inside, in program order."""
         found: list[ir.Operation] = []
-        for op, own in self.ops:
+        for op, own, body in self.ops:
             if own == name:
                 found.append(op)
-            if own == LOOP:
-                found += self.loops[op].named(name)
+            if body is not None:
+                found += body.named(name)
         return found
 
 
@@ -36,11 +42,10 @@ def read_body(kernel: ir.Operation) -> Body:
         name = op.name
         if op == kernel:
             return ir.WalkResult.ADVANCE
-        body = open_bodies[-1]
-        body.ops.append((op, name))
-        if name == LOOP:
-            body.loops[op] = Body(op.regions[0].blocks[0])
-            open_bodies.append(body.loops[op])
+        loop = Body(op.regions[0].blocks[0]) if name == LOOP else None
+        open_bodies[-1].ops.append((op, name, loop))
+        if loop is not None:
+            open_bodies.append(loop)
         elif name == LOOP_END and op.parent.name == LOOP:
             open_bodies.pop()
         return ir.WalkResult.ADVANCE

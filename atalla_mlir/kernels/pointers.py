@@ -84,7 +84,7 @@ class Pointers:
 
     def _num_pointers(self, body: Body) -> int:
         """How many pointers are alive at a time: those of a loop and of the loops around it."""
-        return max((self._num_pointers(loop) + self._num_moving(loop) for loop in body.loops.values()), default=0)
+        return max((self._num_pointers(loop) + self._num_moving(loop) for loop in body.loops), default=0)
 
     def _num_moving(self, body: Body) -> int:
         variable = body.block.arguments[0]
@@ -100,11 +100,10 @@ class Pointers:
 
     def _find_used(self, body: Body) -> list[Pointer]:
         found: dict[Pointer, None] = {}
-        for op, name in body.ops:
+        for op, name, inner in body.ops:
             if name not in _USERS:
                 continue
-            if name == LOOP:
-                inner = body.loops[op]
+            if inner is not None:
                 variable = inner.block.arguments[0]
                 for pointer in self.used_in(inner):
                     found[pointer.without(variable)] = None
