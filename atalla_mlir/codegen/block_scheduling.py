@@ -58,6 +58,8 @@ class BlocksCore:
             place_of(self._numbered_banks(banks) if banks else None),
             *map(place_of, (cycles, order, sizes, peaks)),
         )
+        if num_packets < 0:  # a packet has no order of slots, which the reference says in words
+            return BlockScheduler(self._demands_of(number), limits, packet_cycles, releases, banks).run()
         ends = [0]
         for at in range(num_packets):
             ends.append(ends[-1] + sizes[at])

@@ -6,11 +6,9 @@ produces. Loops come first: a copy removed there is saved in every iteration.
 
 from __future__ import annotations
 
-from atalla_mlir.codegen.liveness import bits, live_ranges
-from atalla_mlir.codegen.machine_ir import M0, M1, X0, Block, Function, Inst, Register, physical
-from atalla_mlir.target.registers import FIRMWARE_TABLE, RegisterFile
+from atalla_mlir.codegen.machine_ir import M0, M1, X0, Block, Function, Inst, Register
+from atalla_mlir.codegen.register_core import RegisterCore
 
-_CONSTANT = (M1, physical(RegisterFile.SCALAR, FIRMWARE_TABLE))
 _COPYING = ("addi.s", "sub.vs")
 
 
@@ -34,49 +32,13 @@ def coalesce(function: Function) -> int:
     ]
     if not copies:
         return 0
-    classes = _Classes(function)
-    for _, written, source in sorted(copies, key=lambda copy: -copy[0]):
-        if written:
-            classes.merge(written[0], source)
-    merged = classes.merged()
+    ordered = sorted(copies, key=lambda copy: -copy[0])
+    blocks, depths = [[(inst,) for inst in block.insts] for block in function.blocks], [0] * len(function.blocks)
+    merged = RegisterCore(blocks, depths, function.successors()).merge_copies(
+        [(written[0], source) for _, written, source in ordered if written],
+        function.spill_area.base if function.spill_area is not None else None,
+    )
     return sum(_rewrite(block, merged) for block in function.blocks)
-
-
-class _Classes:
-    """Registers that have been merged: a representative and the live range of each class."""
-
-    def __init__(self, function: Function) -> None:
-        packets = [[(inst,) for inst in block.insts] for block in function.blocks]
-        self._spill_base = function.spill_area.base if function.spill_area is not None else None
-        self._masks = live_ranges(packets, function.successors()).masks
-        for position, inst in enumerate(function.instructions()):
-            for file, number in inst.clobbers:
-                register = physical(file, number)
-                self._masks[register] = self._masks.get(register, 0) | bits(position, position + 1)
-        self._parents: dict[Register, Register] = {}
-
-    def merged(self) -> dict[Register, Register]:
-        """The registers for which another one stands, with that one."""
-        return {register: self.find(register) for register in self._parents}
-
-    def find(self, register: Register) -> Register:
-        while register in self._parents:
-            register = self._parents[register]
-        return register
-
-    def merge(self, first: Register, second: Register) -> None:
-        kept, merged = self.find(first), self.find(second)
-        if merged.pinned is not None:
-            kept, merged = merged, kept
-        if kept is merged or merged.pinned is not None or kept.is_hard_wired or kept in _CONSTANT:
-            return
-        if self._spill_base in (kept, merged):
-            return
-        kept_mask, merged_mask = self._masks.get(kept, 0), self._masks.get(merged, 0)
-        if kept_mask & merged_mask:
-            return
-        self._masks[kept] = kept_mask | merged_mask
-        self._parents[merged] = kept
 
 
 def _rewrite(block: Block, merged: dict[Register, Register]) -> int:

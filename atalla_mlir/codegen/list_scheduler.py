@@ -24,6 +24,7 @@ from atalla_mlir.codegen.resources import (
     demand_of,
     unit_interval,
 )
+from atalla_mlir.codegen.slots import slot_order
 from atalla_mlir.target.encoding import SLOTS
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import RegisterFile
@@ -37,7 +38,7 @@ RELEASE_MARGIN_CYCLES = 8
 
 @dataclass(frozen=True)
 class BlockSchedule:
-    """Packets of instruction indices, and the estimated cycle in which each instruction issues."""
+    """Packets of instruction indices in slots, and the estimated cycle in which each instruction issues."""
 
     packets: list[list[int]]
     issue_cycles: list[int]
@@ -148,11 +149,16 @@ class BlockScheduler:
         while self._oldest < self._size:
             packet = self._form_packet(cycle)
             if packet:
-                packets.append(packet)
+                packets.append(self._in_slots(packet))
                 cycle += self._packet_cycles
             else:
                 cycle = self._next_event(cycle)
         return BlockSchedule(packets, self._issue_cycles, self._pressure.peaks)
+
+    def _in_slots(self, packet: Sequence[int]) -> list[int]:
+        insts = self._demands.graph.insts
+        numbers = {insts[index]: index for index in packet}
+        return [numbers[inst] for inst in slot_order(list(numbers))]
 
     def _await(self, index: int) -> None:
         heappush(self._pending, self._earliest[index] * self._size + index)

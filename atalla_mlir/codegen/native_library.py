@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from atalla_mlir.errors import ConfigurationError
 from atalla_mlir.target.registers import RegisterFile
 
-ABI = 7
+ABI = 8
 
 _VARIABLE = "ATALLA_CODEGEN_LIBRARY"
 _NAMES = {"darwin": "libatalla_codegen.dylib", "win32": "atalla_codegen.dll"}
@@ -170,6 +170,16 @@ class WantedColours(Structure):
     )
 
 
+class Copies(Structure):
+    """`atalla_copies`."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("size", "num_clobbers", "apart")),
+        *_pointers("destinations", "sources", "is_constant"),
+        *_pointers("clobber_files", "clobber_numbers", "clobber_positions"),
+    )
+
+
 _P = ctypes.c_void_p
 _N = ctypes.c_int32
 _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
@@ -180,6 +190,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "atalla_recurrence": (_N, (ctypes.POINTER(Edges),)),
     "atalla_pass_cycles": (_N, (ctypes.POINTER(Body), _P, _N, _P)),
     "atalla_prefer_banks": (_N, (ctypes.POINTER(Code), _P, _P)),
+    "atalla_merge_copies": (None, (ctypes.POINTER(Code), ctypes.POINTER(Copies), _P)),
     "atalla_colour": (_N, (ctypes.POINTER(Code), ctypes.POINTER(WantedColours), _P, _P, _P)),
     "atalla_place_in_order": (_N, (ctypes.POINTER(Loop), ctypes.POINTER(OrderedWay), _N, _P, _P)),
     "atalla_place_forwards": (_N, (ctypes.POINTER(Loop), ctypes.POINTER(ForwardWay), _N, _P, _P)),

@@ -16,7 +16,7 @@ from functools import partial
 from atalla_mlir.codegen.contest import Contest
 from atalla_mlir.codegen.kernel import Kernel, LoopReport
 from atalla_mlir.codegen.kernel_search import LoopKernels
-from atalla_mlir.codegen.liveness import BlockLiveness, block_liveness
+from atalla_mlir.codegen.liveness import BlockLiveness
 from atalla_mlir.codegen.loop_graph import build_loop_graph, resource_bounds
 from atalla_mlir.codegen.loops import (
     PACKED_SLOTS,
@@ -49,15 +49,15 @@ def pipeline_loops(
     machine: Machine,
     banks: dict[Register, int],
     costs: Sequence[tuple[int, int]],
+    liveness: Sequence[BlockLiveness],
     spare: Mapping[RegisterFile, int],
 ) -> tuple[Function, tuple[LoopReport, ...]]:
     """The function with loops pipelined where that pays, and their reports; adds the banks of new registers to `banks`.
 
-    `costs` are cycles and packets of each block as it stands. `spare` are registers that overlapping iterations leave
-    alone.
+    `costs` are cycles and packets of each block as it stands, and `liveness` is theirs. `spare` are registers that
+    overlapping iterations leave alone.
     """
     constants = constant_values(function)
-    liveness = block_liveness([[(inst,) for inst in block.insts] for block in function.blocks], function.successors())
     next_index = max((register.index for register in function.registers()), default=0) + 1
     packets = [num_packets for _, num_packets in costs]
     pushes_first = all(_pushes_weights_first(block, machine) for block in function.blocks)

@@ -13,9 +13,10 @@ from itertools import accumulate, chain
 
 from atalla_mlir.codegen.banks import FAR_FEWER, SWEEPS, LateWrite, bank_graphs, is_all_ones, loop_weight, prefer_banks
 from atalla_mlir.codegen.colouring import DISPLACEMENTS_PER_REGISTER, Colouring
+from atalla_mlir.codegen.copy_merging import RegisterClasses, is_constant
 from atalla_mlir.codegen.liveness import Packet, bits, live_ranges, reads_pinned
 from atalla_mlir.codegen.machine_ir import Inst, Register
-from atalla_mlir.codegen.native_library import Code, WantedColours, library, place_of, starts_and_items
+from atalla_mlir.codegen.native_library import Code, Copies, WantedColours, library, place_of, starts_and_items
 from atalla_mlir.target.registers import FILES, HARD_WIRED, RegisterFile
 
 SpillCosts = Callable[[Mapping[Register, int]], Mapping[Register, float]]
@@ -76,6 +77,23 @@ class RegisterCore:
         found = zip(self._registers, chosen, strict=True)
         given = {register: number for register, number in found if number >= 0}
         return given, [self._registers[spilled[at]] for at in range(num_spilled)]
+
+    def merge_copies(
+        self, copies: Sequence[tuple[Register, Register]], apart: Register | None
+    ) -> dict[Register, Register]:
+        """The registers for which another one stands, with that one, when the two sides of `copies` are merged in turn
+        where that changes nothing. The register `apart` stays as it is."""
+        native = library()
+        if native is None:
+            classes = RegisterClasses(self._blocks, self._successors, self._clobbers(), apart)
+            for destination, source in copies:
+                classes.merge(destination, source)
+            return classes.merged()
+        given = self._copies(copies, apart)
+        merged = array("i", bytes(4 * len(self._registers)))
+        native.atalla_merge_copies(ctypes.byref(self._code), ctypes.byref(given), place_of(merged))
+        registers = self._registers
+        return {registers[at]: registers[kept] for at, kept in enumerate(merged) if kept != at}
 
     def _prefer_in_python(self) -> dict[Register, int]:
         graphs = bank_graphs(self._blocks, self._depths, self._late)
@@ -181,6 +199,21 @@ class RegisterCore:
             late_weights=(weight for _, _, weight in self._late),
         )
         return code
+
+    def _copies(self, copies: Sequence[tuple[Register, Register]], apart: Register | None) -> Copies:
+        numbers, clobbers = self._numbers, self._clobbers()
+        given = Copies(
+            size=len(copies), num_clobbers=len(clobbers), apart=-1 if apart is None else numbers.get(apart, -1)
+        )
+        given.point(
+            destinations=[numbers[destination] for destination, _ in copies],
+            sources=[numbers[source] for _, source in copies],
+            is_constant=map(is_constant, self._registers),
+            clobber_files=[_FILES[file] for file, _, _ in clobbers],
+            clobber_numbers=[number for _, number, _ in clobbers],
+            clobber_positions=[position for _, _, position in clobbers],
+        )
+        return given
 
     def _wanted(self, available: Mapping[RegisterFile, Sequence[int]], banks: Mapping[Register, int]) -> WantedColours:
         numbers = self._numbers

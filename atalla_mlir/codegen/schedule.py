@@ -24,7 +24,6 @@ from atalla_mlir.codegen.pipelining import pipeline_loops
 from atalla_mlir.codegen.pressure import NO_LIMITS, PRESSURE_LIMITS, exceeds, excess
 from atalla_mlir.codegen.register_core import RegisterCore
 from atalla_mlir.codegen.sinking import sink_constants
-from atalla_mlir.codegen.slots import slot_order
 from atalla_mlir.target.encoding import PACKET_BYTES, SLOTS
 from atalla_mlir.target.isa import Unit
 from atalla_mlir.target.machine import Machine
@@ -107,7 +106,8 @@ def schedule(
     reports: tuple[LoopReport, ...] = ()
     if pipeline:
         costs = [(block.cycles, len(block.packets)) for block in blocks]
-        function, reports = pipeline_loops(function, machine, banks, costs, spare or {})
+        liveness = [task.liveness for task in tasks]
+        function, reports = pipeline_loops(function, machine, banks, costs, liveness, spare or {})
     if reports:
         function = merge_blocks(function)
         if any((spare or {}).values()):
@@ -254,7 +254,7 @@ class _BlockTask:
         elif block.loop_depth:
             best = self._waiting_late(best, limits, releases, banks)
             cycles = best.cycles
-        packets = tuple(slot_order([block.insts[index] for index in packet]) for packet in best.packets)
+        packets = tuple([tuple([block.insts[index] for index in packet]) for packet in best.packets])
         return ScheduledBlock(block.label, packets, block.loop_depth, cycles)
 
     def _steady(

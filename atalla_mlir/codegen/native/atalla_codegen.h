@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a structure or what a function gives does: an older library then counts as absent. */
-#define ATALLA_CODEGEN_ABI 7
+#define ATALLA_CODEGEN_ABI 8
 
 #define ATALLA_FILES 3
 
@@ -109,8 +109,8 @@ enum {
 
 /* Schedules a block into packets, as `BlockScheduler.run`. `limits` say how many values each file may hold. `releases`
  * (or NULL) are the first cycles in which instructions may issue, `banks` (or NULL) the bank of each register, -1 for
- * none. `issue_cycles` and `order` (instructions packet by packet) have room for the block, as has `sizes`,
- * which gets the packets' sizes. Returns the number of packets. */
+ * none. `issue_cycles` and `order` (instructions packet by packet, in slots) have room for the block, as has
+ * `sizes`, which gets the packets' sizes. Returns the number of packets, or -1 when one has no order of slots. */
 ATALLA_API int32_t atalla_schedule_block(const atalla_blocks* blocks, int32_t block, const int32_t* limits,
                                          int32_t packet_cycles, const int32_t* releases, const int32_t* banks,
                                          int32_t* issue_cycles, int32_t* order, int32_t* sizes, int32_t* peaks);
@@ -342,6 +342,22 @@ typedef struct atalla_colouring {
  * not occur. Returns how many are spilled, or -1 when something must be but there are no costs. */
 ATALLA_API int32_t atalla_colour(const atalla_code* code, const atalla_colouring* wanted, int32_t* numbers,
                                  int32_t* spilled, int32_t* lengths);
+
+/* Copies from one register to another that need not be where both can be one. */
+typedef struct atalla_copies {
+  int32_t size;
+  int32_t num_clobbers;
+  int32_t apart; /* a register that stays as it is, or -1 */
+  const int32_t* destinations; /* of the copies, those that count most first */
+  const int32_t* sources;
+  const int32_t* is_constant;   /* of each register: nothing else may be put into it */
+  const int32_t* clobber_files; /* registers that are overwritten after a position */
+  const int32_t* clobber_numbers;
+  const int32_t* clobber_positions;
+} atalla_copies;
+
+/* Writes for each register the one that stands for it, as `copy_merging.RegisterClasses`. */
+ATALLA_API void atalla_merge_copies(const atalla_code* code, const atalla_copies* copies, int32_t* merged);
 
 #ifdef __cplusplus
 }

@@ -18,6 +18,7 @@ class BlockCode {
   std::int32_t size() const { return size_; }
   std::int32_t num_registers() const { return std::int32_t(registers_.size()); }
   std::int32_t kind(std::int32_t index) const { return blocks.kinds[first_ + index]; }
+  bool is_control(std::int32_t index) const { return blocks.roles[kind(index)] & ATALLA_ROLE_CONTROL; }
   std::int32_t file(std::int32_t value) const { return blocks.files[registers_[value]]; }
 
   template <typename Visit>

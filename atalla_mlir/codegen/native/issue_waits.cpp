@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "atalla_codegen.h"
+#include "slots.h"
 
 namespace {
 
@@ -106,46 +107,26 @@ class Issue {
   std::vector<std::vector<Write>> writes_;  // what is written to each bank of vectors, by cycle
 };
 
-bool reads(const atalla_body& body, std::int32_t index, std::int32_t value) {
-  return std::find(body.uses + body.use_starts[index], body.uses + body.use_starts[index + 1], value) !=
-         body.uses + body.use_starts[index + 1];
-}
+// A body as `order_slots` takes it.
+class Body {
+ public:
+  explicit Body(const atalla_body& body) : body_(body) {}
 
-// Whether another instruction still has to read what `index` writes.
-bool must_wait(const atalla_body& body, std::int32_t index, const std::vector<std::int32_t>& others) {
-  for (std::int32_t def = body.def_starts[index]; def < body.def_starts[index + 1]; ++def)
-    for (const std::int32_t other : others)
-      if (other != index && reads(body, other, body.defs[def])) return true;
-  return false;
-}
-
-// Puts the instructions of a packet into slots; false when they have no order.
-bool order_slots(const atalla_body& body, std::vector<std::int32_t>& packet) {
-  const auto growth = [&](std::int32_t index) {
-    return (body.def_starts[index + 1] - body.def_starts[index]) -
-           (body.use_starts[index + 1] - body.use_starts[index]);
-  };
-  std::stable_sort(packet.begin(), packet.end(),
-                   [&](std::int32_t first, std::int32_t second) { return growth(first) < growth(second); });
-  const auto is_written = [&](std::int32_t index) {
-    return std::any_of(packet.begin(), packet.end(), [&](std::int32_t writer) {
-      for (std::int32_t def = body.def_starts[writer]; def < body.def_starts[writer + 1]; ++def)
-        if (reads(body, index, body.defs[def])) return true;
-      return false;
-    });
-  };
-  if (packet.size() == 1 || std::none_of(packet.begin(), packet.end(), is_written)) return true;
-  std::vector<std::int32_t> left = std::move(packet);
-  packet.clear();
-  while (!left.empty()) {
-    const auto ready = std::find_if(left.begin(), left.end(),
-                                    [&](std::int32_t index) { return !must_wait(body, index, left); });
-    if (ready == left.end()) return false;
-    packet.push_back(*ready);
-    left.erase(ready);
+  template <typename Visit>
+  void for_each_use(std::int32_t index, Visit visit) const {
+    for (std::int32_t at = body_.use_starts[index]; at < body_.use_starts[index + 1]; ++at) visit(body_.uses[at]);
   }
-  return true;
-}
+
+  template <typename Visit>
+  void for_each_def(std::int32_t index, Visit visit) const {
+    for (std::int32_t at = body_.def_starts[index]; at < body_.def_starts[index + 1]; ++at) visit(body_.defs[at]);
+  }
+
+  bool is_control(std::int32_t) const { return false; }
+
+ private:
+  const atalla_body& body_;
+};
 
 }  // namespace
 
@@ -154,7 +135,7 @@ std::int32_t atalla_pass_cycles(const atalla_body* body, const std::int32_t* cyc
   std::vector<std::vector<std::int32_t>> packets(interval);
   for (std::int32_t index = 0; index < body->size; ++index) packets[cycles[index] % interval].push_back(index);
   for (std::vector<std::int32_t>& packet : packets)
-    if (!packet.empty() && !order_slots(*body, packet)) return -1;
+    if (!packet.empty() && !atalla::order_slots(Body(*body), packet)) return -1;
   Issue issue(*body, banks);
   std::int64_t counted_from = 0;
   for (std::int32_t pass = 0; pass < body->passes; ++pass) {

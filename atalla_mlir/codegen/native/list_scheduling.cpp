@@ -9,6 +9,7 @@
 
 #include "atalla_codegen.h"
 #include "block_demands.h"
+#include "slots.h"
 
 namespace {
 
@@ -297,6 +298,11 @@ std::int32_t atalla_schedule_block(const atalla_blocks* blocks, std::int32_t blo
   const BlockDemands demands(code, banks);
   BlockScheduler scheduler(demands, limits, packet_cycles, releases, issue_cycles);
   const std::int32_t num_packets = scheduler.run(order, sizes);
+  for (std::int32_t at = 0; at < num_packets; order += sizes[at++]) {
+    std::vector<std::int32_t> packet(order, order + sizes[at]);
+    if (!atalla::order_slots(code, packet)) return -1;
+    std::copy(packet.begin(), packet.end(), order);
+  }
   std::copy(scheduler.peaks(), scheduler.peaks() + ATALLA_FILES, peaks);
   return num_packets;
 }

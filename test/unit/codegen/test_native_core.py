@@ -15,6 +15,7 @@ from atalla_mlir.codegen.banks import late_writes, loop_weight
 from atalla_mlir.codegen.block_scheduling import BlocksCore
 from atalla_mlir.codegen.coalesce import coalesce
 from atalla_mlir.codegen.issue_waits import scheduled_pass_cycles
+from atalla_mlir.codegen.kernel import copy_value
 from atalla_mlir.codegen.liveness import block_liveness
 from atalla_mlir.codegen.loop_core import LoopCore
 from atalla_mlir.codegen.loop_graph import (
@@ -87,6 +88,35 @@ def test_random_functions_become_the_same_packets(seed: int, both: Both):
 
     native, reference = both(compile_function)
     assert native == reference
+
+
+def with_copies(function: Function, seed: int) -> Function:
+    """The function with copies of some registers before they are read."""
+    choose = random.Random(seed)
+    index = max(register.index for register in function.registers())
+    for block in function.blocks:
+        insts: list[Inst] = []
+        for inst in block.insts:
+            read = [register for register in inst.uses if register not in inst.defs and not register.is_hard_wired]
+            for register in [one for one in read if one.file is not RegisterFile.MASK and choose.randrange(3) == 0]:
+                index += 1
+                insts.extend(copy_value(copied := Register(register.file, index), register, lambda: copied))
+                inst.replace_registers({register: copied})
+            insts.append(inst)
+        block.insts = insts
+    return function
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_the_same_copies_are_removed(seed: int, both: Both):
+    def coalesced() -> object:
+        built = RandomFunction(seed, num_values=6 + 5 * (seed % 4), max_trips=60).build(80, loops=seed % 4)
+        function = with_copies(built, seed)
+        return coalesce(function), function.dump()
+
+    native, reference = both(coalesced)
+    assert native == reference
+    assert native[0] > 0  # pyright: ignore[reportIndexIssue, reportUnknownVariableType]
 
 
 class RandomBody:
