@@ -30,11 +30,13 @@ from atalla_mlir.codegen.pad_images import (
 from atalla_mlir.codegen.placement import MAX_DMA_ROWS
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan, choose_product_plan
 from atalla_mlir.codegen.row_blocks import Blocks
+from atalla_mlir.codegen.spared_columns import spared_columns
 from atalla_mlir.codegen.tile_cost import (
     FORM_NAME,
     READ_PIECE_CYCLES,
     ROW_TRANSFER_CYCLES,
     TRANSFER_START_CYCLES,
+    is_pad_bound,
     least_cycles,
     predicted_cycles,
     start_cycles,
@@ -222,8 +224,9 @@ def image_schedules(
             continue
         if not all(results.can_move(access, LANES) and results.num_pieces <= MAX_PIECES for access in moved):
             continue
+        columns = spared_columns(cols, image.first_pad) if image is not None and is_pad_bound(rows) else cols
         walk = TileSchedule(
-            product.streamed, pushed, rows, cols, results, depth, True, rows.num_blocks, reads_rows=reads_rows
+            product.streamed, pushed, rows, columns, results, depth, True, rows.num_blocks, reads_rows=reads_rows
         )
         free = pad_rows - (epilogue.pad_rows(walk) - walk.operand_rows)
         if is_dealt and epilogue.in_loop(walk):

@@ -19,8 +19,9 @@ from atalla_mlir.codegen.iteration import Access, Node, Stage
 from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, ROOT_COSTS
 from atalla_mlir.codegen.packed_runs import PackedBlocks
 from atalla_mlir.codegen.pad_images import HALVES
-from atalla_mlir.codegen.product_plan import ProductPlan
+from atalla_mlir.codegen.product_plan import LANES, ProductPlan
 from atalla_mlir.codegen.row_blocks import Blocks
+from atalla_mlir.codegen.spared_columns import FEW, SparedColumns
 from atalla_mlir.codegen.tile_schedule import TileSchedule, is_column_read, outside_reads, tile_schedules
 from atalla_mlir.codegen.turn_plan import turning_cycles
 from atalla_mlir.target.encoding import PACKET_BYTES
@@ -58,6 +59,8 @@ PLAN_PACKETS = 140
 """Packets that hold the scalar instructions of a step and the plan of a tile: one in each."""
 MIN_PLAN_PACKETS = 126
 """The same when each packet counts."""
+FIRST_READ_CYCLES = 11
+"""From the begin of a step to its first row from the pads."""
 LEVEL_PACKETS = 10
 """Of these, for each further level of the depth, and for blocks of rows that lie beside each other."""
 BETWEEN_PACKETS = 75
@@ -252,7 +255,7 @@ def turns_back(schedule: TileSchedule) -> bool:
 def splits_outer(schedule: TileSchedule) -> bool:
     """Whether the next outer block takes longer than the tile that would hide it, and two of them would hide it."""
     is_long = _transfer_cycles([schedule.outer]) > step_cycles(schedule, None)
-    is_long = is_long and not isinstance(schedule.outer, FootprintBlocks)
+    is_long = is_long and not isinstance(schedule.outer, FootprintBlocks | SparedColumns)
     return is_long and schedule.panel_blocks > 1 and schedule.outer.num_pieces <= schedule.outer.pads
 
 
@@ -327,6 +330,12 @@ def _share(blocks: Blocks) -> float:
     return 1.0
 
 
+def is_pad_bound(rows: Blocks) -> bool:
+    """Whether a step of rows from two pads waits for these, where all pads hold as many columns."""
+    reads = -(-rows.rows // HALVES) + LANES // rows.pads
+    return 3 * reads + FIRST_READ_CYCLES > max(2 * rows.rows, rows.rows + ARRAY_SWAP_CYCLES)
+
+
 def step_cycles(schedule: TileSchedule, moving: Blocks | None) -> float:
     """The longest of what a step needs: additions, the array, pads, and the transfers of what moves meanwhile.
 
@@ -337,7 +346,9 @@ def step_cycles(schedule: TileSchedule, moving: Blocks | None) -> float:
     reads = -(-(rows + schedule.cols.width) // schedule.rows.pads)
     if isinstance(schedule.rows, HalvedBlocks):
         # rows are read from two pads, and columns that come there hold some of them up
-        reads = -(-rows // HALVES) + -(-schedule.cols.width // schedule.rows.pads)
+        columns = schedule.cols
+        is_spared = isinstance(columns, SparedColumns)
+        reads = -(-rows // HALVES) + (FEW if is_spared else -(-columns.width // schedule.rows.pads))
         order = schedule.rows.in_order
         reads += 0 if order.alternates else order.skipped * order.width // HALVES
         reads += schedule.cols.rows_per_pad // 2 if moving is schedule.cols else 0

@@ -13,9 +13,18 @@ from dataclasses import dataclass
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.footprints import FootprintBlocks
 from atalla_mlir.codegen.row_blocks import Blocks
+from atalla_mlir.codegen.spared_columns import FEW, MANY, SparedColumns
 from atalla_mlir.codegen.tile_cost import MIN_EARLY_TILES, early_iterations, splits_outer
 from atalla_mlir.kernels.operand_fill import OperandFill
-from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, PAD_SHIFT, ROW_BYTES, SINK, Position, TileAddresses
+from atalla_mlir.kernels.tile_addresses import (
+    ELEMENT_BYTES,
+    PAD_SHIFT,
+    ROW_BYTES,
+    ROWS_SHIFT,
+    SINK,
+    Position,
+    TileAddresses,
+)
 from atalla_mlir.kernels.tile_moves import Fetching, StepPlace, count_levels, take
 from atalla_mlir.kernels.transfer_order import piece_order
 
@@ -193,6 +202,9 @@ class BlockMoves(OperandFill):
             target = builder.select_bits(bits, further, builder.index_constant(schedule.sink_row * ROW_BYTES))
             shape = builder.differ(builder.both(bits, builder.differ(shape, SINK)), SINK)
         pad = piece % self.pads
+        if isinstance(schedule.outer, SparedColumns) and schedule.outer.is_spared(pad):
+            # what moves nothing has one row in any case
+            shape = builder.both(shape, ~(((MANY - 1) ^ (FEW - 1)) << ROWS_SHIFT))
         return builder.transfer(
             "fetch",
             self.addresses.part(pad, builder.index_constant(0), "next"),
@@ -201,7 +213,7 @@ class BlockMoves(OperandFill):
             builder.plus(shape, pad << PAD_SHIFT),
             list(dict.fromkeys(self.buffers[schedule.access(blocks).buffer] for blocks, _ in owners)),
             # mostly the block with fewer rows moves, or nothing
-            rows=1 if piece >= self.pads else min(blocks.piece_rows for blocks, _ in owners),
+            rows=1 if piece >= self.pads else min(blocks.rows_of_piece(piece) for blocks, _ in owners),
             cols=schedule.depth.lanes,
         )
 

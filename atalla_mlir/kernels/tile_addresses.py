@@ -21,6 +21,7 @@ from atalla_mlir.target.encoding import DmaShape
 ROW_BYTES = 64
 ELEMENT_BYTES = 2
 PAD_SHIFT = 30
+ROWS_SHIFT = 25
 """Of the pad's number in a transfer's metadata."""
 SINK = DmaShape(0, 1, 1, 1).encode()
 """One element: what a transfer moves that is switched off."""
@@ -226,8 +227,6 @@ class TileAddresses:
         return DmaShape(blocks.pad_of_piece(piece), rows, cols, blocks.pitch(access) if rows > 1 else cols)
 
     def metadata(self, blocks: Blocks, cols: int, rows: int | None = None) -> int:
-        """Of the first piece, which is the largest, or of that many of its rows."""
-        access = self.schedule.access(blocks)
-        if rows is not None:
-            return DmaShape(0, rows, cols, blocks.pitch(access) if rows > 1 else cols).encode()
-        return self.shape(blocks, access, 0, cols).encode()
+        """Of the largest piece, or of that many of its rows."""
+        access, rows = self.schedule.access(blocks), rows or blocks.piece_rows
+        return DmaShape(0, rows, cols, blocks.pitch(access) if rows > 1 else cols).encode()
