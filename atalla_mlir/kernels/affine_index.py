@@ -27,17 +27,16 @@ class Index:
         return Index(self.constant * factor, tuple((variable, factor * c) for variable, c in self.terms))
 
 
-def affine_map(indices: Sequence[Index]) -> tuple[ir.AffineMapAttr, list[ir.Value]]:
-    """The map (variables) -> indices, and the variables in the order of its dims."""
-    variables = list(dict.fromkeys(variable for index in indices for variable, _ in index.terms))
-    dims = {variable: ir.AffineExpr.get_dim(at) for at, variable in enumerate(variables)}
-    results = []
-    for index in indices:
-        expression = ir.AffineExpr.get_constant(index.constant)
-        for variable, coefficient in index.terms:
-            expression = dims[variable] * coefficient + expression
+def affine_map(num_dims: int, forms: Sequence[tuple[int, Sequence[tuple[int, int]]]]) -> ir.AffineMapAttr:
+    """The map whose results are `forms`: constant + sum(coefficient * dim), the terms as pairs (dim, coefficient)."""
+    dims = [ir.AffineExpr.get_dim(at) for at in range(num_dims)]
+    results: list[ir.AffineExpr] = []
+    for constant, terms in forms:
+        expression = ir.AffineExpr.get_constant(constant)
+        for dim, coefficient in terms:
+            expression = dims[dim] * coefficient + expression
         results.append(expression)
-    return ir.AffineMapAttr.get(ir.AffineMap.get(len(variables), 0, results)), variables
+    return ir.AffineMapAttr.get(ir.AffineMap.get(num_dims, 0, results))
 
 
 def signed_word(value: int) -> int:

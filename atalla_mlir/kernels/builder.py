@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atalla_mlir._mlir import create_op, f32_attr, i64_array_attr, i64_attr, ir, string_attr
-from atalla_mlir.kernels.affine_index import Index, affine_map
+from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.attributes import (
     BARE,
     COPY,
@@ -51,7 +51,7 @@ class Builder(IndexBuilder):
         lane_stride: int,
         cols: int,
     ) -> ir.Value:
-        mapping, variables = affine_map(positions)
+        mapping, variables = self.mapping(*positions)
         attributes = self._access(mapping, strides, offset, lane_dim, lane_stride, cols)
         return create_op("atalla.load", [self.row_type], [buffer, *variables], attributes).results[0]
 
@@ -67,7 +67,7 @@ class Builder(IndexBuilder):
         lane_stride: int,
         cols: int,
     ) -> None:
-        mapping, variables = affine_map(positions)
+        mapping, variables = self.mapping(*positions)
         attributes = self._access(mapping, strides, offset, lane_dim, lane_stride, cols)
         create_op("atalla.store", [], [row, buffer, *variables], attributes)
 
@@ -103,8 +103,8 @@ class Builder(IndexBuilder):
         return create_op("atalla.alloc_tile", [self.tile_type], [], attributes).results[0]
 
     def tile_load(self, tile: ir.Value, row: Index, cols: int) -> ir.Value:
-        mapping, variables = affine_map([row])
-        attributes = {"map": mapping, "cols": i64_attr(cols)}
+        mapping, variables = self.mapping(row)
+        attributes = {"map": mapping, "cols": self.i64(cols)}
         return create_op("atalla.tile_load", [self.row_type], [tile, *variables], attributes).results[0]
 
     def again(self, row: ir.Value) -> ir.Value:
@@ -122,8 +122,8 @@ class Builder(IndexBuilder):
         return copy.results[0]
 
     def tile_store(self, row: ir.Value, tile: ir.Value, at: Index, cols: int) -> None:
-        mapping, variables = affine_map([at])
-        attributes = {"map": mapping, "cols": i64_attr(cols)}
+        mapping, variables = self.mapping(at)
+        attributes = {"map": mapping, "cols": self.i64(cols)}
         create_op("atalla.tile_store", [], [row, tile, *variables], attributes)
 
     def dma(
@@ -139,7 +139,7 @@ class Builder(IndexBuilder):
         pitch: int,
     ) -> ir.Value:
         """One transfer; `kind` is `dma_load` or `dma_store`. Returns its token."""
-        tile_map, variables = affine_map([row, element])
+        tile_map, variables = self.mapping(row, element)
         row_map, element_map = (
             ir.AffineMapAttr.get(ir.AffineMap.get(len(variables), 0, [result])) for result in tile_map.value.results
         )

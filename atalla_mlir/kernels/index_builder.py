@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import create_op, i64_attr, ir
 from atalla_mlir.dialects.ax01_builder import MAY_BE_EMPTY
 from atalla_mlir.errors import InternalError
-from atalla_mlir.kernels.affine_index import Index, constant_index, signed_word
+from atalla_mlir.kernels.affine_index import Index, affine_map, constant_index, signed_word
 from atalla_mlir.kernels.attributes import OVERLAP
 
 QUOTIENT_BITS = 16
@@ -37,6 +37,26 @@ class IndexBuilder:
 
     def __init__(self) -> None:
         self.index_type = ir.IndexType.get()
+        self._maps: dict[Hashable, ir.AffineMapAttr] = {}
+        self._integers: dict[int, ir.IntegerAttr] = {}
+
+    # Attributes, of which equal ones are made once
+
+    def mapping(self, *indices: Index) -> tuple[ir.AffineMapAttr, list[ir.Value]]:
+        """The map (variables) -> indices, and the variables in the order of its dims."""
+        variables = list(dict.fromkeys(variable for index in indices for variable, _ in index.terms))
+        dims = {variable: dim for dim, variable in enumerate(variables)}
+        forms = tuple(
+            (index.constant, tuple((dims[value], factor) for value, factor in index.terms)) for index in indices
+        )
+        if forms not in self._maps:
+            self._maps[forms] = affine_map(len(variables), forms)
+        return self._maps[forms], variables
+
+    def i64(self, value: int) -> ir.IntegerAttr:
+        if value not in self._integers:
+            self._integers[value] = i64_attr(value)
+        return self._integers[value]
 
     # Loops
 

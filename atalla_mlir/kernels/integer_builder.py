@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atalla_mlir._mlir import create_op, i64_attr, ir, string_attr
-from atalla_mlir.kernels.affine_index import Index, affine_map
+from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.builder import Builder
 
 
@@ -17,11 +17,11 @@ class IntegerBuilder(Builder):
     # Memory
 
     def word_load(self, buffer: ir.Value, element: Index) -> ir.Value:
-        mapping, variables = affine_map([element])
+        mapping, variables = self.mapping(element)
         return self._integer("word_load", buffer, *variables, map=mapping)
 
     def word_store(self, value: ir.Value, buffer: ir.Value, element: Index) -> None:
-        mapping, variables = affine_map([element])
+        mapping, variables = self.mapping(element)
         create_op("atalla.word_store", [], [value, buffer, *variables], {"map": mapping})
 
     # Numbers
@@ -30,7 +30,7 @@ class IntegerBuilder(Builder):
         return self._integer("integer_constant", value=i64_attr(value))
 
     def counter(self, index: Index) -> ir.Value:
-        mapping, variables = affine_map([index])
+        mapping, variables = self.mapping(index)
         return self._integer("integer_index", *variables, map=mapping)
 
     def integer(self, kind: str, lhs: ir.Value, rhs: ir.Value) -> ir.Value:
@@ -77,7 +77,7 @@ class IntegerBuilder(Builder):
         return self._integer("mask_bits", mask)
 
     def insert(self, scalar: ir.Value, row: ir.Value, lane: Index) -> ir.Value:
-        mapping, variables = affine_map([lane])
+        mapping, variables = self.mapping(lane)
         return create_op("atalla.insert", [self.row_type], [scalar, row, *variables], {"map": mapping}).results[0]
 
     def _integer(self, name: str, *operands: ir.Value, **attributes: ir.Attribute) -> ir.Value:
