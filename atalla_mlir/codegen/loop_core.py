@@ -79,7 +79,7 @@ class LoopCore:
         if order is None:
             return None
         way = OrderedWay()
-        way.point(order=order, may_sink=map(may_sink, self._graph.insts))
+        way.point(order=order, may_sink=self._may_sink)
         return self._run(native.atalla_place_in_order, self._loop, way, interval)
 
     def place_compactly(self, interval: int, slack: int) -> Found | None:
@@ -109,6 +109,10 @@ class LoopCore:
         part_starts, nodes = starts_and_items(parts)
         way.point(transfer_starts=transfer_starts, transfers=transfers, part_starts=part_starts, parts=nodes)
         return self._run(native.atalla_place_forwards, self._moving_loop, way, interval)
+
+    @cached_property
+    def _may_sink(self) -> array[int]:
+        return array("i", map(may_sink, self._graph.insts))
 
     @cached_property
     def _parts(self) -> list[list[list[int]]]:
@@ -185,7 +189,7 @@ class LoopCore:
             drained_rows=(0 if drain is None else drain[1] for drain in drained),
             bits=map(_narrow, demands.bits),
             counts=demands.counts,
-            may_sink=map(may_sink, graph.insts),
+            may_sink=self._may_sink,
             phases=map(block_phase, names),
         )
         self._add_edges(loop)

@@ -12,7 +12,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from atalla_mlir.codegen.dependence import (
@@ -537,30 +537,28 @@ def recurrence_bound(graph: LoopGraph, high: int) -> int:
     return min(high, graph.recurrence)
 
 
-def longest_paths(graph: LoopGraph, interval: int, nodes: Collection[int] | None = None) -> list[int] | None:
-    """Cycles from each node to the end of the longest chain from it, at an II; None when chains never end.
-
-    With `nodes`, only edges among these count.
-    """
-    heights = [0] * graph.num_nodes
-    pending = dict.fromkeys(range(len(heights) - 1, -1, -1) if nodes is None else sorted(nodes, reverse=True))
-    size = len(pending)
-    inside = pending.copy()
+@lru_cache(maxsize=4)
+def longest_paths(graph: LoopGraph, interval: int) -> tuple[int, ...] | None:
+    """Cycles from each node to the end of the longest chain from it, at an II; None when chains never end."""
+    size = graph.num_nodes
+    heights = [0] * size
+    pending = dict.fromkeys(range(size - 1, -1, -1))
     relaxations, limit = 0, size * max(8, size)
     while pending:
         index = next(iter(pending))
         del pending[index]
-        for edge in graph.incoming[index]:
-            height = heights[index] + edge.latency - interval * edge.distance
-            if height > heights[edge.first] and edge.first in inside:
-                heights[edge.first] = height
-                pending[edge.first] = None
+        for first, _, latency, distance, _ in graph.incoming[index]:
+            height = heights[index] + latency - interval * distance
+            if height > heights[first]:
+                heights[first] = height
+                pending[first] = None
                 relaxations += 1
                 if relaxations > limit:
                     return None
-    return heights
+    return tuple(heights)
 
 
+@lru_cache(maxsize=4)
 def carried_reads(graph: LoopGraph) -> Mapping[tuple[int, Register], int]:
     """For each use of a register that the body writes: 0 when it reads this iteration's value, 1 the previous one's."""
     written_anywhere = {register for inst in graph.insts for register in inst.defs}

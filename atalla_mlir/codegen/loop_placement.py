@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from heapq import heapify, heappop, heappush
 
 from atalla_mlir.codegen.loop_graph import LoopEdge, LoopGraph, longest_paths
@@ -286,28 +287,44 @@ def placement_order(graph: LoopGraph, interval: int, choice: OrderChoice) -> lis
     exact = longest_paths(graph, interval)
     if exact is None:
         return None
-    heights = [height + _mixed(node, choice.seed) for node, height in enumerate(exact)]
-    order: list[int] = []
-    placed: set[int] = set()
+    falling = [-height - _mixed(node, choice.seed) for node, height in enumerate(exact)]
+    order: dict[int, None] = {}
 
     def append(nodes: Iterable[int]) -> None:
-        for node in nodes:
-            if node not in placed:
-                placed.add(node)
-                order.append(node)
+        order.update(dict.fromkeys(nodes))
 
     if choice.transfers_first:
         append(index for index, inst in enumerate(graph.insts) if inst.op.format is Format.SDMA)
-    if choice.by_parts:
-        feeders = find_feeders(graph)
-        for part in independent_parts(graph, [node for node in range(graph.num_nodes) if node not in feeders]):
-            append(sorted(part, key=lambda node: (-heights[node], node)))
-    for circle in sorted(graph.circles, key=lambda nodes: (-len(nodes), min(nodes))):
-        append(sorted(circle, key=lambda node: (-exact[node], node)))
-        append(sorted(_reachable(graph, circle, backwards=False), key=lambda node: (-heights[node], node)))
-        append(sorted(_reachable(graph, circle, backwards=True), key=lambda node: (heights[node], -node)))
-    append(sorted(range(graph.num_nodes), key=lambda node: (-heights[node], node)))
-    return order
+    # of nodes that are equally high the first comes first, unless they are placed from their readers on
+    for part in _parts(graph) if choice.by_parts else ():
+        append(sorted(part, key=falling.__getitem__))
+    for circle, following, leading in _circles(graph):
+        append(sorted(circle, key=lambda node: -exact[node]))
+        append(sorted(following, key=falling.__getitem__))
+        append(sorted(leading, key=lambda node: -falling[node]))
+    append(sorted(range(graph.num_nodes), key=falling.__getitem__))
+    return list(order)
+
+
+@lru_cache(maxsize=4)
+def _parts(graph: LoopGraph) -> list[list[int]]:
+    """What is no feeder, in parts that have nothing to do with each other."""
+    feeders = find_feeders(graph)
+    return independent_parts(graph, [node for node in range(graph.num_nodes) if node not in feeders])
+
+
+@lru_cache(maxsize=4)
+def _circles(graph: LoopGraph) -> list[tuple[list[int], list[int], list[int]]]:
+    """The circles of dependences, large ones first, with what follows from each and, the last
+    first, what leads to it."""
+    return [
+        (
+            sorted(circle),
+            sorted(_reachable(graph, circle, backwards=False)),
+            sorted(_reachable(graph, circle, backwards=True), reverse=True),
+        )
+        for circle in sorted(graph.circles, key=lambda nodes: (-len(nodes), min(nodes)))
+    ]
 
 
 def _mixed(node: int, seed: int) -> int:
