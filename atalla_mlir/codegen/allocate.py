@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from atalla_mlir.codegen.banks import late_writes, loop_weight
@@ -107,7 +108,7 @@ def _spill_costs(
                 accesses[register] += weight
             for register in inst.defs:
                 accesses[register] += _NEVER if inst.op.is_control else weight
-    constants = constant_definitions(blocks)
+    constants = constant_definitions(chain.from_iterable(chain.from_iterable(blocks)))
     scalars_cost = 100.0  # a scalar that is not a constant has nowhere to go
     costs: dict[Register, float] = {}
     for register, count in accesses.items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from atalla_mlir.codegen.kernel import Kernel, LoopReport, constant
 from atalla_mlir.codegen.machine_ir import Block, Function, Inst, Register
-from atalla_mlir.codegen.spill import Packets, constant_definitions
+from atalla_mlir.codegen.spill import constant_definitions
 from atalla_mlir.target.encoding import PACKET_BYTES
 from atalla_mlir.target.isa import BY_MNEMONIC
 from atalla_mlir.target.machine import Machine
@@ -124,11 +124,11 @@ def carried_registers(body: Sequence[Inst]) -> set[Register]:
 
 def constant_values(function: Function) -> dict[Register, int]:
     """Registers that hold one constant whenever a loop starts: written once by constants, or also by loop counters."""
-    blocks: list[Packets] = [[(inst,) for inst in block.insts if not inst.op.is_branch] for block in function.blocks]
+    insts = [inst for inst in function.instructions() if not inst.op.is_branch]
     values: dict[Register, int] = {}
-    for register, chain in constant_definitions(blocks).items():
+    for register, makers in constant_definitions(insts).items():
         value = 0
-        for inst in chain:
+        for inst in makers:
             immediate = inst.operands[-1]
             assert isinstance(immediate, int)
             value = immediate << 7 if inst.op.mnemonic == "lui.s" else value + immediate

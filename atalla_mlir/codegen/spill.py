@@ -6,9 +6,10 @@ saved in packets after. This is the last resort: correct rather than fast.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from atalla_mlir.codegen.liveness import Packet
 from atalla_mlir.codegen.machine_ir import X0, Inst, MemoryRef, Register, SpillArea
@@ -48,14 +49,21 @@ class Spiller:
     def spill(self, blocks: Sequence[Packets], victims: Iterable[Register]) -> list[Packets]:
         """The blocks with every register of `victims` replaced."""
         result = list(blocks)
-        constants = constant_definitions(result)
+        constants = constant_definitions(chain.from_iterable(chain.from_iterable(result)))
+        occurring = [
+            frozenset(chain.from_iterable([inst.operands for packet in packets for inst in packet]))
+            for packets in result
+        ]
         for victim in victims:
+            places = [at for at, operands in enumerate(occurring) if victim in operands]
             if victim in constants:
                 self.statistics.rematerialised += 1
-                result = [self._rematerialise(packets, victim, constants[victim]) for packets in result]
+                for at in places:
+                    result[at] = self._rematerialise(result[at], victim, constants[victim])
             else:
                 home = self._home(victim)
-                result = [self._through_memory(packets, victim, home) for packets in result]
+                for at in places:
+                    result[at] = self._through_memory(result[at], victim, home)
         return result
 
     def _new(self, file: RegisterFile, *, temporary: bool = True) -> Register:
@@ -79,12 +87,12 @@ class Spiller:
 
     def _recompute(self, value: Register, definitions: Sequence[Inst]) -> list[Inst]:
         """The chain that made a constant, all in `value`."""
-        chain: list[Inst] = []
+        made: list[Inst] = []
         for inst in definitions:
             _, *rest = inst.operands
             operands = [value if isinstance(item, Register) and not item.is_hard_wired else item for item in rest]
-            chain.append(Inst(inst.op, (value, *operands), source=inst.source))
-        return chain
+            made.append(Inst(inst.op, (value, *operands), source=inst.source))
+        return made
 
     def _home(self, victim: Register) -> Register | int:
         """Where a victim lives: a scalar register, or a row of the spill area."""
@@ -167,26 +175,25 @@ def _renamed(inst: Inst, old: Register, new: Register) -> Inst:
     return Inst(inst.op, operands, inst.merges, inst.memory, inst.clobbers, inst.source, inst.dma_shape)
 
 
-def constant_definitions(blocks: Sequence[Packets]) -> dict[Register, list[Inst]]:
+def constant_definitions(insts: Iterable[Inst]) -> dict[Register, list[Inst]]:
     """For each register that holds a constant, the instructions that make it from nothing: `lui`, `addi` or both."""
-    definitions: dict[Register, list[Inst]] = defaultdict(list)
-    for inst in (inst for packets in blocks for packet in packets for inst in packet):
-        for register in inst.defs:
-            definitions[register].append(inst)
-    return {
-        register: chain
-        for register, insts in definitions.items()
-        if register.pinned is None and len(insts) == 1 and (chain := _constant_chain(insts[0], definitions)) is not None
+    found = list(insts)
+    times = Counter(chain.from_iterable([inst.defs for inst in found]))
+    makers = {
+        inst.defs[0]: inst
+        for inst in found
+        if inst.op.mnemonic in ("lui.s", "addi.s") and inst.defs and times[inst.defs[0]] == 1
     }
+    chains = {register: _constant_chain(inst, makers) for register, inst in makers.items() if register.pinned is None}
+    return {register: made for register, made in chains.items() if made is not None}
 
 
-def _constant_chain(definition: Inst, definitions: dict[Register, list[Inst]]) -> list[Inst] | None:
+def _constant_chain(definition: Inst, makers: Mapping[Register, Inst]) -> list[Inst] | None:
+    """What makes a constant; `makers` are the only ones of their registers."""
     if definition.op.mnemonic == "lui.s":
         return [definition]
-    if definition.op.mnemonic != "addi.s":
-        return None
     source = definition.operands[1]
     if source is X0:
         return [definition]
-    upper = definitions.get(source, []) if isinstance(source, Register) and source.pinned is None else []
-    return [upper[0], definition] if len(upper) == 1 and upper[0].op.mnemonic == "lui.s" else None
+    upper = makers.get(source) if isinstance(source, Register) and source.pinned is None else None
+    return [upper, definition] if upper is not None and upper.op.mnemonic == "lui.s" else None
