@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.image_kernel import KeptImage
 from atalla_mlir.codegen.image_maps import ImageMaps, MapPlan, PixelSteps
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
-from atalla_mlir.codegen.pad_images import HALVES, PadImage
+from atalla_mlir.codegen.pad_images import HALVES, ONE_LINE, Halves, PadImage
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.codegen.row_plan import SumOrder
 from atalla_mlir.errors import InternalError
@@ -29,12 +29,13 @@ class ImageMapKernel(RowKernel):
     """Rows that are pixels: of both halves side by side, or of one half after the other."""
 
     images: Mapping[Buffer, ImageRows] = field(default_factory=dict[Buffer, ImageRows])
+    halves: Halves = ONE_LINE
     side: Loop = field(default_factory=lambda: Loop(HALVES))
-    """Stands for the half in the position of a pixel."""
+    """Stands for the half in the place of a pixel, whose line is counted from the first one of the half."""
 
     def load(self, access: Access, place: Place) -> Evaluated:
         if access.buffer not in self.images:
-            return super().load(access, place)
+            return super().load(self._of_half(access, place), place)
         tile, row = self._row(self.images[access.buffer], place)
         return Evaluated(self.builder.tile_load(tile, row, LANES), False)
 
@@ -44,17 +45,22 @@ class ImageMapKernel(RowKernel):
 
     def store(self, access: Access, place: Place, value: ir.Value) -> None:
         if access.buffer not in self.images:
-            super().store(access, place, value)
+            super().store(self._of_half(access, place), place, value)
             return
         tile, row = self._row(self.images[access.buffer], place)
         self.builder.tile_store(self.builder.as_row(value), tile, row, LANES)
+
+    def _of_half(self, access: Access, place: Place) -> Access:
+        """What a half has of an access in DRAM: transfers of a half must not touch what lies between them."""
+        first = self.halves.firsts[place.positions[self.side].constant]
+        return replace(access, offset=access.offset + first * access.stride(self.plan.outer[-2]))
 
     def _row(self, rows: ImageRows, place: Place) -> tuple[ir.Value, Index]:
         """A tile of a half, and the row of a place in it."""
         image, walk, half = rows.image, rows.walk, place.positions[self.side].constant
         *_, line, pixel = self.plan.outer
-        lines = place.positions[line].scaled(walk.lines) + (walk.line - image.starts[half])
-        row = lines.scaled(image.pixels) + place.positions[pixel].scaled(walk.pixels) + walk.pixel
+        lines = place.positions[line].scaled(walk.lines)
+        row = lines.scaled(image.pixels) + place.positions[pixel].scaled(walk.pixels) + rows.firsts[half]
         assert self.plan.lane is not None
         return rows.tiles[half], row + divided(place.positions[self.plan.lane], LANES).scaled(image.slice_rows)
 
@@ -113,7 +119,9 @@ class ImageMapNest:
 
     def _pixel_by_pixel(self) -> None:
         rows = self.maps.row_plan(self.plan.pixels, self.plan.sides)
-        self.kernel = ImageMapKernel(self.builder, self.maps.stages, rows, self.places, self.block, images=self.images)
+        self.kernel = ImageMapKernel(
+            self.builder, self.maps.stages, rows, self.places, self.block, images=self.images, halves=self.maps.halves
+        )
         lane, start = self.maps.lane, Place({}, LANES)
         if self.maps.is_folded:
             self._halves(start)
@@ -149,5 +157,4 @@ class ImageMapNest:
 
     def _at(self, place: Place, side: int, line: Index, pixel: Index) -> Place:
         line_loop, pixel_loop = self.maps.rows
-        below = line + self.maps.halves.firsts[side]
-        return place.at(self.kernel.side, Index(side)).at(line_loop, below).at(pixel_loop, pixel)
+        return place.at(self.kernel.side, Index(side)).at(line_loop, line).at(pixel_loop, pixel)

@@ -266,6 +266,16 @@ def test_what_a_pool_reads_may_be_written_over_by_its_result() -> None:
     assert _in_pads(report) == ["result", "operand, result", "operand"]
 
 
+@pytest.mark.parametrize("shape", [(1, 32, 7, 18), (1, 32, 9, 5)])
+def test_a_map_of_an_odd_number_of_lines_may_go_to_dram(shape: tuple[int, ...]) -> None:
+    """Each half is stored by itself; both have the line in the middle."""
+    torch.manual_seed(6)
+    model = nn.Sequential(nn.Conv2d(32, 64, 3, padding=1), nn.AvgPool2d(1))
+    report = verify(model.eval(), (torch.randn(shape),), images="always", cache=False)
+    assert report.ok, str(report)
+    assert _in_pads(report) == ["result", "operand"]
+
+
 def test_values_that_stay_in_the_pads_take_no_room_in_dram() -> None:
     torch.manual_seed(3)
     inputs = (torch.randn(1, 32, 18, 20),)
