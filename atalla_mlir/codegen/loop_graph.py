@@ -138,30 +138,22 @@ class LoopGraph:
 
     @cached_property
     def heights(self) -> list[int]:
-        """Cycles from each node to the end of the longest chain from it inside an iteration."""
+        """Cycles from each node to the end of the longest chain from it in an iteration, whose edges lead forwards."""
         heights = [0] * self.num_nodes
-        pending = list(range(self.num_nodes))
-        while pending:
-            index = pending.pop()
-            for edge in self.incoming[index]:
-                height = heights[index] + edge.latency
-                if not edge.distance and height > heights[edge.first]:
-                    heights[edge.first] = height
-                    pending.append(edge.first)
+        for index in range(self.num_nodes - 1, -1, -1):
+            for first, _, latency, distance, _ in self.incoming[index]:
+                if not distance and heights[index] + latency > heights[first]:
+                    heights[first] = heights[index] + latency
         return heights
 
     @cached_property
     def depths(self) -> list[int]:
         """Cycles to each node from the beginning of the longest chain to it inside an iteration."""
         depths = [0] * self.num_nodes
-        pending = list(range(self.num_nodes))
-        while pending:
-            index = pending.pop()
-            for edge in self.outgoing[index]:
-                depth = depths[index] + edge.latency
-                if not edge.distance and depth > depths[edge.second]:
-                    depths[edge.second] = depth
-                    pending.append(edge.second)
+        for index in range(self.num_nodes):
+            for _, second, latency, distance, _ in self.outgoing[index]:
+                if not distance and depths[index] + latency > depths[second]:
+                    depths[second] = depths[index] + latency
         return depths
 
     @cached_property
