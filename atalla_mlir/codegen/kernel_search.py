@@ -65,11 +65,17 @@ class LoopKernels:
             return
         takes_long = self._trip_count * largest >= THOROUGH_CYCLES
         thorough = self._graph.is_ahead and takes_long and len(push_runs(self._graph)) > 1
-        last = None
+        last, least = None, math.inf
         for kernel in self._by_interval_and_mixed(largest, largest_interval, thorough=thorough):
             last = kernel
+            if thorough and kernel.unroll == 1:
+                least = min(least, kernel.iteration_cycles(self._machine))
             yield kernel
-        for wait in LANE_WAITS if thorough and last is not None and last.schedule.hides_transfers else ():
+        if not thorough or last is None or not last.schedule.hides_transfers:
+            return
+        if least == self._scheduler(self._max_stages).bound:
+            return  # rows that come late cost nothing
+        for wait in LANE_WAITS:
             body, machine = self._graph.insts, self._machine
             patient = build_loop_graph(body, machine, self._graph.in_place, wait)
             others = LoopKernels(patient, machine, self._banks, self._first_index, self._context, self._trip_count)
