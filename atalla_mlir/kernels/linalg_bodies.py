@@ -53,17 +53,7 @@ def read_body(
     block: ir.Block, leaves: Sequence[Node], accumulator: ir.Value, is_reduction: bool, addressing: Addressing
 ) -> tuple[Node, Combine | None]:
     """The expression that a generic's body yields; of a reduction, what is folded into the accumulator and how."""
-    known: dict[ir.Value, Node] = {}
-
-    def node(value: ir.Value) -> Node:
-        if isinstance(value, ir.BlockArgument) and value.owner == block:
-            if value.arg_number < len(leaves):
-                return leaves[value.arg_number]
-            raise UnsupportedError("a body that reads its initial value")
-        if value not in known:
-            known[value] = addressing.node(value, node) or _body_node(value, node)
-        return known[value]
-
+    node = _BodyReader(block, leaves, addressing).node
     yielded = block.operations[len(block.operations) - 1].operands[0]
     if not is_reduction:
         return recognised(_as_number(node(yielded))), None
@@ -79,6 +69,23 @@ def read_body(
     if right == accumulator:
         return node(left), _COMBINES[name]
     raise UnsupportedError("a reduction that does not fold into its accumulator")
+
+
+class _BodyReader:
+    """The nodes of a body's values, each made once. No function refers to itself: that would keep all that is read."""
+
+    def __init__(self, block: ir.Block, leaves: Sequence[Node], addressing: Addressing) -> None:
+        self._block, self._leaves, self._addressing = block, leaves, addressing
+        self._known: dict[ir.Value, Node] = {}
+
+    def node(self, value: ir.Value) -> Node:
+        if isinstance(value, ir.BlockArgument) and value.owner == self._block:
+            if value.arg_number < len(self._leaves):
+                return self._leaves[value.arg_number]
+            raise UnsupportedError("a body that reads its initial value")
+        if value not in self._known:
+            self._known[value] = self._addressing.node(value, self.node) or _body_node(value, self.node)
+        return self._known[value]
 
 
 def _body_node(value: ir.Value, node: Callable[[ir.Value], Node]) -> Node:

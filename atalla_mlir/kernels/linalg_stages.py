@@ -7,7 +7,8 @@ stage into a new buffer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from atalla_mlir._mlir import ir, scalar_constant
 from atalla_mlir.codegen.iteration import Access, Node, Stage, StageKind
@@ -35,26 +36,14 @@ class StageReader:
         for argument in function.regions[0].blocks[0].arguments:
             known = known_triangle(function, argument)
             self.out.arguments.append(self.out.new_buffer(argument, f"arg{argument.arg_number}", known))
-        self.handlers: dict[str, Callable[[ir.Operation], None]] = {
-            "arith.constant": self.constant,
-            "tensor.empty": self.skip,
-            "tensor.cast": self.forward,
-            "tensor.expand_shape": self.expand,
-            "tensor.collapse_shape": self.collapse,
-            "tensor.extract_slice": self.extract_slice,
-            "tensor.concat": self.concat,
-            "tensor.insert_slice": self.insert_slice,
-            "tensor.pad": self.pad,
-            "linalg.generic": GenericReader(self.out).read,
-            "func.call": self.call,
-            "func.return": FunctionResults(function, self.out).read,
-        }
+        self.generics = GenericReader(self.out)
+        self.results = FunctionResults(function, self.out)
 
     def read(self, op: ir.Operation) -> None:
-        handler = self.handlers.get(op.name)
+        handler = _HANDLERS.get(op.name)
         if handler is None:
             raise UnsupportedError(f"operation {op.name} cannot be lowered")
-        handler(op)
+        handler(self, op)
 
     def skip(self, op: ir.Operation) -> None:
         pass
@@ -169,3 +158,22 @@ class StageReader:
         reads = [Access(view.buffer, 0, {}) for view in views if isinstance(view, View)]
         result = self.out.new_buffer(op.results[0], f"call{len(self.out.stages)}")
         self.out.add_stage(Stage(StageKind.CALL, [], reads, Access(result.buffer, 0, {}), Node("call")), op)
+
+
+_HANDLERS: Mapping[str, Callable[[StageReader, ir.Operation], None]] = MappingProxyType(
+    {
+        "arith.constant": StageReader.constant,
+        "tensor.empty": StageReader.skip,
+        "tensor.cast": StageReader.forward,
+        "tensor.expand_shape": StageReader.expand,
+        "tensor.collapse_shape": StageReader.collapse,
+        "tensor.extract_slice": StageReader.extract_slice,
+        "tensor.concat": StageReader.concat,
+        "tensor.insert_slice": StageReader.insert_slice,
+        "tensor.pad": StageReader.pad,
+        "linalg.generic": lambda reader, op: reader.generics.read(op),
+        "func.call": StageReader.call,
+        "func.return": lambda reader, op: reader.results.read(op),
+    }
+)
+"""Name of an operation -> what reads it."""
