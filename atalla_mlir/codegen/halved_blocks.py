@@ -12,6 +12,9 @@ from atalla_mlir.codegen.pad_images import HALVES, ONE_LINE, HalvedRows, Halves,
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.codegen.row_blocks import Blocks
 
+RUNS = 2
+"""Pieces of a half where a line is one row."""
+
 
 @dataclass(frozen=True)
 class _Halved(Blocks):
@@ -99,10 +102,19 @@ class HalvedResults(_Halved):
         piece = self.in_order.number(half, line) * self.pieces_of_a_line + pixel % self.pieces_of_a_line
         return self.pad_of_piece(piece), self.row_of_piece(piece) + pixel // self.pieces_of_a_line
 
+    def first_of_piece(self, piece: int) -> tuple[int, int, int]:
+        """The half of a piece, and the line and pixel of its first row."""
+        number, first = divmod(piece, self.pieces_of_a_line)
+        return (*self.in_order.line(number), first)
+
+    @property
+    def rows_apart(self) -> int:
+        """Pixels from row to row of a piece; lines where a line is one row."""
+        return self.pieces_of_a_line
+
     def piece_offset(self, piece: int, access: Access) -> int:
         lines, pixels = self.strides(access)
-        number, first = divmod(piece, self.pieces_of_a_line)
-        half, line = self.in_order.line(number)
+        half, line, first = self.first_of_piece(piece)
         return (self.halves.firsts[half] + line) * lines + first * pixels
 
     def pitch(self, access: Access) -> int:
@@ -112,14 +124,48 @@ class HalvedResults(_Halved):
         return None
 
 
+@dataclass(frozen=True)
+class HalvedRuns(HalvedResults):
+    """The same where a line is one row and a half of a block has an even number of them: each second is in a piece."""
+
+    @property
+    def num_pieces(self) -> int:
+        return HALVES * RUNS
+
+    @property
+    def pieces_of_a_line(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return 1
+
+    @property
+    def piece_rows(self) -> int:
+        return self.lines // RUNS
+
+    @property
+    def rows_apart(self) -> int:
+        return RUNS
+
+    def first_of_piece(self, piece: int) -> tuple[int, int, int]:
+        return (*divmod(piece, RUNS), 0)
+
+    def place(self, row: int) -> tuple[int, int]:
+        half, line, _ = self.in_order.place(row)
+        piece = half * RUNS + line % RUNS
+        return self.pad_of_piece(piece), self.row_of_piece(piece) + line // RUNS
+
+    def pitch(self, access: Access) -> int:
+        return RUNS * self.strides(access)[0]
+
+
 def halved_results(line_loop: Loop, loop: Loop, limit: int, pads: int) -> Iterator[HalvedResults]:
     """Ways to cut rows into blocks of at most `limit`: as few as possible of each width, of about equal size.
 
-    Those of less than half as many rows as others are left out: the array would not be in use for long.
+    Those of less than half as many rows as others are left out: the array would not be in use for long. Where a line is
+    one row, a half of a block has an even number of them, and an image more.
     """
-    halves = Halves(line_loop.extent)
+    halves, kind = Halves(line_loop.extent), HalvedRuns if loop.extent == 1 else HalvedResults
     for lines, width in _block_sizes(halves, loop.extent, limit):
-        yield HalvedResults(line_loop, loop, lines, width, pads, halves=halves)
+        if kind is HalvedResults or lines < halves.extent:
+            yield kind(line_loop, loop, lines, width, pads, halves=halves)
 
 
 @lru_cache(maxsize=64)
@@ -130,6 +176,7 @@ def _block_sizes(halves: Halves, extent: int, limit: int) -> tuple[tuple[int, in
         width = -(-extent // across)
         for most in range(1, halves.extent + 1):
             lines = -(-halves.extent // -(-halves.extent // most))
+            lines += lines % RUNS * (extent == 1)
             rows = HalvedRows(halves, lines, width).rows
             if rows <= limit:
                 sizes[lines, width] = rows

@@ -10,7 +10,7 @@ from atalla_mlir.codegen.dealt_images import DealtImage
 from atalla_mlir.codegen.decision import Decision, Fields, Value, allowed
 from atalla_mlir.codegen.image_kernel import Cost, KeptImage
 from atalla_mlir.codegen.image_product import IN_PADS, KEPT_BYTES
-from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, StageKind, coalesce_loops, split_loop
+from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.pad_images import (
     HALVES,
     Halves,
@@ -20,6 +20,7 @@ from atalla_mlir.codegen.pad_images import (
     Range,
     held_ranges,
     image_walk,
+    split_matrix,
 )
 from atalla_mlir.codegen.phase_plan import PhasePlan, plan_phases, ring_rows
 from atalla_mlir.codegen.row_plan import LANES, MAX_REGISTER_CHUNKS, RowPlan, row_instructions
@@ -275,8 +276,8 @@ def image_maps(stages: Sequence[Stage], stored: Sequence[Access], frame: float |
     if lane is None or lane.extent % LANES or any(stage.is_scalar for stage in stages):
         return None
     coalesce_loops(stages, apart=set(result.strides))
-    if len(rows) == 1 and rows[0].extent % HALVES == 0:
-        rows = list(split_loop(stages, rows[0], rows[0].extent // HALVES))
+    if len(rows) == 1:
+        rows = list(split_matrix(stages, rows[0]))
     if len(rows) != HALVES or not all(_is_pixelwise(stage, rows, lane) for stage in stages):
         return None
     found = ImageMaps(tuple(stages), result, frame, (rows[0], rows[1]), lane)

@@ -16,7 +16,7 @@ from atalla_mlir.codegen.halved_blocks import (
     window_in_image,
 )
 from atalla_mlir.codegen.image_kernel import Cost, KeptImage
-from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind, coalesce_loops, split_loop
+from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.pad_images import (
     HALVES,
     Halves,
@@ -26,6 +26,7 @@ from atalla_mlir.codegen.pad_images import (
     Range,
     held_ranges,
     image_walk,
+    split_matrix,
 )
 from atalla_mlir.codegen.placement import MAX_DMA_ROWS
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan, choose_product_plan
@@ -172,8 +173,8 @@ def image_product(
     lanes = {loop for loop, stride in result.strides.items() if stride == 1}
     coalesce_loops(stages, apart=set(result.strides) - lanes)
     plan = choose_product_plan(stages[0], [result])
-    if len(plan.rows) == 1 and plan.rows[0].extent % HALVES == 0:
-        split_loop(stages, plan.rows[0], plan.rows[0].extent // HALVES)
+    if len(plan.rows) == 1:
+        split_matrix(stages, plan.rows[0])
         plan = choose_product_plan(stages[0], [result])
     lane = plan.lane
     if plan.batch or len(plan.rows) != HALVES or len(plan.cols) != 1 or lane is None or lane.extent % LANES:

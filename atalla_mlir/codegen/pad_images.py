@@ -7,10 +7,10 @@ each image line after image line; a row of a pad is 32 channels of a pixel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from atalla_mlir.codegen.iteration import Access, Loop
+from atalla_mlir.codegen.iteration import Access, Loop, Stage, split_loop
 from atalla_mlir.codegen.product_plan import LANES
 
 HALVES = 2
@@ -182,6 +182,16 @@ class ImageWalk:
     lines: int
     """Image lines from one line of results to the next one."""
     pixels: int
+
+
+def matrix_lines(rows: int) -> tuple[int, int]:
+    """Lines and pixels of a matrix as an image: its halves as lines, or each row where their number is odd."""
+    return (rows, 1) if rows % HALVES else (HALVES, rows // HALVES)
+
+
+def split_matrix(stages: Iterable[Stage], rows: Loop) -> tuple[Loop, Loop]:
+    """Make the loop over the rows of a matrix one over lines and one over pixels, in every stage."""
+    return split_loop(stages, rows, matrix_lines(rows.extent)[1])
 
 
 def image_walk(access: Access, shape: ImageShape, rows: Sequence[Loop]) -> ImageWalk | None:

@@ -132,9 +132,9 @@ class TileResults:
         def finish_pixel(index: Index, rows: HalvedResults) -> None:
             """A pixel of each piece: images have no rows to spare."""
             for number in range(rows.num_pieces):
-                half, line = rows.in_order.line(number // rows.pieces_of_a_line)
+                half, line, pixel = rows.first_of_piece(number)
                 at = index + rows.row_of_piece(number)
-                pixel = index.scaled(rows.pieces_of_a_line) + number % rows.pieces_of_a_line
+                pixel = index.scaled(rows.rows_apart) + pixel
                 finish_row(RowPlace(rows.pad_of_piece(number), at, half, line, pixel))
 
         if isinstance(rows, HalvedResults) and self.rows.epilogue.meets_images:

@@ -15,7 +15,7 @@ from atalla_mlir.codegen.image_maps import ImageMaps
 from atalla_mlir.codegen.image_plan import ImageLaunch, ImagePlan, ImagePlanner, ImageValue
 from atalla_mlir.codegen.image_windows import ImageWindows
 from atalla_mlir.codegen.iteration import Buffer, coalesce_loops
-from atalla_mlir.codegen.pad_images import HALVES, ImageShape
+from atalla_mlir.codegen.pad_images import ImageShape, matrix_lines
 from atalla_mlir.codegen.product_chain import SPILL_ROWS, apart_cycles, chain_cycles
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.errors import UnsupportedError
@@ -201,12 +201,12 @@ class _Entry:
 def _image_shape(kind: ir.Type) -> ImageShape | None:
     """The image that a tensor is: lines, pixels and whole slices of channels, innermost; None for any other.
 
-    A matrix is an image of two lines, its upper and its lower half.
+    A matrix is an image of two lines, its upper and its lower half, or of its rows where their number is odd.
     """
     *sizes, channels = ir.ShapedType(kind).shape or (1,)
     sizes = [size for size in sizes if size > 1]
-    if len(sizes) == 1 and sizes[0] % HALVES == 0:
-        sizes = [HALVES, sizes[0] // HALVES]
+    if len(sizes) == 1:
+        sizes = matrix_lines(sizes[0])
     if len(sizes) != _IMAGE_DIMS or channels % LANES:
         return None
     lines, pixels = sizes

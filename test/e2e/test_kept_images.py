@@ -143,6 +143,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "linears": (partial(_linears, 96, 64, 160, 32, 64, 96, 32, 64), (36, 96)),
     "norms": (partial(Normed, 96), (1, 30, 96)),
     "norms of two parts": (partial(Normed, 64), (2, 9, 64)),
+    "norms of an odd number of rows": (partial(Normed, 64), (33, 64)),
     "norms of long rows": (partial(Normed, 256), (130, 256)),
     "norms of an image": (partial(NormedImage, 1), (1, 32, 13, 16)),
     "norms of an image with a frame": (partial(NormedImage, 3), (1, 32, 7, 9)),
@@ -230,9 +231,9 @@ def test_random_chains_are_within_their_bounds(seed: int) -> None:
 
 
 def _matrices(seed: int) -> tuple[nn.Module, tuple[int, ...]]:
-    """Linears, norms and maps on any even number of rows."""
+    """Linears, norms and maps on any number of rows."""
     draw = random.Random(seed)
-    rows, width = 2 * draw.randint(2, 90), 32 * draw.randint(1, 9)
+    rows, width = draw.randint(4, 180), 32 * draw.randint(1, 9)
     layers, shape = list[nn.Module](), (rows, width)
     for _ in range(5):
         wider = 32 * draw.randint(1, 9)

@@ -43,6 +43,27 @@ def test_a_shared_pixel_comes_from_the_same_half_in_all_blocks(pixels: int) -> N
         assert len({pixel for _, pixel, _ in found}) == len(found)
 
 
+@pytest.mark.parametrize("rows", [5, 7, 25, 33, 197])
+def test_transfers_bring_rows_of_an_odd_matrix_to_their_places(rows: int) -> None:
+    lines, pixels = Loop(rows, "m"), Loop(1, "one")
+    access = Access(Buffer("x", rows * 64), 0, {lines: 64, pixels: 64})
+    found = list(halved_results(lines, pixels, 100, 4))
+    assert found
+    for results in found:
+        brought: dict[tuple[int, int], int] = {}
+        for piece in range(results.num_pieces):
+            for row in range(results.rows_of_piece(piece)):
+                element = results.piece_offset(piece, access) + row * results.pitch(access)
+                brought[results.pad_of_piece(piece), results.row_of_piece(piece) + row] = element // 64
+        wanted = {}
+        for row in range(results.rows):
+            half, line, _ = results.in_order.place(row)
+            wanted[results.place(row)] = results.halves.firsts[half] + line
+        assert wanted == brought
+        # each half of a block ends within its half of the matrix
+        assert results.lines < results.halves.extent and results.lines % 2 == 0
+
+
 def test_blocks_cover_the_image() -> None:
     lines, pixels = Loop(7, "y"), Loop(6, "x")
     for results in halved_results(lines, pixels, 100, 4):
