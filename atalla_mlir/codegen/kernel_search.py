@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 
 from atalla_mlir.codegen.kernel import Kernel
-from atalla_mlir.codegen.long_values import split_long_values
+from atalla_mlir.codegen.long_values import copy_in_place, split_long_values
 from atalla_mlir.codegen.loop_graph import LoopGraph, build_loop_graph, resource_bounds
 from atalla_mlir.codegen.loop_memo import Found
 from atalla_mlir.codegen.loop_placement import OrderChoice
@@ -24,17 +24,14 @@ INTERVAL_STEPS = 24
 """The search raises II by a fraction of this."""
 THOROUGH_CYCLES = 15_000
 """Cycles of a loop that waits for no transfer from which on all ways of placing are tried at each II."""
-MIXED_CYCLES = 2_500
+MIXED_CYCLES = 1_500
 """Cycles by which such a loop exceeds its bound from which on mixed orders are tried as well."""
-LANE_WAITS = (4, 6)
-"""Cycles by which lanes wait longer than they must, in further searches for such a loop: rows that want the same write
+LANE_WAIT = 3
+"""Cycles by which lanes wait longer than they must, in a further search for such a loop: rows that want the same write
 port as others come late."""
-MIXED_STEPS = 48
-"""They raise II by a fraction of this."""
-MIXED = (
-    *(OrderChoice(seed=seed) for seed in (1, 2, 3)),
-    *(OrderChoice(by_parts=True, seed=seed) for seed in (0, 1, 2)),
-)
+MIXED_STEPS = 96
+"""They tell II apart by a fraction of this."""
+MIXED = tuple(OrderChoice(by_parts=by_parts, seed=seed) for seed in range(6) for by_parts in (True, False))
 
 
 class LoopKernels:
@@ -75,11 +72,10 @@ class LoopKernels:
             return
         if least == self._scheduler(self._max_stages).bound:
             return  # rows that come late cost nothing
-        for wait in LANE_WAITS:
-            body, machine = self._graph.insts, self._machine
-            patient = build_loop_graph(body, machine, self._graph.in_place, wait)
-            others = LoopKernels(patient, machine, self._banks, self._first_index, self._context, self._trip_count)
-            yield from others._by_interval_and_mixed(largest_interval(), largest_interval, thorough=True)
+        body, machine = self._graph.insts, self._machine
+        patient = build_loop_graph(body, machine, self._graph.in_place, LANE_WAIT)
+        others = LoopKernels(patient, machine, self._banks, self._first_index, self._context, self._trip_count)
+        yield from others._by_interval_and_mixed(largest_interval(), largest_interval, thorough=True)
 
     def _by_interval_and_mixed(
         self, largest: int, largest_interval: Callable[[], int], *, thorough: bool
@@ -115,21 +111,31 @@ class LoopKernels:
     def _shorter(self, last: Kernel) -> Iterator[Kernel]:
         """Kernels of shorter iterations than `last`, placed in mixed orders, if much may be won."""
         scheduler, least = self._scheduler(self._max_stages), last.iteration_cycles(self._machine)
-        if (least - scheduler.bound) * self._trip_count < MIXED_CYCLES:
-            return
-        for at in range(scheduler.bound, least, max(1, least // MIXED_STEPS)):
-            if at >= least:
+        for choice in MIXED:
+            if (least - scheduler.bound) * self._trip_count < MIXED_CYCLES:
                 return
-            for choice in MIXED:
-                schedule = scheduler.place(at, choice)
-                kernel = None if schedule is None else self._kernel(schedule, thorough=True)
-                if kernel is None or kernel.unroll > 1 or not self._fits(kernel):
-                    continue
-                cycles = kernel.iteration_cycles(self._machine)
-                if cycles >= least:
-                    continue
+            schedule = self.least_interval(scheduler, choice, least)
+            kernel = None if schedule is None else self._kernel(schedule, thorough=True)
+            if kernel is None or kernel.unroll > 1 or not self._fits(kernel):
+                continue
+            cycles = kernel.iteration_cycles(self._machine)
+            if cycles < least:
                 least = cycles
                 yield kernel
+
+    @staticmethod
+    def least_interval(scheduler: ModuloScheduler, choice: OrderChoice, limit: int) -> ModuloSchedule | None:
+        """The schedule with the least II below `limit` that halving the range finds."""
+        best: ModuloSchedule | None = None
+        low, high = scheduler.bound, limit - 1
+        while low <= high:
+            middle = (low + high) // 2
+            schedule = scheduler.place(middle, choice)
+            if schedule is None:
+                low = middle + max(1, middle // MIXED_STEPS)
+            else:
+                best, high = schedule, middle - max(1, middle // MIXED_STEPS)
+        return best
 
     def _with_fewer_stages(self, last: Kernel, largest_interval: Callable[[], int]) -> Iterator[Kernel]:
         """A kernel of longer II than `last` with less code around it."""
@@ -177,6 +183,9 @@ class LoopKernels:
         return searched[0] if searched else self._find_split(kernel)
 
     def _find_split(self, kernel: Kernel) -> Kernel | None:
+        copied = copy_in_place(kernel, self._machine, self._banks, self._context.settled, self._first_index)
+        if copied is not None and copied.unroll == 1:
+            return copied
         split = split_long_values(kernel, self._first_index)
         if split is None:
             return None

@@ -10,7 +10,7 @@ import pytest
 from atalla_mlir.codegen import kernel_search, loop_memo
 from atalla_mlir.codegen.kernel import Kernel
 from atalla_mlir.codegen.kernel_search import LoopKernels
-from atalla_mlir.codegen.long_values import split_long_values
+from atalla_mlir.codegen.long_values import copy_in_place, split_long_values
 from atalla_mlir.codegen.loop_graph import build_loop_graph
 from atalla_mlir.codegen.loop_placement import OrderChoice, placement_order
 from atalla_mlir.codegen.loops import LoopContext
@@ -45,6 +45,40 @@ def test_an_integer_that_is_read_late_is_copied_for_late_readers() -> None:
     assert [str(inst) for inst in split.insts] == [
         str(inst) for inst in (insts[0], _inst("addi.s", copy, value, 0), insts[1], _inst("addi.s", late, copy, 3))
     ]
+
+
+def test_a_copy_in_place_leaves_all_else_where_it_is() -> None:
+    value, early, late = SCALARS[:3]
+    insts = [_inst("addi.s", value, X0, 1), _inst("addi.s", early, value, 2), _inst("addi.s", late, value, 3)]
+    kernel = _kernel(insts, 10, (0, 3, 15))
+    found = copy_in_place(kernel, AX01, {value: 2}, frozenset(), 100)
+    assert found is not None and found.unroll == 1
+    schedule = found.schedule
+    (copy,) = (inst.defs[0] for inst in schedule.graph.insts if inst.defs[0].index == 100)
+    assert [inst.defs[0] for inst in schedule.graph.insts] == [value, copy, early, late]
+    # copied when the value is there, before the next one is made and in time for its reader
+    assert schedule.cycles[0] + AX01.ex1_latency <= schedule.cycles[1] <= min(9, 15 - AX01.ex1_latency)
+    assert (schedule.cycles[0], *schedule.cycles[2:]) == (0, 3, 15)
+    assert schedule.graph.insts[2].uses[0] is value and schedule.graph.insts[3].uses[0] is copy
+    assert schedule.banks[copy] == 2
+
+
+def test_no_cycle_has_room_for_a_copy() -> None:
+    """Each packet takes one integer operation."""
+    value, late, others = SCALARS[0], SCALARS[1], SCALARS[2:8]
+    insts = [_inst("addi.s", value, X0, 1), _inst("addi.s", late, value, 3)]
+    insts += [_inst("addi.s", other, X0, 1) for other in others]
+    kernel = _kernel(insts, 8, (0, 9, 2, 3, 4, 5, 6, 7))
+    assert kernel.unroll == 2
+    assert copy_in_place(kernel, AX01, {}, frozenset(), 100) is None
+
+
+def test_halving_finds_a_short_interval_below_the_limit() -> None:
+    insts = [_inst("add.vv", VECTORS[at], V0, V0, M0) for at in range(40)]
+    scheduler = ModuloScheduler(build_loop_graph(insts, AX01), AX01, {})
+    found = LoopKernels.least_interval(scheduler, OrderChoice(seed=1), 200)
+    assert found is not None and found.interval == scheduler.bound == 80
+    assert LoopKernels.least_interval(scheduler, OrderChoice(seed=1), 80) is None
 
 
 def test_what_is_no_integer_of_one_iteration_is_not_copied() -> None:
