@@ -30,8 +30,11 @@ from atalla_mlir.target.packets import packet_violations
 from atalla_mlir.target.registers import RegisterFile
 
 _EMPTY_SLOTS = (NOP.opcode,) * SLOTS
-SPARE_REGISTERS = 48
-"""Vector registers that overlapping iterations leave free when their values spill."""
+SPARE_REGISTERS: Sequence[Mapping[RegisterFile, int]] = (
+    {RegisterFile.VECTOR: 16, RegisterFile.MASK: 2},
+    {RegisterFile.VECTOR: 48, RegisterFile.MASK: 4},
+)
+"""Registers of a file that overlapping iterations leave free when its values spill."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,10 @@ class EmitPacketsPass(Pass):
 def _emit(function: Function, target: Machine, *, pipeline: bool) -> tuple[ScheduledFunction, AllocatedFunction]:
     """Schedule and registers; loops overlap less, or stay as they are, when their values would spill."""
     found: list[tuple[ScheduledFunction, AllocatedFunction]] = []
-    for overlaps, spare in ((True, 0), (True, SPARE_REGISTERS), (False, SPARE_REGISTERS)):
-        if overlaps and not pipeline:
-            continue
-        if overlaps and found and not found[-1][1].statistics.spills.vectors_to_pad:
-            continue
-        scheduled = schedule(function, target, pipeline=overlaps, spare={RegisterFile.VECTOR: spare})
+    levels = [({}, True), *((spare, True) for spare in SPARE_REGISTERS)] if pipeline else []
+    for spare, overlaps in (*levels, (SPARE_REGISTERS[-1], False)):
+        kept = {file: count for file, count in spare.items() if not found or _spills(found[-1][1], file)}
+        scheduled = schedule(function, target, pipeline=overlaps, spare=kept)
         try:
             allocated = allocate(scheduled, target)
         except LimitError:
@@ -90,6 +91,11 @@ def _emit(function: Function, target: Machine, *, pipeline: bool) -> tuple[Sched
         if not spills.num_registers or not (scheduled.loops or spills.vectors_to_pad):
             break
     return min(found, key=lambda way: _spilled(way[1]))
+
+
+def _spills(allocated: AllocatedFunction, file: RegisterFile) -> bool:
+    spills = allocated.statistics.spills
+    return bool(spills.masks_to_scalars if file is RegisterFile.MASK else spills.vectors_to_pad)
 
 
 def _spilled(allocated: AllocatedFunction) -> tuple[int, int]:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from atalla_mlir._mlir import context, ir, operations, string_value
+from atalla_mlir.codegen.allocate import allocate
 from atalla_mlir.codegen.layout import Item, Label, Slot
+from atalla_mlir.codegen.machine_ir import Function
+from atalla_mlir.codegen.schedule import ScheduledFunction, schedule
+from atalla_mlir.codegen.spill import SpillStatistics
 from atalla_mlir.dialects.ax01 import instruction_of, pinned_operands
 from atalla_mlir.dialects.ax01_builder import Builder
 from atalla_mlir.firmware.link import ObjectCode
+from atalla_mlir.passes import emit_packets
 from atalla_mlir.passes.base import PassFailure
 from atalla_mlir.passes.emit_packets import EmitPacketsPass
+from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import ALL_ONES_MASK, LINK, RegisterFile
 from atalla_mlir.testing.machine_code import run_packets
 from atalla_mlir.translate.attributes import to_json
@@ -129,6 +136,48 @@ def test_a_pipelined_loop_stores_the_same_and_is_reported(module: ir.Module):
     # what fills and drains the pipeline, or runs before it, is not part of the loop
     assert 100 - after["stages"] - after["unroll"] < after["trip_count"] <= 100 + after["stages"]
     assert after["schedule_bound_cycles"] == 3 * after["trip_count"]
+
+
+@pytest.mark.parametrize(
+    ("spills", "spare"),
+    [
+        ([SpillStatistics()], [{}]),
+        ([SpillStatistics(masks_to_scalars=1), SpillStatistics()], [{}, {M: 2}]),
+        ([SpillStatistics(vectors_to_pad=3), SpillStatistics()], [{}, {V: 16}]),
+        ([SpillStatistics(vectors_to_pad=3), SpillStatistics(1), SpillStatistics()], [{}, {V: 16}, {V: 48}]),
+        ([SpillStatistics(3, 1), SpillStatistics(0, 1), SpillStatistics()], [{}, {V: 16, M: 2}, {M: 4}]),
+    ],
+)
+def test_loops_leave_registers_of_what_would_spill(
+    monkeypatch: pytest.MonkeyPatch,
+    module: ir.Module,
+    spills: list[SpillStatistics],
+    spare: list[dict[RegisterFile, int]],
+):
+    """What the first rounds spill is made up; each is a way that counts until one spills nothing."""
+    asked: list[dict[RegisterFile, int]] = []
+
+    def scheduled(function: Function, target: Machine, *, pipeline: bool, spare: dict[RegisterFile, int]):
+        assert pipeline
+        asked.append(spare)
+        return schedule(function, target, pipeline=pipeline, spare=spare)
+
+    def allocated(function: ScheduledFunction, target: Machine):
+        found = allocate(function, target)
+        return replace(found, statistics=replace(found.statistics, spills=spills[len(asked) - 1]))
+
+    monkeypatch.setattr(emit_packets, "schedule", scheduled)
+    monkeypatch.setattr(emit_packets, "allocate", allocated)
+    b = Builder()
+    with b.function("f") as function:
+        x0, m0 = b.get_register(X, 0), b.get_register(M, 0)
+        with b.loop(b.addi_s(x0, 100), [b.copy(x0, b.types[X])]) as loop:
+            b.vreg_st(b.add_vv(row := b.vreg_ld(x0, loop.carried[0], 31, 0), row, m0), x0, loop.carried[0], 31, 1)
+            loop.next = [b.addi_s(loop.carried[0], 1)]
+        b.halt_s()
+    emitted(module, function, pipeline=True)
+    assert asked == spare
+    assert to_json(function.attributes["atalla.code"], "code")["spilled_vectors"] == 0
 
 
 def test_values_that_trade_places_in_a_loop_are_both_kept(module: ir.Module):
