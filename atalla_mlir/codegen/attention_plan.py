@@ -57,6 +57,9 @@ MAX_STEP_ROWS = 16
 RESULT_CODE = 1040
 """Instructions of an iteration that makes results, but for addresses and transfers: with these the code of a loop fits
 into the cache."""
+UNSUMMED_ROWS = 128
+"""Queries that meet a tile of values in an iteration that adds nothing: registers hold them on their way only, and the
+array takes as long for its weights however many follow."""
 RESULT_ROWS = 300
 """Rows that the array takes in an iteration that makes results, those of weights as well."""
 MAX_SCALAR_TERMS = 8
@@ -107,6 +110,8 @@ class KeyRange:
     first: int
     tiles: int
     rounds: int
+    blocks: int = 1
+    """Blocks of queries that an iteration takes."""
 
 
 @dataclass(frozen=True)
@@ -349,8 +354,15 @@ class AttentionPlan:
         each, before = self._tiles_together(2), self.key_tiles - last
         first = (before - 1) % each + 1 if before else 0
         rounds = (before - first) // each
-        loops = [KeyRange(0, first, 1), KeyRange(first, each, rounds), KeyRange(before, last, 1)]
+        blocks = self._unsummed_blocks if first == 1 else 1
+        loops = [KeyRange(0, first, 1, blocks), KeyRange(first, each, rounds), KeyRange(before, last, 1)]
         return [loop for loop in loops if loop.tiles * loop.rounds]
+
+    @property
+    def _unsummed_blocks(self) -> int:
+        """Blocks of queries of a head that are loaded, met by a tile of values and stored in an iteration."""
+        most = max(1, UNSUMMED_ROWS // self.queries.size)
+        return next(count for count in range(most, 0, -1) if self.queries.count % count == 0)
 
     def _tiles_together(self, per_row: int) -> int:
         """Tiles of keys in an iteration with `per_row` more instructions for each row of results.

@@ -497,25 +497,26 @@ class AttentionKernel:
         tiles, parts, count = plan.key_tiles, plan.width_tiles, plan.queries.count
         result = plan.piece_rows * ROW_BYTES
         tile = LANES // PADS * ROW_BYTES
-        moved = (count * parts * result, 0, count * result, result)
         loops = plan.result_loops
         for loop in loops:
+            block = loop.blocks * result
+            moved = (count * parts * result, 0, count * result, block)
             loaded: dict[str, Sequence[int]] = {
-                "scores": (count * tiles * result, loop.tiles * ROW_BYTES, 0, tiles * result),
+                "scores": (count * tiles * result, loop.tiles * ROW_BYTES, 0, tiles * block),
                 "turned": (tiles * parts * tile, loop.tiles * tile, tiles * tile, 0),
             }
             begins = {
                 "scores": (plan.first_score + loop.first) * ROW_BYTES,
                 "turned": loop.first * tile,
             }
-            extents = (plan.heads, loop.rounds, parts, count)
+            extents = (plan.heads, loop.rounds, parts, count // loop.blocks)
             is_last = loop is loops[-1]
             uses: list[dict[str, Sequence[int]]] = [loaded, {"stored": moved}]
             if loop.first:
                 self._fence()
                 uses.append({"results": moved})
             if is_last and not self.part_starts:
-                uses.append({"factors": (count * result, 0, 0, result)})
+                uses.append({"factors": (count * result, 0, 0, block)})
                 begins["factors"] = plan.rows_before * ROW_BYTES
             walks = [Walk(builder, extents, strides, begins=begins, starts=self.part_starts) for strides in uses]
             flows = [flow] if flow is not None and is_last else []
@@ -537,13 +538,15 @@ class AttentionKernel:
 
     def _sum_name(self, part: int, loop: KeyRange) -> str:
         """Of rows of results; rounds read and write them again after all blocks of a head have had their turn."""
-        turns = self.plan.queries.count * self.plan.width_tiles
+        turns = self.plan.queries.count // loop.blocks * self.plan.width_tiles
         return ahead(f"results{part}") if loop.rounds == 1 or turns >= AHEAD else f"results{part}"
 
     def _multiply_values(self, offsets: dict[str, ir.Value], loop: KeyRange) -> None:
         """Sum the products of a block of exponentials with tiles of values, and what is there of earlier tiles."""
         plan, builder = self.plan, self.builder
-        slices = self._slices(self.scores, offsets["scores"], "exponentials", range(loop.tiles), plan.piece_rows)
+        rows = self._rows_of(loop)
+        piece = loop.blocks * plan.piece_rows
+        slices = self._slices(self.scores, offsets["scores"], "exponentials", range(loop.tiles), piece)
         turned = self._parts(self.turned, offsets["turned"], ahead("turned"))
         sums: list[ir.Value] = []
         for part in range(loop.tiles):
@@ -552,9 +555,9 @@ class AttentionKernel:
                 sums = self._move_results(offsets, loop, "load")
             terms: list[ir.Value] = []
             scores, first = slices[part]
-            for row in range(plan.queries.size):
-                place = Index(row // PADS * plan.key_tiles + first)
-                term = builder.gemm(builder.tile_load(scores[row % PADS], place, LANES))
+            for row, (pad, at) in enumerate(rows):
+                place = Index(at * plan.key_tiles + first)
+                term = builder.gemm(builder.tile_load(scores[pad], place, LANES))
                 terms.append(builder.binary("add", sums[row], term) if sums else term)
             sums = terms
         self._move_results(offsets, loop, "store", self._normalised(sums, offsets))
@@ -576,14 +579,21 @@ class AttentionKernel:
         self, offsets: Mapping[str, ir.Value], loop: KeyRange, kind: str, sums: Sequence[ir.Value] = ()
     ) -> list[ir.Value]:
         """Load the sums of a block, or store them."""
-        plan, builder = self.plan, self.builder
+        builder = self.builder
         loaded: list[ir.Value] = []
-        for first in range(0, plan.queries.size, NEAR_ROWS):
+        rows = self._rows_of(loop)
+        for first in range(0, len(rows), NEAR_ROWS):
             name = self._sum_name(first // NEAR_ROWS, loop)
             parts = self._parts(self.results, offsets["results" if kind == "load" else "stored"], name)
-            for row in range(first, min(first + NEAR_ROWS, plan.queries.size)):
+            for row, (pad, at) in enumerate(rows[first : first + NEAR_ROWS], first):
                 if kind == "load":
-                    loaded.append(builder.tile_load(parts[row % PADS], Index(row // PADS), LANES))
+                    loaded.append(builder.tile_load(parts[pad], Index(at), LANES))
                 else:
-                    builder.tile_store(sums[row], parts[row % PADS], Index(row // PADS), LANES)
+                    builder.tile_store(sums[row], parts[pad], Index(at), LANES)
         return loaded
+
+    def _rows_of(self, loop: KeyRange) -> list[tuple[int, int]]:
+        """Of each query of an iteration its pad and its row there."""
+        piece = self.plan.piece_rows
+        queries = range(self.plan.queries.size)
+        return [(row % PADS, block * piece + row // PADS) for block in range(loop.blocks) for row in queries]

@@ -68,8 +68,15 @@ def test_result_loops_take_each_tile_of_keys_once(rows: int, keys: int) -> None:
 
 
 def test_the_first_of_the_result_loops_takes_what_is_left() -> None:
-    assert _plan(12, Blocks(128, 64), 128).result_loops == [KeyRange(0, 1, 1), KeyRange(1, 3, 1)]
+    assert _plan(12, Blocks(128, 64), 128).result_loops == [KeyRange(0, 1, 1, 2), KeyRange(1, 3, 1)]
     assert _plan(12, Blocks(128, 64), 64).result_loops == [KeyRange(0, 2, 1)]
+
+
+@pytest.mark.parametrize(("blocks", "together"), [(Blocks(128, 64), 2), (Blocks(256, 64), 2), (Blocks(192, 64), 1)])
+def test_a_loop_that_adds_nothing_takes_several_blocks_at_once(blocks: Blocks, together: int) -> None:
+    first, *others = _plan(2, blocks, 128).result_loops
+    assert (first.tiles, first.blocks) == (1, together)
+    assert [loop.blocks for loop in others] == [1]
 
 
 def test_values_are_turned_beside_the_softmax_where_it_has_a_step_for_each_tile() -> None:
