@@ -32,6 +32,7 @@ LAYERS = {
     "depthwise with a chunk nearer": (nn.Conv2d(67, 67, 3, padding=1, groups=67), (2, 67, 5, 6)),
     "grouped": (nn.Conv2d(64, 64, 3, padding=1, groups=8), (1, 64, 5, 5)),
     "transposed": (nn.ConvTranspose2d(8, 12, 3, 2, 1, 1), (1, 8, 6, 6)),
+    "transposed-column": (nn.ConvTranspose2d(1, 31, 3, (1, 3), 1, (0, 1)), (1, 1, 8, 1)),
     "1d": (nn.Conv1d(8, 12, 3, padding="same"), (2, 8, 20)),
     "max": (nn.MaxPool2d(3, 2, 1), (1, 40, 9, 9)),
     "average of one channel": (nn.AvgPool2d(3, (3, 1), 1, count_include_pad=False), (1, 1, 10, 5)),

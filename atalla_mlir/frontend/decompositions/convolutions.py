@@ -77,9 +77,16 @@ def _per_dimension(amounts: Sequence[int], rank: int) -> list[int]:
 
 
 def padded(x: Tensor, amounts: Sequence[tuple[int, int]], value: float) -> Tensor:
-    """`x` with (before, after) elements of `value` added to its last dimensions; negative amounts cut off."""
+    """`x` with (before, after) elements of `value` added to its last dimensions; negative amounts cut off.
+
+    Where all of it is cut off, only `value` is left.
+    """
     if not any(itertools.chain(*amounts)):
         return x
+    outer, sizes = x.shape[: -len(amounts)], x.shape[-len(amounts) :]
+    if any(size <= sum(max(0, -amount) for amount in pair) for size, pair in zip(sizes, amounts, strict=True)):
+        whole = [size + sum(pair) for size, pair in zip(sizes, amounts, strict=True)]
+        return torch.full([*outer, *whole], value, dtype=x.dtype, device=x.device)
     return aten.constant_pad_nd.default(x, [amount for pair in reversed(amounts) for amount in pair], value)
 
 
