@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from atalla_mlir.codegen.dealt_images import DealtImage
 from atalla_mlir.codegen.decision import Decision, Fields, fastest
-from atalla_mlir.codegen.image_kernel import Cost, KeptImage
+from atalla_mlir.codegen.image_kernel import Cost, HalvesOnly, KeptImage
 from atalla_mlir.codegen.image_product import (
     IN_PADS,
     ImageProduct,
@@ -18,7 +18,7 @@ from atalla_mlir.codegen.image_product import (
     walk_of,
 )
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage
-from atalla_mlir.codegen.pad_images import ImageShape, PadImage, Range
+from atalla_mlir.codegen.pad_images import ImageShape, Range
 from atalla_mlir.codegen.product_chain import (
     FORM_NAME,
     ChainPlan,
@@ -31,7 +31,7 @@ from atalla_mlir.codegen.tile_schedule import resident_schedule
 
 
 @dataclass(frozen=True)
-class ImageChain:
+class ImageChain(HalvesOnly):
     """Both products; what is between them is the result of the first one."""
 
     first: ImageProduct
@@ -88,10 +88,6 @@ class ImageChain:
     def operand(self) -> Buffer:
         return self.first.operand
 
-    @property
-    def spare_rows(self) -> int:
-        return 0
-
     def held_lines(self, buffer: Buffer, shape: ImageShape) -> list[list[Range]] | None:
         found: list[list[Range]] = []
         for product in self.products:
@@ -101,15 +97,6 @@ class ImageChain:
                     return None
                 found += lines
         return found or None
-
-    def stores_dealt(self, buffer: Buffer, shape: ImageShape) -> bool:
-        return False
-
-    def reads_dealt(self, buffer: Buffer, shape: ImageShape) -> DealtImage | None:
-        return None
-
-    def distance(self, image: DealtImage, result: PadImage) -> int | None:
-        return None
 
     def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> Cost | None:
         chosen = self.choose(images, pads=pads, pad_rows=pad_rows, wanted={})

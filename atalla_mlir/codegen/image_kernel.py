@@ -59,3 +59,20 @@ class ImageKernel(Protocol):
     def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> Cost | None:
         """What it takes with some `images` in the pads; None where `pad_rows` free rows of each pad are too few."""
         ...
+
+
+class HalvesOnly:
+    """What a kernel says that works on halves of images alone: nothing is dealt out, and no rows are spare."""
+
+    @property
+    def spare_rows(self) -> int:
+        return 0
+
+    def stores_dealt(self, buffer: Buffer, shape: ImageShape) -> bool:
+        return False
+
+    def reads_dealt(self, buffer: Buffer, shape: ImageShape) -> DealtImage | None:
+        return None
+
+    def distance(self, image: DealtImage, result: PadImage) -> int | None:
+        return None

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from atalla_mlir.codegen.dealt_images import DealtImage
 from atalla_mlir.codegen.decision import Decision, Fields, Value, allowed
-from atalla_mlir.codegen.image_kernel import Cost, KeptImage
+from atalla_mlir.codegen.image_kernel import Cost, HalvesOnly, KeptImage
 from atalla_mlir.codegen.image_product import IN_PADS, KEPT_BYTES
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.pad_images import (
@@ -16,7 +16,6 @@ from atalla_mlir.codegen.pad_images import (
     Halves,
     ImageShape,
     ImageWalk,
-    PadImage,
     Range,
     held_ranges,
     image_walk,
@@ -62,7 +61,7 @@ class PixelSteps:
 
 
 @dataclass(frozen=True)
-class ImageMaps:
+class ImageMaps(HalvesOnly):
     """Stages that compute each pixel from the same one of other images and from rows that all pixels share.
 
     `result` is what they store. What lies around it in its buffer is `frame`; None where nothing does.
@@ -201,10 +200,6 @@ class ImageMaps:
     def operand(self) -> Buffer:
         return next((read.buffer for read in self.row_reads), self.result.buffer)
 
-    @property
-    def spare_rows(self) -> int:
-        return 0
-
     def held_lines(self, buffer: Buffer, shape: ImageShape) -> list[list[Range]] | None:
         found: list[list[Range]] = []
         for access in self._accesses():
@@ -219,15 +214,6 @@ class ImageMaps:
         """Whether results are neighbours, and all that there is where no frame is around them."""
         is_whole = tuple(loop.extent for loop in self.rows) == (shape.lines, shape.pixels)
         return (walk.lines, walk.pixels) == (1, 1) and (self.frame is not None or is_whole)
-
-    def stores_dealt(self, buffer: Buffer, shape: ImageShape) -> bool:
-        return False
-
-    def reads_dealt(self, buffer: Buffer, shape: ImageShape) -> DealtImage | None:
-        return None
-
-    def distance(self, image: DealtImage, result: PadImage) -> int | None:
-        return None
 
     def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> Cost | None:
         """None where not even two blocks of the rows of an iteration fit beside what all pixels share."""

@@ -16,7 +16,7 @@ from atalla_mlir.codegen.halved_blocks import (
     halved_results,
     window_in_image,
 )
-from atalla_mlir.codegen.image_kernel import Cost, KeptImage
+from atalla_mlir.codegen.image_kernel import Cost, HalvesOnly, KeptImage
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.pad_images import (
     HALVES,
@@ -77,7 +77,7 @@ LAST_ROW_CYCLES = 80
 
 
 @dataclass(frozen=True)
-class ImageProduct:
+class ImageProduct(HalvesOnly):
     """A product with its maps whose rows are lines and pixels; `result` is what it stores.
 
     What lies around the results in their buffer is `frame`; None where nothing does.
@@ -123,10 +123,6 @@ class ImageProduct:
     def operand(self) -> Buffer:
         return self.streamed.buffer
 
-    @property
-    def spare_rows(self) -> int:
-        return 0
-
     def held_lines(self, buffer: Buffer, shape: ImageShape) -> list[list[Range]] | None:
         found = [_walked(self, read, shape) for read in self.row_reads if read.buffer is buffer]
         is_result = self.result.buffer is buffer
@@ -142,12 +138,6 @@ class ImageProduct:
 
     def stores_dealt(self, buffer: Buffer, shape: ImageShape) -> bool:
         return buffer is self.result.buffer and self.frame is None and _stored(self, shape) is not None
-
-    def reads_dealt(self, buffer: Buffer, shape: ImageShape) -> DealtImage | None:
-        return None
-
-    def distance(self, image: DealtImage, result: PadImage) -> int | None:
-        return None
 
     def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> Cost | None:
         chosen = choose_image_schedule(self, images, pads=pads, pad_rows=pad_rows, wanted={})
