@@ -28,7 +28,7 @@ class ImageKernel(Protocol):
     """A kernel that may find operands in the pads, or leave its result there."""
 
     @property
-    def operand(self) -> Buffer:
+    def operand(self) -> Buffer | None:
         """What its windows look at."""
         ...
 

@@ -26,7 +26,7 @@ PAIRS = (0, 2)
 
 @dataclass(frozen=True)
 class ImageLaunch:
-    """A call of a kernel, with its operands and result as numbers of values; None for one that cannot have images.
+    """A call of a kernel, with its operands and result as numbers of values; None for one of which nothing is known.
 
     `function` tells equal kernels.
     """
@@ -92,7 +92,7 @@ class ImagePlanner:
         """Rows of each pad for a launch: what it takes, or fewer where there are fewer."""
         launch, images = self.launches[at], self._images(at, self.placed)
         free, whole = self._free_rows(self._alive(at)), self.machine.pad_rows - SPILL_ROWS
-        if launch.kernel is None or not images:
+        if launch.kernel is None or (not images and launch.kernel.operand is not None):
             return free
         best = self._best(self._key(launch, images), launch.kernel, images, whole)
         return min(free, best.pad_rows if best is not None else 0)

@@ -98,6 +98,7 @@ def _convert(function: ir.Operation, target: Machine) -> None:
     with ir.InsertionPoint(end):
         if FREE_ROWS in function.attributes:
             kernel.attributes[FREE_ROWS] = function.attributes[FREE_ROWS]
+        if IMAGES in function.attributes:
             free = integer_value(function.attributes[FREE_ROWS])
             nest = ImageNest(_nests(listed, target), values, block, numerics, target, images, free)
             decisions = emit_image_nest(nest, fixed_fields(function, 0))

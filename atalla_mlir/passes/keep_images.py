@@ -15,6 +15,7 @@ from atalla_mlir.codegen.image_maps import ImageMaps
 from atalla_mlir.codegen.image_plan import ImageLaunch, ImagePlan, ImagePlanner, ImageValue
 from atalla_mlir.codegen.image_windows import ImageWindows
 from atalla_mlir.codegen.iteration import Buffer, coalesce_loops
+from atalla_mlir.codegen.opaque_kernel import OpaqueKernel
 from atalla_mlir.codegen.pad_images import ImageShape, matrix_lines
 from atalla_mlir.codegen.product_chain import SPILL_ROWS, apart_cycles, chain_cycles
 from atalla_mlir.codegen.product_plan import LANES
@@ -24,6 +25,7 @@ from atalla_mlir.kernels.image_nests import grouped_image_kernel
 from atalla_mlir.kernels.linalg_stages import read_stages
 from atalla_mlir.kernels.stage_list import StageList
 from atalla_mlir.passes.base import Pass, PassFailure
+from atalla_mlir.passes.placed_rows import placed_rows
 from atalla_mlir.target.machine import Machine, machine
 
 _IMAGE_DIMS = 2
@@ -35,7 +37,8 @@ class KeepImagesPass(Pass):
     """Let images and matrices that one kernel makes and others read stay in the pads where they fit
 
     `atalla.images` on a call says where each of them lies, on a kernel in which pads (a call passes the first row as an
-    argument), `atalla.free_rows` what they leave to it. Kernels that find them in other pads become other functions.
+    argument), `atalla.free_rows` what they leave to it. Kernels that find them in other pads become other functions;
+    those that only run beside them stay as they are, and `atalla.free_rows` is what they take.
     """
 
     machine: str = "ax01"
@@ -82,6 +85,8 @@ def _read(function: ir.Operation, target: Machine) -> _Kernel:
         return _Kernel(None, (), _unknown_cycles)
     buffers = tuple(view.buffer for view in (*listed.arguments, *listed.results))
     kernel = grouped_image_kernel(groups, dict.fromkeys(buffers)) if groups else None
+    if kernel is None:
+        return _Kernel(OpaqueKernel(cache(lambda: placed_rows(function, target.name))), buffers, _unknown_cycles)
     if isinstance(kernel, (ImageWindows, ImageMaps)):
         cost = kernel.cost({}, pads=target.pads, pad_rows=target.pad_rows - SPILL_ROWS)
         return _Kernel(kernel, buffers, lambda: cost.cycles if cost is not None else math.inf)
@@ -163,7 +168,9 @@ class _Entry:
             return
         known = variants.setdefault(name, {})
         key, attributes = "", dict[str, ir.Attribute]()
-        if at in plan.free_rows:
+        if at in plan.free_rows and isinstance(self.read[name].kernel, OpaqueKernel):
+            self.kernels[name].attributes[FREE_ROWS] = i64_attr(plan.free_rows[at])
+        elif at in plan.free_rows:
             images = [plan.images.get(self.numbers[value]) for value in (*call.operands, *call.results)]
             call.attributes[IMAGES] = array_attr([image_attribute(image) for image in images])
             anywhere = [None if image is None else replace(image, base=0) for image in images]

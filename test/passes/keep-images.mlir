@@ -156,3 +156,29 @@ func.func @matrices(%x: tensor<40x64xbf16>, %w: tensor<64x64xbf16>) -> tensor<40
   %2 = call @linear(%1, %w) : (tensor<40x64xbf16>, tensor<64x64xbf16>) -> tensor<40x64xbf16>
   return %2 : tensor<40x64xbf16>
 }
+
+// A kernel that neither stores nor reads images runs while one is there: it takes the same rows as ever.
+
+// CHECK: func.func private @turned(
+// CHECK-SAME: attributes {atalla.free_rows = 80 : i64}
+func.func private @turned(%x: tensor<64x40xbf16>) -> tensor<40x64xbf16> {
+  %empty = tensor.empty() : tensor<40x64xbf16>
+  %turned = linalg.generic {
+    indexing_maps = [affine_map<(m, n) -> (n, m)>, affine_map<(m, n) -> (m, n)>], iterator_types = ["parallel", "parallel"]
+  } ins(%x : tensor<64x40xbf16>) outs(%empty : tensor<40x64xbf16>) {
+  ^bb0(%a: bf16, %none: bf16):
+    linalg.yield %a : bf16
+  } -> tensor<40x64xbf16>
+  return %turned : tensor<40x64xbf16>
+}
+
+// CHECK-LABEL: func.func @beside(
+// CHECK: call @linear({{.*}}atalla.images = [unit, unit, {base = 0 : i64
+// CHECK: call @turned(%{{.*}}) : (tensor<64x40xbf16>)
+// CHECK: call @linear_{{.}}({{.*}}atalla.images = [{base = 0 : i64
+func.func @beside(%x: tensor<40x64xbf16>, %y: tensor<64x40xbf16>, %w: tensor<64x64xbf16>) -> (tensor<40x64xbf16>, tensor<40x64xbf16>) {
+  %0 = call @linear(%x, %w) : (tensor<40x64xbf16>, tensor<64x64xbf16>) -> tensor<40x64xbf16>
+  %1 = call @turned(%y) : (tensor<64x40xbf16>) -> tensor<40x64xbf16>
+  %2 = call @linear(%0, %w) : (tensor<40x64xbf16>, tensor<64x64xbf16>) -> tensor<40x64xbf16>
+  return %1, %2 : tensor<40x64xbf16>, tensor<40x64xbf16>
+}

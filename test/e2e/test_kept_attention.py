@@ -1,0 +1,98 @@
+"""Matrices that stay in the pads while an attention runs, or another kernel that cannot work on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from atalla_mlir.compiler import compile_plan
+from atalla_mlir.frontend.capture import capture
+from atalla_mlir.frontend.partition import partition
+from atalla_mlir.host.report import Report
+from atalla_mlir.host.verify import verify
+from atalla_mlir.runtime.program import Program
+
+
+class Layers(nn.Module):
+    """Layers of a transformer that norms sums, so what enters one is read by three linears and added after them."""
+
+    def __init__(self, width: int, heads: int, layers: int = 1, *, causal: bool = False) -> None:
+        super().__init__()
+        self.heads, self.causal = heads, causal
+        self.first = nn.LayerNorm(width)
+        self.parts = nn.ModuleList(nn.ModuleList(nn.Linear(width, width) for _ in range(5)) for _ in range(layers))
+        self.norms = nn.ModuleList(nn.ModuleList(nn.LayerNorm(width) for _ in range(2)) for _ in range(layers))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        for linears, norms in zip(self.parts, self.norms, strict=True):
+            q, k, v, out, last = linears  # pyright: ignore[reportGeneralTypeIssues]
+            after, end = norms  # pyright: ignore[reportGeneralTypeIssues]
+            parts = [part(x).unflatten(-1, (self.heads, -1)).transpose(-3, -2) for part in (q, k, v)]
+            found = scaled_dot_product_attention(*parts, is_causal=self.causal)
+            x = after(x + out(found.transpose(-3, -2).flatten(-2)))
+            x = end(x + last(x))
+        return x
+
+
+class Excited(nn.Module):
+    """A matrix that is scaled by what two small linears make of another operand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 64), nn.Linear(64, 32)
+        self.squeeze, self.excite = nn.Linear(64, 16), nn.Linear(16, 64)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self.last(self.first(x) * self.excite(self.squeeze(y).relu()).sigmoid())
+
+
+def _in_pads(report: Report) -> list[str]:
+    facts = [decision["facts"] for row in report.ops for decision in row.decisions]
+    return [str(row["in_pads"]) for row in facts if "in_pads" in row]
+
+
+@pytest.mark.parametrize(
+    ("heads", "tokens", "width", "layers", "causal"),
+    [
+        (2, 24, 64, 2, False),
+        (4, 33, 128, 1, False),
+        (2, 64, 128, 1, True),
+        (3, 17, 96, 1, False),
+        (2, 10, 32, 1, False),
+    ],
+)
+def test_what_is_added_after_an_attention_stays_while_it_runs(
+    heads: int, tokens: int, width: int, layers: int, causal: bool
+) -> None:
+    torch.manual_seed(11)
+    model = Layers(width, heads, layers, causal=causal).eval()
+    inputs = (torch.randn(1, tokens, width),)
+    kept = verify(model, inputs, images="always", cache=False)
+    assert kept.ok, str(kept)
+    assert sum("residual" in found for found in _in_pads(kept)) >= layers
+    around = [row for row in kept.ops if any(decision["form"] == "attention" for decision in row.decisions)]
+    assert len(around) == layers
+
+
+def test_a_matrix_stays_while_rows_meet_matrices() -> None:
+    torch.manual_seed(12)
+    kept = verify(Excited().eval(), (torch.randn(20, 64), torch.randn(1, 64)), images="always", cache=False)
+    assert kept.ok, str(kept)
+    assert _in_pads(kept) == ["result", "operand, result", "operand"]
+
+
+def test_both_engines_agree_and_nothing_stays_taken() -> None:
+    torch.manual_seed(13)
+    model, x = Layers(64, 2).eval(), torch.randn(1, 12, 64)
+    loadable = compile_plan(partition(capture(model, (x,))), images="always", cache=False)
+    results, packets = list[np.ndarray](), list[int]()
+    for engine in ("native", "reference"):
+        program = Program(loadable, engine=engine)
+        results += [program.run_entry(loadable.entries[0].name, [x.numpy()])[0] for _ in range(2)]
+        packets.append(program.engine.counters.packets)
+    assert all(np.array_equal(results[0], other) for other in results[1:])
+    assert packets[0] == packets[1]
