@@ -24,10 +24,16 @@ MIN_SLICES = 8
 MAX_PITCH = 1 << 20
 BURST_CYCLES = 64 / LANES
 """The channel's time for a slice of 32 elements of one row of the matrix."""
-SLICE_CYCLES = 15
+TRANSFER_CYCLES = 15
 """To begin the transfers of the next slice."""
-BLOCK_CYCLES = 700
-"""Of a block beside its slices: weights change, lanes are added, code is fetched again."""
+WHOLE_COLUMNS = 3
+"""Of each pad: their transfers take about as long as the array needs for other weights."""
+MIN_STREAMED_SLICES = 128
+"""Of all blocks: with fewer the first columns, which nothing hides, take as long as is gained."""
+CHANGE_CYCLES = 560
+"""When a part of the depth is done: weights change, lanes are added, code is fetched again."""
+COLUMN_CYCLES = 160
+"""Of the same in which no column comes."""
 START_CYCLES = 1500
 
 
@@ -82,10 +88,25 @@ class VectorProductPlan:
         return self.block_columns // self.pads
 
     @property
+    def whole_columns(self) -> int:
+        """Columns in each pad of which a part of the depth comes whole, while the array's weights change."""
+        is_worth_it = self.block_columns == MAX_BLOCK_COLUMNS and self.blocks * self.slices >= MIN_STREAMED_SLICES
+        return WHOLE_COLUMNS if is_worth_it and self.parts[1] != 1 else 0
+
+    @property
+    def sliced_columns(self) -> int:
+        """Columns in each pad that come slice by slice."""
+        return self.piece_rows - self.whole_columns
+
+    @property
     def predicted_cycles(self) -> int:
         """By rates of `ax01`; what they leave out was measured on the simulator."""
-        slices = self.slices * (self.columns * BURST_CYCLES + self.blocks * SLICE_CYCLES)
-        return round(START_CYCLES + self.blocks * BLOCK_CYCLES + slices)
+        whole, rest = self.parts
+        sliced = self.columns - self.blocks * self.pads * self.whole_columns
+        slices = self.slices * (sliced * BURST_CYCLES + self.blocks * TRANSFER_CYCLES)
+        column = self.part_slices * self.pads * BURST_CYCLES + TRANSFER_CYCLES
+        change = max(CHANGE_CYCLES, self.whole_columns * column + COLUMN_CYCLES)
+        return round(START_CYCLES + self.blocks * (whole + (rest > 0)) * change + slices)
 
     def rows_in_pad(self, pad: int, columns: int) -> int:
         """Column c of a block lies in pad c mod `pads`."""

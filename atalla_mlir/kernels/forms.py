@@ -165,7 +165,12 @@ def _row_times_matrix(nest: Nest, wanted: Fields) -> Planned | None:
     if plan is None:
         return None
     check_names("row times matrix", wanted, ())
-    facts = {"columns": plan.columns, "column_blocks": plan.blocks, "slices": plan.slices}
+    facts = {
+        "columns": plan.columns,
+        "column_blocks": plan.blocks,
+        "slices": plan.slices,
+        "whole_columns": plan.whole_columns,
+    }
 
     def emit() -> None:
         kernel = VectorProduct(Builder(), product, epilogue, plan, nest.values, nest.block)

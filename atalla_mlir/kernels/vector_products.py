@@ -56,15 +56,18 @@ class _Stream:
     """In DRAM, for each pad."""
     shapes: list[ir.Value]
     tokens: list[ir.Value]
+    columns: list[ir.Value]
+    """Tokens of the columns that come whole."""
 
     def pack(self) -> list[ir.Value]:
-        return [self.buffer, self.slice_number, self.block, *self.addresses, *self.shapes, *self.tokens]
+        single = [self.buffer, self.slice_number, self.block]
+        return [*single, *self.addresses, *self.shapes, *self.tokens, *self.columns]
 
     @staticmethod
-    def unpack(values: Sequence[ir.Value]) -> _Stream:
+    def unpack(values: Sequence[ir.Value], pads: int) -> _Stream:
         buffer, slice_number, block, *rest = values
-        pads = len(rest) // 3
-        return _Stream(buffer, slice_number, block, rest[:pads], rest[pads : 2 * pads], rest[2 * pads :])
+        addresses, shapes, tokens = (rest[at : at + pads] for at in range(0, 3 * pads, pads))
+        return _Stream(buffer, slice_number, block, addresses, shapes, tokens, rest[3 * pads :])
 
 
 class VectorProduct:
@@ -97,24 +100,30 @@ class VectorProduct:
         count = self.plan.blocks
 
         def block(index: Index, carried: list[ir.Value]) -> list[ir.Value]:
-            stream, sums = self._block(_Stream.unpack(carried))
+            stream, sums = self._block(self._unpack(carried))
             for chunk, row in enumerate(sums):
                 at = index.scaled(self.plan.block_chunks) + chunk
                 self.builder.tile_store(row, self.results, at, LANES)
             return stream.pack()
 
-        done = _Stream.unpack(self.builder.loop(count, stream.pack(), block))
-        self.builder.wait(done.tokens)
+        done = self._unpack(self.builder.loop(count, stream.pack(), block))
+        self.builder.wait([*done.tokens, *done.columns])
         self._finish()
+
+    def _unpack(self, values: Sequence[ir.Value]) -> _Stream:
+        return _Stream.unpack(values, self.plan.pads)
 
     # Pads
 
     def _allocate(self) -> None:
         plan = self.plan
-        self.halves = [self.builder.placed_tile(2 * plan.piece_rows, pad, 0) for pad in range(plan.pads)]
-        base, (whole, rest) = 2 * plan.piece_rows, plan.parts
+        base, (whole, rest) = 2 * plan.sliced_columns, plan.parts
+        self.halves = [self.builder.placed_tile(base, pad, 0) for pad in range(plan.pads)]
+        rows = plan.whole_columns * plan.part_slices
+        self.whole = [self.builder.placed_tile(rows, pad, base) for pad in range(plan.pads)] if rows else []
+        base += rows
         self.part_rows = -(-plan.part_slices // plan.pads)
-        """Rows of each pad that hold the slices of one part of the depth."""
+        """Rows of each pad that hold the slices of the row for one part of the depth."""
         rows = self.part_rows * (whole + (rest > 0))
         self.row_tiles = [self.builder.placed_tile(rows, pad, base) for pad in range(plan.pads)]
         self.results = self.builder.placed_tile(plan.blocks * plan.block_chunks, 0, base + rows)
@@ -154,10 +163,14 @@ class VectorProduct:
         addresses = [builder.plus(begin, pad * pitch) for pad in range(plan.pads)]
         shapes = [self._shape(pad, zero) for pad in range(plan.pads)]
         idle = [builder.ready() for _ in range(plan.pads)]
-        return self._fetched(_Stream(self._other(zero), zero, zero, addresses, shapes, idle))
+        whole = [builder.ready() for _ in range(plan.pads * plan.whole_columns)]
+        stream = self._fetched(_Stream(self._other(zero), zero, zero, addresses, shapes, idle, whole))
+        for number in range(plan.whole_columns):
+            self._fetch_column(stream, number)
+        return stream
 
     def _other(self, buffer: ir.Value) -> ir.Value:
-        return self.builder.differ(buffer, self.plan.piece_rows * ROW_BYTES)
+        return self.builder.differ(buffer, self.plan.sliced_columns * ROW_BYTES)
 
     def _fetched(self, stream: _Stream) -> _Stream:
         """Wait for the slice that the present iteration works on, and begin to fetch the one after it."""
@@ -173,7 +186,7 @@ class VectorProduct:
                 stream.addresses[pad],
                 stream.shapes[pad],
                 [self.buffers[plan.matrix.buffer]],
-                rows=plan.piece_rows,
+                rows=plan.sliced_columns,
                 cols=LANES,
             )
         return self._after(stream, buffer, [tokens[pad] for pad in range(plan.pads)])
@@ -189,14 +202,14 @@ class VectorProduct:
         addresses = [builder.plus(address, step) for address in stream.addresses]
         shapes = [self._shape(pad, block) for pad in range(plan.pads)]
         number = builder.both(number, builder.differ(wraps, -1))
-        return _Stream(buffer, number, block, addresses, shapes, tokens)
+        return _Stream(buffer, number, block, addresses, shapes, tokens, stream.columns)
 
     def _shape(self, pad: int, block: ir.Value) -> ir.Value:
         """Metadata of a pad's transfer: the last block has fewer columns, and one element is fetched behind it."""
         builder, plan = self.builder, self.plan
 
         def of(columns: int) -> ir.Value:
-            rows = plan.rows_in_pad(pad, columns)
+            rows = min(plan.rows_in_pad(pad, columns), plan.sliced_columns)
             nothing = SINK | pad << PAD_SHIFT
             pitch = plan.column_pitch * plan.pads
             return builder.index_constant(DmaShape(pad, rows, LANES, pitch).encode() if rows else nothing)
@@ -206,6 +219,39 @@ class VectorProduct:
             shape = builder.select_bits(builder.equal_bits(block, plan.blocks - 1), of(plan.last_columns), shape)
         return builder.select_bits(builder.equal_bits(block, plan.blocks), of(0), shape)
 
+    def _fetch_column(self, stream: _Stream, number: int) -> None:
+        """Begin to fetch, on each pad, a column of the part whose first slice has just been asked for."""
+        builder, plan = self.builder, self.plan
+        row = plan.sliced_columns + number
+        for pad in start_order(plan.pads):
+            # behind the last block, and in it behind the last column, is nothing
+            ends = plan.blocks - (row >= plan.rows_in_pad(pad, plan.last_columns))
+            exists = builder.is_negative(builder.plus(stream.block, -ends))
+            # the stream is a slice further than the part
+            offset = builder.both(exists, row * plan.pads * plan.column_pitch * ELEMENT_BYTES - ROW_BYTES)
+            nothing = builder.index_constant(SINK | pad << PAD_SHIFT)
+            stream.columns[number * plan.pads + pad] = builder.transfer(
+                "fetch",
+                self.whole[pad],
+                builder.index_constant(number * plan.part_slices * ROW_BYTES),
+                builder.plus(stream.addresses[pad], offset),
+                builder.select_bits(exists, self._column_shape(pad, stream), nothing),
+                [self.buffers[plan.matrix.buffer]],
+                rows=plan.part_slices,
+                cols=LANES,
+            )
+
+    def _column_shape(self, pad: int, stream: _Stream) -> ir.Value:
+        """Metadata of the transfer of a column: the last part of the depth may have fewer slices."""
+        builder, size, (whole, rest) = self.builder, self.plan.part_slices, self.plan.parts
+
+        def of(slices: int) -> ir.Value:
+            return builder.index_constant(DmaShape(pad, slices, LANES, LANES).encode())
+
+        if not rest or not whole:
+            return of(rest or size)
+        return builder.select_bits(builder.equal_bits(stream.slice_number, whole * size + 1), of(rest), of(size))
+
     # A block of columns
 
     def _block(self, stream: _Stream) -> tuple[_Stream, Rows]:
@@ -213,16 +259,16 @@ class VectorProduct:
         whole, rest = self.plan.parts
 
         def part(index: Index, carried: list[ir.Value]) -> list[ir.Value]:
-            stream, columns = self._part(_Stream.unpack(carried[chunks:]), index, self.plan.part_slices)
-            return [*self._add(carried[:chunks], self._across(columns)), *stream.pack()]
+            stream, columns = self._part(self._unpack(carried[chunks:]), index, self.plan.part_slices)
+            return [*self._add(carried[:chunks], self._across(columns, stream)), *stream.pack()]
 
         chunks = self.plan.block_chunks
         zeros = [self.builder.zero() for _ in range(chunks)]
         carried = self.builder.loop(whole, [*zeros, *stream.pack()], part)
-        totals, stream = carried[:chunks], _Stream.unpack(carried[chunks:])
+        totals, stream = carried[:chunks], self._unpack(carried[chunks:])
         if rest:
             stream, columns = self._part(stream, Index(whole), rest)
-            totals = self._add(totals, self._across(columns))
+            totals = self._add(totals, self._across(columns, stream))
         return stream, totals
 
     def _add(self, left: Rows, right: Rows) -> Rows:
@@ -236,26 +282,33 @@ class VectorProduct:
             tile, row = self.row_tiles[at % plan.pads], part.scaled(self.part_rows) + at // plan.pads
             builder.push(builder.tile_load(tile, row, LANES) if at < count else nothing)
         columns = plan.block_columns
+        builder.wait(stream.columns)
 
-        def step(_: Index, carried: list[ir.Value]) -> list[ir.Value]:
-            sums, bit, stream = carried[:columns], carried[columns], _Stream.unpack(carried[columns + 1 :])
+        def step(index: Index, carried: list[ir.Value]) -> list[ir.Value]:
+            sums, bit, stream = carried[:columns], carried[columns], self._unpack(carried[columns + 1 :])
             following = self._fetched(stream)
             tiles = [builder.tile_at(tile, stream.buffer, "present") for tile in self.halves]
             lane = builder.lanes_of(bit)
             for column, total in enumerate(sums):
-                row = builder.tile_load(tiles[column % plan.pads], Index(column // plan.pads), LANES)
+                at, pad = divmod(column, plan.pads)
+                tile, place = tiles[pad], Index(at)
+                if at >= plan.sliced_columns:
+                    tile, place = self.whole[pad], index + (at - plan.sliced_columns) * plan.part_slices
+                row = builder.tile_load(tile, place, LANES)
                 sums[column] = builder.merge(lane, builder.gemm(row), total)
             return [*sums, builder.plus(bit, bit), *following.pack()]
 
         zeros = [builder.zero() for _ in range(columns)]
         carried = builder.loop(count, [*zeros, builder.index_constant(1), *stream.pack()], step)
-        return _Stream.unpack(carried[columns + 1 :]), carried[:columns]
+        return self._unpack(carried[columns + 1 :]), carried[:columns]
 
-    def _across(self, columns: Rows) -> Rows:
-        """The sum of the lanes of each column, 32 columns to a row."""
+    def _across(self, columns: Rows, stream: _Stream) -> Rows:
+        """The sum of the lanes of each column, 32 columns to a row; meanwhile columns of the next part come whole."""
         builder, sums = self.builder, list[ir.Value]()
         ones = builder.splat(1.0)
         for first in range(0, len(columns), LANES):
+            for number in range(first // LANES, self.plan.whole_columns, self.plan.block_chunks):
+                self._fetch_column(stream, number)
             for column in reversed(columns[first : first + LANES]):
                 builder.push(column)
             sums.append(builder.gemm(ones))

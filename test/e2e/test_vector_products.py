@@ -32,7 +32,9 @@ class Gated(nn.Module):
         (256, 128, False),  # one block of columns, one part of the depth
         (1056, 64, True),  # a slice is left over
         (320, 129, False),  # a block of one column
-        (2080, 300, True),  # several blocks, parts of 22 slices
+        (2080, 300, True),  # several blocks, parts of 22 slices; the last block has no columns that come whole
+        (1088, 506, False),  # parts of 17 slices; the last block has such columns in some pads and rows
+        (2304, 256, True),  # three parts of 24 slices
     ],
 )
 def test_products_with_one_row_are_within_their_bounds(depth: int, columns: int, bias: bool) -> None:
