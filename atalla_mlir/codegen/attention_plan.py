@@ -21,6 +21,7 @@ from atalla_mlir.codegen.attention_strata import (
     with_spans,
 )
 from atalla_mlir.codegen.iteration import Access, Loop
+from atalla_mlir.codegen.row_deal import IN_ORDER, RowDeal
 from atalla_mlir.target.machine import AX01
 
 LANES = 32
@@ -167,6 +168,8 @@ class AttentionPlan:
     """Query r sees keys up to r + `reach`, where that is known; else all that no operand of the scores hides."""
     visible: VisibleTiles | None = None
     """What is seen of the keys where the rest is left out."""
+    deal: RowDeal = IN_ORDER
+    """Which queries a block has."""
 
     @property
     def rest(self) -> AttentionPlan | None:
@@ -188,6 +191,11 @@ class AttentionPlan:
     def heads(self) -> int:
         """Heads of a group."""
         return math.prod(count for _, count in self.group)
+
+    @property
+    def moved_queries(self) -> Blocks:
+        """Blocks of queries as they lie in DRAM; where they are dealt from halves, of each half."""
+        return Blocks(self.queries.extent // self.deal.sides, self.queries.size // self.deal.sides)
 
     @property
     def depth_slices(self) -> int:

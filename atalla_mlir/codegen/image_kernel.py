@@ -29,7 +29,7 @@ class ImageKernel(Protocol):
 
     @property
     def operand(self) -> Buffer | None:
-        """What its windows look at."""
+        """What its windows look at; None for a kernel that takes the same rows wherever images lie."""
         ...
 
     @property

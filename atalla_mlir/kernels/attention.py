@@ -29,6 +29,7 @@ from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.row_plan import SumOrder
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.attention_flows import GroupFlows
+from atalla_mlir.kernels.attention_images import KEPT, HeadRows
 from atalla_mlir.kernels.attention_moves import Flow, FlowLoop, ahead, begin_flows
 from atalla_mlir.kernels.attention_parts import PartCombination
 from atalla_mlir.kernels.attention_places import allocate_places
@@ -62,9 +63,10 @@ class AttentionKernel:
         buffers: dict[Buffer, ir.Value],
         block: ir.Block,
         places: dict[str, Tiles] | None = None,
+        kept: HeadRows | None = None,
     ) -> None:
         self.builder, self.attention, self.plan = builder, attention, plan
-        self.buffers, self.block = buffers, block
+        self.buffers, self.block, self.kept = buffers, block, kept
         self.transfers = GroupTransfers(builder, attention, plan, buffers)
         self.expansions: dict[Stage, FunctionBound] = {}
         self.places = places or allocate_places(builder, plan, block)
@@ -201,7 +203,8 @@ class AttentionKernel:
         transfers = self.transfers
         keys, values = flows.keys(self.keys), flows.values(self.values)
         # parts of the keys share queries, and their results are not complete
-        queries, results = (None, None) if is_part else (flows.queries(self.queries), flows.results(self.results))
+        queries = None if is_part else flows.queries(self.queries)
+        results = None if is_part or self.kept is not None else flows.results(self.results)
         early = [] if is_part else [(transfers.queries(self.queries), queries)]
         early.append((transfers.keys(self.keys), keys))
         moved = transfers.turned_values(self.turned) if plan.is_turned else transfers.values(self.values)
@@ -222,7 +225,7 @@ class AttentionKernel:
             self._make_spans(plan.visible, None if results is None else flows)
         else:
             self._make_results(results)
-        if results is None and not is_part:
+        if results is None and not is_part and self.kept is None:
             self._fence()
             self.transfers.emit(outer, [self.transfers.results(self.results)], "dma_store")
 
@@ -511,7 +514,12 @@ class AttentionKernel:
             }
             extents = (plan.heads, loop.rounds, parts, count // loop.blocks)
             is_last = loop is loops[-1]
-            uses: list[dict[str, Sequence[int]]] = [loaded, {"stored": moved}]
+            uses: list[dict[str, Sequence[int]]] = [loaded]
+            if is_last and self.kept is not None:
+                uses.append({KEPT: (self.kept.head_bytes, 0, self.kept.slice_bytes, self.kept.block_bytes(plan))})
+                begins[KEPT] = self.kept.first_bytes
+            else:
+                uses.append({"stored": moved})
             if loop.first:
                 self._fence()
                 uses.append({"results": moved})
@@ -529,7 +537,7 @@ class AttentionKernel:
         for span in visible.spans:
             if span.first:
                 self._fence()
-            products = SpanProducts(self.builder, self.plan, visible, span, self.places)
+            products = SpanProducts(self.builder, self.plan, visible, span, self.places, self.kept)
             flow = None if flows is None else flows.span_results(self.results, span)
             walks = products.walks()
             self._loop(walks, products.emit, [] if flow is None else [flow])
@@ -560,7 +568,11 @@ class AttentionKernel:
                 term = builder.gemm(builder.tile_load(scores[pad], place, LANES))
                 terms.append(builder.binary("add", sums[row], term) if sums else term)
             sums = terms
-        self._move_results(offsets, loop, "store", self._normalised(sums, offsets))
+        sums = self._normalised(sums, offsets)
+        if self.kept is not None and KEPT in offsets:
+            self.kept.store(dict(enumerate(sums)), offsets[KEPT])
+        else:
+            self._move_results(offsets, loop, "store", sums)
 
     def _normalised(self, sums: Sequence[ir.Value], offsets: Mapping[str, ir.Value]) -> list[ir.Value]:
         """The last sums of a block times the reciprocals of the sums of its exponentials."""

@@ -33,7 +33,8 @@ class GroupFlows:
         plan, loop = self.plan, self.attention.queries
         if plan.depth % LANES or plan.queries.size % PADS:
             return None
-        return self._ahead("queries", self.attention.query, tiles, loop, plan.queries, plan.piece_rows)
+        flow = self._ahead("queries", self.attention.query, tiles, loop, plan.moved_queries, plan.piece_rows)
+        return None if flow is None else replace(flow, deal=plan.deal)
 
     def keys(self, tiles: Tiles) -> Flow | None:
         plan, loop = self.plan, self.attention.keys
@@ -73,10 +74,9 @@ class GroupFlows:
         iterations = plan.blocks * plan.width_tiles
         if plan.width % LANES or plan.queries.size % PADS or iterations <= LAG:
             return None
-        levels = self._levels(
-            access, self._slices(plan.width_tiles, plan.queries.count, rows), loop, plan.queries, rows
-        )
-        return self._flow("results", "send", access, tiles, levels, loop, rows, -LAG, 1)
+        slices = self._slices(plan.width_tiles, plan.queries.count, rows)
+        levels = self._levels(access, slices, loop, plan.moved_queries, rows)
+        return replace(self._flow("results", "send", access, tiles, levels, loop, rows, -LAG, 1), deal=plan.deal)
 
     def span_results(self, tiles: Tiles, span: Span) -> Flow | None:
         """The results of all heads that a loop over results completes, beside it."""

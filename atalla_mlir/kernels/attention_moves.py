@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_plan import AHEAD, LANES, PADS
+from atalla_mlir.codegen.row_deal import IN_ORDER, RowDeal
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.rings import ROW_BYTES
 from atalla_mlir.kernels.transfer_order import start_order
@@ -68,11 +69,12 @@ class Flow:
     each: int = 1
     begin: int = 0
     """Bytes from the tiles to the first piece."""
+    deal: RowDeal = IN_ORDER
 
     @property
     def word(self) -> int:
         """The metadata of a piece, for pad 0."""
-        return DmaShape(0, self.rows, LANES, PADS * self.pitch if self.rows > 1 else LANES).encode()
+        return DmaShape(0, self.rows, LANES, self.deal.step * self.pitch if self.rows > 1 else LANES).encode()
 
     @property
     def size(self) -> int:
@@ -171,7 +173,7 @@ class FlowLoop:
                         flow.kind,
                         builder.tile_at(flow.tiles[pad], builder.index_constant(0), f"{flow.name}.moved"),
                         place,
-                        builder.plus(start, pad * flow.pitch * ELEMENT_BYTES),
+                        builder.plus(start, flow.deal.first(pad) * flow.pitch * ELEMENT_BYTES),
                         builder.plus(word, pad << PAD_SHIFT),
                         [flow.buffer],
                         rows=flow.rows,

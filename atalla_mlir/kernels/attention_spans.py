@@ -13,6 +13,7 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_plan import LANES, PADS, AttentionPlan
 from atalla_mlir.codegen.attention_strata import Span, VisibleTiles
 from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.attention_images import KEPT, HeadRows
 from atalla_mlir.kernels.attention_moves import ahead
 from atalla_mlir.kernels.attention_transfers import Tiles
 from atalla_mlir.kernels.builder import Builder
@@ -32,6 +33,8 @@ class SpanProducts:
     visible: VisibleTiles
     span: Span
     places: Mapping[str, Tiles]
+    kept: HeadRows | None = None
+    """Where complete results go, unless these are sent."""
 
     def walks(self) -> list[Walk]:
         plan, first = self.plan, self.span.first
@@ -46,11 +49,13 @@ class SpanProducts:
             {"stored": results},
             {"factors": (plan.head_rows * ROW_BYTES, 0)},
             *([{"results": results}] if first else []),
+            *([{KEPT: (self.kept.head_bytes, self.kept.slice_bytes)}] if self.kept is not None else []),
         ]
         begins = {
             "scores": (plan.first_score + first) * ROW_BYTES,
             "turned": first * tile,
             "factors": plan.rows_before * ROW_BYTES,
+            KEPT: 0 if self.kept is None else self.kept.first_bytes,
         }
         extents = (plan.heads, plan.width_tiles)
         return [Walk(self.builder, extents, strides, begins=begins) for strides in uses]
@@ -70,6 +75,8 @@ class SpanProducts:
         done = [row for row in sums if seen[row] <= span.end]
         for row, factor in self._loaded("factors", offsets["factors"], done).items():
             sums[row] = builder.binary("mul", sums[row], factor)
+        if self.kept is not None:
+            self.kept.store({row: sums.pop(row) for row in done}, offsets[KEPT])
         for row, tiles in self._near("results", offsets["stored"], list(sums)):
             builder.tile_store(sums[row], tiles[row % PADS], Index(row // PADS), LANES)
 

@@ -13,6 +13,7 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_pattern import Attention
 from atalla_mlir.codegen.attention_plan import LANES, PADS, AttentionPlan, Blocks, is_uniform
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop
+from atalla_mlir.codegen.row_deal import IN_ORDER, RowDeal
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.transfers import TransferNest, emit_transfers
@@ -68,6 +69,7 @@ class Moved:
     piece: int
     is_shared: bool = False
     """Whether all heads of a group have the same."""
+    deal: RowDeal = IN_ORDER
 
 
 def slices_along(rows: int, width: int) -> list[Slice]:
@@ -86,13 +88,13 @@ class GroupTransfers:
 
     def queries(self, tiles: Tiles) -> Moved:
         plan, loop, access = self.plan, self.attention.queries, self.attention.query
-        slices = slices_along(plan.queries.size, plan.depth)
-        return Moved(access, tiles, [(loop, plan.queries)], slices, access.stride(loop), plan.piece_rows)
+        slices, blocks = slices_along(plan.queries.size, plan.depth), [(loop, plan.moved_queries)]
+        return Moved(access, tiles, blocks, slices, access.stride(loop), plan.piece_rows, deal=plan.deal)
 
     def results(self, tiles: Tiles) -> Moved:
         plan, loop, access = self.plan, self.attention.queries, self.attention.output
-        slices = slices_along(plan.queries.size, plan.width)
-        return Moved(access, tiles, [(loop, plan.queries)], slices, access.stride(loop), plan.piece_rows)
+        slices, blocks = slices_along(plan.queries.size, plan.width), [(loop, plan.moved_queries)]
+        return Moved(access, tiles, blocks, slices, access.stride(loop), plan.piece_rows, deal=plan.deal)
 
     def keys(self, tiles: Tiles) -> Moved:
         return self._by_key(self.attention.key, tiles, self.plan.depth)
@@ -150,10 +152,10 @@ class GroupTransfers:
                         moved.tiles.pads[pad],
                         buffer,
                         ((head.scaled(parts) + part).scaled(blocks) + block).scaled(moved.piece),
-                        element + (pad * moved.pitch + piece.element),
+                        element + (moved.deal.first(pad) * moved.pitch + piece.element),
                         rows=rows,
                         cols=piece.cols,
-                        pitch=PADS * moved.pitch if rows > 1 else piece.cols,
+                        pitch=moved.deal.step * moved.pitch if rows > 1 else piece.cols,
                     )
 
                 nests += self._blocks(outer, moved, leaf)

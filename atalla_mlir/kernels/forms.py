@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.attention_images import attention_decision
 from atalla_mlir.codegen.attention_pattern import unify
-from atalla_mlir.codegen.attention_plan import AttentionPlan, plan_attention
+from atalla_mlir.codegen.attention_plan import plan_attention
 from atalla_mlir.codegen.column_plan import plan_columns
 from atalla_mlir.codegen.copy_plan import plan_copy
 from atalla_mlir.codegen.decision import FORM, Decision, DecisionError, Fields, allowed, check_names
@@ -353,18 +354,7 @@ def _attention(nest: Nest, wanted: Fields) -> Planned | None:
         nest.numerics.sums.update(kernel.sum_orders())
         nest.numerics.expansions.update(kernel.expansions)
 
-    return Planned(Decision("attention", {}, _attention_facts(plan)), emit)
-
-
-def _attention_facts(plan: AttentionPlan) -> Fields:
-    return {
-        "heads": plan.heads,
-        "query_rows": plan.queries.size,
-        "key_tiles": plan.key_tiles,
-        "softmax_rows": plan.step_rows,
-        "values": "turned in DRAM" if plan.is_turned else "turned by the array",
-        "pad_rows": plan.pad_rows,
-    }
+    return Planned(attention_decision(plan), emit)
 
 
 # Windows, fills and rows

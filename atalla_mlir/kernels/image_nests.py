@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from atalla_mlir._mlir import ir
-from atalla_mlir.codegen.decision import FORM, Decision, DecisionError, Fields
+from atalla_mlir.codegen.attention_images import FORM_NAME as ATTENTION
+from atalla_mlir.codegen.attention_images import AttentionImages, attention_decision, attention_images, image_facts
+from atalla_mlir.codegen.decision import FORM, Decision, DecisionError, Fields, check_names
 from atalla_mlir.codegen.fill_plan import is_fill
 from atalla_mlir.codegen.grouping import Group
 from atalla_mlir.codegen.image_chain import ImageChain, image_chain
@@ -17,10 +19,13 @@ from atalla_mlir.codegen.image_maps import ImageMaps, image_maps
 from atalla_mlir.codegen.image_product import ImageProduct, choose_image_schedule, image_product
 from atalla_mlir.codegen.image_windows import ImageWindows, image_windows
 from atalla_mlir.codegen.iteration import Buffer, Stage
+from atalla_mlir.codegen.pad_images import PadImage
 from atalla_mlir.codegen.product_chain import FORM_NAME as CHAIN
 from atalla_mlir.codegen.tile_cost import FORM_NAME
 from atalla_mlir.codegen.window_plan import FORM_NAME as WINDOWS
 from atalla_mlir.errors import InternalError
+from atalla_mlir.kernels.attention import AttentionKernel
+from atalla_mlir.kernels.attention_images import head_rows
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.chained_products import ChainedProducts
 from atalla_mlir.kernels.forms import Nest, Numerics, emit_nest
@@ -48,7 +53,7 @@ class ImageNest:
     """Of each pad, from the first one on."""
 
 
-GroupedKernel = ImageProduct | ImageChain | ImageWindows | ImageMaps
+GroupedKernel = ImageProduct | ImageChain | ImageWindows | ImageMaps | AttentionImages
 
 
 def grouped_image_kernel(groups: Sequence[Group], outside: Mapping[Buffer, object]) -> GroupedKernel | None:
@@ -57,7 +62,7 @@ def grouped_image_kernel(groups: Sequence[Group], outside: Mapping[Buffer, objec
     `outside` are buffers that outlive the kernel.
     """
     first, *others = groups
-    if first.attention or first.turned or first.fill:
+    if first.turned or first.fill:
         return None
     fills = [stage for group in others for stage in group.stages]
     stored = [stage.write for stage in first.stages if stage.write.buffer in outside]
@@ -67,6 +72,8 @@ def grouped_image_kernel(groups: Sequence[Group], outside: Mapping[Buffer, objec
     if len(values) > 1:
         return None
     frame = next(iter(values), None)
+    if first.attention is not None:
+        return None if others else attention_images(first.attention, stored)
     if first.chain is not None:
         return None if others else image_chain(first.chain, stored)
     if first.product is not None:
@@ -97,6 +104,8 @@ def emit_image_nest(nest: ImageNest, fixed: Fields) -> list[Decision]:
             form, emit = WINDOWS, partial(_emit_windows, nest, kernel)
         case ImageMaps():
             form, emit = MAPS, partial(_emit_maps, nest, kernel)
+        case AttentionImages():
+            form, emit = ATTENTION, partial(_emit_attention, nest, kernel)
     if fixed.get(FORM) not in (None, form):
         raise DecisionError(f"it cannot have the form '{fixed[FORM]}': some of its values stay in the pads")
     decision = emit(wanted)
@@ -168,6 +177,22 @@ def _emit_maps(nest: ImageNest, maps: ImageMaps, wanted: Fields) -> Decision:
     nest.numerics.sums.update(emitted.sums)
     nest.numerics.expansions.update(emitted.expansions)
     return decision
+
+
+def _emit_attention(nest: ImageNest, kernel: AttentionImages, wanted: Fields) -> Decision:
+    check_names(ATTENTION, wanted, ())
+    plan = kernel.plan_with(nest.images)
+    if plan is None or plan.pad_rows > nest.free_rows:
+        raise InternalError(_NO_ROOM)
+    builder, image, kept = Builder(), nest.images.get(kernel.result.buffer), None
+    if isinstance(image, PadImage):
+        with ir.InsertionPoint.at_block_begin(nest.block):
+            kept = head_rows(builder, kernel.head_image(image), nest.values[kernel.result.buffer])
+    emitted = AttentionKernel(builder, kernel.attention, plan, dict(nest.values), nest.block, kept=kept)
+    emitted.emit()
+    nest.numerics.sums.update(emitted.sum_orders())
+    nest.numerics.expansions.update(emitted.expansions)
+    return attention_decision(plan, image_facts(kernel, nest.images))
 
 
 def _emit_frames(nest: ImageNest) -> Iterator[Decision]:

@@ -9,6 +9,7 @@ from functools import cache
 from typing import ClassVar
 
 from atalla_mlir._mlir import array_attr, i64_attr, ir, operations, string_attr, string_value, symbol_attr
+from atalla_mlir.codegen.attention_images import AttentionImages
 from atalla_mlir.codegen.grouping import Group, form_groups
 from atalla_mlir.codegen.image_kernel import ImageKernel
 from atalla_mlir.codegen.image_maps import ImageMaps
@@ -87,7 +88,7 @@ def _read(function: ir.Operation, target: Machine) -> _Kernel:
     kernel = grouped_image_kernel(groups, dict.fromkeys(buffers)) if groups else None
     if kernel is None:
         return _Kernel(OpaqueKernel(cache(lambda: placed_rows(function, target.name))), buffers, _unknown_cycles)
-    if isinstance(kernel, (ImageWindows, ImageMaps)):
+    if isinstance(kernel, (ImageWindows, ImageMaps, AttentionImages)):
         cost = kernel.cost({}, pads=target.pads, pad_rows=target.pad_rows - SPILL_ROWS)
         return _Kernel(kernel, buffers, lambda: cost.cycles if cost is not None else math.inf)
     return _Kernel(kernel, buffers, cache(lambda: _apart_cycles(function)))
@@ -168,10 +169,10 @@ class _Entry:
             return
         known = variants.setdefault(name, {})
         key, attributes = "", dict[str, ir.Attribute]()
-        if at in plan.free_rows and isinstance(self.read[name].kernel, OpaqueKernel):
+        images = [plan.images.get(self.numbers[value]) for value in (*call.operands, *call.results)]
+        if at in plan.free_rows and not any(images) and self._is_settled(name):
             self.kernels[name].attributes[FREE_ROWS] = i64_attr(plan.free_rows[at])
         elif at in plan.free_rows:
-            images = [plan.images.get(self.numbers[value]) for value in (*call.operands, *call.results)]
             call.attributes[IMAGES] = array_attr([image_attribute(image) for image in images])
             anywhere = [None if image is None else replace(image, base=0) for image in images]
             attributes = {
@@ -184,6 +185,11 @@ class _Entry:
         function = known[key]
         if function is not None:
             call.attributes["callee"] = symbol_attr(string_value(function.attributes["sym_name"]))
+
+    def _is_settled(self, name: str) -> bool:
+        """Whether a kernel that works on no images always takes the same rows."""
+        kernel = self.read[name].kernel
+        return kernel is not None and kernel.operand is None
 
     def _variant(self, name: str, number: int, attributes: dict[str, ir.Attribute]) -> ir.Operation:
         """The kernel `name` with attributes: itself for the first call of it, else a copy."""
