@@ -17,8 +17,8 @@ from atalla_mlir.codegen.window_plan import MAX_GROUP, choose_windows, look_at, 
 
 _FILL_CYCLES = 1500
 """Of a frame around a result in DRAM, roughly."""
-_STORE_CYCLES = 1
-"""Of a second store of each result, roughly."""
+_PLACE_CYCLES = 2
+"""Of an iteration that says where its results lie in both halves, roughly."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ImageWindows:
         cycles = decision.predicted_cycles or 0
         if is_kept:
             facts[KEPT_BYTES] = self.result.buffer.num_elements * 2
-            cycles += plan.iterations * plan.group * _STORE_CYCLES
+            cycles += plan.iterations * _PLACE_CYCLES
         return plan, replace(decision, facts={**decision.facts, **facts}, predicted_cycles=cycles)
 
     def _dealt_shapes(self, image: KeptImage) -> list[WindowPlan]:
@@ -75,14 +75,15 @@ class ImageWindows:
             plan
             for plan in self.shapes
             if plan.pads == NUM_PADS
+            and plan.last_group == plan.group
             and self._stores_lines(plan)
             and fits(plan.lines, shape.strides[0], shape.lines)
             and fits(plan.columns, shape.strides[1], shape.pixels)
         ]
 
     def _stores_lines(self, plan: WindowPlan) -> bool:
-        """Whether iterations make whole groups, line by line: a row too many would be another pixel's."""
-        return plan.last_group == plan.group and (plan.lines.loop, plan.columns.loop) == self.rows
+        """Whether iterations go line by line."""
+        return (plan.lines.loop, plan.columns.loop) == self.rows
 
     def _own_rows(self, plan: WindowPlan) -> int:
         """Rows of a pad, at most: the ring of lines, rows that results share, and one for transfers of nothing."""

@@ -107,7 +107,10 @@ class StoreOp(Atalla.Operation, name="store"):
 
 
 class AllocTileOp(Atalla.Operation, name="alloc_tile"):
-    """A tile: `rows` consecutive rows of pad `pad`, from row `base` of the kernel's arena on that pad."""
+    """A tile: `rows` consecutive rows of pad `pad`, from row `base` of the kernel's arena on that pad.
+
+    With `image` it counts from where an image begins, and rows before that belong to the image as well.
+    """
 
     rows: ir.IntegerAttr
     pad: ir.IntegerAttr
@@ -118,7 +121,7 @@ class AllocTileOp(Atalla.Operation, name="alloc_tile"):
         return (
             check_range(op, "pad", 0, AX01.pads - 1)
             and check_range(op, "rows", 1, AX01.pad_rows)
-            and check_range(op, "base", 0, AX01.pad_rows - 1)
+            and check_range(op, "base", 1 - AX01.pad_rows if "image" in op.attributes else 0, AX01.pad_rows - 1)
         )
 
 

@@ -13,6 +13,7 @@ from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.expression import Evaluated, Evaluator
 from atalla_mlir.kernels.functions.bound import FunctionBound
 from atalla_mlir.kernels.rings import ROW_BYTES, tile_name
+from atalla_mlir.kernels.window_images import ResultParts
 from atalla_mlir.kernels.window_pads import Tap, WindowPads, taps_of
 
 
@@ -65,7 +66,7 @@ class WindowBody:
             at = builder.select_bits(is_outside, builder.index_constant(plan.frame_row * ROW_BYTES), at)
         return at
 
-    def emit(self, written: Sequence[ir.Value], image: Sequence[ir.Value] = ()) -> None:
+    def emit(self, written: Sequence[ir.Value], image: Sequence[ResultParts] = ()) -> None:
         """Compute the results and put them into their rings, `written` bytes from the begin of each.
 
         The last one goes to the parts of an `image` instead, where there are any.
@@ -82,7 +83,8 @@ class WindowBody:
                 values[stage.write.buffer] = self._evaluate(stage, partial(self._operand, stage, values))
             for ring, tile in zip(self.pads.results, tiles, strict=True):
                 self.builder.tile_store(values[ring.write.buffer], tile, self.builder.at(out), self.plan.cols)
-            for part in image:
+            for parts in image:
+                part = parts.always if out < self.plan.last_group else parts.rest
                 self.builder.tile_store(values[self.stages[-1].write.buffer], part, self.builder.at(out), LANES)
 
     def _operand(self, stage: Stage, values: Mapping[Buffer, ir.Value], read: int) -> Evaluated:

@@ -122,7 +122,7 @@ class WindowKernel:
             [zero for _ in self.pads.results],
             behind,
             tokens,
-            self.image.places.first() if self.image is not None else None,
+            self.image.first() if self.image is not None else None,
         )
 
     def _finish(self) -> None:
@@ -159,7 +159,6 @@ class WindowKernel:
             place = self.image.places.after(place, builder.index_constant(-1))
         else:
             body.emit(state.written)
-        is_waiting = builder.is_negative(state.waiting)
         tokens += self.transfers.send(state.send, state.sent, list(earlier))
         step = [results.slot_bytes for results in self.pads.results]
         masks = [results.mask for results in self.pads.results]
@@ -167,12 +166,17 @@ class WindowKernel:
             [builder.both(builder.plus(at, size), mask) for at, size, mask in zip(positions, step, masks, strict=True)]
             for positions in (state.written, state.sent)
         )
+        send, waiting = state.send, state.waiting
+        if self.pads.results:
+            is_waiting = builder.is_negative(waiting)
+            send = self.transfers.sends.after(send, builder.differ(is_waiting, -1))
+            waiting = builder.plus(waiting, builder.both(is_waiting, 1))
         return _State(
             fetch,
             credit,
             self.transfers.windows.after(state.window, builder.index_constant(-1)),
-            self.transfers.sends.after(state.send, builder.differ(is_waiting, -1)),
-            builder.plus(state.waiting, builder.both(is_waiting, 1)),
+            send,
+            waiting,
             written,
             sent,
             tokens,

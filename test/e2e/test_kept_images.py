@@ -72,6 +72,12 @@ def _pools() -> nn.Module:
     )
 
 
+def _depthwise() -> nn.Module:
+    """Windows of which several are computed at once: the last group of a line of few pixels is smaller."""
+    layers = [nn.Conv2d(64, 64, size, padding=size // 2, groups=64) for size in (3, 5)]
+    return nn.Sequential(layers[0], nn.Hardswish(), nn.Conv2d(64, 64, 1), layers[1], nn.SiLU(), nn.Conv2d(64, 32, 1))
+
+
 def _deep() -> nn.Module:
     """More than one slice of channels and several blocks of columns."""
     return nn.Sequential(
@@ -138,6 +144,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "windows": (_windows, (1, 32, 11, 12)),
     "pools": (_pools, (1, 64, 23, 39)),
     "pools of few lines": (_pools, (1, 64, 13, 24)),
+    "windows on lines of a prime number of pixels": (_depthwise, (1, 64, 9, 7)),
     "deep": (_deep, (1, 64, 14, 14)),
     "stem": (_stem, (1, 3, 64, 48)),
     "linears": (partial(_linears, 96, 64, 160, 32, 64, 96, 32, 64), (36, 96)),

@@ -49,14 +49,15 @@ def test_other_results_and_what_windows_look_at_are_no_images() -> None:
     assert unframed.held_lines(unframed.result.buffer, shape) is None
 
 
-def test_groups_of_an_image_divide_its_lines() -> None:
+@pytest.mark.parametrize("group", [3, 4, 5])
+def test_iterations_go_line_by_line_in_groups_of_any_size(group: int) -> None:
     windows = _found()
     images = {windows.result.buffer: _image()}
-    chosen = windows.choose(images, ROOM, {})
+    chosen = windows.choose(images, ROOM, {"group": group})
     assert chosen is not None
     plan, decision = chosen
-    assert PIXELS % plan.group == 0
-    assert plan.lines.outs == LINES
+    assert (plan.groups, plan.last_group) == {3: (4, 1), 4: (3, 2), 5: (2, 5)}[group]
+    assert (plan.lines.outs, plan.columns.outs) == (LINES, PIXELS)
     assert decision.facts["in_pads"] == "result"
     assert decision.facts["kept_bytes"] == 2 * windows.result.buffer.num_elements
 
