@@ -13,6 +13,8 @@ from atalla_mlir.codegen.decision import FORM, Decision, DecisionError, Fields, 
 from atalla_mlir.codegen.fill_plan import is_fill
 from atalla_mlir.codegen.grouping import Group
 from atalla_mlir.codegen.image_chain import ImageChain, image_chain
+from atalla_mlir.codegen.image_folds import FORM_NAME as FOLDS
+from atalla_mlir.codegen.image_folds import ImageFolds, image_folds
 from atalla_mlir.codegen.image_kernel import KeptImage
 from atalla_mlir.codegen.image_maps import FORM_NAME as MAPS
 from atalla_mlir.codegen.image_maps import ImageMaps, image_maps
@@ -29,6 +31,7 @@ from atalla_mlir.kernels.attention_images import head_rows
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.chained_products import ChainedProducts
 from atalla_mlir.kernels.forms import Nest, Numerics, emit_nest
+from atalla_mlir.kernels.image_folds import ImageFoldNest
 from atalla_mlir.kernels.image_maps import ImageMapNest
 from atalla_mlir.kernels.image_rows import product_images
 from atalla_mlir.kernels.tiled_product import TiledProduct
@@ -53,7 +56,7 @@ class ImageNest:
     """Of each pad, from the first one on."""
 
 
-GroupedKernel = ImageProduct | ImageChain | ImageWindows | ImageMaps | AttentionImages
+GroupedKernel = ImageProduct | ImageChain | ImageWindows | ImageMaps | AttentionImages | ImageFolds
 
 
 def grouped_image_kernel(groups: Sequence[Group], outside: Mapping[Buffer, object]) -> GroupedKernel | None:
@@ -79,7 +82,10 @@ def grouped_image_kernel(groups: Sequence[Group], outside: Mapping[Buffer, objec
     if first.product is not None:
         return None if first.frame else image_product(first.stages, stored, frame)
     windows = image_windows(first.stages, stored, first.frame, frame)
-    return windows or (None if first.frame else image_maps(first.stages, stored, frame))
+    if windows is not None or first.frame:
+        return windows
+    folds = None if others else image_folds(first.stages, stored)
+    return folds or image_maps(first.stages, stored, frame)
 
 
 def _is_frame(stage: Stage, buffer: Buffer) -> bool:
@@ -106,6 +112,8 @@ def emit_image_nest(nest: ImageNest, fixed: Fields) -> list[Decision]:
             form, emit = MAPS, partial(_emit_maps, nest, kernel)
         case AttentionImages():
             form, emit = ATTENTION, partial(_emit_attention, nest, kernel)
+        case ImageFolds():
+            form, emit = FOLDS, partial(_emit_folds, nest, kernel)
     if fixed.get(FORM) not in (None, form):
         raise DecisionError(f"it cannot have the form '{fixed[FORM]}': some of its values stay in the pads")
     decision = emit(wanted)
@@ -193,6 +201,19 @@ def _emit_attention(nest: ImageNest, kernel: AttentionImages, wanted: Fields) ->
     nest.numerics.sums.update(emitted.sum_orders())
     nest.numerics.expansions.update(emitted.expansions)
     return attention_decision(plan, image_facts(kernel, nest.images))
+
+
+def _emit_folds(nest: ImageNest, folds: ImageFolds, wanted: Fields) -> Decision:
+    chosen = folds.choose(nest.images, wanted)
+    if chosen is None:
+        raise InternalError(_NO_ROOM)
+    plan, decision = chosen
+    with ir.InsertionPoint.at_block_begin(nest.block):
+        emitted = ImageFoldNest(Builder(), folds, plan, nest.images, nest.values, nest.block)
+    emitted.emit()
+    nest.numerics.sums.update(emitted.sum_orders())
+    nest.numerics.expansions.update(emitted.memory.expansions)
+    return decision
 
 
 def _emit_frames(nest: ImageNest) -> Iterator[Decision]:

@@ -11,6 +11,7 @@ from typing import ClassVar
 from atalla_mlir._mlir import array_attr, i64_attr, ir, operations, string_attr, string_value, symbol_attr
 from atalla_mlir.codegen.attention_images import AttentionImages
 from atalla_mlir.codegen.grouping import Group, form_groups
+from atalla_mlir.codegen.image_folds import ImageFolds
 from atalla_mlir.codegen.image_kernel import ImageKernel
 from atalla_mlir.codegen.image_maps import ImageMaps
 from atalla_mlir.codegen.image_plan import ImageLaunch, ImagePlan, ImagePlanner, ImageValue
@@ -86,8 +87,11 @@ def _read(function: ir.Operation, target: Machine) -> _Kernel:
         return _Kernel(None, (), _unknown_cycles)
     buffers = tuple(view.buffer for view in (*listed.arguments, *listed.results))
     kernel = grouped_image_kernel(groups, dict.fromkeys(buffers)) if groups else None
+    opaque = OpaqueKernel(cache(lambda: placed_rows(function, target.name)))
     if kernel is None:
-        return _Kernel(OpaqueKernel(cache(lambda: placed_rows(function, target.name))), buffers, _unknown_cycles)
+        return _Kernel(opaque, buffers, _unknown_cycles)
+    if isinstance(kernel, ImageFolds):
+        return _Kernel(replace(kernel, opaque=opaque), buffers, lambda: kernel.apart_cycles)
     if isinstance(kernel, (ImageWindows, ImageMaps, AttentionImages)):
         cost = kernel.cost({}, pads=target.pads, pad_rows=target.pad_rows - SPILL_ROWS)
         return _Kernel(kernel, buffers, lambda: cost.cycles if cost is not None else math.inf)
@@ -170,9 +174,8 @@ class _Entry:
         known = variants.setdefault(name, {})
         key, attributes = "", dict[str, ir.Attribute]()
         images = [plan.images.get(self.numbers[value]) for value in (*call.operands, *call.results)]
-        if at in plan.free_rows and not any(images) and self._is_settled(name):
-            self.kernels[name].attributes[FREE_ROWS] = i64_attr(plan.free_rows[at])
-        elif at in plan.free_rows:
+        is_settled = at in plan.free_rows and not any(images) and self._is_settled(name)
+        if at in plan.free_rows and not is_settled:
             call.attributes[IMAGES] = array_attr([image_attribute(image) for image in images])
             anywhere = [None if image is None else replace(image, base=0) for image in images]
             attributes = {
@@ -184,6 +187,8 @@ class _Entry:
             known[key] = self._variant(name, len(known), attributes)
         function = known[key]
         if function is not None:
+            if is_settled:
+                function.attributes[FREE_ROWS] = i64_attr(plan.free_rows[at])
             call.attributes["callee"] = symbol_attr(string_value(function.attributes["sym_name"]))
 
     def _is_settled(self, name: str) -> bool:

@@ -182,3 +182,58 @@ func.func @beside(%x: tensor<40x64xbf16>, %y: tensor<64x40xbf16>, %w: tensor<64x
   %2 = call @linear(%0, %w) : (tensor<40x64xbf16>, tensor<64x64xbf16>) -> tensor<40x64xbf16>
   return %1, %2 : tensor<40x64xbf16>, tensor<40x64xbf16>
 }
+
+// What all pixels are folded into is a row in DRAM. The image is found in the pads for that, and by the map which meets it
+// once more; both halves of an odd number of rows have the middle one.
+
+// CHECK: func.func private @total(
+// CHECK-SAME: atalla.images = [{base = 0 : i64, held = 21 : i64, lines = 41 : i64, pad = 0 : i64, pixels = 1 : i64, slices = 2 : i64, spare = 0 : i64, starts = array<i64: 0, 20>}, unit]
+func.func private @total(%x: tensor<41x64xbf16>) -> tensor<64xbf16> {
+  %zero = arith.constant 0.0 : bf16
+  %empty = tensor.empty() : tensor<64xbf16>
+  %none = linalg.fill ins(%zero : bf16) outs(%empty : tensor<64xbf16>) -> tensor<64xbf16>
+  %sums = linalg.generic {
+    indexing_maps = [affine_map<(n, m) -> (m, n)>, affine_map<(n, m) -> (n)>], iterator_types = ["parallel", "reduction"]
+  } ins(%x : tensor<41x64xbf16>) outs(%none : tensor<64xbf16>) {
+  ^bb0(%a: bf16, %sum: bf16):
+    %next = arith.addf %sum, %a : bf16
+    linalg.yield %next : bf16
+  } -> tensor<64xbf16>
+  return %sums : tensor<64xbf16>
+}
+
+func.func private @doubled(%x: tensor<41x64xbf16>) -> tensor<41x64xbf16> {
+  %empty = tensor.empty() : tensor<41x64xbf16>
+  %twice = linalg.generic {
+    indexing_maps = [affine_map<(m, n) -> (m, n)>, affine_map<(m, n) -> (m, n)>], iterator_types = ["parallel", "parallel"]
+  } ins(%x : tensor<41x64xbf16>) outs(%empty : tensor<41x64xbf16>) {
+  ^bb0(%a: bf16, %none: bf16):
+    %sum = arith.addf %a, %a : bf16
+    linalg.yield %sum : bf16
+  } -> tensor<41x64xbf16>
+  return %twice : tensor<41x64xbf16>
+}
+
+func.func private @scaled(%x: tensor<41x64xbf16>, %row: tensor<64xbf16>) -> tensor<41x64xbf16> {
+  %empty = tensor.empty() : tensor<41x64xbf16>
+  %products = linalg.generic {
+    indexing_maps = [affine_map<(m, n) -> (m, n)>, affine_map<(m, n) -> (n)>, affine_map<(m, n) -> (m, n)>],
+    iterator_types = ["parallel", "parallel"]
+  } ins(%x, %row : tensor<41x64xbf16>, tensor<64xbf16>) outs(%empty : tensor<41x64xbf16>) {
+  ^bb0(%a: bf16, %b: bf16, %none: bf16):
+    %product = arith.mulf %a, %b : bf16
+    linalg.yield %product : bf16
+  } -> tensor<41x64xbf16>
+  return %products : tensor<41x64xbf16>
+}
+
+// CHECK-LABEL: func.func @squeezed(
+// CHECK: call @doubled({{.*}}atalla.images = [unit, {base = 0 : i64, held = 21
+// CHECK: call @total({{.*}}atalla.images = [{base = 0 : i64, held = 21{{.*}}}, unit]
+// CHECK: call @scaled({{.*}}atalla.images = [{base = 0 : i64, held = 21{{.*}}}, unit, unit]
+func.func @squeezed(%x: tensor<41x64xbf16>) -> tensor<41x64xbf16> {
+  %0 = call @doubled(%x) : (tensor<41x64xbf16>) -> tensor<41x64xbf16>
+  %1 = call @total(%0) : (tensor<41x64xbf16>) -> tensor<64xbf16>
+  %2 = call @scaled(%0, %1) : (tensor<41x64xbf16>, tensor<64xbf16>) -> tensor<41x64xbf16>
+  return %2 : tensor<41x64xbf16>
+}
