@@ -19,8 +19,8 @@ SIGMOID = FunctionBound(1.65 * UNIT, TINY)
 TANH = FunctionBound(1.8 * UNIT, TINY)
 ERF = FunctionBound(2.4 * UNIT, TINY)
 EXPM1 = FunctionBound(1.8 * UNIT, TINY)
-GELU = FunctionBound(3.5 * UNIT, 2.0**-16)
-GELU_TANH = FunctionBound(3.5 * UNIT, 2.0**-16)
+GELU = FunctionBound(4.0 * UNIT, 1.25 * 2.0**-16)
+GELU_TANH = FunctionBound(3.7 * UNIT, 2.0**-16)
 
 # Coefficients ascend. 1 / (1 + e) on [0, 1], relative error 1 / 99.
 _INVERSE = (98 / 99, -80 / 99, 32 / 99)
@@ -32,13 +32,11 @@ _ERF_SERIES = (0.12834303, -0.37433605, 0.09935916)
 _EXPM1_SERIES = (0.0, 0.50007128, 0.16839463, 0.04155017)
 # log(Phi(x) / Phi(-x)) / x in powers of x^2, Phi the normal distribution; the error for x < 4 is 0.002
 _NORMAL_LOGIT = (1.59678686, 0.0738422515, -0.000737369397)
-# log Phi(x) - 2 x for x < 0: fitted to the error of GELU as it is rounded
-_NORMAL_TAIL = (-0.69140625, -1.21875, -0.35546875, 0.01373291015625)
-# the same for GELU with approximate="tanh": -log(1 + e^-z) - 2 x for x < 0, z = 2 sqrt(2 / pi) (x + 0.044715 x^3)
-_TANH_TAIL = (-0.69921875, -1.2265625, -0.359375, 0.003509521484375, -0.004547119140625)
+# log(2 Phi(x)) - x for x < 0, in powers of x: fitted to the error of GELU as it is rounded
+_NORMAL_TAIL = (0.0, -0.220703125, -0.357421875, 0.01318359375)
+# the same for GELU with approximate="tanh": -log((1 + e^-z) / 2) - x for x < 0, z = 2 sqrt(2 / pi) (x + 0.044715 x^3)
+_TANH_TAIL = (0.0, -0.2119140625, -0.353515625, 0.0036163330078125, -0.004608154296875)
 _LOGIT_END = 5.5
-# from here on x E is less than any error that matters
-_TAIL_END = 8.0
 
 
 def sigmoid(builder: Builder, row: ir.Value) -> ir.Value:
@@ -71,31 +69,29 @@ def error_function(builder: Builder, row: ir.Value) -> ir.Value:
 
 
 def gelu(builder: Builder, row: ir.Value) -> ir.Value:
-    """x Phi(x), Phi the normal distribution. 7 ALU, 7 MUL and two EXP operations."""
+    """x Phi(x), Phi the normal distribution. 6 ALU, 6 MUL and two EXP operations."""
     return _gated(builder, row, _NORMAL_TAIL)
 
 
 def gelu_tanh(builder: Builder, row: ir.Value) -> ir.Value:
-    """x / (1 + e^-z) with a cubic z. 8 ALU, 8 MUL and two EXP operations."""
+    """x / (1 + e^-z) with a cubic z. 7 ALU, 7 MUL and two EXP operations."""
     return _gated(builder, row, _TANH_TAIL)
 
 
 def _gated(builder: Builder, row: ir.Value, tail: Sequence[float]) -> ir.Value:
-    """x E for x < 0, x - x E above, where E is a function of -|x|, and `tail` a polynomial for log E + 2 |x|.
+    """x E for x < 0, x (1 - E) above, where E is a function of -|x|, and `tail` a polynomial for log 2 E + |x|.
 
-    2 |x| is taken away because e^-2|x| has an exact operand, and the rest is small where it matters: little is seen
-    of the operands' rounding, which the exponential would multiply by them. x is loaded again where that keeps
-    registers from being written over, or from being needed for long.
+    |x| is taken away because e^-|x| has an exact operand, and the rest is small where it matters: little is seen of
+    the operands' rounding, which the exponential would multiply by them. Halving is exact. An infinite x meets
+    1 - E = 1, or E = 0, of which the product is NaN as in PyTorch. x is loaded again where that keeps registers from
+    being written over, or from being needed for long, and compared again for the same reason.
     """
     b, zero = builder, builder.constant(0.0)
     late = b.again(row)
-    minus = b.masked_mul(b.compare("gt", row, zero), b.again(row), b.constant(-1.0))
-    twice = b.exp(b.binary("mul", minus, b.constant(2.0)))
-    rest = b.exp(polynomial(b, minus, tail))
-    # an infinite x is kept from meeting E = 0 where the result is not NaN
-    part = b.masked_mul(b.compare("lt", late, b.constant(_TAIL_END)), rest, late)
-    # multiplied last, e^-2|x| gives the smallest error
-    return b.masked_rsub(b.compare("gt", late, zero), b.binary("mul", part, twice), late)
+    minus = b.masked_rsub(b.compare("gt", row, zero), b.again(row), b.splat(0.0))
+    rest = b.binary("mul", b.exp(polynomial(b, minus, tail)), b.constant(0.5))
+    share = b.binary("mul", rest, b.exp(minus))
+    return b.binary("mul", b.masked_rsub(b.compare("gt", late, zero), share, b.splat(1.0)), late)
 
 
 def expm1(builder: Builder, row: ir.Value) -> ir.Value:
