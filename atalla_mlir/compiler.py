@@ -54,6 +54,7 @@ def compile_model(
     strict: bool = False,
     fuse: bool = True,
     chains: bool = True,
+    ahead: bool = True,
     images: ImageChoice = "worth",
     cache: bool = True,
     decisions: Decisions = (),
@@ -62,14 +63,15 @@ def compile_model(
 
     The model is taken in eval mode; its weights become part of the loadable. With `strict`, an operation that the
     device does not run is an error and not a step on the host. Without `fuse`, every operation is a kernel of its own;
-    without `chains`, every product begins one. `images` says which images and matrices between kernels stay in the
-    pads where they fit: those that are worth it by predicted cycles, all of them ("always"), none ("never"). With
-    `cache`, kernels that were compiled before are taken from disk and new ones are kept there; the result is the same.
+    without `chains`, every product begins one; without `ahead`, each fetches all of its parameters itself. `images`
+    says which images and matrices between kernels stay in the pads where they fit: those that are worth it by
+    predicted cycles, all of them ("always"), none ("never"). With `cache`, kernels that were compiled before are taken
+    from disk and new ones are kept there; the result is the same.
     `decisions` fix what is else chosen by predicted cycles: rules as in docs/decisions.md.
     """
     plans = plan_entries(model, requested_entries(args, kwargs, entries), strict=strict)
     return compile_plans(
-        plans, machine=machine, fuse=fuse, chains=chains, images=images, cache=cache, decisions=decisions
+        plans, machine=machine, fuse=fuse, chains=chains, ahead=ahead, images=images, cache=cache, decisions=decisions
     )
 
 
@@ -79,6 +81,7 @@ def compile_plan(
     machine: str | Machine = "ax01",
     fuse: bool = True,
     chains: bool = True,
+    ahead: bool = True,
     images: ImageChoice = "worth",
     reuse_memory: bool = True,
     permute_inputs: bool = True,
@@ -93,6 +96,7 @@ def compile_plan(
         machine=machine,
         fuse=fuse,
         chains=chains,
+        ahead=ahead,
         images=images,
         reuse_memory=reuse_memory,
         permute_inputs=permute_inputs,
@@ -108,6 +112,7 @@ def compile_plans(
     machine: str | Machine = "ax01",
     fuse: bool = True,
     chains: bool = True,
+    ahead: bool = True,
     images: ImageChoice = "worth",
     reuse_memory: bool = True,
     permute_inputs: bool = True,
@@ -126,6 +131,7 @@ def compile_plans(
         machine=target,
         fuse=fuse,
         chains=chains,
+        ahead=ahead,
         images=images,
         reuse_memory=reuse_memory,
         permute_inputs=permute_inputs,

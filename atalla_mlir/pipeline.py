@@ -32,6 +32,8 @@ class Options:
     """Make two products one kernel where what lies between fits into the pads."""
     images: ImageChoice = "worth"
     """Which images and matrices between kernels stay in the pads where they fit: worth it, all, none."""
+    ahead: bool = True
+    """Let kernels fetch the first parameters that the next one waits for."""
     reuse_memory: bool = True
     """Let values between kernels share DRAM addresses when they are not alive at the same time."""
     permute_inputs: bool = True
@@ -81,6 +83,7 @@ def stages(options: Options) -> tuple[Stage, ...]:
                 f"atalla-form-kernels{{fuse={fuse} chains={chains}}}",
                 *_keeping(options, machine),
                 *_fixing(options),
+                *((f"atalla-fetch-ahead{{machine={machine}}}",) if options.ahead else ()),
                 f"atalla-plan-memory{{reuse={reuse}}}",
             ),
         ),

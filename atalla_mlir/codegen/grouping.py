@@ -65,6 +65,12 @@ class Group:
         return [*self.frame, *self.stages, *self.loose]
 
     @property
+    def is_special(self) -> bool:
+        """Whether there is more to it than stages with unified loops."""
+        found = (self.attention, self.chain, self.turned, self.fill)
+        return any(item is not None for item in found) or bool(self.frame or self.loose)
+
+    @property
     def product(self) -> Stage | None:
         first = self.stages[0]
         return first if first.kind is StageKind.PRODUCT else None

@@ -40,6 +40,7 @@ def verify(
     strict: bool = False,
     fuse: bool = True,
     chains: bool = True,
+    ahead: bool = True,
     images: ImageChoice = "worth",
     engine: str = "auto",
     cache: bool = True,
@@ -54,7 +55,15 @@ def verify(
     plan = plan_model(opened, args, kwargs, strict=strict)
     timing = Timing()
     loadable = compile_plan(
-        plan, machine=machine, fuse=fuse, chains=chains, images=images, cache=cache, decisions=decisions, timing=timing
+        plan,
+        machine=machine,
+        fuse=fuse,
+        chains=chains,
+        ahead=ahead,
+        images=images,
+        cache=cache,
+        decisions=decisions,
+        timing=timing,
     )
     program = TorchProgram(loadable, engine=engine, machine=machine if isinstance(machine, Machine) else None)
     return replace(verify_program(program, plan, opened, args, kwargs), compile_seconds=timing.seconds())

@@ -18,8 +18,9 @@ from atalla_mlir.codegen.image_kernel import KeptImage
 from atalla_mlir.dialects.ax01_builder import Builder
 from atalla_mlir.dialects.module_attributes import CONTINUES, PARTS
 from atalla_mlir.errors import InternalError
+from atalla_mlir.kernels.ahead_launches import AheadCalls
 from atalla_mlir.kernels.image_areas import ImageAreas, load_number
-from atalla_mlir.kernels.image_attributes import image_attribute, images_of
+from atalla_mlir.kernels.image_attributes import image_attribute
 from atalla_mlir.kernels.views import is_integer_tensor, row_major
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import ARGUMENT_BASE, RegisterFile
@@ -86,8 +87,9 @@ class EntryLowering:
         addresses: Mapping[ir.Value, int],
         kernels: Mapping[str, KernelRecord],
         machine: Machine,
+        ahead: AheadCalls,
     ) -> None:
-        self.function, self.machine = function, machine
+        self.function, self.machine, self.ahead = function, machine, ahead
         self.kernels = kernels
         self.b = builder
         self.addresses = addresses
@@ -97,7 +99,7 @@ class EntryLowering:
         name = string_value(self.function.attributes["sym_name"])
         with self.b.function(name):
             zero = self.b.get_register(_SCALAR, 0)
-            areas = ImageAreas(self.function, self.b, self.machine)
+            areas = ImageAreas(self.function, self.b, self.machine, self.ahead)
             for view in self.function.regions[0].blocks[0].operations:
                 op = view.operation
                 self.b.loc = op.location
@@ -111,11 +113,13 @@ class EntryLowering:
     def _launch(self, entry: str, op: ir.Operation, zero: ir.Value) -> None:
         callee = string_value(op.attributes["callee"])
         values = [*op.operands, *op.results]
-        images = images_of(op)
+        images = self.ahead.images(op)
         for position, value in enumerate(values):
             image = images.get(position)
             address = self.addresses[value] if image is None else image.base * self.machine.row_bytes
             load_number(self.b, zero, ARGUMENT_BASE + position, address)
+        for position, number in enumerate(self.ahead.arguments(op), len(values)):
+            load_number(self.b, zero, ARGUMENT_BASE + position, number)
         self.b.call(callee)
         record = self.kernels.get(callee, KernelRecord())
         self.launches.append(
@@ -131,7 +135,7 @@ class EntryLowering:
                     "sums": self._by_node(record.sums, _names(op, "atalla.stages")),
                     "expansions": self._by_node(record.expansions, _names(op, "atalla.stages")),
                     **record.predictions(),
-                    **{field.name: field.attr for field in record.bounds or ()},
+                    **self.ahead.fields(op, record.bounds, self.machine),
                 }
             )
         )
@@ -153,7 +157,7 @@ class EntryLowering:
         parts = ir.ArrayAttr(op.attributes[PARTS]) if PARTS in op.attributes else array_attr([])
         continued = set(ir.DenseI64ArrayAttr(op.attributes[CONTINUES])) if CONTINUES in op.attributes else set[int]()
         found: list[ir.Attribute] = []
-        images = images_of(op)
+        images = self.ahead.images(op)
         for at, (name, value, order) in enumerate(itertools.zip_longest(names, values, orders)):
             own = parts[at] if kind == "output" and at < len(parts) else None
             if own is not None and isinstance(own.maybe_downcast(), ir.ArrayAttr):

@@ -18,6 +18,7 @@ from atalla_mlir.codegen.attention_plan import plan_attention
 from atalla_mlir.codegen.column_plan import plan_columns
 from atalla_mlir.codegen.copy_plan import plan_copy
 from atalla_mlir.codegen.decision import FORM, Decision, DecisionError, Fields, allowed, check_names
+from atalla_mlir.codegen.fetch_ahead import FirstColumns
 from atalla_mlir.codegen.flow_plan import FlowPlan, choose_flow_plan
 from atalla_mlir.codegen.grouping import Group
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Stage, StageKind, coalesce_loops
@@ -79,6 +80,10 @@ class Nest:
     block: ir.Block
     numerics: Numerics
     target: Machine
+    fetches_ahead: bool = False
+    """Whether it shall fetch for the next kernel, if it can."""
+    first_columns: FirstColumns | None = None
+    """What a kernel before may fetch for it; known when it is emitted."""
 
     @property
     def stages(self) -> list[Stage]:
@@ -174,7 +179,10 @@ def _row_times_matrix(nest: Nest, wanted: Fields) -> Planned | None:
     }
 
     def emit() -> None:
-        kernel = VectorProduct(Builder(), product, epilogue, plan, nest.values, nest.block)
+        kernel = VectorProduct(
+            Builder(), product, epilogue, plan, nest.values, nest.block, fetches_ahead=nest.fetches_ahead
+        )
+        nest.first_columns = kernel.first_columns
         nest.numerics.sums[product] = kernel.sum_order()
         kernel.emit()
         if kernel.rows_kernel is not None:

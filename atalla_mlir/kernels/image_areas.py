@@ -1,5 +1,7 @@
 """The rows of pads in which images stay between kernels: an entry function asks the firmware for them.
 
+So it does for what one kernel fetches for the next one (`ahead_launches`), which lies before all images.
+
 They grow from the first row of a pad on when a kernel is about to store an image, and shrink when nobody reads it any
 more. Where they lie is known beforehand, since kernels give back what they asked for; else the entry panics.
 """
@@ -11,8 +13,8 @@ from collections.abc import Mapping
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.image_kernel import KeptImage
 from atalla_mlir.dialects.ax01_builder import Builder
+from atalla_mlir.kernels.ahead_launches import AheadCalls
 from atalla_mlir.kernels.arenas import ALLOCATE, FREE, PAGES_EXHAUSTED, PANIC, taken
-from atalla_mlir.kernels.image_attributes import images_of
 from atalla_mlir.target.encoding import IMM12, IMM25U
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import ARGUMENT_BASE, RESULT, RegisterFile
@@ -23,8 +25,8 @@ _LOST = "images_lost"
 class ImageAreas:
     """One area for each pad, empty at first."""
 
-    def __init__(self, function: ir.Operation, builder: Builder, machine: Machine) -> None:
-        self.b, self.machine = builder, machine
+    def __init__(self, function: ir.Operation, builder: Builder, machine: Machine, ahead: AheadCalls) -> None:
+        self.b, self.machine, self.ahead = builder, machine, ahead
         self.pages: dict[int, int] = {}
         """Of the area of each pad."""
         self.wanted = self._wanted(function)
@@ -38,13 +40,17 @@ class ImageAreas:
         places = {call: at for at, call in enumerate(calls)}
         wanted: list[dict[int, int]] = [{} for _ in calls]
         for made, call in enumerate(calls):
-            for at, image in images_of(call).items():
+            for at, image in self.ahead.images(call).items():
                 if at < len(call.operands):
                     continue
                 result = call.results[at - len(call.operands)]
                 last = max((places[use.owner.operation] for use in result.uses), default=made)
                 for pages in wanted[made : last + 1]:
                     self._include(pages, image)
+        for first, last in self.ahead.pairs():
+            for pages in wanted[places[first] : places[last] + 1]:
+                for pad in range(self.ahead.pads):
+                    pages[pad] = max(pages.get(pad, 0), self.ahead.pages)
         return dict(zip(calls, wanted, strict=True))
 
     def _include(self, pages: dict[int, int], image: KeptImage) -> None:

@@ -12,6 +12,15 @@ def start_order(pads: int) -> list[int]:
     return [*range(0, pads, 2), *range(1, pads, 2)]
 
 
+def falling_order(pads: int) -> list[int]:
+    """The order for long transfers beside rows that are read: the channel's turn, from pad to pad, comes to them last.
+
+    Which rhythm they find then hardly depends on by how many cycles the rows before delay each of them: of the ways to
+    be up to two cycles late one in twelve makes the channel idle 2 cycles of 10, of those of `start_order` one in four.
+    """
+    return [0, *range(pads - 1, 0, -1)]
+
+
 def piece_order(pieces: int, pads: int) -> list[int]:
     """The order for pieces of which piece i goes to pad i mod `pads`."""
     order = start_order(pads)

@@ -11,17 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
+from atalla_mlir.codegen.fetch_ahead import first_columns
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage
 from atalla_mlir.codegen.placement import MAX_DMA_ROWS
 from atalla_mlir.codegen.row_plan import SumOrder, choose_row_plan
 from atalla_mlir.codegen.vector_product_plan import LANES, VectorProductPlan
 from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.ahead import AheadArguments
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.expression import Evaluated
 from atalla_mlir.kernels.row_places import Place, divided
 from atalla_mlir.kernels.rows import RowKernel
 from atalla_mlir.kernels.tile_addresses import ELEMENT_BYTES, PAD_SHIFT, ROW_BYTES, SINK
-from atalla_mlir.kernels.transfer_order import start_order
+from atalla_mlir.kernels.transfer_order import falling_order, start_order
 from atalla_mlir.target.encoding import DmaShape
 
 Rows = list[ir.Value]
@@ -81,8 +83,16 @@ class VectorProduct:
         plan: VectorProductPlan,
         buffers: dict[Buffer, ir.Value],
         block: ir.Block,
+        *,
+        fetches_ahead: bool = False,
     ) -> None:
         self.builder, self.product, self.plan, self.buffers = builder, product, plan, buffers
+        operand = ir.BlockArgument(buffers[plan.matrix.buffer]).arg_number
+        self.first_columns = first_columns(plan, operand) if fetches_ahead else None
+        """What the launch before fetches, None where kernels know nothing of each other."""
+        self.ahead = AheadArguments(builder, block) if self.first_columns is not None else None
+        self.order = start_order(plan.pads) if self.ahead is None else falling_order(plan.pads)
+        """In which transfers begin: whichever finds the better rhythm beside the loads of the loop, as measured."""
         self.rows_kernel: FinishedRows | None = None
         if epilogue:
             stored = [stage.write for stage in epilogue if stage.write.buffer in buffers]
@@ -107,8 +117,12 @@ class VectorProduct:
             return stream.pack()
 
         done = self._unpack(self.builder.loop(count, stream.pack(), block))
-        self.builder.wait([*done.tokens, *done.columns])
+        if self.ahead is None:
+            self.builder.wait([*done.tokens, *done.columns])
         self._finish()
+        if self.ahead is not None:
+            # what comes for the next product comes beside the epilogue
+            self.builder.wait([*done.tokens, *done.columns])
 
     def _unpack(self, values: Sequence[ir.Value]) -> _Stream:
         return _Stream.unpack(values, self.plan.pads)
@@ -117,16 +131,21 @@ class VectorProduct:
 
     def _allocate(self) -> None:
         plan = self.plan
-        base, (whole, rest) = 2 * plan.sliced_columns, plan.parts
-        self.halves = [self.builder.placed_tile(base, pad, 0) for pad in range(plan.pads)]
-        rows = plan.whole_columns * plan.part_slices
-        self.whole = [self.builder.placed_tile(rows, pad, base) for pad in range(plan.pads)] if rows else []
-        base += rows
+        sliced, whole = 2 * plan.sliced_columns, plan.whole_columns * self._column_rows
+        place, base = (self.builder.placed_tile, sliced + whole) if self.ahead is None else (self.ahead.tile, 0)
+        self.halves = [place(sliced, pad, 0) for pad in range(plan.pads)]
+        self.whole = [place(whole, pad, sliced) for pad in range(plan.pads)] if whole else []
         self.part_rows = -(-plan.part_slices // plan.pads)
         """Rows of each pad that hold the slices of the row for one part of the depth."""
+        whole, rest = plan.parts
         rows = self.part_rows * (whole + (rest > 0))
         self.row_tiles = [self.builder.placed_tile(rows, pad, base) for pad in range(plan.pads)]
         self.results = self.builder.placed_tile(plan.blocks * plan.block_chunks, 0, base + rows)
+
+    @property
+    def _column_rows(self) -> int:
+        """Rows of a pad for a column that comes whole: the next product may have longer parts."""
+        return MAX_DMA_ROWS if self.ahead is not None else self.plan.part_slices
 
     def _load_row(self) -> None:
         """Slice s of a part of the depth lies in pad s mod `pads`."""
@@ -161,13 +180,21 @@ class VectorProduct:
         pitch = plan.column_pitch * ELEMENT_BYTES
         zero = builder.index_constant(0)
         addresses = [builder.plus(begin, pad * pitch) for pad in range(plan.pads)]
-        shapes = [self._shape(pad, zero) for pad in range(plan.pads)]
+        shapes = [self._unless_there(pad, self._shape(pad, zero)) for pad in range(plan.pads)]
         idle = [builder.ready() for _ in range(plan.pads)]
         whole = [builder.ready() for _ in range(plan.pads * plan.whole_columns)]
-        stream = self._fetched(_Stream(self._other(zero), zero, zero, addresses, shapes, idle, whole))
+        half = zero if self.ahead is None else self.ahead.half
+        stream = self._fetched(_Stream(self._other(half), zero, zero, addresses, shapes, idle, whole))
         for number in range(plan.whole_columns):
-            self._fetch_column(stream, number)
+            self._fetch_column(stream, number, is_first=True)
         return stream
+
+    def _unless_there(self, pad: int, shape: ir.Value) -> ir.Value:
+        """Of what the launch before may have fetched: its first element then comes once more."""
+        if self.ahead is None:
+            return shape
+        element = self.builder.index_constant(SINK | pad << PAD_SHIFT)
+        return self.builder.select_bits(self.ahead.is_there, element, shape)
 
     def _other(self, buffer: ir.Value) -> ir.Value:
         return self.builder.differ(buffer, self.plan.sliced_columns * ROW_BYTES)
@@ -176,9 +203,9 @@ class VectorProduct:
         """Wait for the slice that the present iteration works on, and begin to fetch the one after it."""
         builder, plan = self.builder, self.plan
         buffer = self._other(stream.buffer)
-        builder.wait([stream.tokens[pad] for pad in start_order(plan.pads)])
+        builder.wait([stream.tokens[pad] for pad in self.order])
         tokens: dict[int, ir.Value] = {}
-        for pad in start_order(plan.pads):
+        for pad in self.order:
             tokens[pad] = builder.transfer(
                 "fetch",
                 builder.tile_at(self.halves[pad], builder.index_constant(0), "next"),
@@ -200,12 +227,25 @@ class VectorProduct:
         jump = (plan.block_columns * plan.column_pitch - plan.slices * LANES) * ELEMENT_BYTES
         step = builder.plus(builder.both(wraps, jump), ROW_BYTES)
         addresses = [builder.plus(address, step) for address in stream.addresses]
+        if self.ahead is not None:
+            ends = builder.both(wraps, builder.equal_bits(block, plan.blocks))
+            jumps = self._jumps_ahead(self.ahead)
+            addresses = [builder.plus(at, builder.both(ends, jump)) for at, jump in zip(addresses, jumps, strict=True)]
         shapes = [self._shape(pad, block) for pad in range(plan.pads)]
         number = builder.both(number, builder.differ(wraps, -1))
         return _Stream(buffer, number, block, addresses, shapes, tokens, stream.columns)
 
+    def _jumps_ahead(self, ahead: AheadArguments) -> list[ir.Value]:
+        """Bytes from behind the matrix to the next one, for each pad."""
+        builder, plan = self.builder, self.plan
+        size = plan.blocks * plan.block_columns * plan.column_pitch
+        matrix = builder.address(self.buffers[plan.matrix.buffer])
+        distance = builder.minus(ahead.address, builder.plus(matrix, (plan.matrix.offset + size) * ELEMENT_BYTES))
+        further = builder.plus(ahead.pitch, -plan.column_pitch * ELEMENT_BYTES)
+        return [builder.plus(distance, builder.times(further, pad)) for pad in range(plan.pads)]
+
     def _shape(self, pad: int, block: ir.Value) -> ir.Value:
-        """Metadata of a pad's transfer: the last block has fewer columns, and one element is fetched behind it."""
+        """Metadata of a pad's transfer: the last block has fewer columns; behind it is the next matrix, or nothing."""
         builder, plan = self.builder, self.plan
 
         def of(columns: int) -> ir.Value:
@@ -217,36 +257,44 @@ class VectorProduct:
         shape = of(plan.block_columns)
         if plan.last_columns != plan.block_columns:
             shape = builder.select_bits(builder.equal_bits(block, plan.blocks - 1), of(plan.last_columns), shape)
-        return builder.select_bits(builder.equal_bits(block, plan.blocks), of(0), shape)
+        behind = of(0) if self.ahead is None else builder.plus(self.ahead.slice_shape, pad << PAD_SHIFT)
+        return builder.select_bits(builder.equal_bits(block, plan.blocks), behind, shape)
 
-    def _fetch_column(self, stream: _Stream, number: int) -> None:
+    def _fetch_column(self, stream: _Stream, number: int, *, is_first: bool = False) -> None:
         """Begin to fetch, on each pad, a column of the part whose first slice has just been asked for."""
         builder, plan = self.builder, self.plan
-        row = plan.sliced_columns + number
-        for pad in start_order(plan.pads):
-            # behind the last block, and in it behind the last column, is nothing
-            ends = plan.blocks - (row >= plan.rows_in_pad(pad, plan.last_columns))
-            exists = builder.is_negative(builder.plus(stream.block, -ends))
-            # the stream is a slice further than the part
-            offset = builder.both(exists, row * plan.pads * plan.column_pitch * ELEMENT_BYTES - ROW_BYTES)
-            nothing = builder.index_constant(SINK | pad << PAD_SHIFT)
+        row, nothing = plan.sliced_columns + number, builder.index_constant(SINK)
+        is_last, is_behind = (builder.equal_bits(stream.block, plan.blocks - at) for at in (1, 0))
+        pitch = builder.index_constant(plan.pads * plan.column_pitch * ELEMENT_BYTES)
+        behind = nothing
+        if self.ahead is not None:
+            pitch = builder.select_bits(is_behind, builder.times(self.ahead.pitch, plan.pads), pitch)
+            behind = self.ahead.column_shape
+        shape = builder.select_bits(is_behind, behind, self._column_shape(stream))
+        # the stream is a slice further than the part
+        offset = builder.plus(builder.times(pitch, row), -ROW_BYTES)
+        for pad in self.order:
+            # the last block may not have this column
+            is_short = row >= plan.rows_in_pad(pad, plan.last_columns)
+            word = builder.select_bits(is_last, nothing, shape) if is_short else shape
+            word = builder.plus(word, pad << PAD_SHIFT)
             stream.columns[number * plan.pads + pad] = builder.transfer(
                 "fetch",
                 self.whole[pad],
-                builder.index_constant(number * plan.part_slices * ROW_BYTES),
+                builder.index_constant(number * self._column_rows * ROW_BYTES),
                 builder.plus(stream.addresses[pad], offset),
-                builder.select_bits(exists, self._column_shape(pad, stream), nothing),
+                self._unless_there(pad, word) if is_first else word,
                 [self.buffers[plan.matrix.buffer]],
-                rows=plan.part_slices,
+                rows=self._column_rows,
                 cols=LANES,
             )
 
-    def _column_shape(self, pad: int, stream: _Stream) -> ir.Value:
+    def _column_shape(self, stream: _Stream) -> ir.Value:
         """Metadata of the transfer of a column: the last part of the depth may have fewer slices."""
         builder, size, (whole, rest) = self.builder, self.plan.part_slices, self.plan.parts
 
         def of(slices: int) -> ir.Value:
-            return builder.index_constant(DmaShape(pad, slices, LANES, LANES).encode())
+            return builder.index_constant(DmaShape(0, slices, LANES, LANES).encode())
 
         if not rest or not whole:
             return of(rest or size)
@@ -293,7 +341,7 @@ class VectorProduct:
                 at, pad = divmod(column, plan.pads)
                 tile, place = tiles[pad], Index(at)
                 if at >= plan.sliced_columns:
-                    tile, place = self.whole[pad], index + (at - plan.sliced_columns) * plan.part_slices
+                    tile, place = self.whole[pad], index + (at - plan.sliced_columns) * self._column_rows
                 row = builder.tile_load(tile, place, LANES)
                 sums[column] = builder.merge(lane, builder.gemm(row), total)
             return [*sums, builder.plus(bit, bit), *following.pack()]

@@ -22,6 +22,7 @@ PASSES: dict[str, str] = {
     "atalla-form-kernels": "atalla_mlir.passes.form_kernels:FormKernelsPass",
     "atalla-fix-decisions": "atalla_mlir.passes.fix_decisions:FixDecisionsPass",
     "atalla-keep-images": "atalla_mlir.passes.keep_images:KeepImagesPass",
+    "atalla-fetch-ahead": "atalla_mlir.passes.fetch_ahead:FetchAheadPass",
     "atalla-plan-memory": "atalla_mlir.passes.plan_memory:PlanMemoryPass",
     "convert-linalg-to-atalla": "atalla_mlir.passes.convert_linalg_to_atalla:ConvertLinalgToAtallaPass",
     "atalla-place-tiles": "atalla_mlir.passes.place_tiles:PlaceTilesPass",

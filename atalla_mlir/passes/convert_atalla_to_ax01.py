@@ -17,10 +17,13 @@ from atalla_mlir._mlir import (
     string_value,
 )
 from atalla_mlir.codegen.bounds import Bounds
+from atalla_mlir.codegen.fetch_ahead import FirstColumns
 from atalla_mlir.codegen.network_bounds import Launch, network_bounds
 from atalla_mlir.dialects.ax01_builder import Builder
-from atalla_mlir.dialects.module_attributes import CONSTANTS, ENTRIES, LAUNCHES, MACHINE, OBJECT
+from atalla_mlir.dialects.module_attributes import CONSTANTS, ENTRIES, LAUNCHES, MACHINE, OBJECT, STATE_KIND
 from atalla_mlir.errors import LimitError
+from atalla_mlir.kernels.ahead import AHEAD, first_columns_of
+from atalla_mlir.kernels.ahead_launches import ahead_calls
 from atalla_mlir.kernels.entries import EntryLowering, KernelRecord, tensor_entry
 from atalla_mlir.kernels.instructions import KernelLowering
 from atalla_mlir.kernels.state_results import state_results
@@ -57,7 +60,12 @@ class ConvertAtallaToAx01Pass(Pass):
             kernel.erase()
         tables = _Tables()
         for function in functions(op, "func.func"):
-            tables.kernels[string_value(function.attributes["sym_name"])] = _record(function)
+            name = string_value(function.attributes["sym_name"])
+            tables.kernels[name] = _record(function)
+            if OBJECT in function.attributes:
+                tables.finished.add(name)
+            elif AHEAD in function.attributes and not function.regions[0].blocks:
+                tables.columns[name] = first_columns_of(ir.DictAttr(function.attributes[AHEAD]))
         for function in functions(op, "func.func"):
             if function.regions[0].blocks:
                 _lower_entry(function, tables, target)
@@ -77,6 +85,10 @@ class _Tables:
         self.constants: dict[int, ir.Attribute] = {}
         self.launches: list[ir.Attribute] = []
         self.kernels: dict[str, KernelRecord] = {}
+        self.columns: dict[str, FirstColumns] = {}
+        """Of kernels that fetch for one another."""
+        self.finished: set[str] = set()
+        """Kernels that came as object code."""
 
 
 def _record(function: ir.Operation) -> KernelRecord:
@@ -101,12 +113,15 @@ def _lower_entry(function: ir.Operation, tables: _Tables, target: Machine) -> No
     if len(attributes) != len(block.arguments) or any(ADDRESS not in item for item in attributes):
         raise PassFailure(function, "its arguments have no addresses; run atalla-plan-memory first")
     inputs: list[ir.Attribute] = []
+    unchanged: set[ir.Value] = set()
     for argument, own in zip(block.arguments, attributes, strict=True):
         addresses[argument] = address = integer_value(own[ADDRESS])
         name = string_value(own["atalla.name"]) if "atalla.name" in own else f"arg{argument.arg_number}"
         kind = string_value(own["atalla.kind"]) if "atalla.kind" in own else "input"
         permutation = own[PERMUTATION] if PERMUTATION in own else None  # noqa: SIM401
         if kind in CONSTANT_KINDS:
+            if kind != STATE_KIND:
+                unchanged.add(argument)
             fields = {item.name: item.attr for item in tensor_entry(name, address, argument.type)}
             packing = i64_array_attr([]) if permutation is None else permutation
             tables.constants[address] = ir.DictAttr.get({**fields, "permutation": packing})
@@ -118,8 +133,11 @@ def _lower_entry(function: ir.Operation, tables: _Tables, target: Machine) -> No
         addresses.update(zip(op.results, ir.DenseI64ArrayAttr(op.attributes[ADDRESSES]), strict=True))
     for op in operations(function, *VIEWS):
         addresses[op.results[0]] = addresses[buffer_of(op.results[0])]
+        if buffer_of(op.results[0]) in unchanged:
+            unchanged.add(op.results[0])
+    ahead = ahead_calls(function, tables.columns, addresses, unchanged, tables.finished, target)
     builder = Builder(function.location, ir.InsertionPoint(function))
-    lowering = EntryLowering(function, builder, addresses, tables.kernels, target)
+    lowering = EntryLowering(function, builder, addresses, tables.kernels, target, ahead)
     lowering.lower()
     tables.launches.extend(lowering.launches)
     tables.entries.append(

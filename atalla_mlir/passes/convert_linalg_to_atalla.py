@@ -19,11 +19,13 @@ from atalla_mlir._mlir import (
 )
 from atalla_mlir.codegen.bounds import Bounds, kernel_bounds
 from atalla_mlir.codegen.decision import Decision, DecisionError
+from atalla_mlir.codegen.fetch_ahead import FirstColumns
 from atalla_mlir.codegen.grouping import Group, form_groups
 from atalla_mlir.codegen.iteration import Buffer, Stage
 from atalla_mlir.codegen.joined_fills import join_fills
 from atalla_mlir.codegen.row_plan import SumOrder
 from atalla_mlir.errors import UnsupportedError
+from atalla_mlir.kernels.ahead import AHEAD, ahead_attribute
 from atalla_mlir.kernels.forms import Nest, Numerics, emit_nest
 from atalla_mlir.kernels.functions.bound import FunctionBound
 from atalla_mlir.kernels.image_attributes import FREE_ROWS, IMAGES, images_of
@@ -95,6 +97,7 @@ def _convert(function: ir.Operation, target: Machine) -> None:
         end = create_op("atalla.end")
     values = dict(zip(buffers, block.arguments, strict=True))
     numerics = Numerics()
+    first_columns: FirstColumns | None = None
     with ir.InsertionPoint(end):
         if FREE_ROWS in function.attributes:
             kernel.attributes[FREE_ROWS] = function.attributes[FREE_ROWS]
@@ -103,11 +106,11 @@ def _convert(function: ir.Operation, target: Machine) -> None:
             nest = ImageNest(_nests(listed, target), values, block, numerics, target, images, free)
             decisions = emit_image_nest(nest, fixed_fields(function, 0))
         else:
-            decisions = [
-                emit_nest(Nest(group, values, block, numerics, target), fixed_fields(function, at))
-                for at, group in enumerate(_nests(listed, target))
-            ]
-    _make_declaration(function, listed.stages, numerics, bounds, decisions)
+            ahead = AHEAD in function.attributes
+            nests = [Nest(group, values, block, numerics, target, ahead) for group in _nests(listed, target)]
+            decisions = [emit_nest(nest, fixed_fields(function, at)) for at, nest in enumerate(nests)]
+            first_columns = nests[0].first_columns
+    _make_declaration(function, listed.stages, numerics, bounds, decisions, first_columns)
 
 
 def _bounds(listed: StageList, target: Machine, in_pads: Collection[Buffer]) -> Bounds:
@@ -117,13 +120,20 @@ def _bounds(listed: StageList, target: Machine, in_pads: Collection[Buffer]) -> 
 
 
 def _make_declaration(
-    function: ir.Operation, stages: Sequence[Stage], numerics: Numerics, bounds: Bounds, decisions: Sequence[Decision]
+    function: ir.Operation,
+    stages: Sequence[Stage],
+    numerics: Numerics,
+    bounds: Bounds,
+    decisions: Sequence[Decision],
+    first_columns: FirstColumns | None,
 ) -> None:
     """Drop the body: callers keep the symbol and its tensor types, the kernel of the same name implements it."""
     names = ("sym_name", "sym_visibility", "function_type", IMAGES)
     attributes = {key: function.attributes[key] for key in names if key in function.attributes}
     attributes[BOUNDS] = _bounds_attribute(bounds)
     attributes[DECISIONS] = array_attr([json_attribute(decision.to_json()) for decision in decisions])
+    if first_columns is not None:
+        attributes[AHEAD] = ahead_attribute(first_columns)
     if numerics.sums:
         attributes[SUMS] = array_attr([_sum_attribute(numerics.sums.get(stage)) for stage in stages])
     if numerics.expansions:

@@ -28,6 +28,11 @@ def _lines(function: str, rows: list[Mapping[str, Any]]) -> Iterator[str]:
         for key, title in (("fields", "can be fixed"), ("facts", "follows")):
             if nest[key]:
                 yield f"    {title}: {', '.join(f'{name} {_text(value)}' for name, value in nest[key].items())}"
+    for key, title in (("found_bytes", "found in"), ("fetched_bytes", "fetched for")):
+        sizes = [row["ahead"][key] for row in rows if row.get("ahead", {}).get(key)]
+        if sizes:
+            plural = "es" if len(sizes) > 1 else ""
+            yield f"    first columns: {title} {len(sizes)} launch{plural}, {sum(sizes):,} bytes"
 
 
 def _text(value: object) -> str:

@@ -82,6 +82,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--decisions", action="store_true", help="print what was chosen for each kernel")
     parser.add_argument("--fix-decisions", metavar="FILE.json", help="rules that fix choices; see docs/decisions.md")
     parser.add_argument("--no-chains", action="store_true", help="make no two products one kernel")
+    parser.add_argument("--no-ahead", action="store_true", help="let no kernel fetch parameters for the next one")
     parser.add_argument(
         "--images",
         choices=("worth", "always", "never"),
@@ -145,6 +146,7 @@ def _compile(options: argparse.Namespace) -> int:
                 machine=target,
                 fuse=not options.no_fuse,
                 chains=not options.no_chains,
+                ahead=not options.no_ahead,
                 images=options.images,
                 cache=not options.no_cache,
                 decisions=fixed_decisions(options),
@@ -176,6 +178,7 @@ def _stage(plans: Sequence[NamedPlan], target: Any, options: argparse.Namespace)
         machine=target,
         fuse=not options.no_fuse,
         chains=not options.no_chains,
+        ahead=not options.no_ahead,
         images=options.images,
         decisions=rules,
     )

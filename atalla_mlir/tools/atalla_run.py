@@ -94,6 +94,7 @@ def _main(argv: Sequence[str] | None, stdin: TextIO) -> int:
         or options.strict
         or options.no_fuse
         or options.no_chains
+        or options.no_ahead
         or options.images != "worth"
         or options.no_cache
         or options.fix_decisions is not None
@@ -207,6 +208,7 @@ def _run_model(options: argparse.Namespace) -> int:
             machine=target,
             fuse=not options.no_fuse,
             chains=not options.no_chains,
+            ahead=not options.no_ahead,
             images=options.images,
             cache=not options.no_cache,
             decisions=atalla_compile.fixed_decisions(options),
