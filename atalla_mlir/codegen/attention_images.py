@@ -1,12 +1,13 @@
-"""Attention of which the result is a matrix that stays in the pads between kernels (`pad_images`)."""
+"""Attention of which operands or the result are matrices that stay in the pads between kernels (`pad_images`)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from atalla_mlir.codegen.attention_pattern import Attention, AttentionStages, unify
-from atalla_mlir.codegen.attention_plan import LANES, AttentionPlan, plan_attention
+from atalla_mlir.codegen.attention_plan import LANES, PADS, WEIGHT_CYCLES, AttentionPlan, plan_attention
 from atalla_mlir.codegen.decision import Decision, Fields, Value
 from atalla_mlir.codegen.image_kernel import Cost, HalvesOnly, KeptImage
 from atalla_mlir.codegen.image_product import IN_PADS, KEPT_BYTES
@@ -15,12 +16,17 @@ from atalla_mlir.codegen.pad_images import HALVES, Halves, ImageShape, PadImage,
 from atalla_mlir.codegen.row_deal import RowDeal
 
 FORM_NAME = "attention"
+RESULTS = "results"
+NAMES = {"queries": "queries", "keys": "keys", "values": "values", RESULTS: "result"}
+"""Of what may lie in the pads, as decisions call it."""
 CHUNK_CYCLES = 4.7
 """Of 32 scores in the softmax, with the values that are turned beside it."""
 GROUP_CYCLES = 14000
 """Of transfers and code that runs once, for a group of heads."""
-WEIGHT_CYCLES = 63
-"""For which the array takes no rows."""
+PAD_CYCLES = 3
+"""Of a row that is loaded from a pad or stored there."""
+FETCH_CYCLES = 500
+"""Of an operand from DRAM, before the loop that works on it."""
 
 
 @dataclass(frozen=True)
@@ -61,49 +67,101 @@ class AttentionImages(HalvesOnly):
     def operand(self) -> None:
         return None
 
+    @property
+    def depends_on_pads(self) -> bool:
+        return True
+
+    @property
+    def operands(self) -> dict[str, Access]:
+        """By the names of their places."""
+        return {"queries": self.attention.query, "keys": self.attention.key, "values": self.attention.value}
+
     def held_lines(self, buffer: Buffer, shape: ImageShape) -> list[list[Range]] | None:
-        """Each half of the result as it is, where all of its heads are made at once."""
-        if buffer is not self.result.buffer or self._result(shape) is None:
+        """Each half as it is, where all heads are there at once."""
+        names = self.names_of(buffer)
+        others = [access for access in self.plan.outside if access.buffer is buffer]
+        if not names or others or any(self.first_slice(name, shape) is None for name in names):
             return None
         return [held_ranges(Halves(HALVES), 0, 1, 1)]
+
+    def names_of(self, buffer: Buffer) -> list[str]:
+        """What a buffer is."""
+        accesses = {**self.operands, RESULTS: self.result}
+        return [name for name, access in accesses.items() if access.buffer is buffer]
+
+    def writes_over(self, buffer: Buffer) -> bool:
+        """Results come when all heads have met their values."""
+        return any(access.buffer is buffer for access in self.operands.values())
 
     def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> Cost | None:
         """None where its plan does not fit: with fewer heads at once it would take longer than is gained."""
         plan = self.plan_with(images)
-        return None if plan is None or plan.pad_rows > pad_rows else Cost(_cycles(plan), plan.pad_rows, 0)
+        if plan is None or plan.pad_rows > pad_rows:
+            return None
+        fetched = [access.buffer for name, access in self.operands.items() if name not in plan.found]
+        return Cost(self._cycles(plan, images), plan.pad_rows, 2 * sum(buffer.num_elements for buffer in fetched))
 
     def plan_with(self, images: Mapping[Buffer, KeptImage]) -> AttentionPlan | None:
         """The plan with some `images` in the pads; None where it cannot work on them."""
-        if any(buffer is not self.result.buffer for buffer in images):
-            return None
-        image = images.get(self.result.buffer)
-        if image is None:
-            return self.plan
-        if not isinstance(image, PadImage) or image.held > 1 or self._result(image.shape) is None:
-            return None
-        return self.plan if self.plan.visible is not None else replace(self.plan, deal=RowDeal(image.pixels))
+        plan = self.plan
+        for buffer, image in images.items():
+            names = self.names_of(buffer)
+            if not isinstance(image, PadImage) or image.held > 1 or not names:
+                return None
+            if any(self.first_slice(name, image.shape) is None for name in names):
+                return None
+            found = plan.found.union(names) - {RESULTS}
+            plan = replace(plan, found=found)
+            if plan.visible is None and {"queries", RESULTS} & set(names):
+                plan = replace(plan, deal=RowDeal(image.pixels))
+            if {"keys", "values"} & set(names):
+                plan = replace(plan, key_deal=RowDeal(image.pixels))
+        return plan
 
-    def head_image(self, image: PadImage) -> HeadImage:
-        """The result in an image."""
-        return HeadImage(image, 0, self.plan.width_tiles, self.plan.visible is None)
+    def head_images(self, images: Mapping[Buffer, KeptImage]) -> dict[str, tuple[Buffer, HeadImage]]:
+        """By what they are."""
+        found: dict[str, tuple[Buffer, HeadImage]] = {}
+        for buffer, image in images.items():
+            for name in self.names_of(buffer) if isinstance(image, PadImage) else ():
+                assert isinstance(image, PadImage)
+                first = self.first_slice(name, image.shape) or 0
+                slices = self.plan.depth_slices if name in ("queries", "keys") else self.plan.width_tiles
+                found[name] = (buffer, HeadImage(image, first, slices, self.plan.visible is None))
+        return found
 
-    def _result(self, shape: ImageShape) -> int | None:
-        """The slice where the results of the first head begin; None where they cannot be stored to an image."""
-        plan, rows = self.plan, self.attention.queries
-        if plan.parts is not None or plan.panels is not None or not self._is_orderly():
+    def first_slice(self, name: str, shape: ImageShape) -> int | None:
+        """The slice where the first head begins; None where they cannot lie in an image."""
+        plan, attention = self.plan, self.attention
+        if plan.parts is not None or plan.panels is not None:
             return None
-        first = self._first_slice(self.result, rows, self.attention.width, shape)
-        return first if plan.heads * plan.width == shape.channels else None
+        if name == RESULTS:
+            first = self._first_slice(self.result, attention.queries, attention.width, shape)
+            return first if self._takes_queries() and plan.heads * plan.width == shape.channels else None
+        if plan.is_tight or plan.visible is not None:
+            return None
+        if name == "queries":
+            is_possible, rows, lanes = self._takes_queries(), attention.queries, attention.depth
+        else:
+            lanes = attention.depth if name == "keys" else attention.width
+            is_possible, rows = self._takes_keys(), attention.keys
+        return self._first_slice(self.operands[name], rows, lanes, shape) if is_possible else None
 
-    def _is_orderly(self) -> bool:
+    def _takes_queries(self) -> bool:
         """Whether queries may be taken from both halves in turn, or heads are taken whole."""
         if self.plan.visible is not None:
             return bool(self.plan.visible.spans)
         varies = any(access.stride(self.attention.queries) for access in self.plan.outside)
         return not varies and self.plan.reach is None and not self.plan.queries.excess
 
+    def _takes_keys(self) -> bool:
+        """The same for keys, which keep their order where anything else has them along its lanes."""
+        plan = self.plan
+        varies = any(access.stride(self.attention.keys) for access in plan.outside)
+        is_whole = plan.has_whole_rows and not plan.keys.excess
+        return not varies and plan.reach is None and not plan.is_turned and is_whole
+
     def _first_slice(self, access: Access, rows: Loop, lanes: Loop, shape: ImageShape) -> int | None:
-        """The slice where the first head begins; None where heads are not slices of an image one after the other."""
+        """The same where heads are slices one after the other."""
         if shape.lines != HALVES or rows.extent != HALVES * shape.pixels or access.indirect:
             return None
         if any(loop.extent > 1 for loop in self.plan.outer) or any(n < loop.extent for loop, n in self.plan.group):
@@ -117,6 +175,30 @@ class AttentionImages(HalvesOnly):
             width *= count
         is_inside = access.offset % LANES == 0 and access.offset + width <= shape.channels
         return access.offset // LANES if is_inside else None
+
+    def _cycles(self, plan: AttentionPlan, images: Mapping[Buffer, KeptImage]) -> float:
+        """Roughly: the array for both products, the softmax, and what is done once for each group."""
+        groups = math.prod(loop.extent for loop in plan.outer)
+        groups *= math.prod(loop.extent // count for loop, count in plan.group)
+        panels = plan.panels.count if plan.panels is not None else 1
+        tiles, rows = plan.blocks * plan.key_tiles, plan.queries.size + WEIGHT_CYCLES
+        scores = tiles * max(plan.depth_slices * rows, PAD_CYCLES * self._read_rows(plan, images))
+        softmax = tiles * plan.queries.size * CHUNK_CYCLES
+        each = scores + tiles * plan.width_tiles * rows + softmax + GROUP_CYCLES
+        return groups * panels * plan.num_parts * each - len(plan.found) * FETCH_CYCLES
+
+    def _read_rows(self, plan: AttentionPlan, images: Mapping[Buffer, KeptImage]) -> float:
+        """Of the pad that most rows come from, for a block of queries and a tile of keys; scores go to all pads."""
+        rows = [plan.queries.size / PADS] * PADS
+        for name, access, count in (
+            ("queries", self.attention.query, plan.queries.size),
+            ("keys", self.attention.key, plan.keys.size),
+        ):
+            image = images.get(access.buffer)
+            pads = image.pads if image is not None and name in plan.found else range(PADS)
+            for pad in pads:
+                rows[pad] += plan.depth_slices * count / len(pads)
+        return max(rows)
 
 
 def attention_images(found: AttentionStages, stored: Sequence[Access]) -> AttentionImages | None:
@@ -147,20 +229,6 @@ def attention_decision(plan: AttentionPlan, facts: Fields | None = None) -> Deci
 
 def image_facts(kernel: AttentionImages, images: Mapping[Buffer, KeptImage]) -> dict[str, Value]:
     """What lies in the pads."""
-    if kernel.result.buffer not in images:
-        return {IN_PADS: ""}
-    return {IN_PADS: "result", KEPT_BYTES: kernel.result.buffer.num_elements * 2}
-
-
-def _cycles(plan: AttentionPlan) -> float:
-    """Roughly: the array for both products, the softmax, and what is done once for each group."""
-    groups = 1
-    for loop in plan.outer:
-        groups *= loop.extent
-    for loop, count in plan.group:
-        groups *= loop.extent // count
-    panels = plan.panels.count if plan.panels is not None else 1
-    tiles = plan.blocks * plan.key_tiles
-    array = tiles * (plan.depth_slices + plan.width_tiles) * (plan.queries.size + WEIGHT_CYCLES)
-    softmax = tiles * plan.queries.size * CHUNK_CYCLES
-    return groups * panels * plan.num_parts * (array + softmax + GROUP_CYCLES)
+    names = [name for buffer in images for name in kernel.names_of(buffer)]
+    kept = {KEPT_BYTES: kernel.result.buffer.num_elements * 2} if RESULTS in names else {}
+    return {IN_PADS: ", ".join(NAMES[name] for name in NAMES if name in names), **kept}

@@ -170,6 +170,10 @@ class AttentionPlan:
     """What is seen of the keys where the rest is left out."""
     deal: RowDeal = IN_ORDER
     """Which queries a block has."""
+    key_deal: RowDeal = IN_ORDER
+    """Which keys a tile has."""
+    found: frozenset[str] = frozenset()
+    """Of queries, keys and values, what other kernels left in the pads."""
 
     @property
     def rest(self) -> AttentionPlan | None:
@@ -196,6 +200,11 @@ class AttentionPlan:
     def moved_queries(self) -> Blocks:
         """Blocks of queries as they lie in DRAM; where they are dealt from halves, of each half."""
         return Blocks(self.queries.extent // self.deal.sides, self.queries.size // self.deal.sides)
+
+    @property
+    def moved_keys(self) -> Blocks:
+        """The same for tiles of keys."""
+        return Blocks(self.keys.extent // self.key_deal.sides, self.keys.size // self.key_deal.sides)
 
     @property
     def depth_slices(self) -> int:
@@ -329,7 +338,7 @@ class AttentionPlan:
     @property
     def turns_in_place(self) -> bool:
         """Whether tiles of values are turned where they lie."""
-        return not self.is_turned and self.has_whole_rows
+        return not self.is_turned and self.has_whole_rows and "values" not in self.found
 
     @property
     def result_rows(self) -> int:
@@ -397,6 +406,7 @@ class AttentionPlan:
 
     def _regions(self) -> dict[str, int]:
         """The same for keys like those of the first part."""
+        shares_results = self.parts is None and self.has_whole_rows and "queries" not in self.found
         rows = {
             "queries": self.query_rows,
             "keys": self.group_key_rows,
@@ -406,12 +416,12 @@ class AttentionPlan:
             "sums": self.sum_steps * self.step_sums,
             "factors": self.num_parts * self.statistics_rows,
             "maxima": 0 if self.parts is None else self.num_parts * self.statistics_rows,
-            "results": 0 if self.parts is None and self.has_whole_rows else self.num_parts * self.result_rows,
+            "results": 0 if shares_results else self.num_parts * self.result_rows,
             "stairs": 0 if self.reach is None else 2 * self.queries.size + LANES,
             **{f"outside{number}": self.outside_rows(access) for number, access in enumerate(self.outside)},
             "sink": 1,
         }
-        return {name: count for name, count in rows.items() if count}
+        return {name: count for name, count in rows.items() if count and name not in self.found}
 
     @property
     def pad_rows(self) -> int:

@@ -56,12 +56,32 @@ class ImageKernel(Protocol):
         """
         ...
 
+    @property
+    def depends_on_pads(self) -> bool:
+        """Whether it takes longer where images lie in the same pads."""
+        ...
+
+    def writes_over(self, buffer: Buffer) -> bool:
+        """Whether its result, in two halves, may come to the place of such an operand."""
+        ...
+
     def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> Cost | None:
         """What it takes with some `images` in the pads; None where `pad_rows` free rows of each pad are too few."""
         ...
 
 
-class HalvesOnly:
+class Usual:
+    """What a kernel says that may read its operands until the last result is there, from whatever pads."""
+
+    @property
+    def depends_on_pads(self) -> bool:
+        return False
+
+    def writes_over(self, buffer: Buffer) -> bool:
+        return False
+
+
+class HalvesOnly(Usual):
     """What a kernel says that works on halves of images alone: nothing is dealt out, and no rows are spare."""
 
     @property

@@ -202,8 +202,11 @@ class ImagePlanner:
         return begin if begin + image.rows <= self.machine.pad_rows - SPILL_ROWS else -1
 
     def _is_written_over(self, value: ImageValue, image: KeptImage, other: ImageValue, placed: KeptImage) -> bool:
-        """Whether an image from row 0 on may be written over another one."""
-        kernel = self.launches[value.made].kernel
+        """Whether an image may be written over another one; from row 0 on, over one that is dealt out."""
+        launch, kernel = self.launches[value.made], self.launches[value.made].kernel
+        if kernel is not None and isinstance(image, PadImage) and isinstance(placed, PadImage):
+            own = dict(zip(launch.values, launch.buffers, strict=True)).get(other.number)
+            return other.last == value.made and own is not None and kernel.writes_over(own)
         if kernel is None or not isinstance(placed, DealtImage) or isinstance(image, DealtImage):
             return False
         distance = kernel.distance(placed, image) if other.last == value.made else None
@@ -247,8 +250,12 @@ class ImagePlanner:
         return images
 
     def _key(self, launch: ImageLaunch, images: Mapping[Buffer, KeptImage]) -> tuple[Hashable, ...]:
-        """What the plan of a launch depends on: where images lie makes no difference."""
-        return launch.function, *(images[buffer].layout if buffer in images else 0 for buffer in launch.buffers)
+        """What the plan of a launch depends on: where images lie makes no difference, to some kernels their pads do."""
+        of_pads = launch.kernel is not None and launch.kernel.depends_on_pads
+        return launch.function, *(
+            (images[buffer].layout, images[buffer].pads if of_pads else ()) if buffer in images else 0
+            for buffer in launch.buffers
+        )
 
     def _chosen(
         self, launch: ImageLaunch, images: Mapping[Buffer, KeptImage], free: int, kept_bytes: int

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from atalla_mlir.codegen.dealt_images import NUM_PADS, DealtImage, LineByLine, is_whole
 from atalla_mlir.codegen.decision import Decision, Fields, Value
-from atalla_mlir.codegen.image_kernel import Cost, KeptImage
+from atalla_mlir.codegen.image_kernel import Cost, KeptImage, Usual
 from atalla_mlir.codegen.image_product import IN_PADS, KEPT_BYTES
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, coalesce_loops
 from atalla_mlir.codegen.pad_images import ImageShape, ImageWalk, PadImage, Range, image_walk
@@ -22,7 +22,7 @@ _PLACE_CYCLES = 2
 
 
 @dataclass(frozen=True)
-class ImageWindows:
+class ImageWindows(Usual):
     """Windows with the maps that follow them; `result` is what they store.
 
     What lies around the results in their buffer is `frame`; None where nothing does.

@@ -29,7 +29,7 @@ from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.row_plan import SumOrder
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.attention_flows import GroupFlows
-from atalla_mlir.kernels.attention_images import KEPT, HeadRows
+from atalla_mlir.kernels.attention_images import KEPT, HeadRows, operand_rows
 from atalla_mlir.kernels.attention_moves import Flow, FlowLoop, ahead, begin_flows
 from atalla_mlir.kernels.attention_parts import PartCombination
 from atalla_mlir.kernels.attention_places import allocate_places
@@ -63,14 +63,17 @@ class AttentionKernel:
         buffers: dict[Buffer, ir.Value],
         block: ir.Block,
         places: dict[str, Tiles] | None = None,
-        kept: HeadRows | None = None,
+        kept: Mapping[str, HeadRows] | None = None,
     ) -> None:
         self.builder, self.attention, self.plan = builder, attention, plan
-        self.buffers, self.block, self.kept = buffers, block, kept
+        self.buffers, self.block, self.kept = buffers, block, kept or {}
         self.transfers = GroupTransfers(builder, attention, plan, buffers)
         self.expansions: dict[Stage, FunctionBound] = {}
-        self.places = places or allocate_places(builder, plan, block)
+        self.places = places or allocate_places(builder, plan, block, self.kept)
         self.queries, self.keys, self.values = (self.places[name] for name in ("queries", "keys", "values"))
+        self.query_rows, self.key_rows, self.value_rows = (
+            operand_rows(name, plan, self.places, self.kept) for name in ("queries", "keys", "values")
+        )
         self.turned, self.scores, self.sums = (self.places[name] for name in ("turned", "scores", "sums"))
         self.factors, self.results, self.sink = (self.places[name] for name in ("factors", "results", "sink"))
         self.outside = {id(access): self.places[f"outside{at}"] for at, access in enumerate(attention.outside)}
@@ -201,14 +204,16 @@ class AttentionKernel:
         self.outer = outer
         flows = GroupFlows(self.builder, self.attention, plan, self.buffers, outer, self.sink)
         transfers = self.transfers
-        keys, values = flows.keys(self.keys), flows.values(self.values)
+        keys = None if "keys" in plan.found else flows.keys(self.keys)
+        values = None if "values" in plan.found else flows.values(self.values)
         # parts of the keys share queries, and their results are not complete
-        queries = None if is_part else flows.queries(self.queries)
-        results = None if is_part or self.kept is not None else flows.results(self.results)
-        early = [] if is_part else [(transfers.queries(self.queries), queries)]
-        early.append((transfers.keys(self.keys), keys))
+        queries_found = is_part or "queries" in plan.found
+        queries = None if queries_found else flows.queries(self.queries)
+        results = None if is_part or "results" in self.kept else flows.results(self.results)
+        early = [] if queries_found else [(transfers.queries(self.queries), queries)]
+        early += [] if "keys" in plan.found else [(transfers.keys(self.keys), keys)]
         moved = transfers.turned_values(self.turned) if plan.is_turned else transfers.values(self.values)
-        late = [(moved, values)]
+        late = [] if "values" in plan.found else [(moved, values)]
         outside = [transfers.outside(access, self.outside[id(access)]) for access in self.attention.outside]
         self._fetch(outer, early if plan.is_tight else early + late, outside)
         self._make_limits()
@@ -225,7 +230,7 @@ class AttentionKernel:
             self._make_spans(plan.visible, None if results is None else flows)
         else:
             self._make_results(results)
-        if results is None and not is_part and self.kept is None:
+        if results is None and not is_part and "results" not in self.kept:
             self._fence()
             self.transfers.emit(outer, [self.transfers.results(self.results)], "dma_store")
 
@@ -315,7 +320,7 @@ class AttentionKernel:
     def _turn_values(self, flows: Sequence[Flow]) -> None:
         """In a loop of its own."""
         plan = self.plan
-        turning = ValueTurning(self.builder, plan, self.values, self.turned, self.sink)
+        turning = ValueTurning(self.builder, plan, self.value_rows, self.turned, self.sink)
         walk = turning.walk(plan.value_pieces // plan.turned_together)
         self._loop([walk], turning.emit, flows)
 
@@ -323,15 +328,16 @@ class AttentionKernel:
         """Scores after the maps: the lanes have more room beside the array than in the softmax."""
         plan, builder = self.plan, self.builder
         parts, tiles, count = plan.depth_slices, plan.key_tiles, plan.queries.count
-        block, key = plan.piece_rows * ROW_BYTES, LANES // PADS * ROW_BYTES
+        block, query, key = plan.piece_rows * ROW_BYTES, self.query_rows, self.key_rows
         strides: dict[str, Sequence[int]] = {
-            "queries": (parts * count * block, block, 0),
-            "keys": (parts * tiles * key, 0, key),
+            "queries": query.bytes_of(query.head, query.block, 0),
+            "keys": key.bytes_of(key.head, 0, key.block),
         }
         stored = {"scores": (count * block * tiles, block * tiles, ROW_BYTES)}
         outside = {f"outside{at}": self._outside_strides(access) for at, access in enumerate(self.attention.outside)}
         # what comes late in an iteration has counters of its own
         begins = {"scores": plan.first_score * ROW_BYTES}
+        begins |= {"queries": query.begin * ROW_BYTES, "keys": key.begin * ROW_BYTES}
         uses = [strides, stored, outside] if outside else [strides, stored]
         if plan.visible is not None:
             walks: list[Walk] = [self._point_walk(plan.visible, offsets, begins) for offsets in uses]
@@ -341,20 +347,21 @@ class AttentionKernel:
                 walks.append(StairWalk(builder, plan, self._first_stair(plan.reach)))
 
         def multiply(offsets: dict[str, ir.Value]) -> None:
-            firsts = [part * count * plan.piece_rows for part in range(parts)]
-            slices = self._slices(self.queries, offsets["queries"], "queries", firsts, plan.piece_rows)
+            firsts = [part * query.slice for part in range(parts)]
+            slices = self._slices(self.queries, offsets["queries"], "queries", firsts, query.block)
             keys = self._parts(self.keys, offsets["keys"], ahead("keys"))
             sums: list[ir.Value] = []
             for part in range(parts):
-                for key in reversed(range(LANES)):
-                    if key >= plan.keys.size:
+                for lane in reversed(range(LANES)):
+                    if lane >= plan.keys.size:
                         builder.push(builder.splat(0.0))
                         continue
-                    row = Index(part * tiles * (LANES // PADS) + key // PADS)
-                    builder.push(builder.tile_load(keys[key % PADS], row, LANES))
+                    row = Index(part * key.slice + lane // key.num_pads)
+                    builder.push(builder.tile_load(keys[lane % key.num_pads], row, LANES))
                 queries, first = slices[part]
+                pads = query.num_pads
                 terms = [
-                    builder.gemm(builder.tile_load(queries[row % PADS], Index(first + row // PADS), LANES))
+                    builder.gemm(builder.tile_load(queries[row % pads], Index(first + row // pads), LANES))
                     for row in range(plan.queries.size)
                 ]
                 sums = [builder.binary("add", *pair) for pair in zip(sums, terms, strict=True)] if part else terms
@@ -452,7 +459,7 @@ class AttentionKernel:
         ones = builder.splat(1.0)
         turning = None
         if plan.turns_beside:
-            turning = ValueTurning(builder, plan, self.values, self.turned, self.sink)
+            turning = ValueTurning(builder, plan, self.value_rows, self.turned, self.sink)
             walks.append(turning.walk(plan.steps + EDGE))
 
         def work(offsets: dict[str, ir.Value]) -> None:
@@ -515,9 +522,10 @@ class AttentionKernel:
             extents = (plan.heads, loop.rounds, parts, count // loop.blocks)
             is_last = loop is loops[-1]
             uses: list[dict[str, Sequence[int]]] = [loaded]
-            if is_last and self.kept is not None:
-                uses.append({KEPT: (self.kept.head_bytes, 0, self.kept.slice_bytes, self.kept.block_bytes(plan))})
-                begins[KEPT] = self.kept.first_bytes
+            kept = self.kept.get("results") if is_last else None
+            if kept is not None:
+                uses.append({KEPT: (kept.head_bytes, 0, kept.slice_bytes, kept.block_bytes(plan))})
+                begins[KEPT] = kept.first_bytes
             else:
                 uses.append({"stored": moved})
             if loop.first:
@@ -537,7 +545,7 @@ class AttentionKernel:
         for span in visible.spans:
             if span.first:
                 self._fence()
-            products = SpanProducts(self.builder, self.plan, visible, span, self.places, self.kept)
+            products = SpanProducts(self.builder, self.plan, visible, span, self.places, self.kept.get("results"))
             flow = None if flows is None else flows.span_results(self.results, span)
             walks = products.walks()
             self._loop(walks, products.emit, [] if flow is None else [flow])
@@ -569,8 +577,8 @@ class AttentionKernel:
                 terms.append(builder.binary("add", sums[row], term) if sums else term)
             sums = terms
         sums = self._normalised(sums, offsets)
-        if self.kept is not None and KEPT in offsets:
-            self.kept.store(dict(enumerate(sums)), offsets[KEPT])
+        if KEPT in offsets:
+            self.kept["results"].store(dict(enumerate(sums)), offsets[KEPT])
         else:
             self._move_results(offsets, loop, "store", sums)
 

@@ -40,7 +40,8 @@ class GroupFlows:
         plan, loop = self.plan, self.attention.keys
         if plan.depth % LANES or plan.keys.size < LANES:
             return None
-        return self._ahead("keys", self.attention.key, tiles, loop, plan.keys, LANES // PADS)
+        flow = self._ahead("keys", self.attention.key, tiles, loop, plan.moved_keys, LANES // PADS)
+        return None if flow is None else replace(flow, deal=plan.key_deal)
 
     def _ahead(self, name: str, access: Access, tiles: Tiles, loop: Loop, blocks: Blocks, rows: int) -> Flow | None:
         """A flow beside the scores: all of a head before its first product."""
@@ -65,8 +66,9 @@ class GroupFlows:
         is_regular = plan.width % LANES == 0 and plan.keys.size == LANES
         if plan.is_turned or not is_regular or plan.value_pieces // plan.turned_together <= LEAD:
             return None
-        levels = self._levels(access, self._slices(plan.width_tiles, plan.key_tiles, rows), loop, plan.keys, rows)
-        return self._flow("values", "fetch", access, tiles, levels, loop, rows, LEAD, plan.turned_together)
+        levels = self._levels(access, self._slices(plan.width_tiles, plan.key_tiles, rows), loop, plan.moved_keys, rows)
+        flow = self._flow("values", "fetch", access, tiles, levels, loop, rows, LEAD, plan.turned_together)
+        return replace(flow, deal=plan.key_deal)
 
     def results(self, tiles: Tiles) -> Flow | None:
         """Results beside the last of the loops that add to them, in the order of its iterations."""

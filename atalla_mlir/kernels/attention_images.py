@@ -1,15 +1,16 @@
-"""Results of attention that stay in the pads: rows of heads are stored to the slices of an image."""
+"""Operands and results of attention that stay in the pads: the rows of heads are those of slices of an image."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_images import HeadImage
-from atalla_mlir.codegen.attention_plan import LANES, AttentionPlan
+from atalla_mlir.codegen.attention_plan import LANES, PADS, AttentionPlan
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.attention_moves import ahead
+from atalla_mlir.kernels.attention_transfers import Tiles
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.rings import ROW_BYTES
 
@@ -21,11 +22,11 @@ NEAR_ROWS = 32
 
 @dataclass(frozen=True)
 class HeadRows:
-    """The rows of heads in an image; `tiles` are its halves."""
+    """The rows of heads in an image, of which `halves` are the tiles."""
 
     builder: Builder
     places: HeadImage
-    tiles: Sequence[ir.Value]
+    halves: Tiles
 
     @property
     def first_bytes(self) -> int:
@@ -50,7 +51,7 @@ class HeadRows:
         for row, value in rows.items():
             near = row // NEAR_ROWS
             if near not in parts:
-                parts[near] = [self.builder.tile_at(tile, offset, ahead(f"{KEPT}{near}")) for tile in self.tiles]
+                parts[near] = [self.builder.tile_at(tile, offset, ahead(f"{KEPT}{near}")) for tile in self.halves.pads]
             half, place = self.places.place(row)
             self.builder.tile_store(value, parts[near][half], Index(place), LANES)
 
@@ -58,4 +59,43 @@ class HeadRows:
 def head_rows(builder: Builder, places: HeadImage, argument: ir.BlockArgument) -> HeadRows:
     """Give an image tiles; to be called at the begin of a kernel."""
     image = places.image
-    return HeadRows(builder, places, [builder.image_tile(image.own_rows, pad, 0, argument) for pad in image.pads])
+    tiles = [builder.image_tile(image.own_rows, pad, 0, argument) for pad in image.pads]
+    return HeadRows(builder, places, Tiles(tiles, 0))
+
+
+@dataclass(frozen=True)
+class OperandRows:
+    """How a loop over blocks and heads walks an operand: rows of each of the pads in which it lies.
+
+    Row r of a block lies in pad r mod their number, in rows of each slice one after the other.
+    """
+
+    tiles: Tiles
+    head: int
+    """Rows from head to head."""
+    block: int
+    slice: int
+    begin: int = 0
+    """Rows before the first head."""
+
+    @property
+    def num_pads(self) -> int:
+        return len(self.tiles.pads)
+
+    def bytes_of(self, *rows: int) -> tuple[int, ...]:
+        return tuple(count * ROW_BYTES for count in rows)
+
+
+def operand_rows(
+    name: str, plan: AttentionPlan, places: Mapping[str, Tiles], kept: Mapping[str, HeadRows]
+) -> OperandRows:
+    """Queries, keys or values of a group, wherever they lie."""
+    tiles = places[name]
+    if name in plan.found:
+        blocks = plan.moved_queries if name == "queries" else plan.moved_keys
+        image = kept[name].places
+        rows = image.image.slice_rows
+        return OperandRows(tiles, image.slices * rows, blocks.size, rows, image.first_rows)
+    count, block = (plan.queries.count, plan.piece_rows) if name == "queries" else (plan.key_tiles, LANES // PADS)
+    slices = plan.width_tiles if name == "values" else plan.depth_slices
+    return OperandRows(tiles, slices * count * block, block, count * block)

@@ -105,8 +105,8 @@ class GroupTransfers:
 
     def _by_key(self, access: Access, tiles: Tiles, width: int) -> Moved:
         plan, loop = self.plan, self.attention.keys
-        slices = slices_along(plan.keys.size, width)
-        return Moved(access, tiles, [(loop, plan.keys)], slices, access.stride(loop), LANES // PADS)
+        slices, blocks = slices_along(plan.keys.size, width), [(loop, plan.moved_keys)]
+        return Moved(access, tiles, blocks, slices, access.stride(loop), LANES // PADS, deal=plan.key_deal)
 
     def turned_values(self, tiles: Tiles) -> Moved:
         """Values with the keys along the lanes."""

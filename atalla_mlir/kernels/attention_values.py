@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_plan import LANES, PADS, AttentionPlan
 from atalla_mlir.kernels.affine_index import Index
+from atalla_mlir.kernels.attention_images import OperandRows
 from atalla_mlir.kernels.attention_moves import ahead
 from atalla_mlir.kernels.attention_transfers import Tiles
 from atalla_mlir.kernels.builder import Builder
@@ -23,36 +24,46 @@ class ValueTurning:
     In iterations beyond the tiles, the last one is turned into rows that nobody reads.
     """
 
-    def __init__(self, builder: Builder, plan: AttentionPlan, values: Tiles, turned: Tiles, scratch: Tiles) -> None:
+    def __init__(
+        self, builder: Builder, plan: AttentionPlan, values: OperandRows, turned: Tiles, scratch: Tiles
+    ) -> None:
         self.builder, self.plan, self.values, self.turned = builder, plan, values, turned
         self.units = _unit_rows(builder, scratch.pads[0])
 
     def walk(self, iterations: int) -> Walk:
-        step = self.plan.turned_together * TILE_ROWS * ROW_BYTES
-        return Walk(self.builder, (iterations,), {"values": (step,), "turned": (step,)})
+        steps = {name: (self.plan.turned_together * rows * ROW_BYTES,) for name, rows in self._rows.items()}
+        return Walk(self.builder, (iterations,), steps, begins={"values": self.values.begin * ROW_BYTES})
+
+    @property
+    def _rows(self) -> dict[str, int]:
+        """From tile to tile: those of all slices and heads follow each other."""
+        return {"values": self.values.block, "turned": TILE_ROWS}
 
     def emit(self, offsets: Mapping[str, ir.Value]) -> None:
         """One iteration."""
         plan, builder = self.plan, self.builder
+        limits = {
+            "values": self.values.begin + (plan.value_pieces - 1) * self.values.block,
+            "turned": plan.value_pieces * TILE_ROWS,
+        }
         values, turned = (
-            [builder.tile_at(tile, self._limited(offsets[name], beyond), ahead(name)) for tile in tiles.pads]
-            for name, tiles, beyond in (("values", self.values, 0), ("turned", self.turned, 1))
+            [builder.tile_at(tile, self._limited(offsets[name], limits[name]), ahead(name)) for tile in tiles.pads]
+            for name, tiles in (("values", self.values.tiles), ("turned", self.turned))
         )
         for piece in range(plan.turned_together):
             for key in reversed(range(LANES)):
                 if key >= plan.keys.size:
                     builder.push(builder.splat(0.0))
                     continue
-                row = Index(piece * TILE_ROWS + key // PADS)
-                builder.push(builder.tile_load(values[key % PADS], row, LANES))
+                row = Index(piece * self.values.block + key // len(values))
+                builder.push(builder.tile_load(values[key % len(values)], row, LANES))
             for lane in range(LANES):
                 row = piece * TILE_ROWS + lane // PADS
                 builder.tile_store(builder.gemm(self.units[lane]), turned[lane % PADS], Index(row), LANES)
 
-    def _limited(self, offset: ir.Value, beyond: int) -> ir.Value:
-        if not self.plan.turns_beside:
-            return offset
-        return self.builder.at_most(offset, (self.plan.value_pieces - 1 + beyond) * TILE_ROWS * ROW_BYTES)
+    def _limited(self, offset: ir.Value, last: int) -> ir.Value:
+        """Not beyond a row."""
+        return self.builder.at_most(offset, last * ROW_BYTES) if self.plan.turns_beside else offset
 
 
 def _unit_rows(builder: Builder, tile: ir.Value) -> list[ir.Value]:

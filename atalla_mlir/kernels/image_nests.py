@@ -21,7 +21,6 @@ from atalla_mlir.codegen.image_maps import ImageMaps, image_maps
 from atalla_mlir.codegen.image_product import ImageProduct, choose_image_schedule, image_product
 from atalla_mlir.codegen.image_windows import ImageWindows, image_windows
 from atalla_mlir.codegen.iteration import Buffer, Stage
-from atalla_mlir.codegen.pad_images import PadImage
 from atalla_mlir.codegen.product_chain import FORM_NAME as CHAIN
 from atalla_mlir.codegen.tile_cost import FORM_NAME
 from atalla_mlir.codegen.window_plan import FORM_NAME as WINDOWS
@@ -192,10 +191,12 @@ def _emit_attention(nest: ImageNest, kernel: AttentionImages, wanted: Fields) ->
     plan = kernel.plan_with(nest.images)
     if plan is None or plan.pad_rows > nest.free_rows:
         raise InternalError(_NO_ROOM)
-    builder, image, kept = Builder(), nest.images.get(kernel.result.buffer), None
-    if isinstance(image, PadImage):
-        with ir.InsertionPoint.at_block_begin(nest.block):
-            kept = head_rows(builder, kernel.head_image(image), nest.values[kernel.result.buffer])
+    builder = Builder()
+    with ir.InsertionPoint.at_block_begin(nest.block):
+        kept = {
+            name: head_rows(builder, places, nest.values[buffer])
+            for name, (buffer, places) in kernel.head_images(nest.images).items()
+        }
     emitted = AttentionKernel(builder, kernel.attention, plan, dict(nest.values), nest.block, kept=kept)
     emitted.emit()
     nest.numerics.sums.update(emitted.sum_orders())

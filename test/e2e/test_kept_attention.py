@@ -61,24 +61,27 @@ def _of_attentions(report: Report) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("heads", "tokens", "width", "layers", "causal"),
+    ("heads", "tokens", "width", "layers", "causal", "found"),
     [
-        (2, 24, 64, 2, False),
-        (4, 128, 128, 1, False),
-        (2, 64, 128, 1, True),
-        (1, 128, 64, 1, True),
-        (3, 10, 96, 1, False),
+        (2, 64, 64, 2, False, "queries, keys, values, result"),
+        (4, 128, 128, 1, False, "queries, keys, values, result"),
+        (3, 160, 96, 1, False, "queries, keys, values, result"),
+        (2, 24, 64, 1, False, "queries, result"),
+        (3, 10, 96, 1, False, "queries, result"),
+        (2, 64, 128, 1, True, "result"),
+        (1, 128, 64, 1, True, "result"),
     ],
 )
-def test_the_result_of_an_attention_stays_and_what_is_added_to_it(
-    heads: int, tokens: int, width: int, layers: int, causal: bool
+def test_what_an_attention_reads_stays_and_its_result_and_what_is_added_to_it(
+    heads: int, tokens: int, width: int, layers: int, causal: bool, found: str
 ) -> None:
+    """Tiles of keys that overlap, and queries that see fewer keys than others, come from DRAM."""
     torch.manual_seed(11)
     model = Layers(width, heads, layers, causal=causal).eval()
     kept = verify(model, (torch.randn(1, tokens, width),), images="always", cache=False)
     assert kept.ok, str(kept)
     assert _in_pads(kept).count("operand, result, residual") >= layers
-    assert _of_attentions(kept) == ["result"] * layers
+    assert _of_attentions(kept) == [found] * layers
 
 
 @pytest.mark.parametrize(

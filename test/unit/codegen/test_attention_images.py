@@ -1,4 +1,4 @@
-"""Attention whose result stays in the pads: which matrices it can be, and where rows lie."""
+"""Attention whose operands and result stay in the pads: which matrices they can be, and where rows lie."""
 
 from __future__ import annotations
 
@@ -34,12 +34,23 @@ def _image(rows: int, slices: int) -> PadImage:
     return PadImage(2, rows // 2, slices, 0, (0, 1), 1, 0)
 
 
-def test_each_half_of_a_result_is_as_it_is() -> None:
+@pytest.mark.parametrize("name", ["query", "output"])
+def test_each_half_is_as_it_is(name: str) -> None:
     kernel = _kernel(3, 48, 64, 64)
-    assert kernel.held_lines(kernel.result.buffer, ImageShape(2, 24, 192)) == [[(0, 1), (1, 2)]]
-    assert kernel.held_lines(kernel.attention.query.buffer, ImageShape(2, 24, 192)) is None
-    assert kernel.held_lines(kernel.result.buffer, ImageShape(48, 1, 192)) is None
-    assert kernel.held_lines(kernel.result.buffer, ImageShape(2, 24, 384)) is None
+    buffer = getattr(kernel.attention, name).buffer
+    assert kernel.held_lines(buffer, ImageShape(2, 24, 192)) == [[(0, 1), (1, 2)]]
+    assert kernel.held_lines(buffer, ImageShape(48, 1, 192)) is None
+    assert kernel.held_lines(buffer, ImageShape(2, 24, 384)) is None
+
+
+def test_operands_may_be_parts_of_a_matrix() -> None:
+    kernel = _kernel(3, 48, 64, 64)
+    rows = kernel.attention.keys
+    packed = Access(Buffer("qkv", 64 * 576), 192, {**kernel.attention.key.strides, rows: 576})
+    part = AttentionImages(replace(kernel.attention, key=packed), kernel.plan)
+    assert part.first_slice("keys", ImageShape(2, 32, 576)) == 6
+    beyond = AttentionImages(replace(kernel.attention, key=replace(packed, offset=400)), kernel.plan)
+    assert beyond.first_slice("keys", ImageShape(2, 32, 576)) is None
 
 
 def test_heads_are_slices_one_after_the_other() -> None:
@@ -60,6 +71,10 @@ def test_queries_keep_their_order_where_each_has_scores_of_its_own() -> None:
     for outside, is_kept in ((mask, False), (replace(mask, strides={loops.keys: 1}), True)):
         masked = AttentionImages(loops, replace(kernel.plan, outside=(outside,)))
         assert (masked.held_lines(loops.output.buffer, ImageShape(2, 32, 64)) is not None) == is_kept
+    for stride in (0, 1):
+        masked = AttentionImages(loops, replace(kernel.plan, outside=(replace(mask, strides={loops.keys: stride}),)))
+        names = ("keys", "values")
+        assert [masked.first_slice(name, ImageShape(2, 32, 64)) for name in names] == [None if stride else 0] * 2
     overlapping = _kernel(2, 100, 64, 32, block=52)
     assert overlapping.held_lines(overlapping.result.buffer, ImageShape(2, 50, 64)) is None
 
@@ -71,7 +86,6 @@ def test_blocks_take_queries_of_both_halves_in_turn() -> None:
     assert plan.moved_queries == Blocks(64, 32)
     assert kernel.plan_with({}) == kernel.plan
     assert kernel.plan_with({kernel.result.buffer: replace(_image(128, 2), held=2)}) is None
-    assert kernel.plan_with({kernel.attention.key.buffer: _image(64, 2)}) is None
     cost = kernel.cost({}, pads=PADS, pad_rows=kernel.plan.pad_rows)
     assert cost is not None and cost.pad_rows == kernel.plan.pad_rows
     assert kernel.cost({}, pads=PADS, pad_rows=kernel.plan.pad_rows - 1) is None
@@ -91,3 +105,30 @@ def test_rows_in_order_are_numbered_through_both_halves() -> None:
     assert [head.place(row) for row in (0, 11, 12, 23)] == [(0, 0), (0, 11), (1, 0), (1, 11)]
     assert head.first_rows == 12
     assert [IN_ORDER.first(pad) for pad in range(PADS)] == [0, 1, 2, 3] and IN_ORDER.step == PADS
+
+
+def test_operands_in_the_pads_take_no_rows() -> None:
+    """Values that are turned come to rows of their own, and results to others than queries."""
+    kernel = _kernel(2, 128, 64, 32, block=64)
+    attention = kernel.attention
+    images = {
+        access.buffer: _image(rows, 2) for access, rows in zip(kernel.operands.values(), (128, 64, 64), strict=True)
+    }
+    plan = kernel.plan_with(images)
+    assert plan is not None and plan.found == {"queries", "keys", "values"}
+    assert (plan.deal, plan.key_deal) == (RowDeal(64), RowDeal(32))
+    assert plan.moved_keys == Blocks(32, 16)
+    assert not {"queries", "keys", "values"} & set(plan.regions)
+    assert plan.regions["turned"] == plan.turned_rows and plan.regions["results"] == plan.result_rows
+    places = kernel.head_images({attention.value.buffer: _image(64, 2)})
+    assert list(places) == ["values"] and places["values"][1].slices == 1
+    assert [kernel.writes_over(access.buffer) for access in (attention.query, attention.output)] == [True, False]
+
+
+def test_queries_and_keys_in_the_same_pads_take_longer() -> None:
+    kernel = _kernel(4, 128, 128, 64, block=64)
+    query, key = kernel.attention.query.buffer, kernel.attention.key.buffer
+    ways = [{query: _image(128, 8), key: replace(_image(128, 8), first_pad=pad)} for pad in (0, 2)]
+    together, apart = (kernel.cost(images, pads=PADS, pad_rows=8192) for images in ways)
+    assert kernel.depends_on_pads and together is not None and apart is not None
+    assert together.cycles > apart.cycles and together.fetched_bytes == apart.fetched_bytes
