@@ -159,6 +159,7 @@ class WindowKernel:
             place = self.image.places.after(place, builder.index_constant(-1))
         else:
             body.emit(state.written)
+        is_waiting = builder.is_negative(state.waiting) if self.pads.results else None
         tokens += self.transfers.send(state.send, state.sent, list(earlier))
         step = [results.slot_bytes for results in self.pads.results]
         masks = [results.mask for results in self.pads.results]
@@ -166,15 +167,15 @@ class WindowKernel:
             [builder.both(builder.plus(at, size), mask) for at, size, mask in zip(positions, step, masks, strict=True)]
             for positions in (state.written, state.sent)
         )
+        window = self.transfers.windows.after(state.window, builder.index_constant(-1))
         send, waiting = state.send, state.waiting
-        if self.pads.results:
-            is_waiting = builder.is_negative(waiting)
+        if is_waiting is not None:
             send = self.transfers.sends.after(send, builder.differ(is_waiting, -1))
             waiting = builder.plus(waiting, builder.both(is_waiting, 1))
         return _State(
             fetch,
             credit,
-            self.transfers.windows.after(state.window, builder.index_constant(-1)),
+            window,
             send,
             waiting,
             written,
