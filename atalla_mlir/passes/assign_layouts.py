@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,6 +23,7 @@ from atalla_mlir.kernels.linalg_stages import StageReader
 from atalla_mlir.kernels.state_results import state_results
 from atalla_mlir.kernels.views import View, reassociation
 from atalla_mlir.passes.base import Pass, PassFailure
+from atalla_mlir.passes.interiors import read_interiors, user_of
 from atalla_mlir.passes.plan_memory import CONSTANT_KINDS
 from atalla_mlir.passes.views import (
     ORDER,
@@ -119,46 +120,6 @@ def _window_dims(forms: Sequence[AffineForm]) -> tuple[int, ...]:
 def channel_last(rank: int, windows: Sequence[int]) -> list[int]:
     """The first dimension, then those along which windows slide, then the others."""
     return [0, *windows, *(at for at in range(1, rank) if at not in windows)] if 0 not in windows else list(range(rank))
-
-
-def read_interiors(block: ir.Block) -> None:
-    """Let what reads a value after it was padded read the padded one: the value need not be stored a second time."""
-    positions = {view.operation: at for at, view in enumerate(block.operations)}
-    for pad in [op for op in positions if op.name == "tensor.pad"]:
-        source, low, high = _frame_of(pad)
-        if isinstance(source, ir.BlockArgument) or min(*low, *high) < 0:
-            continue
-        later = [use for use in source.uses if _reads_later(_user(use), positions, positions[pad])]
-        if not later:
-            continue
-        with ir.InsertionPoint(block.operations[positions[pad] + 1]), pad.location:
-            interior = _slice(pad.results[0], ir.RankedTensorType(source.type), low)
-        for use in later:
-            _user(use).operands[use.operand_number] = interior
-        positions = {view.operation: at for at, view in enumerate(block.operations)}
-
-
-def _user(use: ir.OpOperand) -> ir.Operation:
-    return use.owner.operation if hasattr(use.owner, "operation") else use.owner
-
-
-def _frame_of(pad: ir.Operation) -> tuple[ir.Value, list[int], list[int]]:
-    low, high = (list(ir.DenseI64ArrayAttr(pad.attributes[name])) for name in ("static_low", "static_high"))
-    return pad.operands[0], low, high
-
-
-def _reads_later(op: ir.Operation, positions: Mapping[ir.Operation, int], start: int) -> bool:
-    return op.name not in ("tensor.pad", "func.return") and positions.get(op, -1) > start
-
-
-def _slice(source: ir.Value, kind: ir.RankedTensorType, offsets: Sequence[int]) -> ir.Value:
-    attributes = {
-        "static_offsets": i64_array_attr(offsets),
-        "static_sizes": i64_array_attr(list(kind.shape)),
-        "static_strides": i64_array_attr([1] * kind.rank),
-        "operandSegmentSizes": ir.DenseI32ArrayAttr.get([1, 0, 0, 0]),
-    }
-    return create_op("tensor.extract_slice", [kind], [source], attributes).results[0]
 
 
 class _FunctionLayout:
@@ -306,7 +267,7 @@ class _FunctionLayout:
 def _windows_over(value: ir.Value) -> tuple[int, ...]:
     """The dimensions of `value` along which a window slides that reads it, also padded or with dimensions split."""
     for use in value.uses:
-        user = _user(use)
+        user = user_of(use)
         windows: tuple[int, ...] = ()
         if user.name == "linalg.generic":
             windows = _window_dims(indexing_forms(user)[use.operand_number] or ())
