@@ -74,8 +74,13 @@ class VectorProductPlan:
 
     @property
     def part_slices(self) -> int:
-        """Slices of the row that are weights together: parts of the depth are of about equal size."""
-        return -(-self.slices // -(-self.slices // LANES))
+        """Slices of the row that are weights together: parts of the depth are of equal size, or of about equal size.
+
+        A last part of another size is code of its own; rather than that, there may be a third more parts.
+        """
+        fewest = -(-self.slices // LANES)
+        equal = (self.slices // count for count in range(fewest, fewest + fewest // 3 + 1) if self.slices % count == 0)
+        return next(equal, -(-self.slices // fewest))
 
     @property
     def parts(self) -> tuple[int, int]:
