@@ -23,17 +23,17 @@ def upstream(values: list[ir.Value], known: dict[ir.Value, ir.Value]) -> list[ir
         if op in seen:
             continue
         stack.append((value, True))
-        stack.extend((operand, False) for operand in reversed(_outside_operands(op)))
+        stack.extend((operand, False) for operand in reversed(outside_operands(op)))
     return order
 
 
-def _outside_operands(op: ir.Operation) -> list[ir.Value]:
+def outside_operands(op: ir.Operation) -> list[ir.Value]:
     """Operands of `op` and values that its regions use from outside."""
     found = list(op.operands)
     for region in op.regions:
         for block in region.blocks:
             for nested in block.operations:
-                for operand in _outside_operands(nested.operation):
+                for operand in outside_operands(nested.operation):
                     owner = operand.owner
                     inside = owner == block if isinstance(operand, ir.BlockArgument) else owner.operation.block == block
                     if not inside:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from atalla_mlir._mlir import create_op, i64_array_attr, indexing_forms, ir
+from atalla_mlir.passes.cloning import outside_operands
 
 
 def read_interiors(block: ir.Block) -> None:
@@ -18,7 +19,7 @@ def read_interiors(block: ir.Block) -> None:
         if not isinstance(source, ir.OpResult) or min(*low, *high) < 0:
             continue
         if any(_is_contracted(use) for use in pad.results[0].uses):
-            pad.move_after(source.owner.operation)
+            _move_up(pad, positions)
             positions = _positions(block)
         later = [use for use in source.uses if _reads_later(user_of(use), positions, positions[pad])]
         if not later:
@@ -28,6 +29,19 @@ def read_interiors(block: ir.Block) -> None:
         for use in later:
             user_of(use).operands[use.operand_number] = interior
         positions = _positions(block)
+
+
+def _move_up(pad: ir.Operation, positions: Mapping[ir.Operation, int]) -> None:
+    """Behind the last operation that computes anything for it; constants come before all others."""
+    needed = [value.owner.operation for value in outside_operands(pad) if isinstance(value, ir.OpResult)]
+    computed = [op for op in needed if op.operands]
+    if not computed:
+        return
+    first = next(iter(positions))
+    for constant in needed:
+        if constant not in computed and constant != first:
+            constant.move_before(first)
+    pad.move_after(max(computed, key=positions.__getitem__))
 
 
 def user_of(use: ir.OpOperand) -> ir.Operation:

@@ -75,6 +75,7 @@ func.func @plain(%a: tensor<4x8xbf16>) -> tensor<8x4xbf16> {
 // it is stored once.
 
 // CHECK-LABEL: func.func @branches(
+// CHECK: arith.constant 1.0
 // CHECK: math.absf
 // CHECK: %[[FRAMED:.*]] = tensor.pad
 // CHECK: %[[SHOWN:.*]] = linalg.generic {{.*}} ins(%[[FRAMED]] : tensor<1x8x8x4xbf16>)
@@ -106,9 +107,10 @@ func.func @branches(%a: tensor<1x4x6x6xbf16>, %v: tensor<8x4x1x1xbf16>, %w: tens
     %next = arith.addf %sum, %product : bf16
     linalg.yield %next : bf16
   } -> tensor<1x8x6x6xbf16>
+  %edge = arith.constant 1.0 : bf16
   %framed = tensor.pad %made low[0, 0, 1, 1] high[0, 0, 1, 1] {
   ^bb0(%n: index, %c: index, %y: index, %x: index):
-    tensor.yield %zero : bf16
+    tensor.yield %edge : bf16
   } : tensor<1x4x6x6xbf16> to tensor<1x4x8x8xbf16>
   %1 = linalg.generic {
     indexing_maps = [#window, #weights, #out],
