@@ -18,6 +18,9 @@ from atalla_mlir.codegen.iteration import Access
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
 from atalla_mlir.codegen.row_blocks import MAX_PITCH, Blocks
 
+MAX_STEPS = 12
+"""All columns are fetched before the first tile, which nothing hides: of more steps footprints are faster."""
+
 
 @dataclass(frozen=True)
 class RunStep:
@@ -102,7 +105,7 @@ def runs_of(plan: ProductPlan, streamed: Access, pushed: Access) -> Runs | None:
     runs = Runs(loop.extent, lane.extent, streamed.stride(loop))
     if pushed.stride(loop) != runs.size or not runs.size <= runs.pitch <= MAX_PITCH or runs.size % LANES == 0:
         return None
-    return runs
+    return runs if len(runs.steps) <= MAX_STEPS else None
 
 
 def packed_blocks(grid: Blocks, runs: Runs, streamed: Access) -> PackedBlocks | None:

@@ -58,6 +58,8 @@ def test_runs_of_a_window() -> None:
     assert runs_of(*operands(21, 21)) == Runs(7, 21, 690)
     assert runs_of(*operands(64, 64)) is None  # whole slices
     assert runs_of(*operands(21, 24)) is None  # weights do not follow each other
+    assert runs_of(*operands(54, 54)) == Runs(7, 54, 690)
+    assert runs_of(*operands(57, 57)) is None  # 13 steps
 
 
 def test_rows_of_packed_blocks_alternate_between_pads() -> None:
