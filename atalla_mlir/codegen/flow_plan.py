@@ -46,6 +46,8 @@ COUNTING, PIECE_COUNTING = 30, 40
 SLOTS_FILLED = 3.0
 PACKING, PACKING_CYCLES = 1.1, 15
 """What an iteration takes beyond its busiest unit, roughly."""
+LONG_EPILOGUE, LONG_PACKING = 10, 1.45
+"""Operations from which on an epilogue is a chain that iterations hardly overlap, and what they take then."""
 START_CYCLES = 1000
 PANEL_CYCLES, FILLING = 1100, 1.3
 """Before the loop over a panel and after it; what fetching takes beyond the DRAM channel there."""
@@ -354,5 +356,6 @@ def _cycles(plan: FlowPlan, counts: tuple[int, int], others: int) -> float:
     )
     if plan.source is not None:
         before += turning_cycles(plan.turned_tiles)
-    iterations = max(0, plan.iterations - ENTERED) * (PACKING * busy + PACKING_CYCLES)
+    packing = LONG_PACKING if sum(counts) >= LONG_EPILOGUE else PACKING
+    iterations = max(0, plan.iterations - ENTERED) * (packing * busy + PACKING_CYCLES)
     return START_CYCLES + plan.rounds * (iterations + before + PANEL_CYCLES + ENTRY_CYCLES * instructions)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from atalla_mlir.codegen.iteration import Stage
+from atalla_mlir.codegen.iteration import Node, Stage
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class FunctionCost:
 
 FUNCTION_COSTS: Mapping[str, FunctionCost] = MappingProxyType(
     {
-        "sigmoid": FunctionCost(13, 1),
+        "sigmoid": FunctionCost(13, 2),
         "tanh": FunctionCost(23, 1),
         "erf": FunctionCost(30, 1),
         "gelu": FunctionCost(12, 2),
@@ -42,15 +42,24 @@ ROOT_COSTS: Mapping[str, FunctionCost] = MappingProxyType(
 """Of those that the scalar units have too, when their operand varies over the lanes."""
 
 
+def expansion(node: Node) -> FunctionCost | None:
+    """What a node costs that the lanes lack; a division by a constant is a product."""
+    if node.op == "div" and node.args[1].op == "constant":
+        return None
+    return FUNCTION_COSTS.get(node.op) or ROOT_COSTS.get(node.op)
+
+
 def lane_operations(stage: Stage) -> tuple[int, int]:
     """Of the body of a stage, on the ALU and on the multiplier."""
     alu = mul = 0
     for node in stage.body.walk():
-        if node.op == "mul":
+        cost = expansion(node)
+        if cost is not None:
+            alu, mul = alu + cost.others // 2, mul + cost.others // 2
+        elif node.op in ("mul", "div"):
             mul += 1
         elif node.op in ("max", "min", "select"):
             alu, mul = alu + 1, mul + 1
         elif node.op not in ("load", "constant"):
-            cost = FUNCTION_COSTS.get(node.op) or ROOT_COSTS.get(node.op)
-            alu, mul = (alu + cost.others // 2, mul + cost.others // 2) if cost else (alu + 1, mul)
+            alu += 1
     return alu, mul

@@ -45,6 +45,8 @@ TRANSFER_CYCLES = 5
 TRANSFER_INSTRUCTIONS = 3
 PACKING, PACKING_CYCLES = 1.08, 8
 """What an iteration takes beyond its busiest unit, roughly."""
+LONG_EPILOGUE, LONG_PACKING = 10, 1.3
+"""Operations from which on an epilogue is a chain that iterations hardly overlap, and what they take then."""
 SLOTS_FILLED = 3
 PASS_CYCLES, DRAIN = 400, 5
 """To change the weights, and iterations as which filling and draining the loop, with code that runs cold, counts."""
@@ -323,6 +325,7 @@ def _cycles(plan: StreamPlan, epilogue: Sequence[Stage], stored: Sequence[Access
     lanes, channel = LANE_INTERVAL * group * max(_counts(epilogue)), group * (sum(per_row) + sent)
     counting = COUNTING_CYCLES + TRANSFER_CYCLES * transfers
     issue = _num_instructions(plan, epilogue, stored) / SLOTS_FILLED
-    busy = PACKING * max(lanes, pad, channel, counting, issue) + PACKING_CYCLES
+    packing = LONG_PACKING if sum(_counts(epilogue)) >= LONG_EPILOGUE else PACKING
+    busy = packing * max(lanes, pad, channel, counting, issue) + PACKING_CYCLES
     parts = plan.panels * math.prod(loop.extent for loop in plan.outside)
     return START_CYCLES + parts * (passes * ((plan.iterations + DRAIN) * busy + PASS_CYCLES) + AHEAD * pad)

@@ -16,7 +16,7 @@ from atalla_mlir.codegen.decision import Decision, Fields, fastest
 from atalla_mlir.codegen.footprints import FootprintBlocks
 from atalla_mlir.codegen.halved_blocks import HalvedBlocks
 from atalla_mlir.codegen.iteration import Access, Node, Stage
-from atalla_mlir.codegen.lane_functions import FUNCTION_COSTS, ROOT_COSTS
+from atalla_mlir.codegen.lane_functions import expansion
 from atalla_mlir.codegen.packed_runs import PackedBlocks
 from atalla_mlir.codegen.pad_images import HALVES
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
@@ -73,6 +73,8 @@ JOINED_SHARE = 0.75
 """Of the packets of a step and of what is done between two tiles: what both take in one block."""
 JOINED_OVERHEAD = 25
 """Of such a block: transfers that are waited for."""
+SHORT_CHAIN, CHAIN_CYCLES = 4, 18
+"""Operations of an epilogue in straight code whose latencies others hide, and what each further one adds to a tile."""
 ROW_PACKETS = 0.48
 """For each instruction that runs once for each row between two tiles."""
 MAX_UNROLLED_OPERATIONS = 256
@@ -163,13 +165,13 @@ def _smaller_panels(most: TileSchedule) -> Iterator[TileSchedule]:
 
 
 def num_operations(stages: Sequence[Stage]) -> int:
-    """Lane operations of stages on one row."""
+    """Lane operations of stages on one row, those of the exponential unit left out, which has time for them."""
     return sum(_operations(node) for stage in stages for node in stage.body.walk())
 
 
 def num_additions(stages: Sequence[Stage]) -> int:
     """Lane operations of stages on one row that keep the adder busy: a comparison leaves its selection to others."""
-    return sum(1 if node.op in ("max", "min") else _operations(node) for stage in stages for node in stage.body.walk())
+    return sum(_additions(node) for stage in stages for node in stage.body.walk())
 
 
 def _operations(node: Node) -> int:
@@ -177,8 +179,15 @@ def _operations(node: Node) -> int:
         return 0
     if node.op in ("max", "min"):
         return 2
-    cost = FUNCTION_COSTS.get(node.op) or ROOT_COSTS.get(node.op)
-    return cost.others + cost.exponentials if cost is not None else 1
+    cost = expansion(node)
+    return 1 if cost is None else cost.others
+
+
+def _additions(node: Node) -> int:
+    cost = expansion(node)
+    if node.op in ("max", "min"):
+        return 1
+    return _operations(node) if cost is None else -(-cost.others // 2)
 
 
 @lru_cache(maxsize=1024)
@@ -381,6 +390,8 @@ def _between_cycles(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool
     if in_loop:
         per_row = max(LOOP_ROW_CYCLES, LOOP_OPERATION_CYCLES * epilogue.operations + 1)
         cycles += LOOP_ENTRY_CYCLES + rows * per_row
+    else:
+        cycles += CHAIN_CYCLES * max(0, epilogue.operations - SHORT_CHAIN)
     packets = _tile_packets(schedule, epilogue, in_loop=in_loop)
     if not depth.has_two_levels:
         return cycles + _miss_cycles(packets)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from atalla_mlir.codegen.halved_blocks import HalvedResults
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind
 from atalla_mlir.codegen.product_plan import ProductPlan
 from atalla_mlir.codegen.tile_cost import Epilogue, finishes_in_loop, num_additions, num_operations
@@ -19,6 +20,8 @@ from atalla_mlir.codegen.tile_schedule import (
 
 LOOP_OPERATIONS = 64
 """Of one iteration of a loop over rows, about: enough to cover the time that one row takes."""
+PIXEL_OPERATIONS, LONG_CHAIN = 128, 8
+"""The same of images, whose iterations do not overlap, where a row takes at least so many: others are short of code."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,14 @@ class TileEpilogue:
     def rows_together(self, schedule: TileSchedule) -> int:
         """Rows of each pad that an iteration of such a loop finishes: short ones would wait."""
         return max(1, min(MAX_ROWS_TOGETHER, LOOP_OPERATIONS // max(1, schedule.rows.pads * self.operations)))
+
+    def pixels_together(self, rows: HalvedResults) -> int:
+        """The same of rows of each piece of an image: if need be half as many, of which none are left over."""
+        if self.operations < LONG_CHAIN:
+            return 1
+        most = PIXEL_OPERATIONS // (rows.num_pieces * self.operations)
+        most = max(1, min(MAX_ROWS_TOGETHER, rows.piece_rows, most))
+        return next((count for count in range(most, most // 2, -1) if rows.piece_rows % count == 0), most)
 
     def area(self, schedule: TileSchedule) -> tuple[int, int]:
         """Rows of each pad for the rows of a tile, and those before and after them that belong to nobody."""

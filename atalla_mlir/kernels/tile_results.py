@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.halved_blocks import HalvedResults
@@ -129,16 +129,25 @@ class TileResults:
                 for pad in range(min(self.pads, rows.num_pieces)):
                     finish_row(RowPlace(pad, index.scaled(together) + row))
 
-        def finish_pixel(index: Index, rows: HalvedResults) -> None:
-            """A pixel of each piece: images have no rows to spare."""
-            for number in range(rows.num_pieces):
-                half, line, pixel = rows.first_of_piece(number)
-                at = index + rows.row_of_piece(number)
-                pixel = index.scaled(rows.rows_apart) + pixel
-                finish_row(RowPlace(rows.pad_of_piece(number), at, half, line, pixel))
-
         if isinstance(rows, HalvedResults) and self.rows.epilogue.meets_images:
-            halved = rows
-            builder.repeat(rows.piece_rows, lambda index: finish_pixel(index, halved))
+            self._finish_pixels(rows, finish_row)
             return
         builder.repeat(-(-rows.rows_per_pad // together), finish)
+
+    def _finish_pixels(self, rows: HalvedResults, finish_row: Callable[[RowPlace], None]) -> None:
+        """Some pixels of each piece in an iteration, those that are left over in straight code: there are no rows to
+        spare around an image, on which a loop could go on."""
+        together = self.rows.epilogue.pixels_together(rows)
+
+        def finish(first: Index, count: int) -> None:
+            for number in range(rows.num_pieces):
+                half, line, pixel = rows.first_of_piece(number)
+                for at in (first + more for more in range(count)):
+                    place = at + rows.row_of_piece(number)
+                    finish_row(
+                        RowPlace(rows.pad_of_piece(number), place, half, line, at.scaled(rows.rows_apart) + pixel)
+                    )
+
+        whole, rest = divmod(rows.piece_rows, together)
+        self.builder.repeat(whole, lambda index: finish(index.scaled(together), together))
+        finish(Index(whole * together), rest)

@@ -40,11 +40,12 @@ _LOGIT_END = 5.5
 
 
 def sigmoid(builder: Builder, row: ir.Value) -> ir.Value:
-    """1 / (1 + e^-x). 7 ALU, 6 MUL and one EXP operation."""
+    """1 / (1 + e^-x). 7 ALU, 6 MUL and two EXP operations; the second one stands for a copy."""
     b = builder
     positive = b.compare("gt", row, b.constant(0.0))
-    power = b.exp(b.masked_mul(positive, row, b.constant(-1.0)))
-    return _share(b, b.select(positive, b.constant(1.0), power), power)
+    power = b.exp(b.masked_mul(positive, b.again(row), b.constant(-1.0)))
+    part = b.exp(b.select(positive, b.constant(0.0), b.again(row)))
+    return _share(b, part, power)
 
 
 def tanh(builder: Builder, row: ir.Value) -> ir.Value:
