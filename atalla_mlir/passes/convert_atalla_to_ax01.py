@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from atalla_mlir._mlir import (
@@ -102,9 +102,18 @@ def _record(function: ir.Operation) -> KernelRecord:
     )
 
 
-def _lower_entry(function: ir.Operation, tables: _Tables, target: Machine) -> None:
-    block = function.regions[0].blocks[0]
-    addresses: dict[ir.Value, int] = {}
+@dataclass
+class _Arguments:
+    """Of an entry: addresses, tensors that the host gives, and values that nobody writes while it runs."""
+
+    addresses: dict[ir.Value, int] = field(default_factory=dict[ir.Value, int])
+    inputs: list[ir.Attribute] = field(default_factory=list[ir.Attribute])
+    unchanged: set[ir.Value] = field(default_factory=set[ir.Value])
+
+
+def _read_arguments(function: ir.Operation, tables: _Tables) -> _Arguments:
+    """Constants among them become rows of the tables."""
+    block, found = function.regions[0].blocks[0], _Arguments()
     attributes = (
         [ir.DictAttr(item) for item in ir.ArrayAttr(function.attributes["arg_attrs"])]
         if ("arg_attrs" in function.attributes)
@@ -112,21 +121,25 @@ def _lower_entry(function: ir.Operation, tables: _Tables, target: Machine) -> No
     )
     if len(attributes) != len(block.arguments) or any(ADDRESS not in item for item in attributes):
         raise PassFailure(function, "its arguments have no addresses; run atalla-plan-memory first")
-    inputs: list[ir.Attribute] = []
-    unchanged: set[ir.Value] = set()
     for argument, own in zip(block.arguments, attributes, strict=True):
-        addresses[argument] = address = integer_value(own[ADDRESS])
+        found.addresses[argument] = address = integer_value(own[ADDRESS])
         name = string_value(own["atalla.name"]) if "atalla.name" in own else f"arg{argument.arg_number}"
         kind = string_value(own["atalla.kind"]) if "atalla.kind" in own else "input"
         permutation = own[PERMUTATION] if PERMUTATION in own else None  # noqa: SIM401
         if kind in CONSTANT_KINDS:
-            if kind != STATE_KIND:
-                unchanged.add(argument)
             fields = {item.name: item.attr for item in tensor_entry(name, address, argument.type)}
             packing = i64_array_attr([]) if permutation is None else permutation
             tables.constants[address] = ir.DictAttr.get({**fields, "permutation": packing})
         else:
-            inputs.append(tensor_entry(name, address, argument.type, permutation))
+            found.inputs.append(tensor_entry(name, address, argument.type, permutation))
+        if kind in CONSTANT_KINDS and kind != STATE_KIND:
+            found.unchanged.add(argument)
+    return found
+
+
+def _lower_entry(function: ir.Operation, tables: _Tables, target: Machine) -> None:
+    arguments = _read_arguments(function, tables)
+    addresses, unchanged = arguments.addresses, arguments.unchanged
     for op in operations(function, "func.call"):
         if ADDRESSES not in op.attributes:
             raise PassFailure(op, "its results have no addresses; run atalla-plan-memory first")
@@ -144,7 +157,7 @@ def _lower_entry(function: ir.Operation, tables: _Tables, target: Machine) -> No
         ir.DictAttr.get(
             {
                 "function": function.attributes["sym_name"],
-                "inputs": array_attr(inputs),
+                "inputs": array_attr(arguments.inputs),
                 "outputs": array_attr(_outputs(function, addresses)),
                 "bounds": ir.DictAttr.get(bound_fields(_entry_bounds(function, tables, target))),
             }
