@@ -98,6 +98,10 @@ class ImageChain(HalvesOnly):
                 found += lines
         return found or None
 
+    def writes_over(self, buffer: Buffer) -> bool:
+        """The second product begins when the first one has met all rows."""
+        return buffer is self.operand and not self.second.touches(buffer)
+
     def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> Cost | None:
         chosen = self.choose(images, pads=pads, pad_rows=pad_rows, wanted={})
         if chosen is None:

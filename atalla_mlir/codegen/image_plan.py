@@ -74,19 +74,26 @@ class ImagePlanner:
         """In which pair of pads the result of a kernel came to lie."""
 
     def plan(self, values: Sequence[ImageValue]) -> ImagePlan:
-        """Decide about values one after the other, in the order in which they are made."""
+        """Decide about values one after the other, in the order in which they are made, and again about those that stay
+        in DRAM: kernels that find other operands in the pads may need fewer rows."""
         self.values = values
         for value in values:
-            image = self._dealt(value) or self._image(value)
-            if image is not None:
-                placed = self._place(value, image)
-                if placed is not None:
-                    self.placed.append((value, placed))
-                    if isinstance(placed, PadImage):
-                        self._pairs.setdefault(self.launches[value.made].function, placed.first_pad)
+            self._decide(value)
+        for value in values:
+            if all(value is not other for other, _ in self.placed):
+                self._decide(value)
         images = {value.number: image for value, image in self.placed}
         touched = {at for value, _ in self.placed for at in range(value.made, value.last + 1)}
         return ImagePlan(images, {at: self._room(at) for at in sorted(touched)})
+
+    def _decide(self, value: ImageValue) -> None:
+        image = self._dealt(value) or self._image(value)
+        placed = self._place(value, image) if image is not None else None
+        if placed is None:
+            return
+        self.placed.append((value, placed))
+        if isinstance(placed, PadImage):
+            self._pairs.setdefault(self.launches[value.made].function, placed.first_pad)
 
     def _room(self, at: int) -> int:
         """Rows of each pad for a launch: what it takes, or fewer where there are fewer."""
@@ -159,7 +166,8 @@ class ImagePlanner:
         operand = next((placed for other, placed in self.placed if self._is_operand(made, other)), None)
         operand_pads = () if operand is None or isinstance(operand, DealtImage) else operand.pads
         last = self._pairs.get(made.function)
-        for pair in sorted(PAIRS, key=lambda pair: (pair != last, pair in operand_pads)):
+        given_up = {pad for at, placed in self.placed if self._is_given_up(value, at) for pad in placed.pads}
+        for pair in sorted(PAIRS, key=lambda pair: (pair not in given_up, pair != last, pair in operand_pads)):
             placed = replace(image, first_pad=pair)
             begin = self._begin(value, placed)
             placed = replace(placed, base=begin + image.spare)
@@ -203,15 +211,22 @@ class ImagePlanner:
 
     def _is_written_over(self, value: ImageValue, image: KeptImage, other: ImageValue, placed: KeptImage) -> bool:
         """Whether an image may be written over another one; from row 0 on, over one that is dealt out."""
-        launch, kernel = self.launches[value.made], self.launches[value.made].kernel
-        if kernel is not None and isinstance(image, PadImage) and isinstance(placed, PadImage):
-            own = dict(zip(launch.values, launch.buffers, strict=True)).get(other.number)
-            return other.last == value.made and own is not None and kernel.writes_over(own)
+        kernel = self.launches[value.made].kernel
+        if isinstance(image, PadImage) and isinstance(placed, PadImage):
+            return self._is_given_up(value, other)
         if kernel is None or not isinstance(placed, DealtImage) or isinstance(image, DealtImage):
             return False
         distance = kernel.distance(placed, image) if other.last == value.made else None
         others = (at for at, _ in self.placed if at is not other)
         return distance is not None and distance <= placed.base and not any(_overlap(value, at) for at in others)
+
+    def _is_given_up(self, value: ImageValue, other: ImageValue) -> bool:
+        """Whether the kernel that makes a value has read all of another one, which nobody needs any more, by then."""
+        launch = self.launches[value.made]
+        own = dict(zip(launch.values, launch.buffers, strict=True)).get(other.number)
+        if launch.kernel is None or own is None or other.last != value.made:
+            return False
+        return launch.kernel.writes_over(own)
 
     def _alive(self, at: int) -> list[KeptImage]:
         return [image for value, image in self.placed if value.made <= at <= value.last]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from atalla_mlir.compiler import compile_plan
 from atalla_mlir.frontend.capture import capture
@@ -36,6 +36,24 @@ class Layers(nn.Module):
             x = after(x + out(found.transpose(-3, -2).flatten(-2)))
             x = end(x + last(x))
         return x
+
+
+class Widened(nn.Module):
+    """Two linears between a norm and a sum, twice, as layers that norm what enters them have."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.start = nn.Linear(width, width)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
+        self.first = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(2))
+        self.second = nn.ModuleList(nn.Linear(2 * width, width) for _ in range(2))
+        self.last = nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.start(x)
+        for norm, first, second in zip(self.norms, self.first, self.second, strict=True):
+            x = x + second(gelu(first(norm(x))))
+        return self.last(x)
 
 
 class Excited(nn.Module):
@@ -98,6 +116,15 @@ def test_what_is_added_after_an_attention_stays_while_it_runs(
     assert kept.ok, str(kept)
     assert any("residual" in found for found in _in_pads(kept))
     assert _of_attentions(kept) == ["None"]
+
+
+@pytest.mark.parametrize("rows", [48, 96, 31])
+def test_two_products_may_write_over_what_the_first_one_reads(rows: int) -> None:
+    torch.manual_seed(14)
+    kept = verify(Widened(64).eval(), (torch.randn(rows, 64),), images="always", cache=False)
+    assert kept.ok, str(kept)
+    chains = [decision for row in kept.ops for decision in row.decisions if decision["form"] == "chain of products"]
+    assert [decision["facts"]["in_pads"] for decision in chains] == ["operand, result, residual"] * 2
 
 
 def test_a_matrix_stays_while_rows_meet_matrices() -> None:
