@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -137,7 +138,8 @@ class ImageProduct(HalvesOnly):
         return complete if len(complete) == len(found) else None
 
     def stores_dealt(self, buffer: Buffer, shape: ImageShape) -> bool:
-        return buffer is self.result.buffer and self.frame is None and _stored(self, shape) is not None
+        is_whole = self.plan.lane is not None and self.plan.lane.extent == shape.channels
+        return buffer is self.result.buffer and self.frame is None and is_whole and _stored(self, shape) is not None
 
     def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> Cost | None:
         chosen = choose_image_schedule(self, images, pads=pads, pad_rows=pad_rows, wanted={})
@@ -177,10 +179,16 @@ def image_product(
 
 def walk_of(product: ImageProduct, access: Access, image: KeptImage) -> ImageWalk | None:
     """How results, or operands of the epilogue, walk an image."""
+    return _slices_walk(product, access, image.shape)
+
+
+def _slices_walk(product: ImageProduct, access: Access, shape: ImageShape) -> ImageWalk | None:
+    """How they walk an image of which their channels are all slices, or some."""
     lane = product.plan.lane
-    if lane is None or access.stride(lane) != 1 or lane.extent != image.slices * LANES:
+    if lane is None or access.stride(lane) != 1:
         return None
-    return image_walk(access, image.shape, product.plan.rows)
+    walk = image_walk(access, shape, product.plan.rows, in_any_slice=True)
+    return walk if walk is not None and walk.first_slice * LANES + lane.extent <= shape.channels else None
 
 
 def epilogue_of(product: ImageProduct, images: Mapping[Buffer, KeptImage]) -> TileEpilogue:
@@ -285,7 +293,9 @@ def choose_image_schedule(
         IN_PADS: ", ".join(product.in_pads(images)),
     }
     if product.result.buffer in images:
-        facts[KEPT_BYTES] = product.result.buffer.num_elements * 2
+        results, whole = product.result, product.result.buffer.num_elements
+        own = whole if product.frame is not None else math.prod(loop.extent for loop in results.strides)
+        facts[KEPT_BYTES] = own * 2
     return walk, Decision(FORM_NAME, tile_fields(walk), facts, round(start_cycles(walk, epilogue.cost) + cycles), ways)
 
 
@@ -314,7 +324,7 @@ def fetched_bytes(walk: TileSchedule) -> int:
 
 def _stored(product: ImageProduct, shape: ImageShape) -> list[Range] | None:
     """Lines of the results in each half: neighbours, and all that there is where no frame is around them."""
-    walk = image_walk(product.result, shape, product.plan.rows)
+    walk = _slices_walk(product, product.result, shape)
     if walk is None or (walk.lines, walk.pixels) != (1, 1):
         return None
     if product.frame is None and tuple(loop.extent for loop in product.plan.rows) != (shape.lines, shape.pixels):
@@ -324,10 +334,7 @@ def _stored(product: ImageProduct, shape: ImageShape) -> list[Range] | None:
 
 def _walked(product: ImageProduct, access: Access, shape: ImageShape) -> list[Range] | None:
     """Lines that operands of the epilogue touch in each half."""
-    lane = product.plan.lane
-    if lane is None or access.stride(lane) != 1 or lane.extent != shape.channels:
-        return None
-    walk = image_walk(access, shape, product.plan.rows)
+    walk = _slices_walk(product, access, shape)
     if walk is None:
         return None
     return held_ranges(Halves(product.plan.rows[0].extent), walk.line, walk.lines, 1)

@@ -182,6 +182,8 @@ class ImageWalk:
     lines: int
     """Image lines from one line of results to the next one."""
     pixels: int
+    first_slice: int = 0
+    """Of the image, where the channels of results begin."""
 
 
 def matrix_lines(rows: int) -> tuple[int, int]:
@@ -194,19 +196,26 @@ def split_matrix(stages: Iterable[Stage], rows: Loop) -> tuple[Loop, Loop]:
     return split_loop(stages, rows, matrix_lines(rows.extent)[1])
 
 
-def image_walk(access: Access, shape: ImageShape, rows: Sequence[Loop]) -> ImageWalk | None:
-    """How the two loops over the rows of a product, lines and pixels, walk an image; None where they do not."""
+def image_walk(
+    access: Access, shape: ImageShape, rows: Sequence[Loop], *, in_any_slice: bool = False
+) -> ImageWalk | None:
+    """How the two loops over the rows of a product, lines and pixels, walk an image; None where they do not.
+
+    They begin with the first channel of a pixel, or with that of any slice.
+    """
     if len(rows) != HALVES or access.indirect:
         return None
     line, pixel = shape.strides
     along, down = access.stride(rows[1]), access.stride(rows[0])
     first_line, rest = divmod(access.offset, line)
     first_pixel, channel = divmod(rest, pixel)
-    if channel or down <= 0 or along <= 0 or down % line or along % pixel:
+    if channel % LANES or (channel and not in_any_slice):
+        return None
+    if down <= 0 or along <= 0 or down % line or along % pixel:
         return None
     if first_pixel + (rows[1].extent - 1) * (along // pixel) >= shape.pixels:
         return None
-    return ImageWalk(first_line, first_pixel, down // line, along // pixel)
+    return ImageWalk(first_line, first_pixel, down // line, along // pixel, channel // LANES)
 
 
 def held_ranges(halves: Halves, first: int, distance: int, reach: int) -> list[Range]:

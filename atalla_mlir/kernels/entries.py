@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atalla_mlir._mlir import array_attr, i64_array_attr, i64_attr, integer_value, ir, string_attr, string_value
+from atalla_mlir.codegen.dealt_images import DealtImage
 from atalla_mlir.codegen.image_kernel import KeptImage
+from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.dialects.ax01_builder import Builder
 from atalla_mlir.dialects.module_attributes import CONTINUES, PARTS
 from atalla_mlir.errors import InternalError
@@ -53,6 +55,19 @@ def part_entry(part: ir.DictAttr, address: int) -> ir.DictAttr:
     """A tensor that lies in another one at `address`."""
     fields = {item.name: item.attr for item in part if item.name != "offset"}
     return ir.DictAttr.get({**fields, "address": i64_attr(address + 2 * integer_value(part["offset"]))})
+
+
+def part_of_image(part: ir.DictAttr, whole: KeptImage) -> ir.DictAttr:
+    """A tensor that is some slices of an image: an image itself, of their channels alone."""
+    first, rest = divmod(integer_value(part["offset"]), LANES)
+    sizes, strides = (list(ir.DenseI64ArrayAttr(part[name])) for name in ("shape", "strides"))
+    channels, all_channels = sizes[strides.index(1)], whole.slices * LANES
+    if rest or channels % LANES or isinstance(whole, DealtImage):
+        raise InternalError("a part of an image is no run of its slices")
+    own = [stride // all_channels * channels if stride > 1 else stride for stride in strides]
+    fields = {item.name: item.attr for item in part if item.name != "offset"}
+    image = replace(whole, base=whole.base + first * whole.slice_rows, slices=channels // LANES)
+    return image_entry(ir.DictAttr.get({**fields, "address": i64_attr(0), "strides": i64_array_attr(own)}), image)
 
 
 @dataclass(frozen=True)
@@ -161,12 +176,16 @@ class EntryLowering:
         for at, (name, value, order) in enumerate(itertools.zip_longest(names, values, orders)):
             own = parts[at] if kind == "output" and at < len(parts) else None
             if own is not None and isinstance(own.maybe_downcast(), ir.ArrayAttr):
-                found += [part_entry(ir.DictAttr(part), self.addresses[value]) for part in ir.ArrayAttr(own)]
+                whole = images.get(at + len(op.operands))
+                found += [self._part(ir.DictAttr(part), value, whole) for part in ir.ArrayAttr(own)]
             elif kind == "output" or at not in continued:
                 entry = tensor_entry(string_value(name), self.addresses[value], value.type, order)
                 image = images.get(at + (len(op.operands) if kind == "output" else 0))
                 found.append(entry if image is None else image_entry(entry, image))
         return array_attr(found)
+
+    def _part(self, part: ir.DictAttr, value: ir.Value, whole: KeptImage | None) -> ir.DictAttr:
+        return part_entry(part, self.addresses[value]) if whole is None else part_of_image(part, whole)
 
 
 def _names(op: ir.Operation, key: str) -> ir.ArrayAttr:

@@ -39,6 +39,8 @@ class ImageRows:
     walk: ImageWalk
     tiles: Sequence[ir.Value]
     firsts: tuple[int, int]
+    slices: int
+    """Of the image, that results have."""
 
     @property
     def byte_strides(self) -> tuple[int, int]:
@@ -100,14 +102,21 @@ class DealtRows:
 
 
 def image_rows(
-    builder: Builder, access: Access, image: PadImage, walk: ImageWalk, halves: Halves, place: ir.BlockArgument
+    builder: Builder,
+    access: Access,
+    image: PadImage,
+    walk: ImageWalk,
+    halves: Halves,
+    place: ir.BlockArgument,
+    slices: int | None = None,
 ) -> ImageRows:
-    """Give an image tiles; to be called at the begin of a kernel."""
+    """Give an image tiles; to be called at the begin of a kernel. Without a number of `slices` results have all."""
     tiles = [builder.image_tile(image.rows, pad, 0, place) for pad in image.pads]
     first, second = (
-        image.row(half, walk.line + line * walk.lines, walk.pixel) for half, line in enumerate(halves.firsts)
+        image.row(half, walk.line + line * walk.lines, walk.pixel) + walk.first_slice * image.slice_rows
+        for half, line in enumerate(halves.firsts)
     )
-    return ImageRows(access, image, walk, tiles, (first, second))
+    return ImageRows(access, image, walk, tiles, (first, second), image.slices if slices is None else slices)
 
 
 class ImageEdges:
@@ -135,7 +144,7 @@ class ImageEdges:
 
     def emit(self) -> None:
         """Store the frame beside the results, then the frame before and behind them and copies from the other half."""
-        image, slices = self.rows.image, self.rows.image.slices
+        image, slices = self.rows.image, self.rows.slices
         zero = self.builder.index_constant(0)
         self.tiles, self.edges = (
             [self.builder.tile_at(tile, zero, part) for tile in self.rows.tiles] for part in (KEPT_PART, _EDGE_PART)
@@ -143,14 +152,16 @@ class ImageEdges:
         value = self.builder.splat(self.frame or 0.0)
         columns = [*range(self.rows.walk.pixel), *range(self.rows.walk.pixel + self.pixels, image.pixels)]
         if columns:
-            self.builder.repeat(slices, lambda number: self._columns(number.scaled(image.slice_rows), columns, value))
+            self.builder.repeat(slices, lambda number: self._columns(self._slice(number), columns, value))
         if self.shared:
-            self.builder.repeat(slices, lambda number: self._shared_lines(number.scaled(image.slice_rows)))
+            self.builder.repeat(slices, lambda number: self._shared_lines(self._slice(number)))
         framed, copied = self._framed_lines(), self._copied_lines()
         if framed or copied:
-            self.builder.repeat(
-                slices, lambda number: self._lines(number.scaled(image.slice_rows), framed, copied, value)
-            )
+            self.builder.repeat(slices, lambda number: self._lines(self._slice(number), framed, copied, value))
+
+    def _slice(self, number: Index) -> Index:
+        """Rows from the begin of a half to a slice of the results."""
+        return (number + self.rows.walk.first_slice).scaled(self.rows.image.slice_rows)
 
     def _columns(self, base: Index, columns: Sequence[int], value: ir.Value) -> None:
         """Beside the lines of both halves; where one has fewer, from a line before them on."""
@@ -271,7 +282,8 @@ def product_images(
             go_down = schedule.results.loop is product.plan.rows[0]
             rows.append(DealtRows(access, image, tiles, halves.firsts, go_down))
         elif image is not None and walk is not None:
-            rows.append(image_rows(builder, access, image, walk, halves, places[access.buffer]))
+            slices = product.plan.lane.extent // LANES if product.plan.lane is not None else None
+            rows.append(image_rows(builder, access, image, walk, halves, places[access.buffer], slices))
     edges = None
     if rows and isinstance(rows[0], ImageRows) and product.result.buffer in images:
         pixels, results = product.plan.rows[1].extent, schedule.results

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import ClassVar
@@ -28,8 +28,10 @@ from atalla_mlir.kernels.linalg_stages import read_stages
 from atalla_mlir.kernels.stage_list import StageList
 from atalla_mlir.passes.base import Pass, PassFailure
 from atalla_mlir.passes.placed_rows import placed_rows
+from atalla_mlir.passes.shared_results import continued
 from atalla_mlir.target.machine import Machine, machine
 
+_NO_VALUE = -1
 _IMAGE_DIMS = 2
 """Lines and pixels."""
 
@@ -132,7 +134,8 @@ class _Entry:
         self.numbers: dict[ir.Value, int] = {}
         for call in self.calls:
             for value in (*call.operands, *call.results):
-                self.numbers.setdefault(value, len(self.numbers))
+                earlier = continued(value)
+                self.numbers.setdefault(value, len(self.numbers) if earlier is None else self.numbers[earlier])
 
     def run(self, variants: dict[str, dict[str, ir.Operation | None]]) -> None:
         values = self._values()
@@ -148,20 +151,29 @@ class _Entry:
             known = self.kernels.get(name)
             self.read[name] = _Kernel(None, (), _unknown_cycles) if known is None else _read(known, self.target)
         kernel = self.read[name]
-        values = tuple(self.numbers[value] for value in (*call.operands, *call.results))
+        values = tuple(self._touched(call))
         return ImageLaunch(name, kernel.kernel, values if kernel.buffers else (), kernel.buffers, kernel.apart_cycles)
 
+    def _touched(self, call: ir.Operation) -> Iterator[int]:
+        """The numbers of operands and results; that of no value for an operand into which a result is stored."""
+        stored_into = [value for value in map(continued, call.results) if value is not None]
+        for operand in call.operands:
+            yield self.numbers[operand] if operand not in stored_into else _NO_VALUE
+        yield from (self.numbers[result] for result in call.results)
+
     def _values(self) -> list[ImageValue]:
-        """Results that are images and that only later calls read."""
+        """Results that are images and that only later calls read, or store other parts of."""
         places = {call: at for at, call in enumerate(self.calls)}
+        users: dict[int, set[ir.Operation]] = {}
+        for result in (result for call in self.calls for result in call.results):
+            users.setdefault(self.numbers[result], set()).update(use.owner.operation for use in result.uses)
         found: list[ImageValue] = []
         for at, call in enumerate(self.calls):
-            for result in call.results:
-                shape = _image_shape(result.type)
-                users = {use.owner.operation for use in result.uses}
-                if shape is not None and users and users <= set(places):
-                    readers = tuple(sorted(places[user] for user in users))
-                    found.append(ImageValue(self.numbers[result], shape, at, readers))
+            for result in (result for result in call.results if continued(result) is None):
+                number, shape = self.numbers[result], _image_shape(result.type)
+                if shape is not None and users[number] and users[number] <= set(places):
+                    readers = tuple(sorted(places[user] for user in users[number]))
+                    found.append(ImageValue(number, shape, at, readers))
         return found
 
     def _annotate(
@@ -173,7 +185,7 @@ class _Entry:
             return
         known = variants.setdefault(name, {})
         key, attributes = "", dict[str, ir.Attribute]()
-        images = [plan.images.get(self.numbers[value]) for value in (*call.operands, *call.results)]
+        images = [plan.images.get(number) for number in self._touched(call)]
         is_settled = at in plan.free_rows and not any(images) and self._is_settled(name)
         if at in plan.free_rows and not is_settled:
             call.attributes[IMAGES] = array_attr([image_attribute(image) for image in images])

@@ -124,3 +124,12 @@ def test_walks_over_an_image() -> None:
     assert image_walk(access, ImageShape(10, 7, 64), (lines, pixels)) is None
     assert image_walk(access, shape, (lines,)) is None
     assert image_walk(Access(buffer, 32, access.strides), shape, (lines, pixels)) is None
+
+
+def test_walks_over_some_slices_of_an_image() -> None:
+    lines, pixels, channels = Loop(10, "y"), Loop(8, "x"), Loop(32, "c")
+    shape, buffer = ImageShape(10, 8, 96), Buffer("image", 10 * 8 * 96)
+    strides = {lines: 8 * 96, pixels: 96, channels: 1}
+    walk = image_walk(Access(buffer, 64, strides), shape, (lines, pixels), in_any_slice=True)
+    assert walk == ImageWalk(0, 0, 1, 1, 2)
+    assert image_walk(Access(buffer, 48, strides), shape, (lines, pixels), in_any_slice=True) is None
