@@ -133,13 +133,14 @@ class BlockMoves(OperandFill):
         shape = metadata(lanes)
         first_shape = metadata(schedule.depth.first_lanes) if schedule.depth.has_tail else shape
         moved = (outer, outer) if stays else (inner, outer)
+        address = builder.plus(address, mixed(*(self._piece_bytes(blocks, 0) for blocks in moved)))
         target_jumps = [
             mixed(of_inner * ROW_BYTES, of_outer * ROW_BYTES)
             for of_inner, of_outer in zip(*(schedule.target_jumps(blocks) for blocks in moved), strict=True)
         ][-self._num_target_jumps :]
         limit = [mixed(*map(self._num_fetched, moved))] if schedule.fetched_footprints else []
         offsets = [
-            mixed(*(self._piece_bytes(blocks, piece) for blocks in moved)) for piece in range(1, self.num_pieces)
+            mixed(*(self._further_bytes(blocks, piece) for blocks in moved)) for piece in range(1, self.num_pieces)
         ]
         jumps = [
             mixed(of_inner * ELEMENT_BYTES, of_outer * ELEMENT_BYTES)
@@ -173,9 +174,12 @@ class BlockMoves(OperandFill):
         """Taps of each slice under which something of an operand is fetched."""
         return blocks.transfers if isinstance(blocks, FootprintBlocks) else self.schedule.depth.levels[-1].extent
 
+    def _further_bytes(self, blocks: Blocks, piece: int) -> int:
+        """From the first piece to another one."""
+        return self._piece_bytes(blocks, piece) - self._piece_bytes(blocks, 0) if piece < blocks.num_pieces else 0
+
     def _piece_bytes(self, blocks: Blocks, piece: int) -> int:
-        if piece >= blocks.num_pieces:
-            return 0
+        """From the first row of a block."""
         return blocks.piece_offset(piece, self.schedule.access(blocks)) * ELEMENT_BYTES
 
     def fetch_first(self, moves: Moves) -> list[ir.Value]:

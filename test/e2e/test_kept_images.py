@@ -78,6 +78,11 @@ def _depthwise() -> nn.Module:
     return nn.Sequential(layers[0], nn.Hardswish(), nn.Conv2d(64, 64, 1), layers[1], nn.SiLU(), nn.Conv2d(64, 32, 1))
 
 
+def _shared_line() -> nn.Module:
+    """A first product whose tiles have all lines, the odd one of both halves first, but not all pixels."""
+    return nn.Sequential(nn.Conv2d(32, 64, 1), nn.ReLU(), *(nn.Conv2d(64, 64, 3, padding=1) for _ in range(2)))
+
+
 def _deep() -> nn.Module:
     """More than one slice of channels and several blocks of columns."""
     return nn.Sequential(
@@ -145,6 +150,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "pools": (_pools, (1, 64, 23, 39)),
     "pools of few lines": (_pools, (1, 64, 13, 24)),
     "windows on lines of a prime number of pixels": (_depthwise, (1, 64, 9, 7)),
+    "a line of both halves in two blocks": (_shared_line, (1, 32, 5, 20)),
     "deep": (_deep, (1, 64, 14, 14)),
     "stem": (_stem, (1, 3, 64, 48)),
     "linears": (partial(_linears, 96, 64, 160, 32, 64, 96, 32, 64), (36, 96)),
