@@ -26,12 +26,24 @@ THOROUGH_CYCLES = 15_000
 """Cycles of a loop that waits for no transfer from which on all ways of placing are tried at each II."""
 MIXED_CYCLES = 1_500
 """Cycles by which such a loop exceeds its bound from which on mixed orders are tried as well."""
+MIXED_GAIN = 0.015
+"""Share of its bound by which an iteration exceeds that, beyond which mixed orders are tried: less is within the error
+of the prediction."""
 LANE_WAIT = 3
 """Cycles by which lanes wait longer than they must, in a further search for such a loop: rows that want the same write
 port as others come late."""
 MIXED_STEPS = 96
 """They tell II apart by a fraction of this."""
-MIXED = tuple(OrderChoice(by_parts=by_parts, seed=seed) for seed in range(6) for by_parts in (True, False))
+MIXED = (
+    *(OrderChoice(by_parts=by_parts) for by_parts in (True, False)),
+    *(
+        OrderChoice(by_parts=by_parts, seed=seed, spread=spread)
+        for seed in range(1, 8)
+        for spread in (3, 1, 7)
+        for by_parts in (True, False)
+    ),
+)
+"""How short an iteration becomes in an order is hardly foreseen, and finding out takes milliseconds."""
 
 
 class LoopKernels:
@@ -84,8 +96,10 @@ class LoopKernels:
         for kernel in self._by_interval(largest, largest_interval, thorough=thorough):
             last = kernel
             yield kernel
-        if thorough and last is not None and last.unroll == 1:
-            yield from self._shorter(last)
+        if not thorough or (last is not None and last.unroll > 1):
+            return
+        yield from self._shorter(largest + 1 if last is None else last.iteration_cycles(self._machine))
+        if last is not None:
             yield from self._with_fewer_stages(last, largest_interval)
 
     def _by_interval(self, largest: int, largest_interval: Callable[[], int], *, thorough: bool) -> Iterator[Kernel]:
@@ -108,11 +122,12 @@ class LoopKernels:
             limit = largest_interval()
             schedule = scheduler.schedule(min(limit, most or limit), schedule.interval + step)
 
-    def _shorter(self, last: Kernel) -> Iterator[Kernel]:
-        """Kernels of shorter iterations than `last`, placed in mixed orders, if much may be won."""
-        scheduler, least = self._scheduler(self._max_stages), last.iteration_cycles(self._machine)
+    def _shorter(self, least: int) -> Iterator[Kernel]:
+        """Kernels whose iterations take less than `least` cycles, placed in mixed orders, if much may be won."""
+        scheduler = self._scheduler(self._max_stages)
         for choice in MIXED:
-            if (least - scheduler.bound) * self._trip_count < MIXED_CYCLES:
+            excess = least - scheduler.bound
+            if excess * self._trip_count < MIXED_CYCLES or excess <= MIXED_GAIN * scheduler.bound:
                 return
             schedule = self.least_interval(scheduler, choice, least)
             kernel = None if schedule is None else self._kernel(schedule, thorough=True)

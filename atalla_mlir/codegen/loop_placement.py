@@ -35,12 +35,13 @@ class OrderChoice:
 
     With `transfers_first` these come before all: they keep their pads for long, and integers find room around them.
     With `by_parts` what has nothing to do with each other, such as rows, comes one after the other in place of side by
-    side. `seed` mixes nodes that are nearly equal; 0 does not.
+    side. `seed` mixes nodes whose heights differ by up to `spread` cycles, one less than a power of two; 0 does not.
     """
 
     transfers_first: bool = False
     by_parts: bool = False
     seed: int = 0
+    spread: int = 3
 
 
 class Placement:
@@ -287,7 +288,7 @@ def placement_order(graph: LoopGraph, interval: int, choice: OrderChoice) -> lis
     exact = longest_paths(graph, interval)
     if exact is None:
         return None
-    falling = [-height - _mixed(node, choice.seed) for node, height in enumerate(exact)]
+    falling = [-height - _mixed(node, choice.seed, choice.spread) for node, height in enumerate(exact)]
     order: dict[int, None] = {}
 
     def append(nodes: Iterable[int]) -> None:
@@ -327,9 +328,9 @@ def _circles(graph: LoopGraph) -> list[tuple[list[int], list[int], list[int]]]:
     ]
 
 
-def _mixed(node: int, seed: int) -> int:
-    """0 to 3, in another way for each seed; always 0 for seed 0."""
-    return (node * 2654435761 + seed * 40503 ^ node * seed * 97) >> 7 & 3 if seed else 0
+def _mixed(node: int, seed: int, spread: int) -> int:
+    """0 to `spread`, in another way for each seed; always 0 for seed 0."""
+    return (node * 2654435761 + seed * 40503 ^ node * seed * 97) >> 7 & spread if seed else 0
 
 
 def _reachable(graph: LoopGraph, start: Iterable[int], *, backwards: bool) -> set[int]:

@@ -124,6 +124,33 @@ def test_each_order_has_all_nodes(choice: OrderChoice) -> None:
     assert order is not None and sorted(order) == list(range(len(insts)))
 
 
+def test_a_spread_mixes_nodes_of_nearly_equal_height() -> None:
+    """Chains of lane operations: what is higher by more than the spread stays ahead."""
+    rows = [VECTORS[10 * chain : 10 * chain + 10] for chain in range(4)]
+    insts = [_inst("add.vv", row[at], row[at - 1] if at else V0, V0, M0) for at in range(10) for row in rows]
+    graph = build_loop_graph(insts, AX01)
+    latency = AX01.distance(insts[0].op)
+    orders = {
+        spread: placement_order(graph, 100, OrderChoice(seed=2, spread=spread)) for spread in (1, 3, 4 * latency - 1)
+    }
+    level = {index: index // len(rows) for index in range(len(insts))}
+    for spread in (1, 3):
+        order = orders[spread]
+        assert order is not None and [level[index] for index in order] == sorted(level.values())
+    wide = orders[4 * latency - 1]
+    assert wide is not None and [level[index] for index in wide] != sorted(level.values())
+    assert orders[1] != orders[3]
+
+
+def test_mixed_orders_find_a_kernel_where_the_usual_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    insts = [_inst("add.vv", VECTORS[at], V0, V0, M0) for at in range(8)]
+    kernels = LoopKernels(build_loop_graph(insts, AX01), AX01, {}, 100, ALL, 1000)
+    monkeypatch.setattr(LoopKernels, "_by_interval", lambda *_, **__: iter(()))
+    found = list(kernels._by_interval_and_mixed(40, lambda: 40, thorough=True))
+    assert [kernel.schedule.interval for kernel in found] == [16]
+    assert not list(kernels._by_interval_and_mixed(40, lambda: 40, thorough=False))
+
+
 def test_kernels_come_by_rising_interval() -> None:
     insts = [_inst("add.vv", VECTORS[at], V0, V0, M0) for at in range(8)]
     kernels = list(LoopKernels(build_loop_graph(insts, AX01), AX01, {}, 100, ALL, 10).find(lambda: 100))
