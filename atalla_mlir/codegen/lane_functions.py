@@ -19,7 +19,7 @@ class FunctionCost:
 
 FUNCTION_COSTS: Mapping[str, FunctionCost] = MappingProxyType(
     {
-        "sigmoid": FunctionCost(13, 2),
+        "sigmoid": FunctionCost(13, 1),  # a second exponential may stand for a copy
         "tanh": FunctionCost(23, 1),
         "erf": FunctionCost(30, 1),
         "gelu": FunctionCost(12, 2),
