@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-from atalla_mlir.compiler import compile_plan
-from atalla_mlir.frontend.capture import capture
-from atalla_mlir.frontend.partition import partition
 from atalla_mlir.host.report import Report
 from atalla_mlir.host.verify import verify
-from atalla_mlir.runtime.program import Program
+from atalla_mlir.testing.kept_values import engines_agree
 
 
 class Layers(nn.Module):
@@ -138,11 +134,4 @@ def test_a_matrix_stays_while_rows_meet_matrices() -> None:
 def test_both_engines_agree_and_nothing_stays_taken(tokens: int, causal: bool) -> None:
     torch.manual_seed(13)
     model, x = Layers(64, 2, causal=causal).eval(), torch.randn(1, tokens, 64)
-    loadable = compile_plan(partition(capture(model, (x,))), images="always", cache=False)
-    results, packets = list[np.ndarray](), list[int]()
-    for engine in ("native", "reference"):
-        program = Program(loadable, engine=engine)
-        results += [program.run_entry(loadable.entries[0].name, [x.numpy()])[0] for _ in range(2)]
-        packets.append(program.engine.counters.packets)
-    assert all(np.array_equal(results[0], other) for other in results[1:])
-    assert packets[0] == packets[1]
+    assert engines_agree(model, x)

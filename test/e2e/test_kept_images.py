@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -17,8 +16,7 @@ from atalla_mlir.frontend.capture import capture
 from atalla_mlir.frontend.partition import partition
 from atalla_mlir.host.report import Report
 from atalla_mlir.host.verify import verify
-from atalla_mlir.loadable.format import Loadable
-from atalla_mlir.runtime.program import Program
+from atalla_mlir.testing.kept_values import compile_keeping, engines_agree
 
 
 class Residual(nn.Module):
@@ -185,10 +183,6 @@ def test_each_kernel_is_within_its_bound(name: str) -> None:
     assert _bytes(kept) < _bytes(apart)
 
 
-def _compiled(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Loadable:
-    return compile_plan(partition(capture(model, inputs)), images="always", cache=False)
-
-
 @pytest.mark.parametrize(
     ("make", "shape"),
     [(Residual, (1, 32, 9, 8)), (_stem, (1, 3, 32, 32)), (partial(Normed, 64), (10, 64)), (_long_norm, (128, 64))],
@@ -196,14 +190,7 @@ def _compiled(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Loadable:
 def test_both_engines_agree_and_nothing_stays_taken(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
     torch.manual_seed(3)
     model, x = make().eval(), torch.randn(shape)
-    loadable = _compiled(model, (x,))
-    results, cycles = list[np.ndarray](), list[int]()
-    for engine in ("native", "reference"):
-        program = Program(loadable, engine=engine)
-        results += [program.run_entry(loadable.entries[0].name, [x.numpy()])[0] for _ in range(2)]
-        cycles.append(program.engine.counters.packets)
-    assert all(np.array_equal(results[0], other) for other in results[1:])
-    assert cycles[0] == cycles[1]
+    assert engines_agree(model, x)
 
 
 def _chain(seed: int) -> tuple[nn.Module, tuple[int, ...]]:
@@ -294,7 +281,7 @@ def test_values_that_stay_in_the_pads_take_no_room_in_dram() -> None:
     torch.manual_seed(3)
     inputs = (torch.randn(1, 32, 18, 20),)
     model = Residual().eval()
-    kept = _compiled(model, inputs)
+    kept = compile_keeping(model, inputs)
     apart = compile_plan(partition(capture(model, inputs)), images="never", cache=False)
     images = [row for kernel in kept.meta["kernels"] for row in kernel["outputs"] if "image" in row]
     assert len(images) >= 3

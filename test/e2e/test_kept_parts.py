@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from atalla_mlir.compiler import compile_plan
-from atalla_mlir.frontend.capture import capture
-from atalla_mlir.frontend.partition import partition
 from atalla_mlir.host.report import Report
 from atalla_mlir.host.verify import verify
-from atalla_mlir.runtime.program import Program
+from atalla_mlir.testing.kept_values import engines_agree
 
 
 class Fire(nn.Module):
@@ -99,11 +95,4 @@ def test_a_concatenation_goes_through_no_dram() -> None:
 def test_both_engines_agree(make: Callable[[], nn.Module]) -> None:
     torch.manual_seed(19)
     x = torch.randn(1, 32, 7, 8)
-    loadable = compile_plan(partition(capture(make().eval(), (x,))), images="always", cache=False)
-    results, packets = list[np.ndarray](), list[int]()
-    for engine in ("native", "reference"):
-        program = Program(loadable, engine=engine)
-        results += [program.run_entry(loadable.entries[0].name, [x.numpy()])[0] for _ in range(2)]
-        packets.append(program.engine.counters.packets)
-    assert all(np.array_equal(results[0], other) for other in results[1:])
-    assert packets[0] == packets[1]
+    assert engines_agree(make().eval(), x)
