@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from atalla_mlir.codegen.attention_plan import PADS, Blocks
 from atalla_mlir.codegen.decision import Decision, Fields, fastest
 from atalla_mlir.codegen.iteration import Access, Loop, Stage
-from atalla_mlir.codegen.lane_functions import lane_operations
+from atalla_mlir.codegen.lane_functions import LONG_EPILOGUE, epilogue_operations
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
 from atalla_mlir.codegen.tile_schedule import is_column_read, outside_reads
 from atalla_mlir.codegen.turn_plan import MAX_PITCH, ColumnTurn, can_turn_columns, turning_cycles
@@ -46,8 +46,8 @@ COUNTING, PIECE_COUNTING = 30, 40
 SLOTS_FILLED = 3.0
 PACKING, PACKING_CYCLES = 1.1, 15
 """What an iteration takes beyond its busiest unit, roughly."""
-LONG_EPILOGUE, LONG_PACKING = 10, 1.45
-"""Operations from which on an epilogue is a chain that iterations hardly overlap, and what they take then."""
+LONG_PACKING = 1.45
+"""The same with a long epilogue."""
 START_CYCLES = 1000
 PANEL_CYCLES, FILLING = 1100, 1.3
 """Before the loop over a panel and after it; what fetching takes beyond the DRAM channel there."""
@@ -177,7 +177,7 @@ def choose_flow_plan(
     """
     if pads != PADS:
         return None
-    found, counts = list(_plans(plan, product, epilogue, stored, pad_rows, source)), _counts(epilogue)
+    found, counts = list(_plans(plan, product, epilogue, stored, pad_rows, source)), epilogue_operations(epilogue)
     others = len(stored) + sum(not is_column_read(read, plan) for read in outside_reads(product, epilogue))
     chosen = fastest(FORM_NAME, found, flow_fields, lambda way: _cycles(way, counts, others), wanted)
     if chosen is None:
@@ -215,7 +215,7 @@ def _plans(
         return
     if not _is_plain(plan, epilogue) or not _can_move(plan, streamed, pushed, [*stored, *staged]):
         return
-    cols, counts = Blocks(plan.lane.extent, LANES), _counts(epilogue)
+    cols, counts = Blocks(plan.lane.extent, LANES), epilogue_operations(epilogue)
     for size in _block_sizes(row_loop.extent):
         rows = Blocks(row_loop.extent, size)
         unfed = Feed(size, 1, 0, 0)
@@ -314,12 +314,6 @@ def _feeds(panel: FlowPlan, pieces: int, iterations: int, needed: Mapping[int, i
             yield Feed(rows // cut, each, first, panel.parts * pieces * cut)
             if each * iterations == pieces * cut:
                 break
-
-
-def _counts(epilogue: Sequence[Stage]) -> tuple[int, int]:
-    """Operations on a row of results on the ALU and on the multiplier."""
-    counts = [lane_operations(stage) for stage in epilogue]
-    return sum(alu for alu, _ in counts), sum(mul for _, mul in counts)
 
 
 def _num_pieces(plan: FlowPlan, others: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -41,6 +41,9 @@ ROOT_COSTS: Mapping[str, FunctionCost] = MappingProxyType(
 )
 """Of those that the scalar units have too, when their operand varies over the lanes."""
 
+LONG_EPILOGUE = 10
+"""Operations from which on the maps behind a product are a chain that iterations hardly overlap."""
+
 
 def expansion(node: Node) -> FunctionCost | None:
     """What a node costs that the lanes lack; a division by a constant is a product."""
@@ -63,3 +66,9 @@ def lane_operations(stage: Stage) -> tuple[int, int]:
         elif node.op not in ("load", "constant"):
             alu += 1
     return alu, mul
+
+
+def epilogue_operations(epilogue: Sequence[Stage]) -> tuple[int, int]:
+    """Of the maps behind a product on a row of its results, on the ALU and on the multiplier."""
+    counts = [lane_operations(stage) for stage in epilogue]
+    return sum(alu for alu, _ in counts), sum(mul for _, mul in counts)

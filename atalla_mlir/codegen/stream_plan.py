@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from atalla_mlir.codegen.decision import Decision, Fields, fastest
 from atalla_mlir.codegen.iteration import Access, Loop, Stage
-from atalla_mlir.codegen.lane_functions import lane_operations
+from atalla_mlir.codegen.lane_functions import LONG_EPILOGUE, epilogue_operations
 from atalla_mlir.codegen.phase_plan import ring_rows
 from atalla_mlir.codegen.placement import MAX_DMA_ROWS
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
@@ -45,8 +45,8 @@ TRANSFER_CYCLES = 5
 TRANSFER_INSTRUCTIONS = 3
 PACKING, PACKING_CYCLES = 1.08, 8
 """What an iteration takes beyond its busiest unit, roughly."""
-LONG_EPILOGUE, LONG_PACKING = 10, 1.3
-"""Operations from which on an epilogue is a chain that iterations hardly overlap, and what they take then."""
+LONG_PACKING = 1.3
+"""The same with a long epilogue."""
 SLOTS_FILLED = 3
 PASS_CYCLES, DRAIN = 400, 5
 """To change the weights, and iterations as which filling and draining the loop, with code that runs cold, counts."""
@@ -295,21 +295,15 @@ def _num_transfers(plan: StreamPlan, stored: Sequence[Access]) -> int:
     return plan.operands.pieces * len(plan.runs) + plan.results.pieces * len(stored)
 
 
-def _counts(epilogue: Sequence[Stage]) -> tuple[int, int]:
-    """Operations on a row of results on the ALU and on the multiplier."""
-    counts = [lane_operations(stage) for stage in epilogue]
-    return sum(alu for alu, _ in counts), sum(mul for _, mul in counts)
-
-
 def _num_instructions(plan: StreamPlan, epilogue: Sequence[Stage], stored: Sequence[Access]) -> int:
     """Of an iteration, roughly."""
     transfers = TRANSFER_INSTRUCTIONS * _num_transfers(plan, stored)
-    return plan.group * (2 + sum(_counts(epilogue)) + len(stored)) + COUNTING_INSTRUCTIONS + transfers
+    return plan.group * (2 + sum(epilogue_operations(epilogue)) + len(stored)) + COUNTING_INSTRUCTIONS + transfers
 
 
 def _is_short(plan: StreamPlan, epilogue: Sequence[Stage], stored: Sequence[Access]) -> bool:
     """Whether the code of an iteration can be scheduled without gaps."""
-    lanes = LANE_INTERVAL * plan.group * max(_counts(epilogue))
+    lanes = LANE_INTERVAL * plan.group * max(epilogue_operations(epilogue))
     most = MAX_INSTRUCTIONS if len(plan.runs) == 1 else MAX_INSTRUCTIONS_OF_RUNS
     return lanes <= MAX_CODE_CYCLES and _num_instructions(plan, epilogue, stored) <= most
 
@@ -322,10 +316,10 @@ def _cycles(plan: StreamPlan, epilogue: Sequence[Stage], stored: Sequence[Access
     transfers = _num_transfers(plan, stored)
     fetching = sum(ROW_CYCLES[bursts - 1] for bursts in per_row) * plan.operands.rows_per_pad
     pad = fetching + PAD_INTERVAL * results * plan.results.rows_per_pad + TRANSFER_START_CYCLES * transfers / plan.pads
-    lanes, channel = LANE_INTERVAL * group * max(_counts(epilogue)), group * (sum(per_row) + sent)
+    lanes, channel = LANE_INTERVAL * group * max(epilogue_operations(epilogue)), group * (sum(per_row) + sent)
     counting = COUNTING_CYCLES + TRANSFER_CYCLES * transfers
     issue = _num_instructions(plan, epilogue, stored) / SLOTS_FILLED
-    packing = LONG_PACKING if sum(_counts(epilogue)) >= LONG_EPILOGUE else PACKING
+    packing = LONG_PACKING if sum(epilogue_operations(epilogue)) >= LONG_EPILOGUE else PACKING
     busy = packing * max(lanes, pad, channel, counting, issue) + PACKING_CYCLES
     parts = plan.panels * math.prod(loop.extent for loop in plan.outside)
     return START_CYCLES + parts * (passes * ((plan.iterations + DRAIN) * busy + PASS_CYCLES) + AHEAD * pad)

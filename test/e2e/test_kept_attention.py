@@ -9,7 +9,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from atalla_mlir.host.report import Report
 from atalla_mlir.host.verify import verify
-from atalla_mlir.testing.kept_values import engines_agree
+from atalla_mlir.testing.kept_values import engines_agree, in_pads
 
 
 class Layers(nn.Module):
@@ -64,11 +64,6 @@ class Excited(nn.Module):
         return self.last(self.first(x) * self.excite(self.squeeze(y).relu()).sigmoid())
 
 
-def _in_pads(report: Report) -> list[str]:
-    facts = [decision["facts"] for row in report.ops for decision in row.decisions]
-    return [str(row["in_pads"]) for row in facts if "in_pads" in row]
-
-
 def _of_attentions(report: Report) -> list[str]:
     facts = [decision for row in report.ops for decision in row.decisions if decision["form"] == "attention"]
     return [str(decision["facts"].get("in_pads")) for decision in facts]
@@ -94,7 +89,7 @@ def test_what_an_attention_reads_stays_and_its_result_and_what_is_added_to_it(
     model = Layers(width, heads, layers, causal=causal).eval()
     kept = verify(model, (torch.randn(1, tokens, width),), images="always", cache=False)
     assert kept.ok, str(kept)
-    assert _in_pads(kept).count("operand, result, residual") >= layers
+    assert in_pads(kept).count("operand, result, residual") >= layers
     assert _of_attentions(kept) == [found] * layers
 
 
@@ -110,7 +105,7 @@ def test_what_is_added_after_an_attention_stays_while_it_runs(
     model = Layers(width, heads, causal=causal).eval()
     kept = verify(model, (torch.randn(1, tokens, width),), images="always", cache=False)
     assert kept.ok, str(kept)
-    assert any("residual" in found for found in _in_pads(kept))
+    assert any("residual" in found for found in in_pads(kept))
     assert _of_attentions(kept) == ["None"]
 
 
@@ -127,7 +122,7 @@ def test_a_matrix_stays_while_rows_meet_matrices() -> None:
     torch.manual_seed(12)
     kept = verify(Excited().eval(), (torch.randn(20, 64), torch.randn(1, 64)), images="always", cache=False)
     assert kept.ok, str(kept)
-    assert _in_pads(kept) == ["result", "operand, result", "operand"]
+    assert in_pads(kept) == ["result", "operand, result", "operand"]
 
 
 @pytest.mark.parametrize(("tokens", "causal"), [(12, False), (128, False), (128, True)])

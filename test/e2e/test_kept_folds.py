@@ -11,7 +11,7 @@ from torch import nn
 
 from atalla_mlir.host.report import Report
 from atalla_mlir.host.verify import verify
-from atalla_mlir.testing.kept_values import engines_agree
+from atalla_mlir.testing.kept_values import engines_agree, in_pads
 
 Fold = Callable[[torch.Tensor], torch.Tensor]
 
@@ -108,11 +108,6 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
 }
 
 
-def _in_pads(report: Report) -> list[str]:
-    facts = [decision["facts"] for row in report.ops for decision in row.decisions]
-    return [str(row["in_pads"]) for row in facts if "in_pads" in row]
-
-
 def _forms(report: Report) -> list[str]:
     return [str(decision["form"]) for row in report.ops for decision in row.decisions]
 
@@ -123,7 +118,7 @@ def test_each_kernel_is_within_its_bound(name: str) -> None:
     torch.manual_seed(11)
     report = verify(make().eval(), (torch.randn(shape),), images="always", cache=False)
     assert report.ok, str(report)
-    assert len(_in_pads(report)) == kept
+    assert len(in_pads(report)) == kept
     assert ("folds of images" in _forms(report)) == (name != "beside an image")
 
 

@@ -16,7 +16,7 @@ from atalla_mlir.frontend.capture import capture
 from atalla_mlir.frontend.partition import partition
 from atalla_mlir.host.report import Report
 from atalla_mlir.host.verify import verify
-from atalla_mlir.testing.kept_values import compile_keeping, engines_agree
+from atalla_mlir.testing.kept_values import compile_keeping, engines_agree, in_pads
 
 
 class Residual(nn.Module):
@@ -161,11 +161,6 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
-def _in_pads(report: Report) -> list[str]:
-    facts = [decision["facts"] for row in report.ops for decision in row.decisions]
-    return [str(row["in_pads"]) for row in facts if "in_pads" in row]
-
-
 def _bytes(report: Report) -> int:
     return sum(row.dram_bytes_loaded + row.dram_bytes_stored for row in report.ops)
 
@@ -178,8 +173,8 @@ def test_each_kernel_is_within_its_bound(name: str) -> None:
     kept = verify(model, inputs, images="always", cache=False)
     apart = verify(model, inputs, images="never", cache=False)
     assert kept.ok, str(kept)
-    assert len(_in_pads(kept)) >= 3
-    assert not _in_pads(apart)
+    assert len(in_pads(kept)) >= 3
+    assert not in_pads(apart)
     assert _bytes(kept) < _bytes(apart)
 
 
@@ -227,7 +222,7 @@ def test_random_chains_are_within_their_bounds(seed: int) -> None:
     model, shape = _chain(seed)
     kept = verify(model.eval(), (torch.randn(shape),), images="always", cache=False)
     assert kept.ok, str(kept)
-    assert _in_pads(kept)
+    assert in_pads(kept)
 
 
 def _matrices(seed: int) -> tuple[nn.Module, tuple[int, ...]]:
@@ -253,7 +248,7 @@ def test_random_matrices_are_within_their_bounds(seed: int) -> None:
     model, shape = _matrices(seed)
     kept = verify(model.eval(), (torch.randn(shape),), images="always", cache=False)
     assert kept.ok, str(kept)
-    assert _in_pads(kept)
+    assert in_pads(kept)
 
 
 def test_what_a_pool_reads_may_be_written_over_by_its_result() -> None:
@@ -264,7 +259,7 @@ def test_what_a_pool_reads_may_be_written_over_by_its_result() -> None:
     )
     report = verify(model.eval(), (torch.randn(1, 3, 112, 112),), images="always", cache=False)
     assert report.ok, str(report)
-    assert _in_pads(report) == ["result", "operand, result", "operand"]
+    assert in_pads(report) == ["result", "operand, result", "operand"]
 
 
 @pytest.mark.parametrize("shape", [(1, 32, 7, 18), (1, 32, 9, 5)])
@@ -274,7 +269,7 @@ def test_a_map_of_an_odd_number_of_lines_may_go_to_dram(shape: tuple[int, ...]) 
     model = nn.Sequential(nn.Conv2d(32, 64, 3, padding=1), nn.AvgPool2d(1))
     report = verify(model.eval(), (torch.randn(shape),), images="always", cache=False)
     assert report.ok, str(report)
-    assert _in_pads(report) == ["result", "operand"]
+    assert in_pads(report) == ["result", "operand"]
 
 
 def test_values_that_stay_in_the_pads_take_no_room_in_dram() -> None:

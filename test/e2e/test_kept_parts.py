@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from atalla_mlir.host.report import Report
 from atalla_mlir.host.verify import verify
-from atalla_mlir.testing.kept_values import engines_agree
+from atalla_mlir.testing.kept_values import engines_agree, in_pads
 
 
 class Fire(nn.Module):
@@ -67,18 +66,13 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
 }
 
 
-def _in_pads(report: Report) -> list[str]:
-    facts = [decision["facts"] for row in report.ops for decision in row.decisions]
-    return [str(row["in_pads"]) for row in facts if "in_pads" in row]
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_each_kernel_is_within_its_bound(name: str) -> None:
     make, shape, kept = CASES[name]
     torch.manual_seed(17)
     report = verify(make().eval(), (torch.randn(shape),), images="always", cache=False)
     assert report.ok, str(report)
-    assert len(_in_pads(report)) == kept, _in_pads(report)
+    assert len(in_pads(report)) == kept, in_pads(report)
 
 
 def test_a_concatenation_goes_through_no_dram() -> None:
