@@ -39,6 +39,17 @@ def taken(builder: Builder, number: int) -> ir.Value:
     return builder.copy(builder.get_register(RegisterFile.SCALAR, number), builder.types[RegisterFile.SCALAR])
 
 
+def turns_of(tile: ir.Operation) -> int:
+    """How many times an allocated tile exists."""
+    return integer_value(tile.attributes[TURNS]) if TURNS in tile.attributes else 1
+
+
+def end_row(tile: ir.Operation) -> int:
+    """The row of its pad behind an allocated tile."""
+    base, rows = (integer_value(tile.attributes[key]) for key in ("base", "rows"))
+    return base + turns_of(tile) * rows
+
+
 class Arenas:
     """One arena for each pad that `allocations` of a kernel lie on; `arguments` are what it was called with."""
 
@@ -63,15 +74,13 @@ class Arenas:
         """Tiles by their values, and how many pages each pad needs for them."""
         for at, op in enumerate(allocations):
             pad, base, rows = (integer_value(op.attributes[key]) for key in ("pad", "base", "rows"))
-            turns = integer_value(op.attributes[TURNS]) if TURNS in op.attributes else 1
+            turns = turns_of(op)
             image = integer_value(op.attributes[IMAGE]) if IMAGE in op.attributes else None
             marks = (f"{TURNS_MARK}{turns}" if turns > 1 else "") + (SPARE_MARK if SPARE in op.attributes else "")
             self.tiles[op.results[0]] = Tile(pad, base, rows, f"t{at}{marks}", turns, image)
-        for tile in self.tiles.values():
-            if tile.image is not None:
-                continue
-            needed = -(-(tile.base + tile.turns * tile.rows) // self.machine.page_rows)
-            self.pages[tile.pad] = max(self.pages.get(tile.pad, 0), needed)
+            if image is None:
+                needed = -(-end_row(op) // self.machine.page_rows)
+                self.pages[pad] = max(self.pages.get(pad, 0), needed)
 
     def base(self, tile: Tile) -> ir.Value:
         """Byte address that the base of a tile counts from."""

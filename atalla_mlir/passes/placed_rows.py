@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from atalla_mlir._mlir import integer_value, ir, operations
+from atalla_mlir._mlir import ir, operations
 from atalla_mlir.errors import AtallaError
-from atalla_mlir.kernels.arenas import ALLOCATION
-from atalla_mlir.kernels.attributes import TURNS
+from atalla_mlir.kernels.arenas import ALLOCATION, end_row
 from atalla_mlir.passes.convert_linalg_to_atalla import ConvertLinalgToAtallaPass
 from atalla_mlir.passes.place_tiles import PlaceTilesPass
 
@@ -20,11 +19,4 @@ def placed_rows(function: ir.Operation, machine: str) -> int | None:
         PlaceTilesPass(machine).run(scratch.operation)
     except AtallaError:  # whoever lowers the kernel says so
         return None
-    return max(map(_end, operations(scratch.operation, ALLOCATION)), default=0)
-
-
-def _end(tile: ir.Operation) -> int:
-    """The row of its pad behind a tile, which may exist several times."""
-    base, rows = (integer_value(tile.attributes[key]) for key in ("base", "rows"))
-    turns = integer_value(tile.attributes[TURNS]) if TURNS in tile.attributes else 1
-    return base + turns * rows
+    return max(map(end_row, operations(scratch.operation, ALLOCATION)), default=0)
