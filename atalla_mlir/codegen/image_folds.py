@@ -200,7 +200,8 @@ def image_folds(stages: Sequence[Stage], stored: Sequence[Access]) -> ImageFolds
     image = next((read for stage in stages for read in stage.reads if pixels & set(read.strides)), None)
     if image is None or lane.extent % LANES or lane in pixels:
         return None
-    rows = sorted(pixels, key=image.stride, reverse=True)
+    # lines of one pixel are as far apart as pixels: then the lines are what there are more of
+    rows = sorted(folds[0].reduced, key=lambda loop: (image.stride(loop), loop.extent), reverse=True)
     coalesce_loops(stages, apart={lane, *rows})
     if len(rows) == 1:
         rows = list(split_matrix(stages, rows[0]))
