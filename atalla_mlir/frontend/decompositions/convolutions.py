@@ -17,6 +17,8 @@ from atalla_mlir.frontend.decompositions.registry import aten, rule
 
 # Lanes of the array: groups that are narrower share them.
 _LANES = 32
+# Dimensions of images that linalg has convolutions of groups for; groups of volumes are convolutions of their own.
+_GROUPED_RANK = 2
 
 
 @rule(aten.convolution.default)
@@ -64,6 +66,9 @@ def convolution(
     merged = _merged_groups(weight, groups)
     if merged > 1:
         return _plain(x, _block_diagonal(weight, groups, merged), stride, dilation, groups // merged)
+    if groups > 1 and rank > _GROUPED_RANK:
+        parts = zip(x.chunk(groups, 1), weight.chunk(groups), strict=True)
+        return torch.cat([_plain(part, own, stride, dilation, 1) for part, own in parts], 1)
     return NotImplemented
 
 
@@ -94,9 +99,12 @@ def padded(x: Tensor, amounts: Sequence[tuple[int, int]], value: float) -> Tenso
 
 
 def _merged_groups(weight: Tensor, groups: int) -> int:
-    """How many groups become one, with zeros between them, so that narrow groups fill the lanes; 1 for depthwise."""
-    inputs, outputs = weight.shape[1], weight.shape[0] // groups
-    if groups == 1 or inputs == outputs == 1:
+    """How many groups become one, with zeros between them, so that narrow groups fill the lanes.
+
+    1 for depthwise convolutions of images, which are windows on the lanes.
+    """
+    inputs, outputs, rank = weight.shape[1], weight.shape[0] // groups, weight.dim() - 2
+    if groups == 1 or (inputs == outputs == 1 and rank <= _GROUPED_RANK):
         return 1
     return max(m for m in range(1, groups + 1) if groups % m == 0 and (m == 1 or m * max(inputs, outputs) <= _LANES))
 
