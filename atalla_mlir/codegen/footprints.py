@@ -234,8 +234,17 @@ def footprint_blocks(grid: Blocks, window: Window) -> list[FootprintBlocks]:
     found: list[FootprintBlocks] = []
     for down in range(1, min(grid.pads, grid.lines) + 1):
         across = min(grid.pads // down, grid.width)
-        part = (-(-grid.lines // down), -(-grid.width // across))
-        blocks = FootprintBlocks(grid.line_loop, grid.loop, grid.lines, grid.width, grid.pads, 0, window, *part)
+        blocks = FootprintBlocks(
+            grid.line_loop,
+            grid.loop,
+            grid.lines,
+            grid.width,
+            grid.pads,
+            picture_loop=grid.picture_loop,
+            window=window,
+            part_lines=-(-grid.lines // down),
+            part_width=-(-grid.width // across),
+        )
         if blocks.piece_rows <= MAX_DMA_ROWS and blocks.transfers <= window.num_taps:
             found.append(blocks)
     fewest = min((blocks.rows_read for blocks in found), default=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from atalla_mlir.codegen.dealt_images import DealtImage
 from atalla_mlir.codegen.decision import Decision, Fields, fastest
@@ -17,7 +17,7 @@ from atalla_mlir.codegen.image_product import (
     image_schedules,
     walk_of,
 )
-from atalla_mlir.codegen.iteration import Access, Buffer, Stage
+from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage
 from atalla_mlir.codegen.pad_images import ImageShape, Range
 from atalla_mlir.codegen.product_chain import (
     FORM_NAME,
@@ -69,10 +69,10 @@ class ImageChain(HalvesOnly):
         touched = (second.result, *epilogues[1].image_reads)
         if any(walk_of(second, at, images[at.buffer]) is None for at in touched if at.buffer in images):
             return
-        loops = second.plan.rows
+        loops = dict[Loop | None, Loop](zip(first.plan.rows, second.plan.rows, strict=True))
         for walk in image_schedules(first, images, pads=pads, pad_rows=pad_rows):
             area, spare = epilogues[0].area(walk)
-            rows = replace(walk.results, line_loop=loops[0], loop=loops[1])
+            rows = walk.results.over(loops)
             dram = epilogues[1].stored, epilogues[1].staged_reads
             later = resident_schedule(second.plan, second.product, second.maps, *dram, rows, area + 2 * spare)
             if later is None or not is_ordered(later):

@@ -112,4 +112,6 @@ def packed_blocks(grid: Blocks, runs: Runs, streamed: Access) -> PackedBlocks | 
     """Blocks of such rows, where each pad takes one transfer for each part of a step; None where it cannot."""
     if grid.num_pieces > grid.pads or not grid.can_move(streamed, LANES):
         return None
-    return PackedBlocks(grid.line_loop, grid.loop, grid.lines, grid.width, grid.pads, grid.line_pitch, runs)
+    return PackedBlocks(
+        grid.line_loop, grid.loop, grid.lines, grid.width, grid.pads, grid.line_pitch, grid.picture_loop, runs
+    )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from atalla_mlir.codegen.decision import Decision, Fields, Value, fastest
 from atalla_mlir.codegen.flow_plan import choose_flow_plan
 from atalla_mlir.codegen.image_product import KEPT_BYTES
-from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind, coalesce_loops
+from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.product_plan import ProductPlan, choose_product_plan
 from atalla_mlir.codegen.stream_plan import choose_stream_plan
 from atalla_mlir.codegen.tile_cost import (
@@ -173,12 +173,12 @@ def _plans(
         tile_epilogue(plans[0], first[0], first[1:], (), kept),
         tile_epilogue(plans[1], second[0], second[1:], results),
     )
-    loops = plans[1].rows
+    loops = dict[Loop | None, Loop](zip(plans[0].rows, plans[1].rows, strict=True))
     for walk in tile_schedules(plans[0], first[0], first[1:], [], pads=AX01.pads, pad_rows=PAD_ROWS):
         if walk.results != walk.rows and (walk.results.lines, walk.results.width) != (walk.rows.lines, walk.rows.width):
             continue
         area, spare = epilogues[0].area(walk)
-        rows = replace(walk.results, line_loop=loops[0] if len(loops) == 2 else None, loop=loops[-1] if loops else None)
+        rows = walk.results.over(loops)
         other = resident_schedule(
             plans[1], second[0], second[1:], stored, epilogues[1].staged_reads, rows, area + 2 * spare
         )

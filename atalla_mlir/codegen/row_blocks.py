@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,7 +15,7 @@ MAX_PIECES = 8
 
 @dataclass(frozen=True)
 class Blocks:
-    """Rows on a grid of two loops, cut into blocks of `lines` x `width`.
+    """Rows on a grid of two loops, cut into blocks of `lines` x `width`; of each of some pictures, if there are any.
 
     The last block along a loop ends with it, so it may overlap the one before. Lines are cut into pieces, each of which
     is one transfer: piece p lies in pad p mod `pads`. Where all lines lie in one run of rows, that run is cut instead;
@@ -29,6 +29,8 @@ class Blocks:
     pads: int
     line_pitch: int = 0
     """Rows of the run from line to line; 0 where lines are moved one by one."""
+    picture_loop: Loop | None = None
+    """Over grids of which each has blocks of its own; None where there is one."""
 
     @property
     def num_lines(self) -> int:
@@ -43,9 +45,17 @@ class Blocks:
         """Blocks side by side along a line."""
         return -(-self.extent // self.width)
 
+    @property
+    def num_pictures(self) -> int:
+        return self.picture_loop.extent if self.picture_loop is not None else 1
+
+    @property
+    def blocks_of_picture(self) -> int:
+        return -(-self.num_lines // self.lines) * self.blocks_across
+
     @cached_property
     def num_blocks(self) -> int:
-        return -(-self.num_lines // self.lines) * self.blocks_across
+        return self.num_pictures * self.blocks_of_picture
 
     @property
     def excess_lines(self) -> int:
@@ -125,11 +135,16 @@ class Blocks:
         along = [access.stride(loop) if loop is not None else 0 for loop in (self.line_loop, self.loop)]
         return along[0], along[1]
 
+    def picture_stride(self, access: Access) -> int:
+        """Elements from picture to picture."""
+        return access.stride(self.picture_loop) if self.picture_loop is not None else 0
+
     def last_offset(self, access: Access) -> int:
         """Elements from the first row of the first block to that of the last one."""
         lines, rows = self.strides(access)
+        pictures = (self.num_pictures - 1) * self.picture_stride(access)
         last_line = self.num_lines - self.lines if self.num_lines > self.lines else 0
-        return last_line * lines + max(0, self.extent - self.width) * rows
+        return pictures + last_line * lines + max(0, self.extent - self.width) * rows
 
     def piece_offset(self, piece: int, access: Access) -> int:
         """Elements from a block's first row to the first one of a piece."""
@@ -148,6 +163,15 @@ class Blocks:
             return None
         return replace(self, line_pitch=lines // rows)
 
+    def over(self, loops: Mapping[Loop | None, Loop]) -> Blocks:
+        """The same blocks of rows over other loops, which stand for those of these blocks."""
+        return replace(
+            self,
+            picture_loop=loops.get(self.picture_loop),
+            line_loop=loops.get(self.line_loop),
+            loop=loops.get(self.loop),
+        )
+
     def can_move(self, access: Access, lanes: int) -> bool:
         """Whether one transfer can take a piece: few enough rows, which must not overlap, nor lie too far apart."""
         if self.piece_rows > MAX_DMA_ROWS:
@@ -155,7 +179,7 @@ class Blocks:
         return self.piece_rows == 1 or lanes <= self.pitch(access) <= MAX_PITCH
 
 
-def row_blocks(loops: Sequence[Loop], limit: int, pads: int) -> Iterator[Blocks]:
+def row_blocks(loops: Sequence[Loop], limit: int, pads: int, picture_loop: Loop | None = None) -> Iterator[Blocks]:
     """Ways to cut rows into blocks of at most `limit`: as few as possible of each width, of about equal size."""
     line_loop, loop = (loops[0], loops[1]) if len(loops) == 2 else (None, loops[0] if loops else None)
     num_lines, extent = (line_loop.extent if line_loop else 1), (loop.extent if loop else 1)
@@ -166,4 +190,4 @@ def row_blocks(loops: Sequence[Loop], limit: int, pads: int) -> Iterator[Blocks]
             lines = -(-num_lines // -(-num_lines // most))
             if (lines, width) not in seen:
                 seen.add((lines, width))
-                yield Blocks(line_loop, loop, lines, width, pads)
+                yield Blocks(line_loop, loop, lines, width, pads, picture_loop=picture_loop)

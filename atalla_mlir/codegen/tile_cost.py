@@ -62,7 +62,7 @@ MIN_PLAN_PACKETS = 126
 FIRST_READ_CYCLES = 11
 """From the begin of a step to its first row from the pads."""
 LEVEL_PACKETS = 10
-"""Of these, for each further level of the depth, and for blocks of rows that lie beside each other."""
+"""Of these, for each further level of the depth, for blocks of rows that lie beside each other, and for pictures."""
 BETWEEN_PACKETS = 75
 """Addresses of the next tile, transfers, loops."""
 OPERAND_PACKETS = (15, 35)
@@ -212,7 +212,8 @@ def plans_in_steps(schedule: TileSchedule, epilogue: Epilogue) -> bool:
 
     It need not have much where what ends a tile takes less than that: only the array works there.
     """
-    further = len(schedule.depth.levels) - 1 + (1 < schedule.rows.blocks_across < schedule.rows.num_blocks)
+    rows, further = schedule.rows, len(schedule.depth.levels) - 1
+    further += (1 < rows.blocks_across < rows.blocks_of_picture) + (1 < rows.blocks_of_picture < rows.num_blocks)
     further += 2 * (schedule.footprints is not None)
     packets = MIN_PLAN_PACKETS if schedule.joins_tiles and not epilogue.additions else PLAN_PACKETS
     return step_cycles(schedule, None) >= packets + LEVEL_PACKETS * further
@@ -256,7 +257,7 @@ def turns_back(schedule: TileSchedule) -> bool:
     outer = schedule.outer
     if schedule.num_panels == 1 or schedule.is_resident(outer) or schedule.footprints is not None:
         return False
-    if outer.excess or outer.excess_lines or outer.blocks_across not in (1, outer.num_blocks):
+    if outer.excess or outer.excess_lines or outer.blocks_across not in (1, outer.num_blocks) or outer.num_pictures > 1:
         return False
     return not (streams_steps(schedule) or early_iterations(schedule) or isinstance(schedule.rows, PackedBlocks))
 

@@ -26,6 +26,8 @@ from atalla_mlir.codegen.product_plan import LANES, MAX_SEQUENTIAL_SLICES, Produ
 from atalla_mlir.codegen.row_blocks import MAX_PIECES, Blocks, row_blocks
 from atalla_mlir.codegen.turn_plan import ColumnTurn, can_turn_columns
 
+MAX_ROW_LOOPS = 3
+"""Pictures, lines and pixels."""
 MAX_BLOCK_ROWS = 100
 """Result rows of a tile: sums, the terms that are added and those that the array computes share the registers."""
 MAX_ROWS_WITH_TOTALS = 64
@@ -253,7 +255,7 @@ def tile_schedules(
     `pad_rows` are the rows of each pad that it may use. `source` is what the pushed operand is a turned copy of, if the
     array is to turn all of it in the pads.
     """
-    if len(plan.rows) > 2 or len(plan.cols) != 1 or plan.lane is None:
+    if len(plan.rows) > MAX_ROW_LOOPS or len(plan.cols) != 1 or plan.lane is None:
         return
     streamed, pushed = product.reads[plan.streamed], product.reads[plan.pushed]
     depth = depth_of(plan, streamed, pushed)
@@ -296,11 +298,12 @@ def _grids(
     plan: ProductPlan, streamed: Access, pushed: Access, lanes: int, pads: int
 ) -> Iterator[tuple[Blocks, Window | None]]:
     """Ways to cut the rows of the result, and the window that footprints of such blocks belong to."""
-    window = window_of(plan, streamed, pushed)
-    for grid in row_blocks(plan.rows, MAX_BLOCK_ROWS, pads):
+    window, loops = window_of(plan, streamed, pushed), plan.rows[-2:]
+    pictures = plan.rows[0] if len(plan.rows) == MAX_ROW_LOOPS else None
+    for grid in row_blocks(loops, MAX_BLOCK_ROWS, pads, pictures):
         yield grid, window
     runs = run_window_of(plan, streamed, pushed, lanes) if window is None else None
-    for grid in row_blocks(plan.rows[::-1], MAX_BLOCK_ROWS, pads) if runs is not None else ():
+    for grid in row_blocks(loops[::-1], MAX_BLOCK_ROWS, pads, pictures) if runs is not None else ():
         yield grid, runs
 
 

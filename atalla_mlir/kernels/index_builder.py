@@ -13,6 +13,16 @@ from atalla_mlir.kernels.affine_index import Index, affine_map, constant_index, 
 from atalla_mlir.kernels.attributes import OVERLAP
 
 QUOTIENT_BITS = 16
+"""Of a reciprocal, at least."""
+
+
+def reciprocal(divisor: int, limit: int) -> tuple[int, int]:
+    """(factor, bits) with value // divisor == value * factor >> bits for 0 <= value < limit, in 32 bits."""
+    bits = max(QUOTIENT_BITS, (limit * divisor - 1).bit_length())
+    factor = -(-(1 << bits) // divisor)
+    if (limit - 1) * factor >= 1 << 32:
+        raise InternalError(f"quotients of numbers below {limit} by {divisor} are not exact")
+    return factor, bits
 
 
 @dataclass(frozen=True)
@@ -169,10 +179,9 @@ class IndexBuilder:
 
     def quotient(self, value: ir.Value, divisor: int, limit: int) -> ir.Value:
         """value // divisor for 0 <= value < limit, by a multiplication."""
-        if limit * divisor > 1 << QUOTIENT_BITS:
-            raise InternalError(f"quotients of numbers below {limit} by {divisor} are not exact")
-        product = self.times(value, -(-(1 << QUOTIENT_BITS) // divisor))
-        return create_op("arith.shrui", [self.index_type], [product, self.index_constant(QUOTIENT_BITS)]).results[0]
+        factor, bits = reciprocal(divisor, limit)
+        product = self.times(value, factor)
+        return create_op("arith.shrui", [self.index_type], [product, self.index_constant(bits)]).results[0]
 
     def is_negative(self, index: ir.Value) -> ir.Value:
         """-1 if the index is negative, else 0."""

@@ -124,7 +124,7 @@ class TileAddresses:
         schedule, builder = self.schedule, self.builder
         if isinstance(schedule.rows, HalvedBlocks) and schedule.rows.is_resident:
             lines, pixels = (rows * ROW_BYTES for rows in schedule.rows.block_strides)
-            inner = self.block_offset(schedule.rows, at.inner, lines, pixels)
+            inner = self.block_offset(schedule.rows, at.inner, lines, pixels, 0)
         else:
             inner = builder.times(at.inner, schedule.block_rows(schedule.inner) * ROW_BYTES)
         outer = builder.plus(at.buffer, schedule.outer_base * ROW_BYTES)
@@ -188,28 +188,36 @@ class TileAddresses:
         if blocks is self.schedule.outer and self.panel is not None:
             return self.builder.times(number, self.outer_distances[id(access)])
         lines, rows = (stride * ELEMENT_BYTES for stride in blocks.strides(access))
-        return self.block_offset(blocks, number, lines, rows)
+        return self.block_offset(blocks, number, lines, rows, blocks.picture_stride(access) * ELEMENT_BYTES)
 
-    def block_offset(self, blocks: Blocks, number: ir.Value, lines: int, rows: int) -> ir.Value:
-        """Bytes from the first row of all to that of a block, where lines and the rows of a line lie so far apart."""
-        builder, across = self.builder, blocks.blocks_across
-        if across == blocks.num_blocks:
-            line_block, block = builder.index_constant(0), number
-        elif across == 1:
-            line_block, block = number, builder.index_constant(0)
-        else:
-            line_block = builder.quotient(number, across, blocks.num_blocks)
-            block = builder.plus(number, builder.times(line_block, -across))
+    def block_offset(self, blocks: Blocks, number: ir.Value, lines: int, rows: int, pictures: int) -> ir.Value:
+        """Bytes from the first row of all to that of a block, where lines, the rows of a line and pictures lie so far
+        apart."""
+        builder, across, count = self.builder, blocks.blocks_across, blocks.blocks_of_picture
+        picture, number = self._divided(number, count, blocks.num_blocks)
+        line_block, block = self._divided(number, across, count)
         offset = builder.plus(
             builder.times(line_block, blocks.lines * lines), builder.times(block, blocks.width * rows)
         )
+        if blocks.num_pictures > 1:
+            offset = builder.plus(offset, builder.times(picture, pictures))
         for at, last, excess in (
-            (line_block, blocks.num_blocks // across - 1, blocks.excess_lines * lines),
+            (line_block, count // across - 1, blocks.excess_lines * lines),
             (block, across - 1, blocks.excess * rows),
         ):
             if excess:
                 offset = builder.plus(offset, builder.both(builder.equal_bits(at, last), -excess))
         return offset
+
+    def _divided(self, number: ir.Value, size: int, count: int) -> tuple[ir.Value, ir.Value]:
+        """Quotient and remainder of a number below `count`."""
+        builder, zero = self.builder, self.builder.index_constant(0)
+        if size == count:
+            return zero, number
+        if size == 1:
+            return number, zero
+        quotient = builder.quotient(number, size, count)
+        return quotient, builder.plus(number, builder.times(quotient, -size))
 
     def _first_address(self, blocks: Blocks) -> ir.Value:
         """Address of the first block that the panel needs."""

@@ -127,3 +127,35 @@ def test_inputs_and_results_are_stored_channels_innermost() -> None:
     entry = program_of(nn.Conv2d(5, 6, 3, padding=1).eval(), (x,), strict=True).loadable.entries[0]
     assert [spec.strides for spec in entry.inputs] == [(5 * 6 * 7, 1, 5 * 6, 5)]
     assert [spec.strides for spec in entry.outputs] == [(6 * 6 * 7, 1, 6 * 6, 6)]
+
+
+BATCHES = {
+    "3x3": (nn.Conv2d(33, 40, 3, padding=1), (3, 33, 9, 9)),
+    "footprints": (nn.Conv2d(64, 70, 3, padding=1), (2, 64, 12, 14)),
+    "footprints, strided": (nn.Conv2d(32, 40, (3, 5), (2, 1), 2), (3, 32, 13, 12)),
+    "two levels of sums": (nn.Conv2d(128, 40, 3, padding=1), (2, 128, 14, 14)),
+    "runs packed into steps": (nn.Conv2d(5, 70, (4, 9), (1, 2), 1), (2, 5, 17, 30)),
+    "runs in the pads": (nn.Conv2d(3, 30, 7, 2, 3), (2, 3, 30, 30)),
+    "1x1": (nn.Conv2d(64, 64, 1, 2), (5, 64, 7, 7)),
+    "volumes": (nn.Conv3d(32, 33, (1, 3, 3), padding=(0, 1, 1)), (1, 32, 3, 9, 9)),
+}
+
+
+@pytest.mark.parametrize("layer", BATCHES)
+def test_tiles_go_over_the_pictures_of_a_batch(layer: str) -> None:
+    module, shape = BATCHES[layer]
+    report = verify(module.eval(), (torch.randn(shape),))
+    assert report.ok, str(report)
+    assert "tiled product" in [decision["form"] for op in report.ops for decision in op.decisions]
+
+
+def test_a_batch_meets_residuals() -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = (nn.Conv2d(64, 64, 3, padding=1) for _ in range(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.relu(self.second(torch.relu(self.first(x))) + x)
+
+    check(Residual(), torch.randn(3, 64, 10, 10))

@@ -64,3 +64,25 @@ def test_cuts_cover_all_rows(limit: int) -> None:
         assert blocks.blocks_across * blocks.width - blocks.excess == PIXELS.extent
         lines = blocks.num_blocks // blocks.blocks_across
         assert lines * blocks.lines - blocks.excess_lines == LINES.extent
+
+
+def test_each_picture_has_blocks_of_its_own() -> None:
+    pictures = Loop(5)
+    operand = Access(Buffer("images", 1 << 20), 0, {pictures: 9000, LINES: 16 * 32, PIXELS: 32})
+    alone = {(blocks.lines, blocks.width): blocks for blocks in row_blocks([LINES, PIXELS], 64, PADS)}
+    found = list(row_blocks([LINES, PIXELS], 64, PADS, pictures))
+    assert len(found) == len(alone)
+    for blocks in found:
+        one = alone[blocks.lines, blocks.width]
+        assert blocks.num_blocks == 5 * one.num_blocks == 5 * blocks.blocks_of_picture
+        assert blocks.last_offset(operand) == 4 * 9000 + one.last_offset(operand)
+        assert places(blocks) == places(one)
+
+
+def test_blocks_go_over_the_loops_that_stand_for_theirs() -> None:
+    others = Loop(5), Loop(14), Loop(14)
+    pictures = Loop(5)
+    blocks = Blocks(PIXELS, LINES, 7, 8, PADS, picture_loop=pictures)
+    renamed = blocks.over(dict(zip((pictures, LINES, PIXELS), others, strict=True)))
+    assert (renamed.picture_loop, renamed.line_loop, renamed.loop) == (others[0], others[2], others[1])
+    assert Blocks(None, LINES, 1, 7, PADS).over({LINES: others[1]}) == Blocks(None, others[1], 1, 7, PADS)
