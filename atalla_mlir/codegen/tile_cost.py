@@ -220,8 +220,13 @@ def plans_in_steps(schedule: TileSchedule, epilogue: Epilogue) -> bool:
 
 
 def streams_steps(schedule: TileSchedule) -> bool:
-    """Whether outer blocks come a few steps before they are needed instead of a tile: nothing else moves then."""
-    if schedule.panel_blocks > 1 or schedule.is_resident(schedule.inner) or schedule.depth.has_tail:
+    """Whether outer blocks come a few steps before they are needed instead of a tile: nothing else moves then.
+
+    Beside what another product has left, or what is turned, the first one comes in other ways.
+    """
+    inner = schedule.inner
+    is_image = schedule.footprints is inner
+    if schedule.panel_blocks > 1 or schedule.depth.has_tail or (schedule.is_resident(inner) and not is_image):
         return False
     if isinstance(schedule.outer, FootprintBlocks) or schedule.outer.num_pieces > schedule.outer.pads:
         return False
@@ -292,7 +297,8 @@ def _moves(schedule: TileSchedule) -> tuple[tuple[int, Blocks], ...]:
     """In how many tiles the next inner and the next outer block come."""
     panels = schedule.num_panels
     inner = 0 if schedule.is_resident(schedule.inner) else schedule.inner.num_blocks - panels
-    outer = panels * (schedule.outer.num_blocks - (not early_iterations(schedule)))
+    is_early = streams_steps(schedule) or early_iterations(schedule) > 0
+    outer = panels * (schedule.outer.num_blocks - (not is_early))
     return (inner, schedule.inner), (outer, schedule.outer)
 
 
@@ -324,7 +330,10 @@ def fill_cycles(schedule: TileSchedule) -> float:
     """To fetch the first blocks of a panel."""
     fetched = [blocks for blocks in (schedule.rows, schedule.cols) if not schedule.is_resident(blocks)]
     if streams_steps(schedule):
-        return schedule.depth.steps * _share(schedule.inner) * _transfer_cycles([schedule.inner])
+        first = (STEPS_AHEAD + schedule.joins_tiles) * _transfer_cycles([schedule.outer])
+        if schedule.is_resident(schedule.inner):
+            return first
+        return first + schedule.depth.steps * _share(schedule.inner) * _transfer_cycles([schedule.inner])
     early = early_iterations(schedule)
     if early:
         return early * schedule.depth.steps / schedule.depth.levels[0].extent * _transfer_cycles([schedule.outer])

@@ -44,11 +44,11 @@ class StepMoves(OperandFill):
         self.joins = self.schedule.joins_tiles
         self.ahead = STEPS_AHEAD + self.joins
         """Steps by which a transfer comes before its use: one of them to arrive."""
-        self.shape = addresses.metadata(self.blocks, self.schedule.depth.lanes)
 
     def fill(self) -> None:
-        """Fetch the inner block, and what the first steps of the first outer one need."""
-        tokens = self.fill_alone(self.schedule.inner)
+        """Fetch the inner block if it is not in the pads, and what the first steps of the first outer one need."""
+        inner = self.schedule.inner
+        tokens = [] if self.schedule.is_resident(inner) else self.fill_alone(inner)
         lanes, base = self.schedule.depth.lanes, self.schedule.outer_base
         for step in range(self.ahead):
             moved, row = Index(self._distance_to(step)), Index(base + step * self.schedule.step_rows(self.blocks))
@@ -73,7 +73,7 @@ class StepMoves(OperandFill):
         """What the first iteration but one needs."""
         target = self.builder.plus(moves.target, self.ahead * self.step_bytes)
         address = self.builder.plus(moves.address, self._distance_to(self.ahead) * ELEMENT_BYTES)
-        return self._fetch(target, address, self.builder.index_constant(self.shape))
+        return self._fetch(target, address)
 
     def first(self, moves: StepSource) -> Fetching:
         """Of what the first iteration fetches."""
@@ -86,11 +86,8 @@ class StepMoves(OperandFill):
 
     def fetch(self, fetching: Fetching, moves: StepSource, at: StepPlace) -> list[ir.Value]:
         """Fetch a step; where none is left for the last iteration, one element, which comes again as a whole."""
-        builder = self.builder
-        shape = builder.index_constant(self.shape)
-        if not self.joins:
-            shape = builder.select_bits(at.is_last, builder.index_constant(SINK), shape)
-        return self._fetch(fetching.target, builder.plus(moves.address, fetching.moved), shape)
+        is_off = None if self.joins else at.is_last
+        return self._fetch(fetching.target, self.builder.plus(moves.address, fetching.moved), is_off)
 
     def next(self, fetching: Fetching, moves: StepSource, at: StepPlace) -> Fetching:
         builder = self.builder
@@ -132,17 +129,24 @@ class StepMoves(OperandFill):
             for index, level in zip(self._counters_at(step), self.schedule.depth.levels, strict=True)
         )
 
-    def _fetch(self, target: ir.Value, address: ir.Value, shape: ir.Value) -> list[ir.Value]:
+    def _fetch(self, target: ir.Value, address: ir.Value, is_off: ir.Value | None = None) -> list[ir.Value]:
+        """Fetch the pieces of a step; one element of each where the bits `is_off` are set."""
         return [
             self.builder.transfer(
                 "fetch",
                 self.addresses.part(piece, self.builder.index_constant(0), "next"),
                 target,
                 self.builder.plus(address, self.blocks.piece_offset(piece, self.access) * ELEMENT_BYTES),
-                self.builder.plus(shape, piece << PAD_SHIFT),
+                self.builder.plus(self._shape(self.blocks.rows_of_piece(piece), is_off), piece << PAD_SHIFT),
                 [self.buffers[self.access.buffer]],
-                rows=self.blocks.piece_rows,
+                rows=self.blocks.rows_of_piece(piece),
                 cols=self.schedule.depth.lanes,
             )
             for piece in piece_order(self.num_pieces, self.pads)
         ]
+
+    def _shape(self, rows: int, is_off: ir.Value | None) -> ir.Value:
+        """Metadata of so many rows of a step in pad 0."""
+        builder, lanes = self.builder, self.schedule.depth.lanes
+        shape = builder.index_constant(self.addresses.metadata(self.blocks, lanes, rows))
+        return shape if is_off is None else builder.select_bits(is_off, builder.index_constant(SINK), shape)

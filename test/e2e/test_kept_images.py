@@ -135,6 +135,13 @@ def _linears(*widths: int) -> nn.Module:
     return nn.Sequential(*layers[:-1])
 
 
+def _small_image() -> nn.Module:
+    """Images of one block of rows: windows of more steps than are summed in sequence, and columns of one block."""
+    widths = (64, 128, 96, 32)
+    layers = [nn.Conv2d(*sizes, 3, padding=1) for sizes in itertools.pairwise(widths)]
+    return nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU6(), layers[2])
+
+
 def _long_norm() -> nn.Module:
     return nn.Sequential(nn.Linear(64, 128), nn.LayerNorm(128), nn.Linear(128, 32))
 
@@ -151,6 +158,10 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "a line of both halves in two blocks": (_shared_line, (1, 32, 5, 20)),
     "deep": (_deep, (1, 64, 14, 14)),
     "stem": (_stem, (1, 3, 64, 48)),
+    "one block of rows": (_small_image, (1, 64, 7, 7)),
+    "one block of few rows": (_small_image, (1, 64, 3, 5)),
+    "one block of a matrix, whose tiles are joined": (partial(Normed, 288), (64, 288)),
+    "one block of a matrix of many rows": (partial(Normed, 288), (98, 288)),
     "linears": (partial(_linears, 96, 64, 160, 32, 64, 96, 32, 64), (36, 96)),
     "norms": (partial(Normed, 96), (1, 30, 96)),
     "norms of two parts": (partial(Normed, 64), (2, 9, 64)),
@@ -180,7 +191,14 @@ def test_each_kernel_is_within_its_bound(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("make", "shape"),
-    [(Residual, (1, 32, 9, 8)), (_stem, (1, 3, 32, 32)), (partial(Normed, 64), (10, 64)), (_long_norm, (128, 64))],
+    [
+        (Residual, (1, 32, 9, 8)),
+        (_stem, (1, 3, 32, 32)),
+        (_small_image, (1, 64, 7, 7)),
+        (partial(Normed, 64), (10, 64)),
+        (partial(Normed, 256), (60, 256)),
+        (_long_norm, (128, 64)),
+    ],
 )
 def test_both_engines_agree_and_nothing_stays_taken(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
     torch.manual_seed(3)

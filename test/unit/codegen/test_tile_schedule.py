@@ -7,7 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from atalla_mlir.codegen.footprints import Window
+from atalla_mlir.codegen.halved_blocks import halved_blocks, halved_results
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop
+from atalla_mlir.codegen.pad_images import PadImage
 from atalla_mlir.codegen.product_plan import ProductPlan
 from atalla_mlir.codegen.row_blocks import Blocks
 from atalla_mlir.codegen.tile_cost import (
@@ -18,6 +21,7 @@ from atalla_mlir.codegen.tile_cost import (
     STEP_PACKETS,
     Epilogue,
     early_iterations,
+    fill_cycles,
     least_cycles,
     predicted_cycles,
     streams_steps,
@@ -74,14 +78,6 @@ def test_tiles_that_end_with_a_step_of_the_following_one(schedule: TileSchedule,
     assert schedule.joins_tiles is expected
 
 
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [(walk(64, 16), True), (walk(64, 16, panel_blocks=2), False), (walk(64, 7), False)],
-)
-def test_outer_blocks_that_come_step_by_step(schedule: TileSchedule, expected: bool) -> None:
-    assert streams_steps(schedule) is expected
-
-
 def resident(rows: int, levels: tuple[DepthLevel, ...], *, panel_blocks: int = 4, columns: int = 96) -> TileSchedule:
     """A walk over rows that are in the pads already; columns come in blocks of 32."""
     steps = math.prod(level.extent for level in levels)
@@ -92,6 +88,42 @@ def resident(rows: int, levels: tuple[DepthLevel, ...], *, panel_blocks: int = 4
 
 
 SLICES, TAPS = DepthLevel(4, 32, 32), DepthLevel(9, 128, 128)
+
+
+def image(lines: int, slices: int, *, width: int = 7) -> TileSchedule:
+    """3x3 windows on an image of 7 results a line that stays in the pads, in blocks of so many of them."""
+    along = Loop(7, "x")
+    (results,) = (
+        found
+        for found in halved_results(Loop(lines, "y"), along, 100, 4)
+        if (found.lines, found.width) == (-(-lines // 2), width)
+    )
+    window = Window((3, 3), (1, 1), (1, 1), (9 * 32 * slices, 32 * slices), slices, 32 * slices)
+    pads = PadImage(lines + 2, 9, slices, 0, (0, lines // 2), lines - lines // 2 + 2, 0)
+    found = resident(64, (replace(SLICES, extent=slices), TAPS), panel_blocks=results.num_blocks)
+    return replace(found, rows=halved_blocks(results, window, pads), results=results, resident_step=0)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (walk(64, 16), True),
+        (walk(64, 16, panel_blocks=2), False),
+        (walk(64, 7), False),
+        (image(7, 4), True),
+        (replace(image(7, 4), depth=Depth((DepthLevel(7, 32, 32),), 32, 32)), False),
+        (image(7, 4, width=4), False),  # another block of the image comes before the next columns
+        (resident(64, (SLICES, TAPS), panel_blocks=1), False),  # the product before it has fetched columns
+    ],
+)
+def test_outer_blocks_that_come_step_by_step(schedule: TileSchedule, expected: bool) -> None:
+    assert streams_steps(schedule) is expected
+
+
+def test_an_image_of_one_block_waits_for_a_few_steps_of_its_columns() -> None:
+    epilogue, one, two = Epilogue(0, 0, 0, 1), image(7, 16), image(7, 16, width=4)
+    assert fill_cycles(one) < 2 * fill_cycles(two)
+    assert predicted_cycles(one, epilogue) < predicted_cycles(two, epilogue)
 
 
 @pytest.mark.parametrize(
