@@ -106,13 +106,13 @@ def _keeping(options: Options, machine: str) -> tuple[str, ...]:
     """The pass that keeps images in the pads; without reuse of memory each value has a place in DRAM."""
     if options.images == "never" or not options.reuse_memory:
         return ()
-    return (f"atalla-keep-images{{machine={machine} keep={options.images}}}",)
+    return (*_fixing(options, " early=true"), f"atalla-keep-images{{machine={machine} keep={options.images}}}")
 
 
-def _fixing(options: Options) -> tuple[str, ...]:
+def _fixing(options: Options, when: str = "") -> tuple[str, ...]:
     """The pass that notes decisions, where there are any; a quote in one is written as JSON can."""
     text = options.decisions.replace("'", "\\u0027")
-    return (f"atalla-fix-decisions{{rules='{text}'}}",) if text else ()
+    return (f"atalla-fix-decisions{{rules='{text}'{when}}}",) if text else ()
 
 
 STAGE_NAMES = ("import", *(stage.name for stage in stages(Options())))

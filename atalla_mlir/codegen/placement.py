@@ -186,6 +186,8 @@ def choose_placements(
             return placements, homes
         movable = [place for place in placements if _can_move_inwards(place)]
         if not movable:
+            if max(taken) > pad_rows:
+                raise LimitError(f"its plan takes {max(taken)} rows of a pad, of which {pad_rows} are free")
             needed = sum(place.pad_rows for place in placements) + sum(temporaries)
             free = sum(pad_rows - rows for rows in taken)
             raise LimitError(f"tiles of {needed} rows do not fit in the {free} free rows of {len(taken)} pads")

@@ -29,6 +29,8 @@ class FixDecisionsPass(Pass):
     """The rules as JSON."""
     file: str = ""
     """A file with rules, which come before those of `rules`."""
+    early: bool = False
+    """Pass over rules that no kernel matches: `atalla-keep-images`, which must know what is fixed, makes some."""
 
     name: ClassVar[str] = "atalla-fix-decisions"
 
@@ -53,8 +55,10 @@ class FixDecisionsPass(Pass):
             used |= set(found)
             if found:
                 function.attributes[FIXED] = array_attr([_attribute(rules[at]) for at in found])
+            elif FIXED in function.attributes:  # of the kernel that it is a copy of
+                del function.attributes[FIXED]
         unused = next((rule for at, rule in enumerate(rules) if at not in used), None)
-        if unused is not None:
+        if unused is not None and not self.early:
             raise BadInputError(f"no kernel for the decision about {unused}; there are {_listed(functions)}")
 
 

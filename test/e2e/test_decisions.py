@@ -15,6 +15,7 @@ from atalla_mlir.frontend.partition import plan_model
 from atalla_mlir.host.profile import profile_program
 from atalla_mlir.host.program import TorchProgram
 from atalla_mlir.host.verify import verify
+from atalla_mlir.testing.kept_values import in_pads
 from atalla_mlir.tools import atalla_run
 
 PREDICTION_FACTOR = 1.25
@@ -43,6 +44,31 @@ def test_fixed_decisions_are_kept_and_results_are_right(fix: dict[str, Any], for
     assert {name: decision["fields"][name] for name in fix if name != "form"} == {
         name: value for name, value in fix.items() if name != "form"
     }
+
+
+class Beside(torch.nn.Module):
+    """Two linears, and one of a width that never stays in the pads, which runs between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = torch.nn.Linear(256, 768), torch.nn.Linear(768, 32)
+        self.between = torch.nn.Linear(256, 1001)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        kept = self.first(x).relu()
+        between = self.between(x)
+        return self.last(kept), between
+
+
+@pytest.mark.parametrize("stays", ["rows", "columns"])
+def test_values_stay_in_the_pads_beside_what_is_fixed(stays: str) -> None:
+    """Which of its operands stays says how many rows of the pads it takes."""
+    torch.manual_seed(0)
+    decisions = [{"result": "128x1001", "fix": {"stays": stays}}]
+    report = verify(Beside().eval(), (torch.randn(128, 256),), decisions=decisions)
+    assert report.ok, report.summary()
+    assert in_pads(report) == ["result", "operand"]
+    assert [op.decisions[0]["fields"]["stays"] for op in report.ops] == ["rows", stays, "rows"]
 
 
 @pytest.mark.parametrize("stays", ["rows", "columns"])
