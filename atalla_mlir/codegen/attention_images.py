@@ -12,7 +12,7 @@ from atalla_mlir.codegen.decision import Decision, Fields, Value
 from atalla_mlir.codegen.image_kernel import Cost, HalvesOnly, KeptImage
 from atalla_mlir.codegen.image_product import IN_PADS, KEPT_BYTES
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop
-from atalla_mlir.codegen.pad_images import HALVES, Halves, ImageShape, PadImage, Range, held_ranges
+from atalla_mlir.codegen.pad_images import HALVES, Halves, ImageShape, ImageWalk, PadImage, Range, held_ranges
 from atalla_mlir.codegen.row_deal import RowDeal
 
 FORM_NAME = "attention"
@@ -82,7 +82,7 @@ class AttentionImages(HalvesOnly):
         others = [access for access in self.plan.outside if access.buffer is buffer]
         if not names or others or any(self.first_slice(name, shape) is None for name in names):
             return None
-        return [held_ranges(Halves(HALVES), 0, 1, 1)]
+        return [held_ranges(Halves(HALVES), ImageWalk(0, 0, 1, 1), 1)]
 
     def names_of(self, buffer: Buffer) -> list[str]:
         """What a buffer is."""

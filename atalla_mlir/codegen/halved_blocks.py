@@ -26,6 +26,14 @@ class _Halved(Blocks):
     def num_lines(self) -> int:
         return self.halves.extent
 
+    @property
+    def num_pictures(self) -> int:
+        return self.halves.own_pictures
+
+    def half_offset(self, half: int, access: Access) -> int:
+        """Elements from the first row of a block in the first half to that in a half."""
+        return half * self.halves.distance(self.strides(access)[0], self.picture_stride(access))
+
     @cached_property
     def in_order(self) -> HalvedRows:
         # a pixel must come from the same half in all blocks that have it
@@ -64,17 +72,17 @@ class HalvedBlocks(_Halved, FootprintBlocks):
         return self.image.pixels if self.image is not None else super().piece_rows
 
     @property
-    def block_strides(self) -> tuple[int, int]:
-        """Rows of a pad that the lines and the pixels of results lie apart."""
+    def block_strides(self) -> tuple[int, int, int]:
+        """Rows of a pad that the lines and the pixels of results lie apart, and pictures."""
         lines, pixels = self.seen.result_distance
-        return lines * self.piece_rows, pixels
+        return lines * self.piece_rows, pixels, self.image.picture_rows if self.image is not None else 0
 
-    def _start(self, piece: int) -> tuple[int, int]:
-        return self.halves.firsts[piece], 0
+    def piece_offset(self, piece: int, access: Access) -> int:
+        return self.half_offset(piece, access)
 
     def place(self, row: int) -> tuple[int, int]:
         half, line, pixel = self.in_order.place(row)
-        lines, pixels = self.block_strides
+        lines, pixels, _ = self.block_strides
         return half, line * lines + pixel * pixels
 
 
@@ -115,7 +123,7 @@ class HalvedResults(_Halved):
     def piece_offset(self, piece: int, access: Access) -> int:
         lines, pixels = self.strides(access)
         half, line, first = self.first_of_piece(piece)
-        return (self.halves.firsts[half] + line) * lines + first * pixels
+        return self.half_offset(half, access) + line * lines + first * pixels
 
     def pitch(self, access: Access) -> int:
         return self.strides(access)[1] * self.pieces_of_a_line
@@ -156,16 +164,19 @@ class HalvedRuns(HalvedResults):
         return RUNS * self.strides(access)[0]
 
 
-def halved_results(line_loop: Loop, loop: Loop, limit: int, pads: int) -> Iterator[HalvedResults]:
+def halved_results(
+    line_loop: Loop, loop: Loop, limit: int, pads: int, picture_loop: Loop | None = None
+) -> Iterator[HalvedResults]:
     """Ways to cut rows into blocks of at most `limit`: as few as possible of each width, of about equal size.
 
     Those of less than half as many rows as others are left out: the array would not be in use for long. Where a line is
     one row, a half of a block has an even number of them, and an image more.
     """
-    halves, kind = Halves(line_loop.extent), HalvedRuns if loop.extent == 1 else HalvedResults
+    halves = Halves(line_loop.extent, picture_loop.extent if picture_loop is not None else 1)
+    kind = HalvedRuns if loop.extent == 1 else HalvedResults
     for lines, width in _block_sizes(halves, loop.extent, limit):
         if kind is HalvedResults or lines < halves.extent:
-            yield kind(line_loop, loop, lines, width, pads, halves=halves)
+            yield kind(line_loop, loop, lines, width, pads, picture_loop=picture_loop, halves=halves)
 
 
 @lru_cache(maxsize=64)
@@ -193,6 +204,7 @@ def halved_blocks(results: HalvedResults, window: Window, image: PadImage | None
         lines,
         width,
         results.pads,
+        picture_loop=results.picture_loop,
         window=window,
         part_lines=lines,
         part_width=width,

@@ -17,6 +17,7 @@ from atalla_mlir.codegen.pad_images import (
     ImageWalk,
     PadImage,
     Range,
+    halves_of,
     held_ranges,
     image_walk,
     split_matrix,
@@ -173,7 +174,7 @@ class ImageFolds(HalvesOnly):
 
     def held_lines(self, buffer: Buffer, shape: ImageShape) -> list[list[Range]] | None:
         walk = self.walk(shape) if buffer is self.image.buffer else None
-        return [held_ranges(Halves(self.rows[0].extent), walk.line, walk.lines, 1)] if walk is not None else None
+        return [held_ranges(halves_of(self.rows), walk, 1)] if walk is not None else None
 
     def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> Cost | None:
         """With its image in DRAM it has another form."""

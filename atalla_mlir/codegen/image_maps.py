@@ -13,10 +13,13 @@ from atalla_mlir.codegen.image_product import IN_PADS, KEPT_BYTES
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.pad_images import (
     HALVES,
+    PICTURE_LOOPS,
     Halves,
     ImageShape,
     ImageWalk,
     Range,
+    coalesce_pictures,
+    halves_of,
     held_ranges,
     image_walk,
     split_matrix,
@@ -87,7 +90,7 @@ class ImageMaps(HalvesOnly):
 
     @property
     def halves(self) -> Halves:
-        return Halves(self.rows[0].extent)
+        return halves_of(self.rows)
 
     @property
     def is_folded(self) -> bool:
@@ -207,7 +210,7 @@ class ImageMaps(HalvesOnly):
                 walk = self._walk(access, shape)
                 if walk is None or (access is self.result and not self._is_all(walk, shape)):
                     return None
-                found.append(held_ranges(self.halves, walk.line, walk.lines, 1))
+                found.append(held_ranges(self.halves, walk, 1))
         return found or None
 
     def _is_all(self, walk: ImageWalk, shape: ImageShape) -> bool:
@@ -262,6 +265,9 @@ def image_maps(stages: Sequence[Stage], stored: Sequence[Access], frame: float |
     if lane is None or lane.extent % LANES or any(stage.is_scalar for stage in stages):
         return None
     coalesce_loops(stages, apart=set(result.strides))
+    if len(rows) == PICTURE_LOOPS:
+        coalesce_pictures(stages, rows)
+        rows = sorted((loop for loop in result.strides if loop is not lane), key=result.stride, reverse=True)
     if len(rows) == 1:
         rows = list(split_matrix(stages, rows[0]))
     if len(rows) != HALVES or not all(_is_pixelwise(stage, rows, lane) for stage in stages):

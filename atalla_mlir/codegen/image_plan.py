@@ -124,13 +124,14 @@ class ImagePlanner:
         first, second = (min(start, whole - lines) for start in starts)
         shape, maker = value.shape, self.launches[value.made].kernel
         spare = maker.spare_rows if maker is not None else 0
-        return PadImage(shape.lines, shape.pixels, shape.channels // LANES, 0, (first, second), lines, 0, spare)
+        slices, starts = shape.channels // LANES, (first, second)
+        return PadImage(shape.lines, shape.pixels, slices, 0, starts, lines, 0, spare, shape.pictures)
 
     def _dealt(self, value: ImageValue) -> DealtImage | None:
         """The image dealt out over the pads, with no place yet; None where a launch cannot work on that."""
         made = self.launches[value.made]
         kernels = [self.launches[at].kernel for at in range(value.made, value.last + 1)]
-        if len(value.readers) != 1 or None in kernels:
+        if len(value.readers) != 1 or None in kernels or value.shape.pictures > 1:
             return None
         stored, read = (
             [buffer for number, buffer in zip(launch.values, launch.buffers, strict=True) if number == value.number]

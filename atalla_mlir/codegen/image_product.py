@@ -20,14 +20,17 @@ from atalla_mlir.codegen.halved_blocks import (
 from atalla_mlir.codegen.image_kernel import Cost, HalvesOnly, KeptImage
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.pad_images import (
-    HALVES,
-    Halves,
+    PICTURE_LOOPS,
     ImageShape,
     ImageWalk,
     PadImage,
     Range,
+    can_halve,
+    coalesce_pictures,
+    halves_of,
     held_ranges,
     image_walk,
+    is_whole_image,
     split_matrix,
 )
 from atalla_mlir.codegen.placement import MAX_DMA_ROWS
@@ -166,11 +169,14 @@ def image_product(
     lanes = {loop for loop, stride in result.strides.items() if stride == 1}
     coalesce_loops(stages, apart=set(result.strides) - lanes)
     plan = choose_product_plan(stages[0], [result])
+    if len(plan.rows) == PICTURE_LOOPS:
+        coalesce_pictures(stages, plan.rows)
+        plan = choose_product_plan(stages[0], [result])
     if len(plan.rows) == 1:
         split_matrix(stages, plan.rows[0])
         plan = choose_product_plan(stages[0], [result])
     lane = plan.lane
-    if plan.batch or len(plan.rows) != HALVES or len(plan.cols) != 1 or lane is None or lane.extent % LANES:
+    if plan.batch or not can_halve(plan.rows) or len(plan.cols) != 1 or lane is None or lane.extent % LANES:
         return None
     if not is_plain(stages[1:], plan) or result.stride(lane) != 1:
         return None
@@ -260,8 +266,8 @@ def _ways(product: ImageProduct, image: PadImage | None, pads: int) -> Iterator[
     if image is not None and window is not None:
         window = window_in_image(window, image.shape)
     steps = depth_of(product.plan, streamed, pushed) if image is None else None
-    line_loop, loop = product.plan.rows
-    for results in halved_results(line_loop, loop, MAX_BLOCK_ROWS, pads):
+    *pictures, line_loop, loop = product.plan.rows
+    for results in halved_results(line_loop, loop, MAX_BLOCK_ROWS, pads, pictures[0] if pictures else None):
         rows = halved_blocks(results, window, image) if window is not None else None
         if rows is not None and window is not None and (image is not None or _can_fetch(rows, window)):
             yield rows, results, window_depth(window)
@@ -327,7 +333,7 @@ def _stored(product: ImageProduct, shape: ImageShape) -> list[Range] | None:
     walk = _slices_walk(product, product.result, shape)
     if walk is None or (walk.lines, walk.pixels) != (1, 1):
         return None
-    if product.frame is None and tuple(loop.extent for loop in product.plan.rows) != (shape.lines, shape.pixels):
+    if product.frame is None and not is_whole_image(product.plan.rows, shape):
         return None
     return _walked(product, product.result, shape)
 
@@ -337,7 +343,7 @@ def _walked(product: ImageProduct, access: Access, shape: ImageShape) -> list[Ra
     walk = _slices_walk(product, access, shape)
     if walk is None:
         return None
-    return held_ranges(Halves(product.plan.rows[0].extent), walk.line, walk.lines, 1)
+    return held_ranges(halves_of(product.plan.rows), walk, 1)
 
 
 def _windowed(product: ImageProduct, shape: ImageShape) -> list[Range] | None:
@@ -348,7 +354,7 @@ def _windowed(product: ImageProduct, shape: ImageShape) -> list[Range] | None:
     walk = image_walk(product.streamed, shape, plan.rows)
     if window is None or walk is None:
         return None
-    lines, pixels = window.reach(1, plan.rows[1].extent)
+    lines, pixels = window.reach(1, plan.rows[-1].extent)
     if walk.pixel + pixels > shape.pixels:
         return None
-    return held_ranges(Halves(plan.rows[0].extent), walk.line, walk.lines, lines)
+    return held_ranges(halves_of(plan.rows), walk, lines)

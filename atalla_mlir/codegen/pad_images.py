@@ -3,40 +3,60 @@
 An image is cut into two halves of lines, each in a pad of its own, so that rows of a tile come from two pads at once.
 A half also holds the lines of the other one that windows of its results see. Slices of 32 channels follow each other,
 each image line after image line; a row of a pad is 32 channels of a pixel.
+
+Of a batch the lines of all pictures follow each other, with their frames, as those of one tall image. The halves are
+then the first and the second half of the pictures.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from atalla_mlir.codegen.iteration import Access, Loop, Stage, split_loop
+from atalla_mlir.codegen.iteration import Access, Loop, Stage, coalesce_loops, split_loop
 from atalla_mlir.codegen.product_plan import LANES
 
 HALVES = 2
+PICTURE_LOOPS = 3
+"""Over the rows of a product: pictures, lines and pixels."""
 Range = tuple[int, int]
 """The first line, and the one behind the last."""
 
 
 @dataclass(frozen=True)
 class Halves:
-    """Lines of results in two halves of `extent` lines, which overlap where their number is odd."""
+    """Lines of results in two halves of `extent` lines, which overlap where their number is odd.
+
+    Of several `pictures`, even in number, each half has as many whole ones, of `lines` lines each.
+    """
 
     lines: int
+    pictures: int = 1
 
     @property
     def extent(self) -> int:
-        return -(-self.lines // HALVES)
+        """Lines of a half, or of a picture."""
+        return -(-self.lines // HALVES) if self.pictures == 1 else self.lines
+
+    @property
+    def own_pictures(self) -> int:
+        """Of each half."""
+        return -(-self.pictures // HALVES)
 
     @property
     def firsts(self) -> tuple[int, int]:
-        """The first line of each half."""
+        """The first line of each half, of its first picture."""
         return 0, self.lines - self.extent
 
     @property
     def shared(self) -> int:
         """Lines that both halves have: the last of the first one, which is the first of the second one."""
-        return HALVES * self.extent - self.lines
+        return HALVES * self.extent - self.lines if self.pictures == 1 else 0
+
+    def distance(self, lines: int, pictures: int) -> int:
+        """From the first result of the first half to that of the second one; lines and pictures lie so far apart."""
+        return self.firsts[1] * lines if self.pictures == 1 else self.own_pictures * pictures
 
 
 @dataclass(frozen=True)
@@ -97,11 +117,16 @@ ONE_LINE = Halves(1)
 
 @dataclass(frozen=True)
 class ImageShape:
-    """Lines, pixels and channels of an image as it lies in DRAM, channels innermost."""
+    """Lines, pixels and channels of an image as it lies in DRAM, channels innermost; lines of all its pictures."""
 
     lines: int
     pixels: int
     channels: int
+    pictures: int = 1
+
+    @property
+    def picture_lines(self) -> int:
+        return self.lines // self.pictures
 
     @property
     def strides(self) -> tuple[int, int]:
@@ -129,6 +154,7 @@ class PadImage:
     held: int
     base: int
     spare: int = 0
+    pictures: int = 1
 
     @property
     def slice_rows(self) -> int:
@@ -166,7 +192,12 @@ class PadImage:
 
     @property
     def shape(self) -> ImageShape:
-        return ImageShape(self.lines, self.pixels, self.slices * LANES)
+        return ImageShape(self.lines, self.pixels, self.slices * LANES, self.pictures)
+
+    @property
+    def picture_rows(self) -> int:
+        """Rows of a pad from a picture to the next one."""
+        return self.lines // self.pictures * self.pixels
 
     def row(self, half: int, line: int, pixel: int) -> int:
         """Rows from the begin of a half to the first slice of a pixel."""
@@ -184,6 +215,12 @@ class ImageWalk:
     pixels: int
     first_slice: int = 0
     """Of the image, where the channels of results begin."""
+    picture_lines: int = 0
+    """Image lines from one picture of results to the next one; 0 where all lines are alike."""
+
+    def first_line(self, halves: Halves, half: int) -> int:
+        """The image line of the first result of a half."""
+        return self.line + half * halves.distance(self.lines, self.picture_lines)
 
 
 def matrix_lines(rows: int) -> tuple[int, int]:
@@ -196,28 +233,72 @@ def split_matrix(stages: Iterable[Stage], rows: Loop) -> tuple[Loop, Loop]:
     return split_loop(stages, rows, matrix_lines(rows.extent)[1])
 
 
+def coalesce_pictures(stages: Sequence[Stage], rows: Sequence[Loop]) -> None:
+    """Make the loops over pictures and over lines one, where every access walks them as one."""
+    loops = {loop for stage in stages for loop in stage.loops}
+    coalesce_loops(stages, apart=loops - {*rows[:-1]})
+
+
+def is_whole_image(rows: Sequence[Loop], shape: ImageShape) -> bool:
+    """Whether loops over pictures, if any, lines and pixels go over all of an image."""
+    *pictures, lines, pixels = (loop.extent for loop in rows)
+    return (math.prod(pictures) * lines, pixels) == (shape.lines, shape.pixels)
+
+
 def image_walk(
     access: Access, shape: ImageShape, rows: Sequence[Loop], *, in_any_slice: bool = False
 ) -> ImageWalk | None:
     """How the two loops over the rows of a product, lines and pixels, walk an image; None where they do not.
 
-    They begin with the first channel of a pixel, or with that of any slice.
+    They begin with the first channel of a pixel, or with that of any slice. A third one, the outermost, is
+    over pictures.
     """
-    if len(rows) != HALVES or access.indirect:
+    if access.indirect or not can_halve(rows):
         return None
     line, pixel = shape.strides
-    along, down = access.stride(rows[1]), access.stride(rows[0])
+    *pictures, line_loop, pixel_loop = rows
+    along, down = access.stride(pixel_loop), access.stride(line_loop)
     first_line, rest = divmod(access.offset, line)
     first_pixel, channel = divmod(rest, pixel)
     if channel % LANES or (channel and not in_any_slice):
         return None
     if down <= 0 or along <= 0 or down % line or along % pixel:
         return None
-    if first_pixel + (rows[1].extent - 1) * (along // pixel) >= shape.pixels:
+    if first_pixel + (pixel_loop.extent - 1) * (along // pixel) >= shape.pixels:
         return None
-    return ImageWalk(first_line, first_pixel, down // line, along // pixel, channel // LANES)
+    walk = ImageWalk(first_line, first_pixel, down // line, along // pixel, channel // LANES)
+    if not pictures:
+        return walk if shape.pictures == 1 or _has_all_lines(walk, shape, line_loop) else None
+    (picture_loop,) = pictures
+    if picture_loop.extent != shape.pictures or first_line >= shape.picture_lines:
+        return None
+    whole = shape.picture_lines
+    return replace(walk, picture_lines=whole) if access.stride(picture_loop) == whole * line else None
 
 
-def held_ranges(halves: Halves, first: int, distance: int, reach: int) -> list[Range]:
-    """Image lines that the results of each half look at: `reach` of them, `distance` from line to line of results."""
-    return [(first + line * distance, first + (line + halves.extent - 1) * distance + reach) for line in halves.firsts]
+def _has_all_lines(walk: ImageWalk, shape: ImageShape, line_loop: Loop) -> bool:
+    """Whether lines of results are those of all pictures, one after the other."""
+    return walk.line < walk.lines and walk.lines * line_loop.extent == shape.lines
+
+
+def can_halve(rows: Sequence[Loop]) -> bool:
+    """Whether loops are over lines and pixels, or over pictures, too, of which each half has as many."""
+    return len(rows) == HALVES or (len(rows) == PICTURE_LOOPS and rows[0].extent % HALVES == 0)
+
+
+def halves_of(rows: Sequence[Loop]) -> Halves:
+    """Those of results with loops over lines and pixels, or over pictures, lines and pixels."""
+    return Halves(rows[-HALVES].extent, rows[0].extent if len(rows) == PICTURE_LOOPS else 1)
+
+
+def held_ranges(halves: Halves, walk: ImageWalk, reach: int) -> list[Range]:
+    """Image lines that the results of each half look at, `reach` from the first line of a result on.
+
+    Where there are pictures, all lines of these.
+    """
+    if halves.pictures > 1:
+        lines = halves.own_pictures * walk.picture_lines
+        return [(half * lines, (half + 1) * lines) for half in range(HALVES)]
+    last = (halves.extent - 1) * walk.lines
+    starts = [walk.first_line(halves, half) for half in range(HALVES)]
+    return [(start, start + last + reach) for start in starts]

@@ -11,7 +11,7 @@ from atalla_mlir.codegen.halved_blocks import HalvedResults
 from atalla_mlir.codegen.image_kernel import KeptImage
 from atalla_mlir.codegen.image_product import ImageProduct, epilogue_of, walk_of
 from atalla_mlir.codegen.iteration import Access, Buffer
-from atalla_mlir.codegen.pad_images import HALVES, Halves, ImageWalk, PadImage, image_walk
+from atalla_mlir.codegen.pad_images import HALVES, Halves, ImageWalk, PadImage, halves_of, image_walk
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.codegen.tile_epilogue import TileEpilogue
 from atalla_mlir.codegen.tile_schedule import TileSchedule
@@ -43,9 +43,10 @@ class ImageRows:
     """Of the image, that results have."""
 
     @property
-    def byte_strides(self) -> tuple[int, int]:
-        """Bytes of a pad from line to line of results, and from pixel to pixel."""
-        return self.walk.lines * self.image.pixels * ROW_BYTES, self.walk.pixels * ROW_BYTES
+    def byte_strides(self) -> tuple[int, int, int]:
+        """Bytes of a pad from line to line of results, from pixel to pixel and from picture to picture."""
+        walk, line = self.walk, self.image.pixels * ROW_BYTES
+        return walk.lines * line, walk.pixels * ROW_BYTES, walk.picture_lines * line
 
     @property
     def first_bytes(self) -> int:
@@ -81,10 +82,10 @@ class DealtRows:
     go_down: bool
 
     @property
-    def byte_strides(self) -> tuple[int, int]:
+    def byte_strides(self) -> tuple[int, int, int]:
         """As those of `ImageRows`; tiles begin with a pixel of the first pad."""
         line, pixel = self.image.line_rows * ROW_BYTES, ROW_BYTES // NUM_PADS
-        return (pixel, line) if self.go_down else (line, pixel)
+        return (pixel, line, 0) if self.go_down else (line, pixel, 0)
 
     @property
     def first_bytes(self) -> int:
@@ -113,8 +114,8 @@ def image_rows(
     """Give an image tiles; to be called at the begin of a kernel. Without a number of `slices` results have all."""
     tiles = [builder.image_tile(image.rows, pad, 0, place) for pad in image.pads]
     first, second = (
-        image.row(half, walk.line + line * walk.lines, walk.pixel) + walk.first_slice * image.slice_rows
-        for half, line in enumerate(halves.firsts)
+        image.row(half, walk.first_line(halves, half), walk.pixel) + walk.first_slice * image.slice_rows
+        for half in range(HALVES)
     )
     return ImageRows(access, image, walk, tiles, (first, second), image.slices if slices is None else slices)
 
@@ -123,7 +124,8 @@ class ImageEdges:
     """What a half holds besides results: a frame of one number, and lines of the other half.
 
     Kernels store the lines of results in `stored`, of each half, with `pixels` pixels. Of the `shared` lines of both
-    they store even pixels to the first half, odd ones to the second one.
+    they store even pixels to the first half, odd ones to the second one. Where halves are whole pictures, each with so
+    many `lines` of results, `stored` has the lines of the frame between these, too.
     """
 
     def __init__(
@@ -134,9 +136,10 @@ class ImageEdges:
         pixels: int,
         frame: float | None,
         shared: Sequence[int] = (),
+        lines: int = 0,
     ) -> None:
         self.builder, self.rows, self.stored, self.pixels, self.frame = builder, rows, stored, pixels, frame
-        self.shared = shared
+        self.shared, self.lines = shared, lines
         self.num_lines = max(lines.stop for lines in stored)
         self.tiles: list[ir.Value] = []
         self.edges: list[ir.Value] = []
@@ -205,14 +208,19 @@ class ImageEdges:
 
     def _framed_lines(self) -> list[tuple[int, int]]:
         """Halves and rows where lines of the frame begin."""
-        return [(half, row) for half, row, line in self._held() if not 0 <= line < self.num_lines]
+        return [(half, row) for half, row, line in self._held() if self._is_frame(line)]
+
+    def _is_frame(self, line: int) -> bool:
+        """Whether a line, counted from the first one of results, has none."""
+        distance = self.rows.walk.picture_lines
+        return not 0 <= line < self.num_lines or (distance > 0 and line % distance >= self.lines)
 
     def _copied_lines(self) -> list[tuple[int, int, int]]:
         """Halves, rows where lines begin that only the other half has, and their rows there."""
         return [
             (half, row, self.rows.image.row(1 - half, line + self.rows.walk.line, 0))
             for half, row, line in self._held()
-            if 0 <= line < self.num_lines and line not in self.stored[half]
+            if not self._is_frame(line) and line not in self.stored[half]
         ]
 
     def _held(self) -> list[tuple[int, int, int]]:
@@ -261,7 +269,7 @@ def product_images(
 ) -> ProductImages:
     """Give the images of a product tiles; to be called at the begin of a kernel, whose arguments are their `places`."""
     epilogue = epilogue_of(product, images)
-    halves = Halves(product.plan.rows[0].extent)
+    halves = halves_of(product.plan.rows)
     operand: list[ir.Value] = []
     streamed = product.streamed
     image = images.get(streamed.buffer)
@@ -269,8 +277,8 @@ def product_images(
         walk = image_walk(streamed, image.shape, product.plan.rows)
         if walk is None:
             raise InternalError("the operand of a product is no walk over its image")
-        for half, first in enumerate(halves.firsts):
-            start = image.row(half, walk.line + first * walk.lines, walk.pixel)
+        for half in range(HALVES):
+            start = image.row(half, walk.first_line(halves, half), walk.pixel)
             operand.append(builder.image_tile(image.rows - start, image.pads[half], start, places[streamed.buffer]))
     rows: list[ImageRows | DealtRows] = []
     accesses = [product.result, *epilogue.image_reads]
@@ -279,22 +287,22 @@ def product_images(
         walk = walk_of(product, access, image) if image is not None else None
         if isinstance(image, DealtImage):
             tiles = [builder.image_tile(image.rows, pad, 0, places[access.buffer]) for pad in image.pads]
-            go_down = schedule.results.loop is product.plan.rows[0]
+            go_down = schedule.results.loop is product.plan.rows[-HALVES]
             rows.append(DealtRows(access, image, tiles, halves.firsts, go_down))
         elif image is not None and walk is not None:
             slices = product.plan.lane.extent // LANES if product.plan.lane is not None else None
             rows.append(image_rows(builder, access, image, walk, halves, places[access.buffer], slices))
     edges = None
     if rows and isinstance(rows[0], ImageRows) and product.result.buffer in images:
-        pixels, results = product.plan.rows[1].extent, schedule.results
+        pixels, results = product.plan.rows[-1].extent, schedule.results
         skipped = results.in_order.skipped if isinstance(results, HalvedResults) else 0
         # a loop over rows stores shared lines to the first half
         alternates = isinstance(results, HalvedResults) and results.in_order.alternates
         is_apart = alternates and not epilogue.in_loop(schedule)
-        stored = [
-            range(first + (0 if is_apart else half * skipped), first + halves.extent)
-            for half, first in enumerate(halves.firsts)
-        ]
+        walk = rows[0].walk
+        firsts = [walk.first_line(halves, half) - walk.line for half in range(HALVES)]
+        last = (halves.own_pictures - 1) * walk.picture_lines + halves.extent
+        stored = [range(first + (0 if is_apart else half * skipped), first + last) for half, first in enumerate(firsts)]
         shared = range(halves.firsts[1], halves.firsts[1] + skipped) if is_apart else ()
-        edges = ImageEdges(builder, rows[0], stored, pixels, product.frame, shared)
+        edges = ImageEdges(builder, rows[0], stored, pixels, product.frame, shared, halves.extent)
     return ProductImages(epilogue, operand, rows, edges)

@@ -123,8 +123,9 @@ class TileAddresses:
         """Bytes in each pad to the first steps of a tile's blocks of rows and columns."""
         schedule, builder = self.schedule, self.builder
         if isinstance(schedule.rows, HalvedBlocks) and schedule.rows.is_resident:
-            lines, pixels = (rows * ROW_BYTES for rows in schedule.rows.block_strides)
-            inner = self.block_offset(schedule.rows, at.inner, lines, pixels, 0)
+            inner = self.block_offset(
+                schedule.rows, at.inner, *(rows * ROW_BYTES for rows in schedule.rows.block_strides)
+            )
         else:
             inner = builder.times(at.inner, schedule.block_rows(schedule.inner) * ROW_BYTES)
         outer = builder.plus(at.buffer, schedule.outer_base * ROW_BYTES)

@@ -143,7 +143,7 @@ class TileWalk:
 
     def _image_bytes(self, rows: ImageRows | DealtRows, row_block: ir.Value, column_block: ir.Value) -> ir.Value:
         """From the first row of an image's part to the rows of a tile in the first one."""
-        offset = self.addresses.block_offset(self.schedule.rows, row_block, *rows.byte_strides, 0)
+        offset = self.addresses.block_offset(self.schedule.rows, row_block, *rows.byte_strides)
         offset = self.builder.plus(offset, self.builder.times(column_block, rows.image.slice_rows * ROW_BYTES))
         return self.builder.plus(offset, rows.first_bytes)
 

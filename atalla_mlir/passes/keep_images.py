@@ -231,13 +231,15 @@ class _Entry:
 def _image_shape(kind: ir.Type) -> ImageShape | None:
     """The image that a tensor is: lines, pixels and whole slices of channels, innermost; None for any other.
 
-    A matrix is an image of two lines, its upper and its lower half, or of its rows where their number is odd.
+    A matrix is an image of two lines, its upper and its lower half, or of its rows where their number is odd. The lines
+    of several pictures follow each other.
     """
     *sizes, channels = ir.ShapedType(kind).shape or (1,)
     sizes = [size for size in sizes if size > 1]
     if len(sizes) == 1:
         sizes = matrix_lines(sizes[0])
-    if len(sizes) != _IMAGE_DIMS or channels % LANES:
+    if not _IMAGE_DIMS <= len(sizes) <= _IMAGE_DIMS + 1 or channels % LANES:
         return None
-    lines, pixels = sizes
-    return ImageShape(lines, pixels, channels)
+    *pictures, lines, pixels = sizes
+    count = math.prod(pictures)
+    return ImageShape(count * lines, pixels, channels, count)

@@ -337,3 +337,39 @@ func.func @attend(%x: tensor<64x32xbf16>, %w: tensor<32x32xbf16>) -> tensor<64x3
   %1 = call @project(%0, %w) : (tensor<64x32xbf16>, tensor<32x32xbf16>) -> tensor<64x32xbf16>
   return %1 : tensor<64x32xbf16>
 }
+
+// Of a batch the lines of all pictures follow each other, those of the frames, too: pad 0 has the first two pictures, pad
+// 1 the others. No half has lines of the other one.
+
+// CHECK: func.func private @pictures_1(
+// CHECK-SAME: atalla.images = [{base = 0 : i64, held = 16 : i64, lines = 32 : i64, pad = 0 : i64, pictures = 4 : i64, pixels = 8 : i64, slices = 1 : i64, spare = 0 : i64, starts = array<i64: 0, 16>}, unit, unit]
+// CHECK: func.func private @pictures(
+// CHECK-SAME: atalla.images = [unit, unit, {base = 0 : i64, held = 16 : i64, lines = 32 : i64, pad = 0 : i64, pictures = 4 : i64,
+func.func private @pictures(%x: tensor<4x8x8x32xbf16>, %w: tensor<32x3x3x32xbf16>) -> tensor<4x8x8x32xbf16> {
+  %zero = arith.constant 0.0 : bf16
+  %empty = tensor.empty() : tensor<4x6x6x32xbf16>
+  %none = linalg.fill ins(%zero : bf16) outs(%empty : tensor<4x6x6x32xbf16>) -> tensor<4x6x6x32xbf16>
+  %sums = linalg.generic {
+    indexing_maps = [#image, #weight, #result],
+    iterator_types = ["parallel", "parallel", "parallel", "parallel", "reduction", "reduction", "reduction"]
+  } ins(%x, %w : tensor<4x8x8x32xbf16>, tensor<32x3x3x32xbf16>) outs(%none : tensor<4x6x6x32xbf16>) {
+  ^bb0(%a: bf16, %b: bf16, %sum: bf16):
+    %product = arith.mulf %a, %b : bf16
+    %next = arith.addf %sum, %product : bf16
+    linalg.yield %next : bf16
+  } -> tensor<4x6x6x32xbf16>
+  %framed = tensor.pad %sums low[0, 1, 1, 0] high[0, 1, 1, 0] {
+  ^bb0(%n: index, %y: index, %z: index, %c: index):
+    tensor.yield %zero : bf16
+  } : tensor<4x6x6x32xbf16> to tensor<4x8x8x32xbf16>
+  return %framed : tensor<4x8x8x32xbf16>
+}
+
+// CHECK-LABEL: func.func @batch(
+// CHECK: call @pictures({{.*}}atalla.images = [unit, unit, {base = 0 : i64
+// CHECK: call @pictures_1({{.*}}atalla.images = [{base = 0 : i64
+func.func @batch(%x: tensor<4x8x8x32xbf16>, %w: tensor<32x3x3x32xbf16>) -> tensor<4x8x8x32xbf16> {
+  %0 = call @pictures(%x, %w) : (tensor<4x8x8x32xbf16>, tensor<32x3x3x32xbf16>) -> tensor<4x8x8x32xbf16>
+  %1 = call @pictures(%0, %w) : (tensor<4x8x8x32xbf16>, tensor<32x3x3x32xbf16>) -> tensor<4x8x8x32xbf16>
+  return %1 : tensor<4x8x8x32xbf16>
+}

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from atalla_mlir.codegen.footprints import Window
 from atalla_mlir.codegen.halved_blocks import HalvedResults, halved_blocks, halved_results
-from atalla_mlir.codegen.iteration import Access, Buffer, Loop
-from atalla_mlir.codegen.pad_images import HalvedRows, Halves, ImageShape, ImageWalk, PadImage, image_walk
+from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Node, Stage, StageKind
+from atalla_mlir.codegen.pad_images import (
+    HalvedRows,
+    Halves,
+    ImageShape,
+    ImageWalk,
+    PadImage,
+    can_halve,
+    coalesce_pictures,
+    held_ranges,
+    image_walk,
+    is_whole_image,
+)
 
 WINDOW = Window((3, 3), (1, 1), (1, 1), (9 * 64, 64), 2, 64)
 
@@ -133,3 +146,91 @@ def test_walks_over_some_slices_of_an_image() -> None:
     walk = image_walk(Access(buffer, 64, strides), shape, (lines, pixels), in_any_slice=True)
     assert walk == ImageWalk(0, 0, 1, 1, 2)
     assert image_walk(Access(buffer, 48, strides), shape, (lines, pixels), in_any_slice=True) is None
+
+
+PICTURES = Loop(6, "n")
+
+
+def _batch(lines: int, pixels: int) -> Iterator[HalvedResults]:
+    return halved_results(Loop(lines, "y"), Loop(pixels, "x"), 100, 4, PICTURES)
+
+
+def test_halves_of_a_batch_are_whole_pictures() -> None:
+    halves = Halves(5, 6)
+    assert (halves.extent, halves.shared, halves.own_pictures) == (5, 0, 3)
+    assert halves.distance(lines=7, pictures=100) == 300
+    assert Halves(5).distance(lines=7, pictures=100) == 14
+    walk = ImageWalk(1, 1, 1, 1, picture_lines=7)
+    assert [walk.first_line(halves, half) for half in range(2)] == [1, 22]
+    assert held_ranges(halves, walk, 1) == [(0, 21), (21, 42)]
+    assert held_ranges(Halves(5), ImageWalk(1, 1, 2, 1), 3) == [(1, 8), (5, 12)]
+
+
+def test_blocks_of_a_batch_cover_all_its_pictures() -> None:
+    for results in _batch(7, 6):
+        pictures, down = results.num_pictures, results.blocks_of_picture // results.blocks_across
+        assert results.num_blocks == pictures * down * results.blocks_across
+        covered = {
+            (half * pictures + picture, min(block * results.lines, 7 - results.lines) + line, first + pixel)
+            for picture in range(pictures)
+            for block in range(down)
+            for across in range(results.blocks_across)
+            for first in [min(across * results.width, 6 - results.width)]
+            for half, line, pixel in map(results.in_order.place, range(results.rows))
+        }
+        assert covered == {(picture, line, pixel) for picture in range(6) for line in range(7) for pixel in range(6)}
+
+
+def test_transfers_bring_rows_of_both_halves_of_a_batch_to_their_places() -> None:
+    for results in _batch(8, 12):
+        assert results.line_loop is not None and results.loop is not None
+        strides = {PICTURES: 5000, results.line_loop: 400, results.loop: 32}
+        access = Access(Buffer("images", 1 << 20), 0, strides)
+        found = {
+            (results.place(row), half * 3 * 5000 + line * 400 + pixel * 32)
+            for row in range(results.rows)
+            for half, line, pixel in [results.in_order.place(row)]
+        }
+        assert found == _sent(results, access)
+
+
+def test_windows_find_their_pixels_in_the_pictures_of_a_batch() -> None:
+    image = PadImage(6 * 9, 8, 2, 0, (0, 27), 27, 0, pictures=6)
+    for results in _batch(7, 6):
+        blocks = halved_blocks(results, WINDOW, image)
+        assert blocks.block_strides == (8, 1, 9 * 8)
+        for row in range(blocks.rows):
+            half, line, pixel = results.in_order.place(row)
+            assert blocks.place(row) == (half, image.row(half, image.starts[half] + line, pixel))
+
+
+def test_walks_over_a_batch() -> None:
+    lines, pixels, channels = Loop(4, "y"), Loop(3, "x"), Loop(64, "c")
+    rows, shape = (PICTURES, lines, pixels), ImageShape(6 * 10, 8, 64, 6)
+    buffer, inside = Buffer("images", 6 * 10 * 8 * 64), {lines: 2 * 8 * 64, pixels: 2 * 64, channels: 1}
+    access = Access(buffer, (8 + 1) * 64, {PICTURES: 10 * 8 * 64, **inside})
+    assert image_walk(access, shape, rows) == ImageWalk(1, 1, 2, 2, picture_lines=10)
+    assert image_walk(access, ImageShape(6 * 10, 8, 64), rows) is None
+    assert image_walk(Access(buffer, 0, {PICTURES: 9 * 8 * 64, **inside}), shape, rows) is None
+    # one picture of several is none of the halves of all
+    assert image_walk(Access(buffer, 0, inside), shape, rows[1:]) is None
+    assert not can_halve((Loop(3, "n"), lines, pixels))
+
+
+def test_lines_of_all_pictures_are_walked_as_one_image() -> None:
+    lines, pixels, channels = Loop(30, "y"), Loop(8, "x"), Loop(64, "c")
+    shape, buffer = ImageShape(60, 8, 64, 6), Buffer("images", 60 * 8 * 64)
+    access = Access(buffer, 0, {lines: 2 * 8 * 64, pixels: 64, channels: 1})
+    assert image_walk(access, shape, (lines, pixels)) == ImageWalk(0, 0, 2, 1)
+    assert is_whole_image((Loop(60), pixels), shape) and is_whole_image((PICTURES, Loop(10), pixels), shape)
+    assert not is_whole_image((PICTURES, Loop(9), pixels), shape)
+
+
+def test_loops_over_pictures_and_lines_are_one_where_nothing_lies_between() -> None:
+    for frame in (0, 2):
+        lines, pixels, channels = Loop(4, "y"), Loop(3, "x"), Loop(32, "c")
+        own = {PICTURES: 12 * 32, lines: 3 * 32, pixels: 32, channels: 1}
+        read = Access(Buffer("x", 1 << 16), 0, {**own, PICTURES: (4 + frame) * 3 * 32})
+        stages = [Stage(StageKind.MAP, list(own), [read], Access(Buffer("y", 1 << 16), 0, own), Node("load", read=0))]
+        coalesce_pictures(stages, (PICTURES, lines, pixels))
+        assert [loop.extent for loop in stages[0].loops] == ([6, 4, 3, 32] if frame else [24, 3, 32])

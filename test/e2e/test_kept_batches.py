@@ -1,0 +1,123 @@
+"""Batches of images that stay in the pads between kernels: right values, fewer bytes, equal engines."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from atalla_mlir.host.report import Report
+from atalla_mlir.host.verify import verify
+from atalla_mlir.testing.kept_values import engines_agree, in_pads
+
+
+class Block(nn.Module):
+    """Two convolutions and what enters them, of a ResNet."""
+
+    def __init__(self, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        out = channels * stride
+        self.first = nn.Conv2d(channels, out, 3, stride, padding=1)
+        self.second = nn.Conv2d(out, out, 3, padding=1)
+        self.branch = nn.Conv2d(channels, out, 1, stride) if stride > 1 else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (self.second(self.first(x).relu()) + self.branch(x)).relu()
+
+
+def _blocks() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), Block(32), Block(32, 2), Block(64))
+
+
+def _pointwise() -> nn.Module:
+    """Windows of one pixel: the lines of all pictures are those of one image."""
+    layers = [nn.Conv2d(32, 64, 1), nn.GELU(), nn.Conv2d(64, 96, 1, stride=(2, 1)), nn.ReLU(), nn.Conv2d(96, 32, 1)]
+    return nn.Sequential(*layers, nn.Conv2d(32, 64, 1), nn.Conv2d(64, 64, 1))
+
+
+def _mixed() -> nn.Module:
+    """Some kernels have one loop over the lines of all pictures, others one over pictures."""
+    return nn.Sequential(
+        nn.Conv2d(32, 64, (3, 5), padding=(0, 2)),
+        nn.ReLU(),
+        nn.Conv2d(64, 64, 1),
+        nn.Hardswish(),
+        nn.Conv2d(64, 32, 2, stride=(1, 2)),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 1),
+        nn.Conv2d(64, 128, 3, padding=2, dilation=2),
+    )
+
+
+CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "blocks, two": (_blocks, (2, 3, 13, 11)),
+    "blocks, six": (_blocks, (6, 3, 8, 12)),
+    "pointwise": (_pointwise, (4, 32, 6, 7)),
+    "pointwise, an odd number": (_pointwise, (3, 32, 10, 9)),
+    "mixed": (_mixed, (4, 32, 9, 10)),
+}
+
+
+def _bytes(report: Report) -> int:
+    return sum(row.dram_bytes_loaded + row.dram_bytes_stored for row in report.ops)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_kernel_is_within_its_bound(name: str) -> None:
+    make, shape = CASES[name]
+    torch.manual_seed(7)
+    model, inputs = make().eval(), (torch.randn(shape),)
+    kept = verify(model, inputs, images="always", cache=False)
+    apart = verify(model, inputs, images="never", cache=False)
+    assert kept.ok, str(kept)
+    assert len(in_pads(kept)) >= 3
+    assert _bytes(kept) < _bytes(apart)
+
+
+@pytest.mark.parametrize(("make", "shape"), [(_blocks, (4, 3, 6, 7)), (_pointwise, (2, 32, 6, 5))])
+def test_both_engines_agree_and_nothing_stays_taken(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
+    torch.manual_seed(3)
+    model, x = make().eval(), torch.randn(shape)
+    assert engines_agree(model, x)
+
+
+def test_an_odd_number_of_pictures_has_no_halves() -> None:
+    """Windows of several pixels would see lines of two pictures."""
+    torch.manual_seed(4)
+    model = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3))
+    report = verify(model.eval(), (torch.randn(3, 32, 6, 6),), images="always", cache=False)
+    assert report.ok, str(report)
+    assert not in_pads(report)
+
+
+def _chain(seed: int) -> tuple[nn.Module, tuple[int, ...]]:
+    """Convolutions with any windows, blocks among them, on batches of images of whole slices."""
+    draw = random.Random(seed)
+    channels, lines, pixels = draw.choice((32, 64)), draw.randint(3, 12), draw.randint(3, 12)
+    layers, shape = list[nn.Module](), (draw.choice((2, 4, 6)), channels, lines, pixels)
+    while len(layers) < 4:
+        kernel = (draw.choice((1, 2, 3)), draw.choice((1, 2, 3)))
+        stride = (draw.choice((1, 1, 2)), draw.choice((1, 1, 2)))
+        frame = (draw.randint(0, kernel[0] // 2), draw.randint(0, kernel[1] // 2))
+        down, along = (
+            (size + 2 * wide - taps) // step + 1
+            for size, taps, step, wide in zip((lines, pixels), kernel, stride, frame, strict=True)
+        )
+        if min(down, along) < 2:
+            continue
+        out = draw.choice((32, 64, 96))
+        layers += [nn.Conv2d(channels, out, kernel, stride, frame), draw.choice((nn.ReLU(), nn.Identity()))]
+        lines, pixels, channels = down, along, out
+    return nn.Sequential(*layers, Block(channels), nn.Conv2d(channels, 32, 1)), shape
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_chains_are_within_their_bounds(seed: int) -> None:
+    torch.manual_seed(seed)
+    model, shape = _chain(seed)
+    kept = verify(model.eval(), (torch.randn(shape),), images="always", cache=False)
+    assert kept.ok, str(kept)
+    assert in_pads(kept)
