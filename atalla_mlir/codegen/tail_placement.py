@@ -85,8 +85,13 @@ class _TailPlacement:
     def run(self) -> Found | None:
         for index, cycle in self._cycles.items():
             # which slot of a pad a load got does not matter to what is placed now
-            enter = self._table.reserve if self._names[index] in self._units else self._table.occupy
-            enter(index, cycle)
+            if self._names[index] not in self._units:
+                self._table.occupy(index, cycle)
+            # entered in another order than they were found, stores may not all get a slot of their pad
+            elif self._table.first_fit(index, range(cycle, cycle + 1)) is None:
+                return None
+            else:
+                self._table.reserve(index, cycle)
         for index in self._order():
             cycle = self._place(index)
             if cycle is None:

@@ -65,3 +65,19 @@ def test_what_keeps_nothing_too_long_stays():
     graph = body()
     before = found(graph, first_sum=INTERVAL - 1)
     assert shortened(graph, before) is before
+
+
+def test_stores_that_find_no_slot_of_their_pad_again_leave_the_schedule_as_it_is():
+    # rows that the next iteration loads: their stores keep their places, more of them at once than a pad takes
+    kept: list[Inst] = []
+    for number in range(8):
+        loaded = Register(RegisterFile.VECTOR, 100 + number)
+        place = f"pad0:c{number}[0:1]"
+        kept.append(Inst(BY_MNEMONIC["vreg.ld"], (loaded, X0, X0, 31, 0), memory=parse_memory(f"read {place}")))
+        kept.append(Inst(BY_MNEMONIC["vreg.st"], (loaded, X0, X0, 31, 0), memory=parse_memory(f"write {place}")))
+    graph = build_loop_graph([inst for number in range(ROWS) for inst in row(number)] + kept, AX01)
+    early = found(body(), first_sum=INTERVAL + 4)
+    cycles = [cycle for number in range(8) for cycle in (4 + number, 22 + number)]
+    before = Found(INTERVAL, (*early.cycles, *cycles), {})
+    assert late_readers(graph, before) == {1}
+    assert shortened(graph, before) is before
