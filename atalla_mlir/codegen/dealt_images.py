@@ -21,6 +21,8 @@ NUM_PADS = 4
 class DealtImage:
     """An image of `lines` x `pixels` pixels of `slices` * 32 channels: pixel x lies in pad (x + `low`) mod 4.
 
+    The lines are those of all `pictures`.
+
     Slices follow each other, each line after line of `line_rows` rows of a pad, from row `base` on. Before and behind
     the pixels of a line there is room for a frame; behind the last slice are `spare` rows.
     """
@@ -32,6 +34,12 @@ class DealtImage:
     line_rows: int
     base: int = 0
     spare: int = 0
+    pictures: int = 1
+
+    @property
+    def picture_rows(self) -> int:
+        """Rows of a pad from a picture to the next one."""
+        return self.lines // self.pictures * self.line_rows
 
     @property
     def slice_rows(self) -> int:
@@ -64,7 +72,7 @@ class DealtImage:
 
     @property
     def shape(self) -> ImageShape:
-        return ImageShape(self.lines, self.pixels, self.slices * LANES)
+        return ImageShape(self.lines, self.pixels, self.slices * LANES, self.pictures)
 
     @property
     def layout(self) -> tuple[int, ...]:

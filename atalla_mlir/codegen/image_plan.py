@@ -131,7 +131,7 @@ class ImagePlanner:
         """The image dealt out over the pads, with no place yet; None where a launch cannot work on that."""
         made = self.launches[value.made]
         kernels = [self.launches[at].kernel for at in range(value.made, value.last + 1)]
-        if len(value.readers) != 1 or None in kernels or value.shape.pictures > 1:
+        if len(value.readers) != 1 or None in kernels:
             return None
         stored, read = (
             [buffer for number, buffer in zip(launch.values, launch.buffers, strict=True) if number == value.number]

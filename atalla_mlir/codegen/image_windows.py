@@ -10,7 +10,18 @@ from atalla_mlir.codegen.decision import Decision, Fields, Value
 from atalla_mlir.codegen.image_kernel import Cost, KeptImage, Usual
 from atalla_mlir.codegen.image_product import IN_PADS, KEPT_BYTES
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, coalesce_loops
-from atalla_mlir.codegen.pad_images import ImageShape, ImageWalk, PadImage, Range, image_walk
+from atalla_mlir.codegen.pad_images import (
+    Halves,
+    ImageShape,
+    ImageWalk,
+    PadImage,
+    Range,
+    can_halve,
+    halves_of,
+    held_ranges,
+    image_walk,
+    is_whole_image,
+)
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.codegen.window_layout import Axis, WindowPlan
 from atalla_mlir.codegen.window_plan import MAX_GROUP, choose_windows, look_at, window_shapes
@@ -34,8 +45,8 @@ class ImageWindows(Usual):
     whole: Access
     """What windows look at, with its frame."""
     shapes: tuple[WindowPlan, ...]
-    rows: tuple[Loop, Loop]
-    """Of the results: lines and pixels."""
+    rows: tuple[Loop, ...]
+    """Of the results: lines and pixels, or pictures, lines and pixels."""
     lane: Loop
 
     def choose(self, images: Mapping[Buffer, KeptImage], pad_rows: int, wanted: Fields) -> _Chosen | None:
@@ -77,13 +88,15 @@ class ImageWindows(Usual):
             if plan.pads == NUM_PADS
             and plan.last_group == plan.group
             and self._stores_lines(plan)
-            and fits(plan.lines, shape.strides[0], shape.lines)
+            and fits(plan.lines, shape.strides[0], shape.picture_lines)
+            and plan.num_planes == shape.pictures
+            and all(plan.image.stride(loop) == shape.picture_lines * shape.strides[0] for loop in plan.planes)
             and fits(plan.columns, shape.strides[1], shape.pixels)
         ]
 
     def _stores_lines(self, plan: WindowPlan) -> bool:
         """Whether iterations go line by line."""
-        return (plan.lines.loop, plan.columns.loop) == self.rows
+        return (*plan.planes, plan.lines.loop, plan.columns.loop) == self.rows
 
     def _own_rows(self, plan: WindowPlan) -> int:
         """Rows of a pad, at most: the ring of lines, rows that results share, and one for transfers of nothing."""
@@ -93,6 +106,10 @@ class ImageWindows(Usual):
     def look(self, plan: WindowPlan) -> None:
         """Let the stages look at the image of a plan."""
         look_at(self.stages, self.whole, plan)
+
+    @property
+    def halves(self) -> Halves:
+        return halves_of(self.rows)
 
     def walk(self, image: KeptImage) -> ImageWalk | None:
         return image_walk(self.result, image.shape, self.rows)
@@ -116,9 +133,9 @@ class ImageWindows(Usual):
         walk = image_walk(self.result, shape, self.rows)
         if walk is None or (walk.lines, walk.pixels) != (1, 1):
             return None
-        if self.frame is None and tuple(loop.extent for loop in self.rows) != (shape.lines, shape.pixels):
+        if self.frame is None and not is_whole_image(self.rows, shape):
             return None
-        return []
+        return [held_ranges(self.halves, walk, 1)] if self.halves.pictures > 1 else []
 
     def stores_dealt(self, buffer: Buffer, shape: ImageShape) -> bool:
         return False
@@ -132,11 +149,14 @@ class ImageWindows(Usual):
         lines, columns = plans[0].lines, plans[0].columns
         line_rows = -(-max(columns.low + shape.pixels, columns.extent) // NUM_PADS)
         spare = line_rows if lines.framed else 0
-        return DealtImage(shape.lines, shape.pixels, shape.channels // LANES, columns.low, line_rows, spare=spare)
+        slices = shape.channels // LANES
+        return DealtImage(
+            shape.lines, shape.pixels, slices, columns.low, line_rows, spare=spare, pictures=shape.pictures
+        )
 
     def distance(self, image: DealtImage, result: PadImage) -> int | None:
         walk, plans = self.walk(result), self._dealt_shapes(image)
-        if walk is None or not plans:
+        if walk is None or not plans or image.pictures > 1:
             return None
         lines = plans[0].lines
         return LineByLine(self.rows[0].extent, lines.step, lines.low).distance(image, result, walk)
@@ -163,7 +183,7 @@ def image_windows(
     (result,) = stored
     lane = next((loop for loop, stride in result.strides.items() if stride == 1), None)
     lines = sorted((loop for loop in result.strides if loop is not lane), key=result.stride, reverse=True)
-    if lane is None or len(lines) != 2 or lane.extent % LANES:
+    if lane is None or not can_halve(lines) or lane.extent % LANES:
         return None
     if not made:
         coalesce_loops(stages, apart=set(result.strides))
@@ -171,4 +191,4 @@ def image_windows(
     if found is None:
         return None
     whole, shapes = found
-    return ImageWindows(tuple(stages), result, frame, whole, tuple(shapes), (lines[0], lines[1]), lane)
+    return ImageWindows(tuple(stages), result, frame, whole, tuple(shapes), tuple(lines), lane)

@@ -291,6 +291,15 @@ def halves_of(rows: Sequence[Loop]) -> Halves:
     return Halves(rows[-HALVES].extent, rows[0].extent if len(rows) == PICTURE_LOOPS else 1)
 
 
+def stored_lines(halves: Halves, walk: ImageWalk, half: int) -> range:
+    """Lines from the first result of a half to its last one, counted from the first one of all.
+
+    Results are neighbours; lines that lie between pictures are counted, too.
+    """
+    first = walk.first_line(halves, half) - walk.line
+    return range(first, first + (halves.own_pictures - 1) * walk.picture_lines + halves.extent)
+
+
 def held_ranges(halves: Halves, walk: ImageWalk, reach: int) -> list[Range]:
     """Image lines that the results of each half look at, `reach` from the first line of a result on.
 

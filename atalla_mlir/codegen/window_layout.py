@@ -192,7 +192,7 @@ class WindowPlan:
     @property
     def plane_rows(self) -> int:
         """Rows of each pad from a plane to the next one."""
-        return self.lines.fetched * self.line_rows if self.dealt is None else self.dealt.slice_rows
+        return self.lines.fetched * self.line_rows if self.dealt is None else self.dealt.picture_rows
 
     @property
     def results_rows(self) -> int:

@@ -15,7 +15,7 @@ a call, which has the same attribute with the true bases, passes the byte addres
 FREE_ROWS = "atalla.free_rows"
 """On a kernel's function: rows of each pad that it may take for itself."""
 _PICTURES = "pictures"
-"""Of images in halves, where there are several."""
+"""Where there are several."""
 _SAME = ("lines", "pixels", "slices", "base", "spare")
 _DEALT = ("low", "line_rows")
 """Of images in halves and of those that are dealt out over the pads; of the latter alone."""
@@ -25,13 +25,14 @@ def image_attribute(image: KeptImage | None) -> ir.Attribute:
     if image is None:
         return ir.UnitAttr.get()
     numbers: dict[str, ir.Attribute] = {name: i64_attr(getattr(image, name)) for name in _SAME}
+    if image.pictures > 1:
+        numbers[_PICTURES] = i64_attr(image.pictures)
     if isinstance(image, DealtImage):
         return ir.DictAttr.get({**numbers, **{name: i64_attr(getattr(image, name)) for name in _DEALT}})
     starts = i64_array_attr(image.starts)
-    numbers |= {"pad": i64_attr(image.first_pad), "starts": starts, "held": i64_attr(image.held)}
-    if image.pictures > 1:
-        numbers[_PICTURES] = i64_attr(image.pictures)
-    return ir.DictAttr.get(numbers)
+    return ir.DictAttr.get(
+        {**numbers, "pad": i64_attr(image.first_pad), "starts": starts, "held": i64_attr(image.held)}
+    )
 
 
 def image_of(attribute: ir.Attribute) -> KeptImage | None:
@@ -39,13 +40,12 @@ def image_of(attribute: ir.Attribute) -> KeptImage | None:
     found = attribute.maybe_downcast()
     if not isinstance(found, ir.DictAttr):
         return None
-    numbers = {name: integer_value(found[name]) for name in _SAME}
+    numbers = {name: integer_value(found[name]) for name in (*_SAME, _PICTURES) if name in found}
     if _DEALT[0] in found:
         return DealtImage(**numbers, **{name: integer_value(found[name]) for name in _DEALT})
     first, second = ir.DenseI64ArrayAttr(found["starts"])
     pad, held = integer_value(found["pad"]), integer_value(found["held"])
-    pictures = integer_value(found[_PICTURES]) if _PICTURES in found else 1
-    return PadImage(first_pad=pad, starts=(first, second), held=held, pictures=pictures, **numbers)
+    return PadImage(first_pad=pad, starts=(first, second), held=held, **numbers)
 
 
 def images_of(function: ir.Operation) -> Mapping[int, KeptImage]:

@@ -11,7 +11,7 @@ from atalla_mlir.codegen.halved_blocks import HalvedResults
 from atalla_mlir.codegen.image_kernel import KeptImage
 from atalla_mlir.codegen.image_product import ImageProduct, epilogue_of, walk_of
 from atalla_mlir.codegen.iteration import Access, Buffer
-from atalla_mlir.codegen.pad_images import HALVES, Halves, ImageWalk, PadImage, halves_of, image_walk
+from atalla_mlir.codegen.pad_images import HALVES, Halves, ImageWalk, PadImage, halves_of, image_walk, stored_lines
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.codegen.tile_epilogue import TileEpilogue
 from atalla_mlir.codegen.tile_schedule import TileSchedule
@@ -84,8 +84,9 @@ class DealtRows:
     @property
     def byte_strides(self) -> tuple[int, int, int]:
         """As those of `ImageRows`; tiles begin with a pixel of the first pad."""
-        line, pixel = self.image.line_rows * ROW_BYTES, ROW_BYTES // NUM_PADS
-        return (pixel, line, 0) if self.go_down else (line, pixel, 0)
+        line, picture = (rows * ROW_BYTES for rows in (self.image.line_rows, self.image.picture_rows))
+        pixel = ROW_BYTES // NUM_PADS
+        return (pixel, line, picture) if self.go_down else (line, pixel, picture)
 
     @property
     def first_bytes(self) -> int:
@@ -285,11 +286,12 @@ def product_images(
     for access in accesses:
         image = images.get(access.buffer)
         walk = walk_of(product, access, image) if image is not None else None
-        if isinstance(image, DealtImage):
+        if isinstance(image, DealtImage) and walk is not None:
             tiles = [builder.image_tile(image.rows, pad, 0, places[access.buffer]) for pad in image.pads]
+            firsts = [walk.first_line(halves, half) for half in range(HALVES)]
             go_down = schedule.results.loop is product.plan.rows[-HALVES]
-            rows.append(DealtRows(access, image, tiles, halves.firsts, go_down))
-        elif image is not None and walk is not None:
+            rows.append(DealtRows(access, image, tiles, firsts, go_down))
+        elif isinstance(image, PadImage) and walk is not None:
             slices = product.plan.lane.extent // LANES if product.plan.lane is not None else None
             rows.append(image_rows(builder, access, image, walk, halves, places[access.buffer], slices))
     edges = None
@@ -299,10 +301,9 @@ def product_images(
         # a loop over rows stores shared lines to the first half
         alternates = isinstance(results, HalvedResults) and results.in_order.alternates
         is_apart = alternates and not epilogue.in_loop(schedule)
-        walk = rows[0].walk
-        firsts = [walk.first_line(halves, half) - walk.line for half in range(HALVES)]
-        last = (halves.own_pictures - 1) * walk.picture_lines + halves.extent
-        stored = [range(first + (0 if is_apart else half * skipped), first + last) for half, first in enumerate(firsts)]
+        stored = [stored_lines(halves, rows[0].walk, half) for half in range(HALVES)]
+        if not is_apart:
+            stored[1] = stored[1][skipped:]
         shared = range(halves.firsts[1], halves.firsts[1] + skipped) if is_apart else ()
         edges = ImageEdges(builder, rows[0], stored, pixels, product.frame, shared, halves.extent)
     return ProductImages(epilogue, operand, rows, edges)

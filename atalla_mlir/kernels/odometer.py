@@ -97,7 +97,7 @@ def _merged(levels: Sequence[Level]) -> tuple[Level, ...]:
     merged: list[Level] = []
     for level in levels:
         inner = merged[-1] if merged else None
-        if inner is not None and not inner.is_watched:
+        if inner is not None and not inner.is_watched and not level.is_watched:
             run = tuple(stride * inner.extent for stride in inner.strides)
             if run == level.strides:
                 merged[-1] = Level(inner.extent * level.extent, inner.strides)

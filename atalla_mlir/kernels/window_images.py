@@ -15,7 +15,7 @@ from atalla_mlir.codegen.dealt_images import DealtImage
 from atalla_mlir.codegen.image_kernel import KeptImage
 from atalla_mlir.codegen.image_windows import ImageWindows
 from atalla_mlir.codegen.iteration import Buffer
-from atalla_mlir.codegen.pad_images import HALVES, Halves
+from atalla_mlir.codegen.pad_images import HALVES, stored_lines
 from atalla_mlir.codegen.window_layout import WindowPlan
 from atalla_mlir.errors import InternalError
 from atalla_mlir.kernels.builder import Builder
@@ -54,20 +54,33 @@ class WindowImage:
             raise InternalError("results of windows are no walk over their image")
         self.image, self.walk = image, walk
         outs = plan.lines.outs
-        self.rows = image_rows(builder, windows.result, image, walk, Halves(outs), place)
+        self.halves = halves = windows.halves
+        self.rows = image_rows(builder, windows.result, image, walk, halves, place)
         self.tiles = [builder.image_tile(image.rows, pad, -image.spare, place) for pad in image.pads]
         """From the spare rows on, where places of no line begin."""
-        self.stored = [range(max(0, first), min(outs, first + image.held)) for first in map(self._first, range(HALVES))]
-        """Lines of results in each half."""
-        is_counted = any(len(lines) < outs for lines in self.stored)
+        self.total = halves.pictures if halves.pictures > 1 else outs
+        """Pictures or, where there is one, its lines."""
+        self.own = [self._own(half) for half in range(HALVES)]
+        """Of these, in each half."""
+        is_counted = any(len(own) < self.total for own in self.own)
         levels = [
             Level(
                 plan.groups, (plan.group * ROW_BYTES,), plan.groups > 1 and (is_counted or plan.last_group < plan.group)
             ),
-            Level(outs, (image.pixels * ROW_BYTES,), is_counted),
-            Level(plan.chunks, (image.slice_rows * ROW_BYTES,)),
+            Level(outs, (image.pixels * ROW_BYTES,), is_counted and halves.pictures == 1),
         ]
-        self.places = Odometer(builder, levels, (-1,), endless=True)
+        if halves.pictures > 1:
+            levels.append(Level(halves.pictures, (image.picture_rows * ROW_BYTES,), is_counted))
+        self.counted = levels[-1]
+        self.places = Odometer(
+            builder, [*levels, Level(plan.chunks, (image.slice_rows * ROW_BYTES,))], (-1,), endless=True
+        )
+
+    def _own(self, half: int) -> range:
+        count, first = self.halves.own_pictures, self._first(half)
+        if self.halves.pictures > 1:
+            return range(half * count, (half + 1) * count)
+        return range(max(0, first), min(self.total, first + self.image.held))
 
     def _first(self, half: int) -> int:
         """The line of results, before the first one where there is a frame, that a half begins with."""
@@ -87,7 +100,7 @@ class WindowImage:
         found: list[ResultParts] = []
         for half, tile in enumerate(self.tiles):
             place = builder.plus(offset, self._first_bytes(half) - self._first_bytes(1))
-            for is_inside in self._inside(self.stored[half], at):
+            for is_inside in self._inside(self.own[half], at):
                 place = builder.both(place, is_inside)
             part = rest = builder.tile_at(tile, place, tile_name("write"))
             if self.plan.last_group < self.plan.group:
@@ -96,16 +109,16 @@ class WindowImage:
             found.append(ResultParts(part, rest))
         return found
 
-    def _inside(self, stored: range, at: Reading) -> list[ir.Value]:
-        """Whether a half has the line of an iteration: a counter says how many lines come after it."""
-        outs, is_inside = self.plan.lines.outs, list[ir.Value]()
-        if len(stored) == outs:
+    def _inside(self, own: range, at: Reading) -> list[ir.Value]:
+        """Whether a half has the line of an iteration: a counter says how many lines, or pictures, come after it."""
+        total, is_inside = self.total, list[ir.Value]()
+        if len(own) == total:
             return []
-        after = at.counters[self.plan.groups > 1]
-        if stored.start > 0:
-            is_inside.append(self.builder.is_negative(self.builder.plus(after, stored.start - outs)))
-        if stored.stop < outs:
-            is_inside.append(self._is_below(outs - stored.stop - 1, after))
+        after = at.counters[self.places.levels.index(self.counted)]
+        if own.start > 0:
+            is_inside.append(self.builder.is_negative(self.builder.plus(after, own.start - total)))
+        if own.stop < total:
+            is_inside.append(self._is_below(total - own.stop - 1, after))
         return is_inside
 
     def _is_below(self, number: int, counter: ir.Value) -> ir.Value:
@@ -113,4 +126,6 @@ class WindowImage:
 
     def edges(self) -> ImageEdges:
         """What is stored around the results when all of them are there."""
-        return ImageEdges(self.builder, self.rows, self.stored, self.plan.columns.outs, self.windows.frame)
+        halves, plan = self.halves, self.plan
+        stored = self.own if halves.pictures == 1 else [stored_lines(halves, self.walk, half) for half in range(HALVES)]
+        return ImageEdges(self.builder, self.rows, stored, plan.columns.outs, self.windows.frame, lines=plan.lines.outs)

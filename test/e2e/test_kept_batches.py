@@ -52,12 +52,43 @@ def _mixed() -> nn.Module:
     )
 
 
+def _depthwise() -> nn.Module:
+    """Windows on the lanes, which read images that are dealt out, in lines of one group and of several."""
+    return nn.Sequential(
+        nn.Conv2d(32, 64, 1),
+        nn.ReLU6(),
+        nn.Conv2d(64, 64, 3, padding=1, groups=64),
+        nn.Hardswish(),
+        nn.Conv2d(64, 32, 1),
+        nn.Conv2d(32, 96, 3, padding=1),
+        nn.Conv2d(96, 96, 5, stride=2, padding=2, groups=96),
+        nn.ReLU6(),
+        nn.Conv2d(96, 32, 3, padding=1),
+    )
+
+
+def _pools() -> nn.Module:
+    return nn.Sequential(
+        nn.MaxPool2d(3, stride=2, padding=1),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.AvgPool2d(2, stride=1),
+        nn.Conv2d(64, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 2),
+    )
+
+
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "blocks, two": (_blocks, (2, 3, 13, 11)),
     "blocks, six": (_blocks, (6, 3, 8, 12)),
     "pointwise": (_pointwise, (4, 32, 6, 7)),
     "pointwise, an odd number": (_pointwise, (3, 32, 10, 9)),
     "mixed": (_mixed, (4, 32, 9, 10)),
+    "depthwise": (_depthwise, (4, 32, 8, 12)),
+    "depthwise on lines of a prime number of pixels": (_depthwise, (2, 32, 9, 7)),
+    "pools": (_pools, (2, 32, 23, 39)),
+    "pools, six": (_pools, (6, 32, 13, 12)),
 }
 
 
@@ -77,7 +108,9 @@ def test_each_kernel_is_within_its_bound(name: str) -> None:
     assert _bytes(kept) < _bytes(apart)
 
 
-@pytest.mark.parametrize(("make", "shape"), [(_blocks, (4, 3, 6, 7)), (_pointwise, (2, 32, 6, 5))])
+@pytest.mark.parametrize(
+    ("make", "shape"), [(_blocks, (4, 3, 6, 7)), (_pointwise, (2, 32, 6, 5)), (_depthwise, (2, 32, 6, 8))]
+)
 def test_both_engines_agree_and_nothing_stays_taken(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
     torch.manual_seed(3)
     model, x = make().eval(), torch.randn(shape)

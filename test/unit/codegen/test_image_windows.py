@@ -71,3 +71,49 @@ def test_a_kernel_without_room_is_not_planned(is_kept: bool) -> None:
     assert found.cycles > 0
     assert windows.cost(images, pads=4, pad_rows=found.pad_rows) == found
     assert windows.cost(images, pads=4, pad_rows=16) is None
+
+
+def _pool_of_batch(pictures: int, lines: int) -> ImageWindows | None:
+    """A maximum over 3x3 windows of some pictures, of which each has so many lines in the image, unframed results."""
+    n, y, x, c, i, j = (
+        Loop(extent, name) for extent, name in zip((pictures, LINES, PIXELS, CHANNELS, 3, 3), "nyxcij", strict=True)
+    )
+    line = (PIXELS + 2) * CHANNELS
+    image = Access(
+        Buffer("in", pictures * lines * line), 0, {n: lines * line, y: line, x: CHANNELS, c: 1, i: line, j: CHANNELS}
+    )
+    out = PIXELS * CHANNELS
+    result = Access(Buffer("out", pictures * LINES * out), 0, {n: LINES * out, y: out, x: CHANNELS, c: 1})
+    stage = Stage(StageKind.REDUCE, [n, y, x, c, i, j], [image], result, Node("load", read=0), [i, j], Combine.MAX)
+    return image_windows([stage], [result], [], None)
+
+
+def test_windows_go_over_the_pictures_of_both_halves() -> None:
+    windows = _pool_of_batch(4, LINES + 2)
+    assert windows is not None
+    shape = ImageShape(4 * LINES, PIXELS, CHANNELS, 4)
+    whole = [(0, 2 * LINES), (2 * LINES, 4 * LINES)]
+    assert windows.held_lines(windows.result.buffer, shape) == [whole]
+    assert windows.held_lines(windows.result.buffer, ImageShape(4 * LINES, PIXELS, CHANNELS)) is None
+    image = PadImage(4 * LINES, PIXELS, CHANNELS // 32, 0, (0, 2 * LINES), 2 * LINES, 0, 32, pictures=4)
+    chosen = windows.choose({windows.result.buffer: image}, ROOM, {})
+    assert chosen is not None
+    plan, _ = chosen
+    assert (plan.num_planes, plan.lines.outs, plan.columns.outs) == (4, LINES, PIXELS)
+    assert _pool_of_batch(3, LINES + 2) is None
+
+
+@pytest.mark.parametrize(("lines", "is_read"), [(LINES + 2, True), (LINES + 3, False)])
+def test_windows_read_pictures_that_are_dealt_out(lines: int, is_read: bool) -> None:
+    windows = _pool_of_batch(4, lines)
+    assert windows is not None
+    dealt = windows.reads_dealt(windows.operand, ImageShape(4 * (LINES + 2), PIXELS + 2, CHANNELS, 4))
+    assert (dealt is not None) is is_read
+    if dealt is None:
+        return
+    assert (dealt.picture_rows, dealt.slice_rows) == ((LINES + 2) * 3, 4 * (LINES + 2) * 3)
+    chosen = windows.choose({windows.operand: dealt}, ROOM, {})
+    assert chosen is not None
+    assert chosen[0].plane_rows == dealt.picture_rows
+    image = PadImage(4 * LINES, PIXELS, CHANNELS // 32, 0, (0, 2 * LINES), 2 * LINES, 0, 32, pictures=4)
+    assert windows.distance(dealt, image) is None
