@@ -15,6 +15,7 @@ from typing import Any
 
 from atalla_mlir.codegen.banks import late_writes, loop_weight
 from atalla_mlir.codegen.coalesce import copy_source
+from atalla_mlir.codegen.late_constants import delay_constants
 from atalla_mlir.codegen.layout import Item, Label, Slot, expand_long_branches, packet_contents
 from atalla_mlir.codegen.machine_ir import Inst, Register, control_flow, physical
 from atalla_mlir.codegen.register_core import RegisterCore
@@ -88,6 +89,7 @@ def allocate(
         costs = partial(_spill_costs, blocks, depths, spiller.temporaries)
         numbers, spilled = core.colour(available, scheduled.banks, costs)
         if not spilled:
+            blocks = delay_constants(blocks, depths, successors, numbers)
             return _finish(scheduled.name, labels, blocks, numbers, spiller.statistics)
         blocks = spiller.spill(blocks, spilled)
     raise InternalError(f"function {scheduled.name}: register allocation did not settle in {MAX_ROUNDS} rounds")

@@ -28,14 +28,14 @@ def sink_constants(function: Function) -> Function:
     if not crowded:
         return function
     full = {file for file, limit in FULL.items() if counts[file] > limit}
-    dominators, readers = _dominators(function), _readers(blocks)
+    reached, readers = dominators(function.successors()), _readers(blocks)
     for index, insts in enumerate(fixed):
         # what a constant is made from follows it
         for inst in reversed(insts):
             constant = inst.defs[0]
             if constant.file not in crowded:
                 continue
-            target = _target(blocks, dominators, index, +readers[constant], again=constant.file in full)
+            target = _target(blocks, reached, index, +readers[constant], again=constant.file in full)
             if target is not None:
                 blocks[index].insts[:] = [other for other in blocks[index].insts if other is not inst]
                 blocks[target].insts.insert(0, inst)
@@ -73,7 +73,7 @@ def _readers(blocks: Sequence[Block]) -> dict[Register, Counter[int]]:
 
 
 def _target(
-    blocks: Sequence[Block], dominators: Sequence[set[int]], index: int, readers: Collection[int], *, again: bool
+    blocks: Sequence[Block], reached: Sequence[set[int]], index: int, readers: Collection[int], *, again: bool
 ) -> int | None:
     """The last block outside of the loops of all readers that these come after; None where that is `index` itself.
 
@@ -83,9 +83,9 @@ def _target(
         return None
     fixed = [reader for reader in readers if not again or _repeats(blocks[reader])]
     depth = max(0, min(blocks[reader].loop_depth - (reader in fixed) for reader in readers))
-    shared = set[int].intersection(*(dominators[reader] for reader in readers)) - set(fixed)
+    shared = set[int].intersection(*(reached[reader] for reader in readers)) - set(fixed)
     outside = [at for at in shared if blocks[at].loop_depth <= depth and blocks[at].packets is None and at > index]
-    return max((at for at in outside if index in dominators[at]), default=None)
+    return max((at for at in outside if index in reached[at]), default=None)
 
 
 def _repeats(block: Block) -> bool:
@@ -93,11 +93,11 @@ def _repeats(block: Block) -> bool:
     return block.control is not None and block.control.target == block.label
 
 
-def _dominators(function: Function) -> list[set[int]]:
+def dominators(successors: Sequence[Sequence[int]]) -> list[set[int]]:
     """Of each block those through which every way to it from the first one leads."""
-    size = len(function.blocks)
+    size = len(successors)
     predecessors: list[list[int]] = [[] for _ in range(size)]
-    for index, following in enumerate(function.successors()):
+    for index, following in enumerate(successors):
         for other in following:
             predecessors[other].append(index)
     found = [{0}, *(set(range(size)) for _ in range(size - 1))]

@@ -107,7 +107,8 @@ def test_values_that_live_across_a_call_avoid_what_it_overwrites():
     clobbers = frozenset((RegisterFile.SCALAR, number) for number in (1, *FIRMWARE_CLOBBERS))
     call = Inst(BY_MNEMONIC["jal"], (link, "spad_alloc"), clobbers=clobbers)
     after = [inst("vreg.st", V0, kept, X0, 31, 0), Inst(HALT, ())]
-    function = Function("f", [Block("entry", [inst("lui.s", kept, 5), call]), Block("after", after)])
+    argument = physical(RegisterFile.SCALAR, 12)
+    function = Function("f", [Block("entry", [inst("addi.s", kept, argument, 5), call]), Block("after", after)])
     available = {**ALLOCATABLE, RegisterFile.SCALAR: range(10, 20)}
     code = allocate(schedule(function, AX01), AX01, available)
     number = packets(code)[0][0].operands[0]
