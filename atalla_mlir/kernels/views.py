@@ -71,10 +71,11 @@ def reassociation(op: ir.Operation) -> list[list[int]]:
 
 
 def run_stride(view: View, group: Sequence[int]) -> int | None:
-    """Stride of the dims of `group` taken as one; None when they do not lie in one run."""
-    dims = [dim for dim in group if view.shape[dim] > 1]
-    if not dims:
-        return 0
+    """Stride of the dims of `group` taken as one; None when they do not lie in one run.
+
+    Dims of one element keep theirs, which tells between which others they lie.
+    """
+    dims = [dim for dim in group if view.shape[dim] > 1] or list(group[-1:])
     for outer, inner in pairwise(dims):
         if view.strides[outer] != view.strides[inner] * view.shape[inner]:
             return None

@@ -31,6 +31,14 @@ LAYERS = {
     "depthwise in chunks as far apart": (nn.Conv2d(80, 80, 3, 2, 1, groups=80), (1, 80, 7, 9)),
     "depthwise with a chunk nearer": (nn.Conv2d(67, 67, 3, padding=1, groups=67), (2, 67, 5, 6)),
     "grouped": (nn.Conv2d(64, 64, 3, padding=1, groups=8), (1, 64, 5, 5)),
+    "groups on one line, with a frame": (
+        nn.Sequential(nn.Conv2d(64, 64, 3, padding=1, groups=2), nn.MaxPool2d(3, 2, 1)),
+        (2, 64, 1, 18),
+    ),
+    "groups on one column, with a frame": (
+        nn.Sequential(nn.Conv2d(64, 64, 3, padding=1, groups=2), nn.Conv2d(64, 40, 3, padding=1)),
+        (1, 64, 18, 1),
+    ),
     "transposed": (nn.ConvTranspose2d(8, 12, 3, 2, 1, 1), (1, 8, 6, 6)),
     "transposed-column": (nn.ConvTranspose2d(1, 31, 3, (1, 3), 1, (0, 1)), (1, 1, 8, 1)),
     "1d": (nn.Conv1d(8, 12, 3, padding="same"), (2, 8, 20)),
