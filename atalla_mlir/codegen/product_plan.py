@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atalla_mlir.codegen.iteration import Access, Loop, Stage
 from atalla_mlir.errors import UnsupportedError
@@ -17,6 +17,8 @@ from atalla_mlir.errors import UnsupportedError
 LANES = 32
 # Slices that are added in sequence before a second level of sums starts (machine reference 4.7).
 MAX_SEQUENTIAL_SLICES = 32
+MAX_SCALARS = 96
+"""Numbers of an epilogue that are kept in scalar registers; others hold addresses."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class ProductPlan:
     depth: tuple[Loop, ...]
     depth_lane: Loop | None
     block_rows: int
+    rows_first: bool = False
+    """Whether all columns of a block of rows come one after the other, and not all blocks of some columns."""
 
     @property
     def slices(self) -> int:
@@ -105,6 +109,22 @@ def choose_product_plan(product: Stage, stored: Sequence[Access]) -> ProductPlan
         0,
     )
     return _with_block_rows(plan)
+
+
+def with_scalars(plan: ProductPlan, epilogue: Sequence[Stage]) -> ProductPlan:
+    """The plan for an epilogue that reads numbers for each row.
+
+    Where all columns are straight code such a number is loaded once, so it is kept from one part of them to the next
+    one: blocks of rows are then as small as the scalar registers hold theirs.
+    """
+    lane = plan.lane
+    if lane is None or not LANES < lane.extent < 2 * LANES:
+        return plan
+    reads = [read for stage in epilogue for read in stage.reads if not read.stride(lane)]
+    numbers = sum(any(read.stride(loop) for loop in plan.rows) for read in reads)
+    if numbers * math.prod(loop.extent for loop in plan.rows) <= MAX_SCALARS:
+        return plan
+    return replace(plan, rows_first=True, block_rows=min(plan.block_rows, max(1, MAX_SCALARS // numbers)))
 
 
 def _unit_loop_side(product: Stage, stored: Sequence[Access]) -> int | None:

@@ -24,7 +24,7 @@ from atalla_mlir.codegen.grouping import Group
 from atalla_mlir.codegen.iteration import Access, Buffer, Combine, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.phase_plan import plan_phases
 from atalla_mlir.codegen.product_chain import chained_buffer, plan_chain
-from atalla_mlir.codegen.product_plan import ProductPlan, choose_product_plan
+from atalla_mlir.codegen.product_plan import ProductPlan, choose_product_plan, with_scalars
 from atalla_mlir.codegen.row_plan import RowPlan, SumOrder, choose_row_plan, row_fields, row_plans
 from atalla_mlir.codegen.stream_plan import choose_stream_plan
 from atalla_mlir.codegen.tile_cost import choose_tile_schedule
@@ -334,7 +334,7 @@ def _chain_of_products(nest: Nest, wanted: Fields) -> Planned | None:
 
 def _plain_product(nest: Nest, wanted: Fields) -> Planned | None:
     product, *epilogue = nest.stages
-    plan = choose_product_plan(product, nest.stored())
+    plan = with_scalars(choose_product_plan(product, nest.stored()), epilogue)
     check_names("plain product", wanted, ())
     facts = {"block_rows": plan.block_rows, "slices": plan.slices}
 

@@ -19,7 +19,7 @@ from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.expression import Evaluated
 from atalla_mlir.kernels.row_body import RowBody
-from atalla_mlir.kernels.row_places import Place, lane_segments, position_along
+from atalla_mlir.kernels.row_places import Place, at_all, lane_segments, position_along
 from atalla_mlir.kernels.rows import RowKernel
 
 Rows = list[ir.Value]
@@ -64,7 +64,7 @@ class ProductKernel:
             self.builder.repeat(loops[0].extent, lambda i: self._batch(loops[1:], place.at(loops[0], i)))
 
     def _cols(self, loops: list[Loop], place: Place) -> None:
-        if not loops:
+        if not loops or (loops[0] is self.plan.lane and self.plan.rows_first):
             self._row_blocks(list(self.plan.rows), place)
         elif loops[0] is self.plan.lane:
             for start, count, cols in lane_segments(loops[0].extent):
@@ -114,6 +114,14 @@ class ProductKernel:
 
     def _row_block(self, groups: list[list[Place]]) -> None:
         rows = [at for group in groups for at in group]
+        lane = self.plan.lane
+        if lane is None or not self.plan.rows_first:
+            self._tile(rows)
+            return
+        for chunk, _, cols in lane_segments(lane.extent):  # one chunk each
+            self._tile(at_all(rows, lane, Index(chunk * LANES), cols))
+
+    def _tile(self, rows: list[Place]) -> None:
         results = self._sum_depth(rows)
         for at, result in zip(rows, results, strict=True):
             self._finish(at, result)

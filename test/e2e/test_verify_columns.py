@@ -20,12 +20,20 @@ class Function(torch.nn.Module):
         return self.function(*inputs)
 
 
+def _beside_a_product(x: torch.Tensor, y: torch.Tensor, *columns: torch.Tensor) -> torch.Tensor:
+    """More than 32 columns, but fewer than 64, are straight code, which loads each number once."""
+    first, second, third = columns
+    return (x @ y.T * first + second) * third
+
+
 CASES = {
     "outer product": (torch.matmul, (100, 1), (1, 333)),
     "long outer product": (torch.matmul, (1024, 1), (1, 64)),
     "batch of outer products": (torch.bmm, (3, 70, 1), (3, 1, 90)),
     "scaled rows": (lambda x, s: torch.relu(x * s) + x, (4, 50, 96), (4, 50, 1)),
     "two columns": (lambda x, s, t: torch.exp(x - s) * t, (800, 40), (800, 1), (800, 1)),
+    "columns beside a product": (_beside_a_product, (96, 96), (49, 96), (96, 1), (96, 1), (96, 1)),
+    "columns beside a deep product": (_beside_a_product, (300, 1100), (40, 1100), (300, 1), (300, 1), (300, 1)),
     "reduced rows": (lambda x, s: (x * s).sum(-1), (96, 256), (96, 1)),
     "reduced columns": (lambda x, s: (x * s).sum(0), (128, 64), (128, 1)),
 }
