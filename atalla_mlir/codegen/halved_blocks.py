@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -18,17 +18,21 @@ RUNS = 2
 
 @dataclass(frozen=True)
 class _Halved(Blocks):
-    """Blocks of `lines` x `width` rows of each half."""
+    """Blocks of `lines` x `width` rows of each half: of one picture, or all lines of some."""
 
     halves: Halves = ONE_LINE
 
     @property
     def num_lines(self) -> int:
-        return self.halves.extent
+        return self.halves.extent * self.pictures_together
+
+    @property
+    def pictures_together(self) -> int:
+        return max(1, self.lines // self.halves.extent)
 
     @property
     def num_pictures(self) -> int:
-        return self.halves.own_pictures
+        return self.halves.own_pictures // self.pictures_together
 
     def half_offset(self, half: int, access: Access) -> int:
         """Elements from the first row of a block in the first half to that in a half."""
@@ -82,8 +86,9 @@ class HalvedBlocks(_Halved, FootprintBlocks):
 
     def place(self, row: int) -> tuple[int, int]:
         half, line, pixel = self.in_order.place(row)
-        lines, pixels, _ = self.block_strides
-        return half, line * lines + pixel * pixels
+        picture, line = self.halves.of_picture(line)
+        lines, pixels, pictures = self.block_strides
+        return half, picture * pictures + line * lines + pixel * pixels
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,9 @@ class HalvedResults(_Halved):
     def piece_offset(self, piece: int, access: Access) -> int:
         lines, pixels = self.strides(access)
         half, line, first = self.first_of_piece(piece)
-        return self.half_offset(half, access) + line * lines + first * pixels
+        picture, line = self.halves.of_picture(line)
+        start = self.half_offset(half, access) + picture * self.picture_stride(access)
+        return start + line * lines + first * pixels
 
     def pitch(self, access: Access) -> int:
         return self.strides(access)[1] * self.pieces_of_a_line
@@ -170,7 +177,8 @@ def halved_results(
     """Ways to cut rows into blocks of at most `limit`: as few as possible of each width, of about equal size.
 
     Those of less than half as many rows as others are left out: the array would not be in use for long. Where a line is
-    one row, a half of a block has an even number of them, and an image more.
+    one row, a half of a block has an even number of them, and an image more. Blocks that have all lines of several
+    pictures come last.
     """
     halves = Halves(line_loop.extent, picture_loop.extent if picture_loop is not None else 1)
     kind = HalvedRuns if loop.extent == 1 else HalvedResults
@@ -192,7 +200,17 @@ def _block_sizes(halves: Halves, extent: int, limit: int) -> tuple[tuple[int, in
             if rows <= limit:
                 sizes[lines, width] = rows
     largest = max(sizes.values(), default=0)
-    return tuple(size for size, rows in sizes.items() if 2 * rows >= largest)
+    alone = tuple(size for size, rows in sizes.items() if 2 * rows >= largest)
+    return (*alone, *_sizes_of_several(halves, {width for _, width in sizes}, largest, limit))
+
+
+def _sizes_of_several(halves: Halves, widths: Collection[int], largest: int, limit: int) -> Iterator[tuple[int, int]]:
+    """Those with all lines of several pictures which have more rows than the `largest` of one has."""
+    for together in range(2, halves.own_pictures + 1):
+        lines = together * halves.extent
+        for width in sorted(widths) if halves.own_pictures % together == 0 else ():
+            if largest < HALVES * lines * width <= limit:
+                yield lines, width
 
 
 def halved_blocks(results: HalvedResults, window: Window, image: PadImage | None) -> HalvedBlocks:

@@ -269,6 +269,8 @@ def _ways(product: ImageProduct, image: PadImage | None, pads: int) -> Iterator[
     *pictures, line_loop, loop = product.plan.rows
     for results in halved_results(line_loop, loop, MAX_BLOCK_ROWS, pads, pictures[0] if pictures else None):
         rows = halved_blocks(results, window, image) if window is not None else None
+        if image is None and results.pictures_together > 1:
+            rows = None  # image lines of one picture are fetched
         if rows is not None and window is not None and (image is not None or _can_fetch(rows, window)):
             yield rows, results, window_depth(window)
         if steps is not None and results.num_pieces <= FETCHED_PIECES and results.can_move(streamed, steps.lanes):

@@ -54,6 +54,10 @@ class Halves:
         """Lines that both halves have: the last of the first one, which is the first of the second one."""
         return HALVES * self.extent - self.lines if self.pictures == 1 else 0
 
+    def of_picture(self, line: int) -> tuple[int, int]:
+        """The picture of a line of a half, and the line there."""
+        return divmod(line, self.lines) if self.pictures > 1 else (0, line)
+
     def distance(self, lines: int, pictures: int) -> int:
         """From the first result of the first half to that of the second one; lines and pictures lie so far apart."""
         return self.firsts[1] * lines if self.pictures == 1 else self.own_pictures * pictures

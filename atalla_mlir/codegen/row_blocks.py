@@ -50,6 +50,11 @@ class Blocks:
         return self.picture_loop.extent if self.picture_loop is not None else 1
 
     @property
+    def pictures_together(self) -> int:
+        """Pictures of which a block has all lines: `num_pictures` counts so many as one."""
+        return 1
+
+    @property
     def blocks_of_picture(self) -> int:
         return -(-self.num_lines // self.lines) * self.blocks_across
 
@@ -142,7 +147,7 @@ class Blocks:
     def last_offset(self, access: Access) -> int:
         """Elements from the first row of the first block to that of the last one."""
         lines, rows = self.strides(access)
-        pictures = (self.num_pictures - 1) * self.picture_stride(access)
+        pictures = (self.num_pictures - 1) * self.pictures_together * self.picture_stride(access)
         last_line = self.num_lines - self.lines if self.num_lines > self.lines else 0
         return pictures + last_line * lines + max(0, self.extent - self.width) * rows
 

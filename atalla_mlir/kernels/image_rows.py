@@ -31,7 +31,7 @@ MAX_STRAIGHT_ROWS = 32
 class ImageRows:
     """The rows of results of `walk` in an image; `tiles` are its halves, whole.
 
-    The first result of half h lies `firsts[h]` rows behind the begin of its tile.
+    The first result of half h of `halves` lies `firsts[h]` rows behind the begin of its tile.
     """
 
     access: Access
@@ -39,6 +39,7 @@ class ImageRows:
     walk: ImageWalk
     tiles: Sequence[ir.Value]
     firsts: tuple[int, int]
+    halves: Halves
     slices: int
     """Of the image, that results have."""
 
@@ -64,20 +65,23 @@ class ImageRows:
 
     def place(self, half: int, line: int, pixel: Index) -> tuple[int, Index]:
         """The part of a line and pixel of a tile's half, and rows from its begin."""
-        return half, pixel.scaled(self.walk.pixels) + line * self.walk.lines * self.image.pixels
+        picture, line = self.halves.of_picture(line)
+        lines = picture * self.walk.picture_lines + line * self.walk.lines
+        return half, pixel.scaled(self.walk.pixels) + lines * self.image.pixels
 
 
 @dataclass(frozen=True)
 class DealtRows:
     """The rows of results in an image that is dealt out over the pads, which `tiles` are.
 
-    Half h of the results, where tiles are rectangles of both, begins with line `firsts[h]`. Where tiles `go_down`, what
-    they call a line is a column of the image.
+    Half h of the results, where tiles are rectangles of both `halves`, begins with line `firsts[h]`. Where tiles
+    `go_down`, what they call a line is a column of the image.
     """
 
     access: Access
     image: DealtImage
     tiles: Sequence[ir.Value]
+    halves: Halves
     firsts: Sequence[int]
     go_down: bool
 
@@ -100,7 +104,8 @@ class DealtRows:
         if self.go_down:
             line, across = across, line
         pad, row = self.image.place(across)
-        return pad, Index((self.firsts[half] + line) * self.image.line_rows + row)
+        picture, line = self.halves.of_picture(line)
+        return pad, Index(picture * self.image.picture_rows + (self.firsts[half] + line) * self.image.line_rows + row)
 
 
 def image_rows(
@@ -118,7 +123,8 @@ def image_rows(
         image.row(half, walk.first_line(halves, half), walk.pixel) + walk.first_slice * image.slice_rows
         for half in range(HALVES)
     )
-    return ImageRows(access, image, walk, tiles, (first, second), image.slices if slices is None else slices)
+    count = image.slices if slices is None else slices
+    return ImageRows(access, image, walk, tiles, (first, second), halves, count)
 
 
 class ImageEdges:
@@ -290,7 +296,7 @@ def product_images(
             tiles = [builder.image_tile(image.rows, pad, 0, places[access.buffer]) for pad in image.pads]
             firsts = [walk.first_line(halves, half) for half in range(HALVES)]
             go_down = schedule.results.loop is product.plan.rows[-HALVES]
-            rows.append(DealtRows(access, image, tiles, firsts, go_down))
+            rows.append(DealtRows(access, image, tiles, halves, firsts, go_down))
         elif isinstance(image, PadImage) and walk is not None:
             slices = product.plan.lane.extent // LANES if product.plan.lane is not None else None
             rows.append(image_rows(builder, access, image, walk, halves, places[access.buffer], slices))

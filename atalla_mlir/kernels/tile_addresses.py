@@ -201,7 +201,7 @@ class TileAddresses:
             builder.times(line_block, blocks.lines * lines), builder.times(block, blocks.width * rows)
         )
         if blocks.num_pictures > 1:
-            offset = builder.plus(offset, builder.times(picture, pictures))
+            offset = builder.plus(offset, builder.times(picture, blocks.pictures_together * pictures))
         for at, last, excess in (
             (line_block, count // across - 1, blocks.excess_lines * lines),
             (block, across - 1, blocks.excess * rows),

@@ -82,6 +82,7 @@ def _pools() -> nn.Module:
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "blocks, two": (_blocks, (2, 3, 13, 11)),
     "blocks, six": (_blocks, (6, 3, 8, 12)),
+    "blocks of eight small pictures": (_blocks, (8, 3, 5, 4)),
     "pointwise": (_pointwise, (4, 32, 6, 7)),
     "pointwise, an odd number": (_pointwise, (3, 32, 10, 9)),
     "mixed": (_mixed, (4, 32, 9, 10)),

@@ -168,15 +168,20 @@ def test_halves_of_a_batch_are_whole_pictures() -> None:
 
 def test_blocks_of_a_batch_cover_all_its_pictures() -> None:
     for results in _batch(7, 6):
-        pictures, down = results.num_pictures, results.blocks_of_picture // results.blocks_across
-        assert results.num_blocks == pictures * down * results.blocks_across
+        together, down = results.pictures_together, results.blocks_of_picture // results.blocks_across
+        assert results.num_blocks == 3 // together * down * results.blocks_across
         covered = {
-            (half * pictures + picture, min(block * results.lines, 7 - results.lines) + line, first + pixel)
-            for picture in range(pictures)
+            (
+                half * 3 + picture * together + own,
+                min(block * results.lines, results.num_lines - results.lines) + at,
+                first + pixel,
+            )
+            for picture in range(results.num_pictures)
             for block in range(down)
             for across in range(results.blocks_across)
             for first in [min(across * results.width, 6 - results.width)]
             for half, line, pixel in map(results.in_order.place, range(results.rows))
+            for own, at in [results.halves.of_picture(line)]
         }
         assert covered == {(picture, line, pixel) for picture in range(6) for line in range(7) for pixel in range(6)}
 
@@ -187,21 +192,25 @@ def test_transfers_bring_rows_of_both_halves_of_a_batch_to_their_places() -> Non
         strides = {PICTURES: 5000, results.line_loop: 400, results.loop: 32}
         access = Access(Buffer("images", 1 << 20), 0, strides)
         found = {
-            (results.place(row), half * 3 * 5000 + line * 400 + pixel * 32)
+            (results.place(row), (half * 3 + picture) * 5000 + at * 400 + pixel * 32)
             for row in range(results.rows)
             for half, line, pixel in [results.in_order.place(row)]
+            for picture, at in [results.halves.of_picture(line)]
         }
         assert found == _sent(results, access)
 
 
-def test_windows_find_their_pixels_in_the_pictures_of_a_batch() -> None:
-    image = PadImage(6 * 9, 8, 2, 0, (0, 27), 27, 0, pictures=6)
-    for results in _batch(7, 6):
+@pytest.mark.parametrize("lines", [2, 7])
+def test_windows_find_their_pixels_in_the_pictures_of_a_batch(lines: int) -> None:
+    own = lines + 2
+    image = PadImage(6 * own, 8, 2, 0, (0, 3 * own), 3 * own, 0, pictures=6)
+    for results in _batch(lines, 6):
         blocks = halved_blocks(results, WINDOW, image)
-        assert blocks.block_strides == (8, 1, 9 * 8)
+        assert blocks.block_strides == (8, 1, own * 8)
         for row in range(blocks.rows):
             half, line, pixel = results.in_order.place(row)
-            assert blocks.place(row) == (half, image.row(half, image.starts[half] + line, pixel))
+            picture, at = results.halves.of_picture(line)
+            assert blocks.place(row) == (half, image.row(half, image.starts[half] + picture * own + at, pixel))
 
 
 def test_walks_over_a_batch() -> None:
@@ -234,3 +243,14 @@ def test_loops_over_pictures_and_lines_are_one_where_nothing_lies_between() -> N
         stages = [Stage(StageKind.MAP, list(own), [read], Access(Buffer("y", 1 << 16), 0, own), Node("load", read=0))]
         coalesce_pictures(stages, (PICTURES, lines, pixels))
         assert [loop.extent for loop in stages[0].loops] == ([6, 4, 3, 32] if frame else [24, 3, 32])
+
+
+def test_lines_of_several_small_pictures_are_a_block() -> None:
+    """Of 2 x 3 pixels each, three in a half: one at a time, or all."""
+    found = {(results.lines, results.width): results for results in _batch(2, 3)}
+    assert {lines for lines, _ in found} == {1, 2, 6}
+    whole, one = found[6, 3], found[2, 3]
+    assert (whole.rows, whole.pictures_together, whole.num_pictures, whole.num_blocks) == (36, 3, 1, 1)
+    assert (one.rows, one.pictures_together, one.num_pictures, one.num_blocks) == (12, 1, 3, 3)
+    assert [whole.halves.of_picture(line) for line in (0, 1, 2, 5)] == [(0, 0), (0, 1), (1, 0), (2, 1)]
+    assert Halves(7).of_picture(5) == (0, 5)
