@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.errors import BadInputError
@@ -42,6 +42,11 @@ class Options:
     """Leave packets as bytes, for those who do not look at them; else as operations."""
     decisions: str = ""
     """Rules in JSON that fix what would be chosen by predicted cycles (`atalla-fix-decisions`)."""
+
+    def __post_init__(self) -> None:
+        if self.images not in get_args(ImageChoice):
+            choices = ", ".join(get_args(ImageChoice))
+            raise BadInputError(f"which images stay in the pads is one of {choices}, not '{self.images}'")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ from atalla_mlir.errors import BadInputError
 
 _KEYS = ("kernel", "result", "nest", "fix")
 
+_MOST = (1 << 63) - 1
+"""An attribute of a function holds no larger number."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -76,6 +79,6 @@ def _rule(row: object, at: int) -> Rule:
         raise BadInputError(f"{where}.fix: the fields to fix are an object with at least one field")
     values = cast("Mapping[str, Any]", fix)
     for name, value in values.items():
-        if not isinstance(value, (int, str)):
+        if not isinstance(value, (int, str)) or (isinstance(value, int) and abs(value) > _MOST):
             raise BadInputError(f"{where}.fix.{name}: a value is a number, a string, true or false, not {value!r}")
     return Rule(fields.get("kernel", "*"), fields.get("result", "*"), nest, dict(values))

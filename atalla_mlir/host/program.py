@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from atalla_mlir.compiler import compile_model
+from atalla_mlir.compiler import Decisions, ImageChoice, compile_model
 from atalla_mlir.errors import BadInputError
 from atalla_mlir.frontend.arrays import to_numpy, to_torch
 from atalla_mlir.frontend.coverage import Coverage
@@ -162,8 +162,12 @@ def compile(  # noqa: A001 - the public name
     machine: str | Machine = "ax01",
     strict: bool = False,
     fuse: bool = True,
+    chains: bool = True,
+    ahead: bool = True,
+    images: ImageChoice = "worth",
     engine: str = "auto",
     cache: bool = True,
+    decisions: Decisions = (),
 ) -> TorchProgram:
     """Compile `model` for inputs like `args` and `kwargs` and open it on an engine.
 
@@ -181,10 +185,22 @@ def compile(  # noqa: A001 - the public name
 
     With `strict`, an operation that the device does not run is an error and not a step on the host; without `fuse`,
     every operation is a kernel of its own. `machine` is a parameter set or its name, `engine` one of auto, reference,
-    native. With `cache`, kernels that were compiled before are taken from disk and new ones are kept there.
+    native. With `cache`, kernels that were compiled before are taken from disk and new ones are kept there. `chains`,
+    `ahead`, `images` and `decisions` change what is chosen for speed; `compile_model` says how.
     """
     loadable = compile_model(
-        model, args, kwargs, entries=entries, machine=machine, strict=strict, fuse=fuse, cache=cache
+        model,
+        args,
+        kwargs,
+        entries=entries,
+        machine=machine,
+        strict=strict,
+        fuse=fuse,
+        chains=chains,
+        ahead=ahead,
+        images=images,
+        cache=cache,
+        decisions=decisions,
     )
     return TorchProgram(loadable, engine=engine, machine=machine if isinstance(machine, Machine) else None)
 

@@ -35,6 +35,12 @@ class InputSpec:
                 f"input '{self.name}': expected {_describe(self.dtype, self.shape)}, "
                 f"got {_describe(value.dtype, tuple(value.shape))}"
             )
+        if value.layout is not torch.strided:
+            raise BadInputError(
+                f"input '{self.name}': expected a dense tensor, got one of {value.layout}; use to_dense()"
+            )
+        if value.is_meta:
+            raise BadInputError(f"input '{self.name}': a tensor on the device 'meta' has no values")
         return value.detach()
 
 

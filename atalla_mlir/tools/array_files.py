@@ -77,7 +77,7 @@ def _read(path: str, spec: InputSpec) -> Tensor:
 
 
 def read_array(path: str) -> np.ndarray:
-    """The array of a `.npy` file."""
+    """The array of a `.npy` file, in the byte order of this computer."""
     if not Path(path).is_file():
         raise BadInputError(f"{path}: no such file")
     try:
@@ -87,7 +87,7 @@ def read_array(path: str) -> np.ndarray:
         raise BadInputError(f"{path}: not a .npy file: {reason}") from error
     if not isinstance(array, np.ndarray):
         raise BadInputError(f"{path}: holds several arrays; give one .npy file for each input")
-    return array
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _writable(tensor: Tensor) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+import atalla_mlir as atalla
 from atalla_mlir.compiler import compile_plan
 from atalla_mlir.errors import AtallaError
 from atalla_mlir.frontend.partition import plan_model
@@ -44,6 +45,17 @@ def test_fixed_decisions_are_kept_and_results_are_right(fix: dict[str, Any], for
     assert {name: decision["fields"][name] for name in fix if name != "form"} == {
         name: value for name, value in fix.items() if name != "form"
     }
+
+
+def test_compile_takes_what_verify_takes() -> None:
+    model, x = _linear(64, 96), torch.randn(40, 64)
+    program = atalla.compile(
+        model, (x,), chains=False, ahead=False, images="never", decisions=[{"fix": {"form": "plain product"}}]
+    )
+    (kernel,) = program.loadable.meta["kernels"]
+    assert [decision["form"] for decision in kernel["decisions"]] == ["plain product"]
+    with pytest.raises(AtallaError, match="^which images stay in the pads is one of worth, always, never, not 'all'$"):
+        atalla.compile(model, (x,), images="all")  # pyright: ignore[reportArgumentType]
 
 
 class Beside(torch.nn.Module):

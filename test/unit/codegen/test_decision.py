@@ -49,6 +49,7 @@ def test_rules_are_matched_by_names_and_shapes() -> None:
         ({"fix": {"width": 1}}, "a list of rules, not a dict"),
         ([{"fix": {}}], r"decisions\[0\].fix: .* at least one field"),
         ([{"fix": {"width": 1.5}}], r"decisions\[0\].fix.width: a value is a number"),
+        ([{"fix": {"width": 10**30}}], r"decisions\[0\].fix.width: a value is a number"),
         ([{"fix": {"width": 1}, "nest": -1}], r"decisions\[0\].nest: a loop nest is a number from 0 on, not -1"),
         ([{"fix": {"width": 1}, "kernel": 3}], r"decisions\[0\].kernel: a pattern is a string, not 3"),
         ([{"fix": {"width": 1}, "block": 3}], r"there is no 'block' in a rule; it has kernel, result, nest, fix"),

@@ -57,6 +57,16 @@ def test_results_nest_as_in_the_model(signature: Signature) -> None:
             "input 'x': expected float32[2, 3], got bfloat16[2, 3]",
         ),
         ((1, *ARGS[1:]), {"negate": True}, "input 'x': expected a tensor, got int"),
+        (
+            (torch.ones(2, 3).to_sparse(), *ARGS[1:]),
+            {"negate": True},
+            "input 'x': expected a dense tensor, got one of torch.sparse_coo; use to_dense()",
+        ),
+        (
+            (torch.ones(2, 3, device="meta"), *ARGS[1:]),
+            {"negate": True},
+            "input 'x': a tensor on the device 'meta' has no values",
+        ),
         (ARGS, {"negate": False}, "argument 4 was compiled as True, got False; compile again for it"),
         (
             ARGS,

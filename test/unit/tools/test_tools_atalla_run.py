@@ -94,6 +94,16 @@ def test_saved_loadable_with_files(tmp_path: Path, capsys: pytest.CaptureFixture
     np.testing.assert_allclose(np.load(output), expected, rtol=2e-2, atol=2e-2)
 
 
+def test_a_file_may_come_from_a_computer_of_another_byte_order(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(4, 8)).astype(np.float32)
+    results: list[np.ndarray] = []
+    for order in "<>":
+        np.save(tmp_path / "x.npy", x.astype(f"{order}f4"))
+        assert main([*SMALL, "--input", str(tmp_path / "x.npy"), "--output", str(tmp_path / "y.npy")]) == 0
+        results.append(np.load(tmp_path / "y.npy"))
+    np.testing.assert_array_equal(results[0], results[1])
+
+
 def test_inputs_by_name_replace_the_examples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save(tmp_path / "zeros.npy", np.zeros((4, 8), np.float32))
     output = tmp_path / "y.npy"
