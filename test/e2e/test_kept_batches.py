@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from atalla_mlir.host.report import Report
 from atalla_mlir.host.verify import verify
-from atalla_mlir.testing.kept_values import engines_agree, in_pads
+from atalla_mlir.testing.kept_values import engines_agree, in_pads, kept_and_apart, moved_bytes, random_windows
 
 
 class Block(nn.Module):
@@ -93,20 +92,14 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
-def _bytes(report: Report) -> int:
-    return sum(row.dram_bytes_loaded + row.dram_bytes_stored for row in report.ops)
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_each_kernel_is_within_its_bound(name: str) -> None:
     make, shape = CASES[name]
     torch.manual_seed(7)
-    model, inputs = make().eval(), (torch.randn(shape),)
-    kept = verify(model, inputs, images="always", cache=False)
-    apart = verify(model, inputs, images="never", cache=False)
+    kept, apart = kept_and_apart(make().eval(), (torch.randn(shape),))
     assert kept.ok, str(kept)
     assert len(in_pads(kept)) >= 3
-    assert _bytes(kept) < _bytes(apart)
+    assert moved_bytes(kept) < moved_bytes(apart)
 
 
 @pytest.mark.parametrize(
@@ -128,23 +121,11 @@ def test_an_odd_number_of_pictures_has_no_halves() -> None:
 
 
 def _chain(seed: int) -> tuple[nn.Module, tuple[int, ...]]:
-    """Convolutions with any windows, blocks among them, on batches of images of whole slices."""
+    """Windows of all kinds, and a block behind them."""
     draw = random.Random(seed)
-    channels, lines, pixels = draw.choice((32, 64)), draw.randint(3, 12), draw.randint(3, 12)
-    layers, shape = list[nn.Module](), (draw.choice((2, 4, 6)), channels, lines, pixels)
-    while len(layers) < 4:
-        kernel = (draw.choice((1, 2, 3)), draw.choice((1, 2, 3)))
-        stride = (draw.choice((1, 1, 2)), draw.choice((1, 1, 2)))
-        frame = (draw.randint(0, kernel[0] // 2), draw.randint(0, kernel[1] // 2))
-        down, along = (
-            (size + 2 * wide - taps) // step + 1
-            for size, taps, step, wide in zip((lines, pixels), kernel, stride, frame, strict=True)
-        )
-        if min(down, along) < 2:
-            continue
-        out = draw.choice((32, 64, 96))
-        layers += [nn.Conv2d(channels, out, kernel, stride, frame), draw.choice((nn.ReLU(), nn.Identity()))]
-        lines, pixels, channels = down, along, out
+    channels, lines, pixels = draw.choice((32, 64)), draw.randint(4, 12), draw.randint(4, 12)
+    shape = (draw.choice((2, 4, 6)), channels, lines, pixels)
+    layers, channels = random_windows(draw, channels, lines, pixels)
     return nn.Sequential(*layers, Block(channels), nn.Conv2d(channels, 32, 1)), shape
 
 

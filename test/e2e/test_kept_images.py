@@ -14,9 +14,15 @@ from torch import nn
 from atalla_mlir.compiler import compile_plan
 from atalla_mlir.frontend.capture import capture
 from atalla_mlir.frontend.partition import partition
-from atalla_mlir.host.report import Report
 from atalla_mlir.host.verify import verify
-from atalla_mlir.testing.kept_values import compile_keeping, engines_agree, in_pads
+from atalla_mlir.testing.kept_values import (
+    compile_keeping,
+    engines_agree,
+    in_pads,
+    kept_and_apart,
+    moved_bytes,
+    random_windows,
+)
 
 
 class Residual(nn.Module):
@@ -172,21 +178,16 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
-def _bytes(report: Report) -> int:
-    return sum(row.dram_bytes_loaded + row.dram_bytes_stored for row in report.ops)
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_each_kernel_is_within_its_bound(name: str) -> None:
     make, shape = CASES[name]
     torch.manual_seed(7)
     model, inputs = make().eval(), (torch.randn(shape),)
-    kept = verify(model, inputs, images="always", cache=False)
-    apart = verify(model, inputs, images="never", cache=False)
+    kept, apart = kept_and_apart(model, inputs)
     assert kept.ok, str(kept)
     assert len(in_pads(kept)) >= 3
     assert not in_pads(apart)
-    assert _bytes(kept) < _bytes(apart)
+    assert moved_bytes(kept) < moved_bytes(apart)
 
 
 @pytest.mark.parametrize(
@@ -210,27 +211,8 @@ def _chain(seed: int) -> tuple[nn.Module, tuple[int, ...]]:
     """Convolutions, of all channels or of each, and pools, with any windows, on images of whole slices."""
     draw = random.Random(seed)
     channels, lines, pixels = draw.choice((32, 64)), draw.randint(7, 16), draw.randint(7, 20)
-    layers, shape = list[nn.Module](), (1, channels, lines, pixels)
-    while len(layers) < 4:
-        kernel = (draw.choice((1, 2, 3)), draw.choice((1, 2, 3)))
-        stride = (draw.choice((1, 1, 2)), draw.choice((1, 1, 2)))
-        frame = (draw.randint(0, kernel[0] // 2), draw.randint(0, kernel[1] // 2))
-        down, along = (
-            (size + 2 * wide - taps) // step + 1
-            for size, taps, step, wide in zip((lines, pixels), kernel, stride, frame, strict=True)
-        )
-        if min(down, along) < 3:
-            continue
-        out = draw.choice((32, 64))
-        kinds: dict[str, Callable[[], nn.Module]] = {
-            "all": partial(nn.Conv2d, channels, out, kernel, stride, frame),
-            "each": partial(nn.Conv2d, channels, channels, kernel, stride, frame, groups=channels),
-            "max": partial(nn.MaxPool2d, kernel, stride, frame),
-            "mean": partial(nn.AvgPool2d, kernel, stride, frame),
-        }
-        kind = draw.choice(("all", "all", "each", "max", "mean"))
-        layers.append(kinds[kind]())
-        lines, pixels, channels = down, along, out if kind == "all" else channels
+    shape = (1, channels, lines, pixels)
+    layers, channels = random_windows(draw, channels, lines, pixels)
     return nn.Sequential(*layers, nn.Conv2d(channels, 32, 1)), shape
 
 
