@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from atalla_mlir.codegen.pad_images import (
     ImageWalk,
     PadImage,
     Range,
+    can_halve,
     halves_of,
     held_ranges,
     image_walk,
@@ -92,15 +94,18 @@ class FoldPlan:
 
 @dataclass(frozen=True)
 class ImageFolds(HalvesOnly):
-    """Stages that fold all pixels of one image, maps before them and maps of the row of channels that they leave."""
+    """Stages that fold all pixels of one image, maps before them and maps of the row of channels that they leave.
+
+    Of a batch each picture leaves a row.
+    """
 
     stages: tuple[Stage, ...]
     result: Access
-    """A row of channels."""
+    """A row of channels, or one for each picture."""
     image: Access
     """What is folded."""
-    rows: tuple[Loop, Loop]
-    """Lines and pixels."""
+    rows: tuple[Loop, ...]
+    """Pictures, if there are several, lines and pixels."""
     lane: Loop
     opaque: OpaqueKernel | None = None
     """The kernel with its image in DRAM, where that is known."""
@@ -108,7 +113,21 @@ class ImageFolds(HalvesOnly):
     @property
     def walking(self) -> list[Stage]:
         """Stages that go over the pixels; the others come after them."""
-        return [stage for stage in self.stages if self.rows[0] in stage.loops]
+        return [stage for stage in self.stages if self.rows[-1] in stage.loops]
+
+    @property
+    def picture_loops(self) -> tuple[Loop, ...]:
+        """The loop over pictures, if there is one."""
+        return self.rows[:-HALVES]
+
+    @property
+    def halves(self) -> Halves:
+        return halves_of(self.rows)
+
+    @property
+    def terms(self) -> int:
+        """Pixels that are folded to a row."""
+        return math.prod(loop.extent for loop in self.rows[-HALVES:])
 
     @property
     def chunks(self) -> int:
@@ -123,7 +142,7 @@ class ImageFolds(HalvesOnly):
         walk = self.walk(image.shape) if isinstance(image, PadImage) else None
         if image is None or walk is None:
             return None
-        is_run = (walk.lines, walk.pixels) == (1, 1) and image.pixels == self.rows[1].extent
+        is_run = (walk.lines, walk.pixels) == (1, 1) and image.pixels == self.rows[-1].extent
         plans = self._plans(is_run)
         (plan, *_) = allowed(f"kernel of {FORM_NAME}", plans, FoldPlan.fields, wanted)
         facts = {IN_PADS: "operand", "loops": "none" if plan.is_straight else "over steps"}
@@ -131,7 +150,7 @@ class ImageFolds(HalvesOnly):
 
     def _plans(self, is_run: bool) -> list[FoldPlan]:
         """The best one first."""
-        runs, terms = self._runs(is_run), self.rows[0].extent * self.rows[1].extent
+        runs, terms = self._runs(is_run), self.terms
         most = MAX_STEP_INSTRUCTIONS // sum(num_instructions(stage) for stage in self.walking)
         best = terms if terms <= min(MAX_STRAIGHT_TERMS, most) else min(MAX_STEP_TERMS, most)
         sizes = [max(1, best), *(1 << power for power in range(7) if 1 << power != best)]
@@ -140,10 +159,13 @@ class ImageFolds(HalvesOnly):
     def _runs(self, is_run: bool) -> tuple[Run, ...]:
         """Each pixel once, though both halves hold those of a line where lines are odd in number.
 
-        Of the pixels as a run the first half takes those up to the middle; else lines are shared out.
+        Of the pixels as a run the first half takes those up to the middle; else lines are shared out. A picture of
+        several lies in one half.
         """
-        lines, pixels = (loop.extent for loop in self.rows)
-        if is_run:
+        lines, pixels = (loop.extent for loop in self.rows[-HALVES:])
+        if self.picture_loops:
+            runs = [Run(1, lines * pixels, ((0, 0),)) if is_run else Run(lines, pixels, ((0, 0),))]
+        elif is_run:
             half, rest = divmod(lines * pixels, HALVES)
             middle = Halves(lines).firsts[1] * pixels
             runs = [Run(1, half, ((0, 0), (0, half + rest - middle))), Run(1, rest, ((0, half),))]
@@ -158,7 +180,8 @@ class ImageFolds(HalvesOnly):
         start = START_CYCLES
         if not in_pads:
             row, start = row + FETCH_CYCLES, start + FETCH_START_CYCLES
-        return start + self.chunks * (CHUNK_CYCLES + self.rows[0].extent * self.rows[1].extent * row)
+        pictures = math.prod(loop.extent for loop in self.picture_loops)
+        return start + pictures * self.chunks * (CHUNK_CYCLES + self.terms * row)
 
     # For `image_plan`
 
@@ -174,7 +197,7 @@ class ImageFolds(HalvesOnly):
 
     def held_lines(self, buffer: Buffer, shape: ImageShape) -> list[list[Range]] | None:
         walk = self.walk(shape) if buffer is self.image.buffer else None
-        return [held_ranges(halves_of(self.rows), walk, 1)] if walk is not None else None
+        return [held_ranges(self.halves, walk, 1)] if walk is not None else None
 
     def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> Cost | None:
         """With its image in DRAM it has another form."""
@@ -194,21 +217,21 @@ def image_folds(stages: Sequence[Stage], stored: Sequence[Access]) -> ImageFolds
     if len(stored) != 1 or not folds or any(stage.is_scalar for stage in stages):
         return None
     (result,) = stored
-    if list(result.strides.values()) != [1] or any(fold.combine not in _COMBINES for fold in folds):
+    lane, *pictures = sorted(result.strides, key=result.stride)
+    if result.stride(lane) != 1 or len(pictures) > 1 or any(fold.combine not in _COMBINES for fold in folds):
         return None
-    (lane,) = result.strides
     pixels = set(folds[0].reduced)
     image = next((read for stage in stages for read in stage.reads if pixels & set(read.strides)), None)
     if image is None or lane.extent % LANES or lane in pixels:
         return None
     # lines of one pixel are as far apart as pixels: then the lines are what there are more of
     rows = sorted(folds[0].reduced, key=lambda loop: (image.stride(loop), loop.extent), reverse=True)
-    coalesce_loops(stages, apart={lane, *rows})
-    if len(rows) == 1:
+    coalesce_loops(stages, apart={lane, *rows, *pictures})
+    if len(rows) == 1 and not pictures:
         rows = list(split_matrix(stages, rows[0]))
-    if len(rows) != HALVES:
+    if len(rows) != HALVES or not can_halve([*pictures, *rows]):
         return None
-    found = ImageFolds(tuple(stages), result, image, (rows[0], rows[1]), lane)
+    found = ImageFolds(tuple(stages), result, image, (*pictures, *rows), lane)
     return found if _is_fold(found) else None
 
 
@@ -217,17 +240,17 @@ _COMBINES = (Combine.ADD, Combine.MAX, Combine.MIN)
 
 def _is_fold(folds: ImageFolds) -> bool:
     """Whether stages walk all pixels, or none, and nothing but the image differs from pixel to pixel."""
-    rows, lane, image = set(folds.rows), folds.lane, folds.image
+    rows, own, image = set(folds.rows[-HALVES:]), {folds.lane, *folds.picture_loops}, folds.image
     computed: set[Buffer] = set()
     for stage in folds.stages:
         walks = bool(rows & set(stage.loops))
         if stage.kind not in (StageKind.MAP, StageKind.REDUCE) or set(stage.reduced) not in (set(), rows):
             return False
-        if set(stage.loops) != ({*rows, lane} if walks else {lane}):
+        if set(stage.loops) != ({*rows, *own} if walks else own):
             return False
         for read in stage.reads:
             is_image = (read.buffer, read.offset, read.strides) == (image.buffer, image.offset, image.strides)
-            is_row = read.stride(lane) in (0, 1) and not any(read.stride(loop) for loop in rows)
+            is_row = read.stride(folds.lane) in (0, 1) and not any(read.stride(loop) for loop in rows)
             if read.buffer not in computed and not is_image and not is_row:
                 return False
         computed.add(stage.write.buffer)
@@ -235,4 +258,4 @@ def _is_fold(folds: ImageFolds) -> bool:
     is_ordered = not any(rows & set(stage.loops) for stage in folds.stages[after:])
     known = {stage.write.buffer for stage in folds.stages if stage.reduced}
     reads_folds = any(read.buffer in known for stage in folds.stages[:after] for read in stage.reads)
-    return is_ordered and not reads_folds and image.stride(lane) == 1 and image.buffer not in computed
+    return is_ordered and not reads_folds and image.stride(folds.lane) == 1 and image.buffer not in computed

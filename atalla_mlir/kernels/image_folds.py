@@ -9,7 +9,7 @@ from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.image_folds import FoldPlan, ImageFolds, Run
 from atalla_mlir.codegen.image_kernel import KeptImage
 from atalla_mlir.codegen.iteration import Buffer, Combine, Stage
-from atalla_mlir.codegen.pad_images import Halves, PadImage
+from atalla_mlir.codegen.pad_images import HALVES, PadImage
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.codegen.row_plan import RowPlan, SumOrder
 from atalla_mlir.errors import InternalError
@@ -43,10 +43,12 @@ class ImageFoldNest:
         walk = folds.walk(image.shape)
         if walk is None or not isinstance(image, PadImage):
             raise InternalError("a fold is no walk over its image")
-        halves = Halves(folds.rows[0].extent)
-        self.rows = image_rows(builder, folds.image, image, walk, halves, places[folds.image.buffer])
+        self.rows = image_rows(builder, folds.image, image, walk, folds.halves, places[folds.image.buffer])
         # what is not in the pads
-        self.memory = RowKernel(builder, folds.stages, RowPlan(folds.lane, (folds.lane,), 1, 1), dict(places), block)
+        plan_of_rows = RowPlan(folds.lane, (*folds.picture_loops, folds.lane), 1, 1)
+        self.memory = RowKernel(builder, folds.stages, plan_of_rows, dict(places), block)
+        self.half, self.picture = 0, Index()
+        """Where the present picture of several lies: its number in a half."""
 
     def sum_orders(self) -> dict[Stage, SumOrder]:
         """How each stage adds."""
@@ -54,16 +56,30 @@ class ImageFoldNest:
         return {stage: order for stage in self.folds.walking if stage.combine is Combine.ADD}
 
     def emit(self) -> None:
-        self.builder.repeat(self.folds.chunks, self._chunk)
+        if not self.folds.picture_loops:
+            self.builder.repeat(self.folds.chunks, lambda chunk: self._chunk(chunk, Place({}, LANES)))
+            return
+        self.builder.repeat(self.folds.halves.own_pictures, self._pictures)
 
-    def _chunk(self, chunk: Index) -> None:
-        place = Place({self.folds.lane: chunk.scaled(LANES)}, LANES)
+    def _pictures(self, number: Index) -> None:
+        """One of each half."""
+        (loop,), own = self.folds.picture_loops, self.folds.halves.own_pictures
+
+        def chunk(at: Index) -> None:
+            for half in range(HALVES):
+                self.half, self.picture = half, number
+                self._chunk(at, Place({loop: number + half * own}, LANES))
+
+        self.builder.repeat(self.folds.chunks, chunk)
+
+    def _chunk(self, chunk: Index, place: Place) -> None:
+        place = place.at(self.folds.lane, chunk.scaled(LANES))
         totals = self._straight(chunk, place) if self.plan.is_straight else self._by_steps(chunk, place)
         values: dict[Buffer, Evaluated] = {}
         for stage in self.folds.stages:
             if stage in totals:
                 found = totals[stage]
-            elif self.folds.rows[0] in stage.loops:
+            elif self.folds.rows[-1] in stage.loops:
                 continue
             else:
                 found = self._evaluate(stage, values, {}, place)
@@ -108,12 +124,14 @@ class ImageFoldNest:
     def _step(self, run: Run, chunk: Index, line: Index, pixel: Index, count: int) -> Iterator[tuple[int, Index]]:
         """Halves and rows of `count` pixels of each half, from a pixel of a line on."""
         image, walk = self.rows.image, self.rows.walk
-        line_rows = walk.lines * image.pixels
+        line_rows, base = walk.lines * image.pixels, chunk.scaled(image.slice_rows)
+        if self.folds.picture_loops:
+            base = base + self.picture.scaled(image.picture_rows)
         for number in range(count):
-            for half, (first_line, first_pixel) in enumerate(run.firsts):
+            for half, (first_line, first_pixel) in enumerate(run.firsts, self.half):
                 first = self.rows.firsts[half] + first_line * line_rows + first_pixel * walk.pixels
                 row = line.scaled(line_rows) + (pixel + number).scaled(walk.pixels)
-                yield half, row + chunk.scaled(image.slice_rows) + first
+                yield half, row + base + first
 
     def _fold(self, rows: list[tuple[int, Index]], place: Place) -> Folds:
         """The fold of pixels whose halves and rows are given."""

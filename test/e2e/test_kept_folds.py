@@ -79,6 +79,19 @@ class Framed(nn.Module):
         return self.second(x) * self.scale(x.mean((2, 3)))[:, :, None, None]
 
 
+class Classified(nn.Module):
+    """What has a frame for the next convolution is folded without it, and so is what that makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(32, 64, 3, padding=1), nn.Conv2d(64, 64, 3, padding=1)
+        self.last = nn.Linear(64, 32)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x).relu()
+        return self.last(self.second(x).mean((2, 3)) + x.mean((2, 3)))
+
+
 class Beside(nn.Module):
     """A fold of what is in DRAM while an image is in the pads."""
 
@@ -105,6 +118,10 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "squeeze and excite of odd lines": (partial(Squeezed, 64), (1, 32, 7, 7), 5),
     "a frame": (Framed, (1, 32, 9, 12), 4),
     "beside an image": (Beside, (1, 32, 8, 6), 3),
+    "four pictures": (partial(Pooled, _mean), (4, 32, 5, 9), 2),
+    "pictures of more pixels than straight code takes": (partial(Pooled, _mean), (2, 32, 13, 15), 2),
+    "maps on both sides, of pictures": (partial(Pooled, _square_root_of_mean, 1), (6, 32, 7, 7), 2),
+    "pictures with a frame": (Classified, (4, 32, 9, 12), 4),
 }
 
 
@@ -131,8 +148,10 @@ def test_an_image_is_fetched_neither_for_its_mean_nor_to_be_scaled() -> None:
     assert moved[1] - moved[0] >= 5 * image  # stored twice, read for the mean, to be scaled and by the convolution
 
 
-@pytest.mark.parametrize("make", [partial(Pooled, _mean), Squeezed])
-def test_both_engines_agree(make: Callable[[], nn.Module]) -> None:
+@pytest.mark.parametrize(
+    ("make", "pictures"), [(partial(Pooled, _mean), 1), (Squeezed, 1), (partial(Pooled, _mean), 4)]
+)
+def test_both_engines_agree(make: Callable[[], nn.Module], pictures: int) -> None:
     torch.manual_seed(13)
-    x = torch.randn(1, 32, 7, 9)
+    x = torch.randn(pictures, 32, 7, 9)
     assert engines_agree(make().eval(), x)

@@ -103,3 +103,27 @@ def test_images_of_other_channels_are_not_held() -> None:
     assert folds.held_lines(folds.image.buffer, ImageShape(6, 8, CHANNELS)) == [[(0, 3), (3, 6)]]
     assert folds.held_lines(folds.image.buffer, ImageShape(6, 8, 32)) is None
     assert folds.held_lines(folds.result.buffer, ImageShape(6, 8, CHANNELS)) is None
+
+
+def _mean_of_pictures(pictures: int, lines: int, pixels: int, frame: int) -> ImageFolds | None:
+    """A row for each picture, of which the fold leaves out a frame."""
+    n, y, x, c = Loop(pictures, "n"), Loop(lines, "y"), Loop(pixels, "x"), Loop(CHANNELS, "c")
+    line, own = (pixels + 2 * frame) * CHANNELS, lines + 2 * frame
+    whole = Buffer("in", pictures * own * line)
+    image = Access(whole, frame * (line + CHANNELS), {n: own * line, y: line, x: CHANNELS, c: 1})
+    rows = Access(Buffer("out", pictures * CHANNELS), 0, {n: CHANNELS, c: 1})
+    stage = Stage(StageKind.REDUCE, [n, c, y, x], [image], rows, Node("load", read=0), [y, x], Combine.ADD)
+    return image_folds([stage], [rows])
+
+
+@pytest.mark.parametrize("frame", [0, 1])
+def test_each_picture_of_several_is_folded_by_itself(frame: int) -> None:
+    folds = _mean_of_pictures(4, 6, 5, frame)
+    assert folds is not None
+    shape = ImageShape(4 * (6 + 2 * frame), 5 + 2 * frame, CHANNELS, 4)
+    middle = shape.lines // 2
+    assert folds.held_lines(folds.image.buffer, shape) == [[(0, middle), (middle, shape.lines)]]
+    image = PadImage(shape.lines, shape.pixels, CHANNELS // 32, 0, (0, middle), middle, 0, pictures=4)
+    (run,) = _chosen(folds, image).runs
+    assert (run.lines, run.pixels, run.firsts) == ((6, 5, ((0, 0),)) if frame else (1, 30, ((0, 0),)))
+    assert _mean_of_pictures(3, 6, 5, frame) is None
