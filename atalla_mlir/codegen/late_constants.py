@@ -77,13 +77,16 @@ def _with_constants(packets: Packets, insts: Sequence[Inst], numbers: Numbers) -
     wait = next((at for at, packet in enumerate(packets) if any(inst.is_wait for inst in packet)), 0)
     begins = _first_reads(packets)
     alone: dict[int, list[Inst]] = defaultdict(list)
+    # packets from the first one on that have no room: constants of one instruction all ask for the same
+    full: dict[str, int] = defaultdict(int)
     for inst in sorted(insts, key=lambda inst: begins.get(inst.defs[0], len(packets))):
         end = begins.get(inst.defs[0], len(packets))
-        place = next((at for at in range(end) if _has_room(found[at], inst, numbers)), None)
-        if place is None:
-            alone[min(wait, end)].append(inst)
-        else:
+        rooms = (at for at in range(full[inst.op.mnemonic], end) if _has_room(found[at], inst, numbers))
+        full[inst.op.mnemonic] = place = max(full[inst.op.mnemonic], next(rooms, end))
+        if place < end:
             found[place] = (*found[place], inst)
+        else:
+            alone[min(wait, end)].append(inst)
     return [item for at, packet in enumerate(found) for item in (*((inst,) for inst in alone[at]), packet)]
 
 
