@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from atalla_mlir.codegen.dealt_images import DealtImage
 from atalla_mlir.codegen.iteration import Buffer
 from atalla_mlir.codegen.pad_images import ImageShape, PadImage, Range
+from atalla_mlir.codegen.placement import MAX_DMA_ROWS
 
 KeptImage = PadImage | DealtImage
+
+
+def frame_rows(frame: float | None, result: Buffer, images: Collection[Buffer]) -> int:
+    """Rows of each pad, at most, from which what lies around a result in DRAM is stored."""
+    return MAX_DMA_ROWS if frame is not None and result not in images else 0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from atalla_mlir.codegen.dealt_images import DealtImage
 from atalla_mlir.codegen.decision import Decision, Fields, Value, allowed
-from atalla_mlir.codegen.image_kernel import Cost, HalvesOnly, KeptImage
+from atalla_mlir.codegen.image_kernel import Cost, HalvesOnly, KeptImage, frame_rows
 from atalla_mlir.codegen.image_product import IN_PADS, KEPT_BYTES
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.pad_images import (
@@ -228,6 +228,7 @@ class ImageMaps(HalvesOnly):
         else:
             chunks = self.chunks if self.is_folded else 1
             least = shared + 2 * chunks * HALVES * MAX_PIXELS * len(self._moved(images)) + LANES
+        least += frame_rows(self.frame, self.result.buffer, images)
         if least > pad_rows:
             return None
         fetched = sum(read.buffer.num_elements * 2 for read in self.row_reads if read.buffer not in images)

@@ -17,7 +17,7 @@ from atalla_mlir.codegen.halved_blocks import (
     halved_results,
     window_in_image,
 )
-from atalla_mlir.codegen.image_kernel import Cost, HalvesOnly, KeptImage
+from atalla_mlir.codegen.image_kernel import Cost, HalvesOnly, KeptImage, frame_rows
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.pad_images import (
     PICTURE_LOOPS,
@@ -149,7 +149,7 @@ class ImageProduct(HalvesOnly):
         if chosen is None:
             return None
         walk, decision = chosen
-        rows = epilogue_of(self, images).pad_rows(walk)
+        rows = epilogue_of(self, images).pad_rows(walk) + frame_rows(self.frame, self.result.buffer, images)
         if isinstance(images.get(self.result.buffer), DealtImage):
             # what `tile_schedules` counts for totals
             rows += walk.results.rows_per_pad + STAGING_MARGIN
@@ -286,6 +286,7 @@ def choose_image_schedule(
 ) -> tuple[TileSchedule, Decision] | None:
     """The walk that is predicted to take the fewest cycles, of those that are as `wanted`; None where there is none."""
     epilogue = epilogue_of(product, images)
+    pad_rows -= frame_rows(product.frame, product.result.buffer, images)
     found = list(image_schedules(product, images, pads=pads, pad_rows=pad_rows))
     chosen = fastest(FORM_NAME, found, tile_fields, lambda walk: _cycles(walk, epilogue), wanted, least_cycles)
     if chosen is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from atalla_mlir.codegen.dealt_images import NUM_PADS, DealtImage, LineByLine, is_whole
 from atalla_mlir.codegen.decision import Decision, Fields, Value
-from atalla_mlir.codegen.image_kernel import Cost, KeptImage, Usual
+from atalla_mlir.codegen.image_kernel import Cost, KeptImage, Usual, frame_rows
 from atalla_mlir.codegen.image_product import IN_PADS, KEPT_BYTES
 from atalla_mlir.codegen.iteration import Access, Buffer, Loop, Stage, coalesce_loops
 from atalla_mlir.codegen.pad_images import (
@@ -57,6 +57,7 @@ class ImageWindows(Usual):
             possible = [plan for plan in possible if self._stores_lines(plan)]
         if not possible:
             return None
+        pad_rows -= frame_rows(self.frame, self.result.buffer, images)
         chosen = choose_windows(possible, self.stages, wanted, lambda plan: self._own_rows(plan) <= pad_rows)
         if chosen is None or not images:
             return chosen
@@ -168,7 +169,8 @@ class ImageWindows(Usual):
         plan, decision = chosen
         fill = _FILL_CYCLES * (self.frame is not None and self.result.buffer not in images)
         fetched = 0 if plan.dealt is not None else plan.image.buffer.num_elements * 2
-        return Cost((decision.predicted_cycles or 0) + fill, self._own_rows(plan), fetched)
+        rows = self._own_rows(plan) + frame_rows(self.frame, self.result.buffer, images)
+        return Cost((decision.predicted_cycles or 0) + fill, rows, fetched)
 
 
 _Chosen = tuple[WindowPlan, Decision]

@@ -136,3 +136,14 @@ def test_random_chains_are_within_their_bounds(seed: int) -> None:
     kept = verify(model.eval(), (torch.randn(shape),), images="always", cache=False)
     assert kept.ok, str(kept)
     assert in_pads(kept)
+
+
+def test_a_frame_in_dram_has_room_behind_a_small_product() -> None:
+    """Pictures of one pixel a line are no pictures before they have a frame, so the second result stays in DRAM."""
+    torch.manual_seed(1)
+    model = nn.Sequential(
+        nn.MaxPool2d((1, 2)), nn.Conv2d(64, 128, 1, stride=(2, 1)), nn.GELU(), nn.Conv2d(128, 32, 3, padding=1)
+    )
+    report = verify(model.eval(), (torch.randn(8, 64, 6, 2),), images="always", cache=False)
+    assert report.ok, str(report)
+    assert in_pads(report) == ["result", "operand"]
