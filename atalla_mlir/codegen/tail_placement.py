@@ -118,7 +118,8 @@ class _TailPlacement:
     def _place(self, index: int) -> int | None:
         """The first cycle with room that is not too late for what the instruction reads; None where there is none."""
         before = self._graph.incoming[index]
-        earliest = max((self._time(edge) + edge.latency for edge in before), default=0)
+        # of what it reads all may be of the iteration before, but its own begins at 0
+        earliest = max([0, *(self._time(edge) + edge.latency for edge in before)])
         limits = (self._time(edge) for edge in before if edge.is_result)
         last = min(limits, default=earliest) + self._found.interval - 1
         found = self._table.first_fit(index, range(earliest, min(last + 1, earliest + self._found.interval)))

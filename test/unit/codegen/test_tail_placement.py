@@ -61,6 +61,19 @@ def test_a_sum_that_comes_too_late_gets_its_place_before_the_others():
             assert time >= edge.latency, edge
 
 
+def test_nothing_comes_before_its_iteration():
+    """A square of what the iteration before left could be made at -6, in the time of its own."""
+    total, square = (Register(RegisterFile.VECTOR, at) for at in range(2))
+    insts = [
+        Inst(BY_MNEMONIC["mul.vv"], (square, total, total, M0)),
+        Inst(BY_MNEMONIC["add.vv"], (total, total, total, M0)),
+    ]
+    graph = build_loop_graph(insts, AX01)
+    before = Found(12, (5, 0), {})
+    assert late_readers(graph, before) == tail_of(graph) == {0}
+    assert shortened(graph, before) is before
+
+
 def test_what_keeps_nothing_too_long_stays():
     graph = body()
     before = found(graph, first_sum=INTERVAL - 1)
