@@ -297,7 +297,7 @@ def choose_image_schedule(
         "tiles": walk.rows.num_blocks * walk.cols.num_blocks,
         "panels": walk.num_panels,
         "steps": walk.depth.steps,
-        "epilogue": "a loop over rows" if epilogue.in_loop(walk) else "straight code",
+        "epilogue": epilogue.form(walk),
         "operand_rows": walk.operand_rows,
         IN_PADS: ", ".join(product.in_pads(images)),
     }

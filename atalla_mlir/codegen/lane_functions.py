@@ -36,6 +36,9 @@ FUNCTION_COSTS: Mapping[str, FunctionCost] = MappingProxyType(
 )
 """By the name of the expression node."""
 
+LATE_ADDITIONS: Mapping[str, int] = MappingProxyType({"gelu": 4, "gelu_tanh": 5})
+"""Of a node that is computed beside sums: operations of the adder."""
+
 ROOT_COSTS: Mapping[str, FunctionCost] = MappingProxyType(
     {"div": FunctionCost(38), "sqrt": FunctionCost(38), "rsqrt": FunctionCost(38)}
 )
@@ -72,3 +75,8 @@ def epilogue_operations(epilogue: Sequence[Stage]) -> tuple[int, int]:
     """Of the maps behind a product on a row of its results, on the ALU and on the multiplier."""
     counts = [lane_operations(stage) for stage in epilogue]
     return sum(alu for alu, _ in counts), sum(mul for _, mul in counts)
+
+
+def is_long(epilogue: Sequence[Stage]) -> bool:
+    """Whether the maps behind a product are a chain that iterations hardly overlap."""
+    return sum(epilogue_operations(epilogue)) >= LONG_EPILOGUE

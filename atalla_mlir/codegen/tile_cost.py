@@ -16,7 +16,7 @@ from atalla_mlir.codegen.decision import Decision, Fields, fastest
 from atalla_mlir.codegen.footprints import FootprintBlocks
 from atalla_mlir.codegen.halved_blocks import HalvedBlocks
 from atalla_mlir.codegen.iteration import Access, Node, Stage
-from atalla_mlir.codegen.lane_functions import expansion
+from atalla_mlir.codegen.lane_functions import LATE_ADDITIONS, expansion, is_long
 from atalla_mlir.codegen.packed_runs import PackedBlocks
 from atalla_mlir.codegen.pad_images import HALVES
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan
@@ -90,6 +90,20 @@ LOOP_ROW_CYCLES = 3.6
 LOOP_OPERATION_CYCLES = 1.3
 
 
+MIN_LATE_STEPS = 4
+"""Steps of a tile beside which rows of the one before are finished, at least."""
+MAX_ROWS_LEFT = 1
+"""Rows of each pad that may be left when all steps have finished some: these are straight code."""
+LATE_STEP = 1.08
+"""By how much such a step is longer than the adder is busy in it."""
+LATE_OPERATION_CYCLES = 16
+"""Of a step, for each operation of a row: they follow each other."""
+LATE_SLOTS = 2.5
+"""Instructions of a packet of these rows."""
+LATE_SHARE = 0.82
+"""Of the cycles of a loop over rows: what finishing them beside steps must take less than."""
+
+
 @dataclass(frozen=True)
 class Epilogue:
     """Lane operations on one row of results, and the rows that it loads and stores."""
@@ -99,6 +113,8 @@ class Epilogue:
     """Of the operations: those that the adder does, which may be the others' part of a pair."""
     loads: int
     stores: int
+    late_additions: int = 0
+    """Of the adder where others do as much as they can; 0 where rows cannot wait for the next tile."""
 
     @property
     def instructions(self) -> int:
@@ -121,7 +137,10 @@ def choose_tile_schedule(
     See `tile_schedules`.
     """
     staged = [read for read in outside_reads(product, epilogue) if not is_column_read(read, plan)]
-    cost = Epilogue(num_operations(epilogue), num_additions(epilogue), len(staged), len(stored))
+    # the first map is what sums start from where it adds a row
+    begins_sums = bool(epilogue) and epilogue[0].body.op == "add"
+    late = 0 if staged or not stored else max(0, num_late_additions(epilogue) - begins_sums)
+    cost = Epilogue(num_operations(epilogue), num_additions(epilogue), len(staged), len(stored), late)
     found = list(tile_schedules(plan, product, epilogue, stored, pads=pads, pad_rows=pad_rows, source=source))
     if PANEL in wanted and source is None:
         found = [walk for most in found for walk in _smaller_panels(most)]
@@ -136,7 +155,6 @@ def choose_tile_schedule(
         "tiles": walk.rows.num_blocks * walk.cols.num_blocks * parts,
         "panels": walk.num_panels * parts,
         "steps": walk.depth.steps,
-        "epilogue": "a loop over rows" if finishes_in_loop(walk, cost) else "straight code",
         "operand_rows": walk.operand_rows,
     }
     if walk.turn is not None:
@@ -172,6 +190,14 @@ def num_operations(stages: Sequence[Stage]) -> int:
 def num_additions(stages: Sequence[Stage]) -> int:
     """Lane operations of stages on one row that keep the adder busy: a comparison leaves its selection to others."""
     return sum(_additions(node) for stage in stages for node in stage.body.walk())
+
+
+def num_late_additions(stages: Sequence[Stage]) -> int:
+    """The same where the adder does only what nothing else can; 0 for stages that are too short to be put off."""
+    if not is_long(stages):
+        return 0
+    nodes = (node for stage in stages for node in stage.body.walk())
+    return sum(LATE_ADDITIONS.get(node.op, _additions(node)) for node in nodes)
 
 
 def _operations(node: Node) -> int:
@@ -286,6 +312,9 @@ def predicted_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
     moving = sum(count * _share(blocks) * (step_cycles(schedule, blocks) - still) for count, blocks in _moves(schedule))
     begin = panels * COLD_CYCLES * _step_packets(schedule)
     between = _between_cycles(schedule, epilogue, in_loop=finishes_in_loop(schedule, epilogue))
+    late = late_rows(schedule, epilogue)
+    if late:
+        between += _late_cycles(schedule, epilogue, late) - _loop_cycles(schedule, epilogue)
     own_steps = steps - schedule.joins_tiles
     fill = panels * fill_cycles(schedule)
     if turns_back(schedule):
@@ -398,8 +427,7 @@ def _between_cycles(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool
         additions = 0 if in_loop else epilogue.additions
         cycles = max(cycles, step_cycles(schedule, None), 2.0 * rows * additions) + JOINED_OVERHEAD
     if in_loop:
-        per_row = max(LOOP_ROW_CYCLES, LOOP_OPERATION_CYCLES * epilogue.operations + 1)
-        cycles += LOOP_ENTRY_CYCLES + rows * per_row
+        cycles += _loop_cycles(schedule, epilogue)
     else:
         cycles += CHAIN_CYCLES * max(0, epilogue.operations - SHORT_CHAIN)
     packets = _tile_packets(schedule, epilogue, in_loop=in_loop)
@@ -409,6 +437,51 @@ def _between_cycles(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool
         _block_cycles(schedule, overlaps=overlaps) + _miss_cycles(packets + _block_packets(schedule, overlaps=overlaps))
         for overlaps in {False, schedule.keeps_totals}
     )
+
+
+def _loop_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
+    """A loop over the rows of a tile that does nothing else."""
+    per_row = max(LOOP_ROW_CYCLES, LOOP_OPERATION_CYCLES * epilogue.operations + 1)
+    return LOOP_ENTRY_CYCLES + schedule.rows.rows * per_row
+
+
+@lru_cache(maxsize=1024)
+def late_rows(schedule: TileSchedule, epilogue: Epilogue) -> int:
+    """How many rows of each pad are finished beside a step of the following tile; 0 where a loop of their own is no
+    slower: the adder is busy with sums in steps, the multiplier is not."""
+    depth, rows = schedule.depth, schedule.results.rows_per_pad
+    if not epilogue.late_additions or depth.has_two_levels or not finishes_in_loop(schedule, epilogue):
+        return 0
+    steps = late_steps(schedule)
+    ways = [each for each in (rows // steps, -(-rows // steps)) if each and rows - each * steps <= MAX_ROWS_LEFT]
+    if steps < MIN_LATE_STEPS or not ways:
+        return 0
+    best = min(ways, key=lambda each: _late_cycles(schedule, epilogue, each))
+    return best if _late_cycles(schedule, epilogue, best) < LATE_SHARE * _loop_cycles(schedule, epilogue) else 0
+
+
+def late_steps(schedule: TileSchedule) -> int:
+    """Steps of a tile beside which rows of the one before are finished."""
+    return schedule.depth.steps - schedule.joins_tiles
+
+
+def _late_cycles(schedule: TileSchedule, epilogue: Epilogue, each: int) -> float:
+    """What finishing `each` rows of each pad adds to the steps of a tile, and the rows that are left then.
+
+    The last tile of a panel has a loop of its own.
+    """
+    results, steps = schedule.results, late_steps(schedule)
+    pads = min(schedule.rows.pads, results.num_pieces)
+    adder = 2.0 * (schedule.rows.rows + each * pads * epilogue.late_additions)
+    step = max(LATE_STEP * adder, LATE_OPERATION_CYCLES * epilogue.operations)
+    left = max(0, results.rows_per_pad - each * steps)
+    packets = _tile_packets(schedule, epilogue, in_loop=True)
+    # most of the loop stands behind the one over tiles
+    further = each * pads * (epilogue.operations + epilogue.stores + 1) / LATE_SLOTS - LOOP_PACKETS / 2
+    rest = left * pads * epilogue.operations + _miss_cycles(packets + further) - _miss_cycles(packets)
+    tiles = schedule.inner.num_blocks * schedule.outer.num_blocks / schedule.num_panels
+    last = _loop_cycles(schedule, epilogue) + COLD_CYCLES * LOOP_PACKETS
+    return steps * max(0.0, step - step_cycles(schedule, None)) + rest + last / tiles
 
 
 def overlaps_blocks(schedule: TileSchedule, epilogue: Epilogue) -> bool:

@@ -9,7 +9,14 @@ from functools import cached_property
 from atalla_mlir.codegen.halved_blocks import HalvedResults
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind
 from atalla_mlir.codegen.product_plan import ProductPlan
-from atalla_mlir.codegen.tile_cost import Epilogue, finishes_in_loop, num_additions, num_operations
+from atalla_mlir.codegen.tile_cost import (
+    Epilogue,
+    finishes_in_loop,
+    late_rows,
+    num_additions,
+    num_late_additions,
+    num_operations,
+)
 from atalla_mlir.codegen.tile_schedule import (
     MAX_ROWS_TOGETHER,
     SPARE_ITERATIONS,
@@ -61,11 +68,27 @@ class TileEpilogue:
             num_additions(self.stages) + (self.initial is not None),
             len(self.staged_reads),
             len(self.stored) + self.num_kept,
+            num_late_additions(self.stages) if self._may_wait else 0,
         )
+
+    @property
+    def _may_wait(self) -> bool:
+        """Whether rows can be finished when the next tile is under way: nothing comes for them, and they go to DRAM."""
+        return bool(self.stored) and not (self.staged_reads or self.num_kept or self.meets_images)
 
     def in_loop(self, schedule: TileSchedule) -> bool:
         """Whether it is a loop over rows in the pads."""
         return finishes_in_loop(schedule, self.cost)
+
+    def late_rows(self, schedule: TileSchedule) -> int:
+        """Rows of each pad that a step of the following tile finishes; 0 where that is done before it."""
+        return late_rows(schedule, self.cost)
+
+    def form(self, schedule: TileSchedule) -> str:
+        """How the rows of a tile are finished, as decisions say it."""
+        if self.late_rows(schedule):
+            return "beside the next tile"
+        return "a loop over rows" if self.in_loop(schedule) else "straight code"
 
     def rows_together(self, schedule: TileSchedule) -> int:
         """Rows of each pad that an iteration of such a loop finishes: short ones would wait."""
@@ -90,7 +113,11 @@ class TileEpilogue:
     def pad_rows(self, schedule: TileSchedule) -> int:
         """Rows of each pad that a product with this epilogue takes."""
         rows, spare = self.area(schedule)
-        areas = len(self.stored) + 2 * len(self.staged_reads) + self.in_loop(schedule)
+        areas = (
+            len(self.stored) * (1 + bool(self.late_rows(schedule)))
+            + 2 * len(self.staged_reads)
+            + self.in_loop(schedule)
+        )
         return schedule.operand_rows + areas * (rows + 2 * spare) + len(self.column_reads) * schedule.cols.num_blocks
 
 

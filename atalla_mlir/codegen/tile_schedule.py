@@ -21,6 +21,7 @@ from functools import cached_property
 
 from atalla_mlir.codegen.footprints import FootprintBlocks, Window, footprint_blocks, run_window_of, window_of
 from atalla_mlir.codegen.iteration import Access, Stage
+from atalla_mlir.codegen.lane_functions import is_long
 from atalla_mlir.codegen.packed_runs import PackedBlocks, Runs, packed_blocks, runs_of
 from atalla_mlir.codegen.product_plan import LANES, MAX_SEQUENTIAL_SLICES, ProductPlan
 from atalla_mlir.codegen.row_blocks import MAX_PIECES, Blocks, row_blocks
@@ -272,8 +273,8 @@ def tile_schedules(
     moved = [*stored, *(read for read in reads if read not in columns)]
     if not is_plain(epilogue, plan) or any(access.stride(plan.lane) != 1 for access in moved):
         return
-    # operands of the epilogue have two buffers; totals have one
-    num_staged = len(stored) + 2 * (len(moved) - len(stored)) + 1
+    # operands of the epilogue have two buffers, as results that are made under the next tile; totals have one
+    num_staged = (1 + is_long(epilogue)) * len(stored) + 2 * (len(moved) - len(stored)) + 1
     runs = _shorter_runs(plan, streamed, pushed, depth)
     for grid, window in _grids(plan, streamed, pushed, depth.lanes, pads):
         results = _result_blocks(grid, moved)

@@ -34,6 +34,8 @@ class Builder(IndexBuilder):
         self.tile_type = ir.Type.parse("!atalla.tile")
         self.token_type = ir.Type.parse("!atalla.token")
         self._num_copies = 0
+        self.saves_adder = False
+        """Whether everything waits for the adder: what can be a product should be one."""
 
     def is_scalar(self, value: ir.Value) -> bool:
         return value.type == self.scalar_type

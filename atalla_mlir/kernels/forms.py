@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from atalla_mlir._mlir import ir
@@ -28,6 +28,7 @@ from atalla_mlir.codegen.product_plan import ProductPlan, choose_product_plan, w
 from atalla_mlir.codegen.row_plan import RowPlan, SumOrder, choose_row_plan, row_fields, row_plans
 from atalla_mlir.codegen.stream_plan import choose_stream_plan
 from atalla_mlir.codegen.tile_cost import choose_tile_schedule
+from atalla_mlir.codegen.tile_epilogue import tile_epilogue
 from atalla_mlir.codegen.tile_schedule import TileSchedule
 from atalla_mlir.codegen.turn_plan import plan_turn
 from atalla_mlir.codegen.turned_product import turned_plans
@@ -248,6 +249,8 @@ def _tiled_product(nest: Nest, wanted: Fields) -> Planned | None:
     if chosen is None:
         return None
     schedule, decision = chosen
+    finished = tile_epilogue(plan, product, epilogue, {access.buffer for access in stored})
+    decision = replace(decision, facts={**decision.facts, "epilogue": finished.form(schedule)})
 
     return Planned(decision, lambda: _emit_tiles(nest, nest.stages, plan, schedule, Builder()))
 

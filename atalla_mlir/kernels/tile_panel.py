@@ -20,6 +20,7 @@ from atalla_mlir.codegen.tile_schedule import TileSchedule
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.early_columns import EarlyColumns
+from atalla_mlir.kernels.late_results import LateResults
 from atalla_mlir.kernels.tile_addresses import Panel, TileAddresses
 from atalla_mlir.kernels.tile_moves import take
 from atalla_mlir.kernels.tile_results import TileResults
@@ -52,6 +53,8 @@ class _Tile:
     state: State
     begun: Begun
     staged: list[ir.Value]
+    late: list[ir.Value]
+    """Of the tile before, where that is finished beside this one; else empty."""
 
 
 class TilePanel:
@@ -91,6 +94,8 @@ class TilePanel:
         """Whether a tile ends with the second step of the following one: the array works while rows are finished."""
         self.sums = TileSums(kernel.rows)
         self.finish = TileResults(kernel.rows, self.addresses, kernel.buffers, begins_totals=self.sums.adds_to_pads)
+        each = rows.epilogue.late_rows(self.schedule)
+        self.late = LateResults(self.finish, each) if each else None
         self.num_tiles = self.schedule.outer.num_blocks * count
 
     def emit(self) -> None:
@@ -113,12 +118,13 @@ class TilePanel:
         products = self._slice(first.tile.rows, first.tile.cols)
         begun = self._begin(first, following, lambda: fetched, block, totals, products)
         state = State(first.tile, first.ahead, following, idle)
-        sizes = [len(begun.sums), len(begun.block), len(begun.terms), len(begun.steps), len(staged)]
+        late = [] if self.late is None else self.late.first(first.tile)
+        sizes = [len(begun.sums), len(begun.block), len(begun.terms), len(begun.steps), len(staged), len(late)]
 
         def unpack(values: Sequence[ir.Value]) -> _Tile:
             rest = iter(values)
-            sums, block, terms, steps, staged = (take(rest, size) for size in sizes)
-            return _Tile(walk.unpack(list(rest)), Begun(sums, block, terms, steps), staged)
+            sums, block, terms, steps, staged, late = (take(rest, size) for size in sizes)
+            return _Tile(walk.unpack(list(rest)), Begun(sums, block, terms, steps), staged, late)
 
         def tile(number: Index, carried: list[ir.Value]) -> list[ir.Value]:
             following = self._tile(unpack(carried))
@@ -126,13 +132,14 @@ class TilePanel:
                 following.state.sent.extend(early.fetch(number, self.num_tiles))
             return self._pack(following)
 
-        last = unpack(builder.loop(self.num_tiles, self._pack(_Tile(state, begun, staged)), tile))
+        last = unpack(builder.loop(self.num_tiles, self._pack(_Tile(state, begun, staged, late)), tile))
         tokens = walk.unpack_steps(last.begun.steps).tokens if self.joins else last.begun.steps
-        builder.wait([*tokens, *last.staged[1:], *last.state.sent])
+        sent = [] if self.late is None else self.late.finish(last.late, last.state.tile)
+        builder.wait([*tokens, *last.staged[1:], *last.state.sent, *sent])
 
     def _pack(self, tile: _Tile) -> list[ir.Value]:
         begun = tile.begun
-        return [*begun.sums, *begun.block, *begun.terms, *begun.steps, *tile.staged, *tile.state.pack()]
+        return [*begun.sums, *begun.block, *begun.terms, *begun.steps, *tile.staged, *tile.late, *tile.state.pack()]
 
     def _following(self, plan: Plan) -> Plan:
         """The plan of the tile after one; a place for it where it is made in the steps, and not needed before."""
@@ -200,10 +207,12 @@ class TilePanel:
             computed = self._slice(at.rows, at.cols)
             return computed, [*plan.pack(), *walk.step(steps, state.tile.moves, plan.tile).pack()]
 
-        def step(_: Index, carried: list[ir.Value]) -> list[ir.Value]:
+        def step(number: Index, carried: list[ir.Value]) -> list[ir.Value]:
             sums, terms = carried[:count], carried[count : 2 * count]
             added = self.sums.add(sums, terms)
             computed, rest = further(carried[2 * count :])
+            if self.late is not None:
+                self.late.step(number, present.late, state.tile)
             return [*added, *computed, *rest]
 
         steps = begun.steps if self.joins else walk.first_steps(state.tile, begun.steps).pack()
@@ -227,7 +236,11 @@ class TilePanel:
         buffer, *staged_tokens = present.staged or [builder.index_constant(0)]
         builder.wait([*([] if self.joins else tokens), *staged_tokens, *state.sent])
         other = builder.differ(buffer, self.kernel.rows.staged_bytes)
-        if self.kernel.rows.epilogue.in_loop(self.schedule):
+        late: list[ir.Value] = []
+        if self.late is not None:
+            staged, sent = [], self.late.send(present.late, state.tile)
+            late = self.late.following(present.late, state.tile, total)
+        elif self.kernel.rows.epilogue.in_loop(self.schedule):
             # nothing can be computed while a transfer waits for the one before on its pad, so results go first
             sent = self.finish.finish(state.tile, plan.tile, buffer, total)
             staged = self.finish.fetch_staged(plan.tile, other)
@@ -244,4 +257,4 @@ class TilePanel:
 
         following = self._following(plan)
         next_begun = self._begin(plan, following, fetch, block, totals, first)
-        return _Tile(State(plan.tile, plan.ahead, following, sent), next_begun, staged)
+        return _Tile(State(plan.tile, plan.ahead, following, sent), next_begun, staged, late)

@@ -65,7 +65,18 @@ class TileResults:
 
     def finish(self, tile: TilePlan, following: TilePlan, buffer: ir.Value, total: Rows) -> list[ir.Value]:
         """Run the epilogue on the rows of a tile and send the results."""
-        schedule, rows, rows_kernel = self.schedule, self.rows, self.rows.staged
+        self.look_at(tile, buffer)
+        if self.rows.epilogue.in_loop(self.schedule):
+            self.store_totals(total)
+            self.finish_in_loop(following)
+        else:
+            for row, value in enumerate(total):
+                self.finish_row(self._place(row), value)
+        return self.send(tile.results)
+
+    def look_at(self, tile: TilePlan, buffer: ir.Value) -> None:
+        """Say where what the epilogue meets and makes lies for a tile."""
+        rows, rows_kernel = self.rows, self.rows.staged
         for access in rows.epilogue.column_reads:
             if access is not rows.epilogue.initial:
                 rows_kernel.columns[access.buffer, access.offset] = rows.column(access, tile)
@@ -77,18 +88,20 @@ class TileResults:
             rows_kernel.staging[kept.buffer, kept.offset] = places
         for image, start in zip(rows.images, tile.kept, strict=False):
             rows_kernel.images[image.access.buffer, image.access.offset] = (image, image.parts(self.builder, start))
-        if rows.epilogue.in_loop(schedule):
-            for row, value in enumerate(total):
-                pad, number = schedule.results.place(row)
-                self.builder.tile_store(value, rows.totals[pad], Index(number), LANES)
-            self._finish_in_loop(following)
-        else:
-            for row, value in enumerate(total):
-                self._finish_row(self._place(row), value)
+
+    def store_totals(self, total: Rows) -> None:
+        """For a loop over rows."""
+        for row, value in enumerate(total):
+            pad, number = self.schedule.results.place(row)
+            self.builder.tile_store(value, self.rows.totals[pad], Index(number), LANES)
+
+    def send(self, addresses: Sequence[ir.Value]) -> list[ir.Value]:
+        """Send the results of a tile to where they begin in DRAM; tokens."""
+        staging = self.rows.staged.staging
         return [
-            self._move_staged("send", rows_kernel.staging[access.buffer, access.offset], access, piece, address)
+            self._move_staged("send", staging[access.buffer, access.offset], access, piece, address)
             for access, piece in self.sends()
-            for address in [tile.results[self.results.index(access)]]
+            for address in [addresses[self.results.index(access)]]
         ]
 
     def _place(self, row: int) -> RowPlace:
@@ -100,7 +113,8 @@ class TileResults:
         half, line, pixel = results.in_order.place(row)
         return RowPlace(pad, Index(number), half, line, Index(pixel))
 
-    def _finish_row(self, at: RowPlace, value: ir.Value) -> None:
+    def finish_row(self, at: RowPlace, value: ir.Value) -> None:
+        """Run the epilogue on one row."""
         rows_kernel = self.rows.staged
         finished, place = self.rows.finished.write, Place({}, LANES)
         rows_kernel.at = at
@@ -110,7 +124,7 @@ class TileResults:
         body.values[0][finished.buffer] = Evaluated(value, False)
         body.emit()
 
-    def _finish_in_loop(self, following: TilePlan) -> None:
+    def finish_in_loop(self, following: TilePlan) -> None:
         """From the pads: unrolled, a long epilogue would not fit the instruction cache.
 
         Rows that a block does not have are computed too, from whatever lies there. Totals in the pads begin anew.
@@ -120,7 +134,7 @@ class TileResults:
 
         def finish_row(place: RowPlace) -> None:
             total = self.rows.totals[place.pad]
-            self._finish_row(place, builder.tile_load(total, place.row, LANES))
+            self.finish_row(place, builder.tile_load(total, place.row, LANES))
             if initial is not None:
                 builder.tile_store(initial, total, place.row, LANES)
 

@@ -83,6 +83,10 @@ class TileRows:
         self.staged, self.finished, self.kept, self.images = staged, finished, kept, images
         self.staged_bytes = 0
         """From one buffer of what comes for the epilogue to the other one."""
+        self.result_bytes = 0
+        """From one staging area of results to the other one, where the next tile is under way before they are made."""
+        self.result_tiles: dict[tuple[Buffer, int], list[ir.Value]] = {}
+        """Staging areas of results, by buffer and offset of an access."""
         self.staged_tiles: dict[int, list[ir.Value]] = {}
         self.totals: list[ir.Value] = []
         """Sums of a tile, where they do not stay in registers."""
@@ -91,10 +95,14 @@ class TileRows:
     def allocate(self, base: int, tiles: Callable[[int, int, int], list[ir.Value]]) -> None:
         """Take the rows of each pad from `base` on; `tiles` makes one for each pad of a base, rows and spare rows."""
         rows, spare = self.epilogue.area(self.schedule)
+        # a loop over the rows of one area works on the spare rows around it, too
+        further = rows + 2 * spare if self.epilogue.late_rows(self.schedule) else 0
         for access in self.epilogue.stored:
-            self.staged.staging[access.buffer, access.offset] = tiles(base, rows, spare)
-            base += rows + 2 * spare
-        self.staged_bytes = rows * ROW_BYTES
+            area = tiles(base, rows + further, spare)
+            self.staged.staging[access.buffer, access.offset] = area
+            self.result_tiles[access.buffer, access.offset] = area
+            base += rows + further + 2 * spare
+        self.staged_bytes, self.result_bytes = rows * ROW_BYTES, further * ROW_BYTES
         for access in self.epilogue.staged_reads:
             self.staged_tiles[id(access)] = tiles(base, 2 * rows, spare)
             base += 2 * (rows + spare)

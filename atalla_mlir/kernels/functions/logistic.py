@@ -89,10 +89,15 @@ def _gated(builder: Builder, row: ir.Value, tail: Sequence[float]) -> ir.Value:
     """
     b, zero = builder, builder.constant(0.0)
     late = b.again(row)
-    minus = b.masked_rsub(b.compare("gt", row, zero), b.again(row), b.splat(0.0))
+    positive = b.compare("gt", row, zero)
+    if b.saves_adder:
+        minus, above = b.masked_mul(positive, b.again(row), b.constant(-1.0)), positive
+    else:
+        minus, above = b.masked_rsub(positive, b.again(row), b.splat(0.0)), None
     rest = b.binary("mul", b.exp(polynomial(b, minus, tail)), b.constant(0.5))
     share = b.binary("mul", rest, b.exp(minus))
-    return b.binary("mul", b.masked_rsub(b.compare("gt", late, zero), share, b.splat(1.0)), late)
+    above = b.compare("gt", late, zero) if above is None else above
+    return b.binary("mul", b.masked_rsub(above, share, b.splat(1.0)), late)
 
 
 def expm1(builder: Builder, row: ir.Value) -> ir.Value:
