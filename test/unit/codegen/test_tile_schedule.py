@@ -22,6 +22,7 @@ from atalla_mlir.codegen.tile_cost import (
     Epilogue,
     early_iterations,
     fill_cycles,
+    late_rows,
     least_cycles,
     predicted_cycles,
     streams_steps,
@@ -175,3 +176,36 @@ def test_the_least_cycles_of_a_walk_are_its_additions_and_its_code() -> None:
 @pytest.mark.parametrize(("rows", "steps", "expected"), [(64, 33, True), (65, 33, False), (64, 32, False)])
 def test_totals_that_stay_in_registers(rows: int, steps: int, expected: bool) -> None:
     assert walk(rows, steps).keeps_totals is expected
+
+
+def of_columns(schedule: TileSchedule, columns: int) -> TileSchedule:
+    """The same with more columns."""
+    return replace(schedule, cols=replace(schedule.cols, loop=Loop(columns, "column")))
+
+
+GELU_EPILOGUE = Epilogue(12, 6, 0, 1, late_additions=4)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epilogue", "expected"),
+    [
+        (of_columns(walk(100, 24), 3072), GELU_EPILOGUE, 1),  # of 25 rows one is left
+        (of_columns(walk(100, 12), 3072), GELU_EPILOGUE, 2),
+        (of_columns(walk(64, 24), 3072), GELU_EPILOGUE, 0),  # an iteration would be longer for its chain
+        (of_columns(walk(100, 3), 3072), GELU_EPILOGUE, 0),
+        (of_columns(walk(100, 40), 3072), GELU_EPILOGUE, 0),  # sums of two levels
+        (of_columns(walk(100, 24), 32), GELU_EPILOGUE, 0),  # the last tile has a loop all the same
+        (of_columns(walk(100, 24), 3072), replace(GELU_EPILOGUE, late_additions=0), 0),
+        (of_columns(walk(100, 24), 3072), replace(GELU_EPILOGUE, late_additions=12), 0),  # nothing for the multiplier
+    ],
+)
+def test_rows_that_are_finished_beside_a_step_of_the_next_tile(
+    schedule: TileSchedule, epilogue: Epilogue, expected: int
+) -> None:
+    assert late_rows(schedule, epilogue) == expected
+
+
+def test_what_is_finished_beside_the_next_tile_is_predicted_to_take_less() -> None:
+    schedule = of_columns(walk(100, 24), 3072)
+    in_loop = replace(GELU_EPILOGUE, late_additions=0)
+    assert predicted_cycles(schedule, GELU_EPILOGUE) < predicted_cycles(schedule, in_loop)
