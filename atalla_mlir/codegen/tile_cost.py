@@ -90,14 +90,14 @@ LOOP_ROW_CYCLES = 3.6
 LOOP_OPERATION_CYCLES = 1.3
 
 
-MIN_LATE_STEPS = 4
-"""Steps of a tile beside which rows of the one before are finished, at least."""
+MAX_LATE_ROWS = 2
+"""Rows of each pad that are finished beside a step, at most: more make its schedule much longer than its bound."""
 MAX_ROWS_LEFT = 1
 """Rows of each pad that may be left when all steps have finished some: these are straight code."""
 LATE_STEP = 1.08
 """By how much such a step is longer than the adder is busy in it."""
-LATE_OPERATION_CYCLES = 16
-"""Of a step, for each operation of a row: they follow each other."""
+LATE_CHAIN_CYCLES = 12
+"""Of the sums of a step, for each operation on a row that is finished beside it: these follow each other."""
 LATE_SLOTS = 2.5
 """Instructions of a packet of these rows."""
 LATE_SHARE = 0.82
@@ -113,8 +113,9 @@ class Epilogue:
     """Of the operations: those that the adder does, which may be the others' part of a pair."""
     loads: int
     stores: int
-    late_additions: int = 0
-    """Of the adder where others do as much as they can; 0 where rows cannot wait for the next tile."""
+    late: tuple[int, int] | None = None
+    """Operations on a row that waits for the next tile, and of the adder, where others do as much as they can; None
+    where rows cannot wait."""
 
     @property
     def instructions(self) -> int:
@@ -139,7 +140,7 @@ def choose_tile_schedule(
     staged = [read for read in outside_reads(product, epilogue) if not is_column_read(read, plan)]
     # the first map is what sums start from where it adds a row
     begins_sums = bool(epilogue) and epilogue[0].body.op == "add"
-    late = 0 if staged or not stored else max(0, num_late_additions(epilogue) - begins_sums)
+    late = late_operations(epilogue[begins_sums:]) if stored and not staged else None
     cost = Epilogue(num_operations(epilogue), num_additions(epilogue), len(staged), len(stored), late)
     found = list(tile_schedules(plan, product, epilogue, stored, pads=pads, pad_rows=pad_rows, source=source))
     if PANEL in wanted and source is None:
@@ -192,12 +193,12 @@ def num_additions(stages: Sequence[Stage]) -> int:
     return sum(_additions(node) for stage in stages for node in stage.body.walk())
 
 
-def num_late_additions(stages: Sequence[Stage]) -> int:
-    """The same where the adder does only what nothing else can; 0 for stages that are too short to be put off."""
+def late_operations(stages: Sequence[Stage]) -> tuple[int, int] | None:
+    """Both where the adder does only what nothing else can; None for stages that are too short to be put off."""
     if not is_long(stages):
-        return 0
+        return None
     nodes = (node for stage in stages for node in stage.body.walk())
-    return sum(LATE_ADDITIONS.get(node.op, _additions(node)) for node in nodes)
+    return num_operations(stages), sum(LATE_ADDITIONS.get(node.op, _additions(node)) for node in nodes)
 
 
 def _operations(node: Node) -> int:
@@ -314,7 +315,7 @@ def predicted_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
     between = _between_cycles(schedule, epilogue, in_loop=finishes_in_loop(schedule, epilogue))
     late = late_rows(schedule, epilogue)
     if late:
-        between += _late_cycles(schedule, epilogue, late) - _loop_cycles(schedule, epilogue)
+        between += _late_cycles(schedule, epilogue, late) - _loop_cycles(schedule, epilogue.operations)
     own_steps = steps - schedule.joins_tiles
     fill = panels * fill_cycles(schedule)
     if turns_back(schedule):
@@ -427,7 +428,7 @@ def _between_cycles(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool
         additions = 0 if in_loop else epilogue.additions
         cycles = max(cycles, step_cycles(schedule, None), 2.0 * rows * additions) + JOINED_OVERHEAD
     if in_loop:
-        cycles += _loop_cycles(schedule, epilogue)
+        cycles += _loop_cycles(schedule, epilogue.operations)
     else:
         cycles += CHAIN_CYCLES * max(0, epilogue.operations - SHORT_CHAIN)
     packets = _tile_packets(schedule, epilogue, in_loop=in_loop)
@@ -439,9 +440,9 @@ def _between_cycles(schedule: TileSchedule, epilogue: Epilogue, *, in_loop: bool
     )
 
 
-def _loop_cycles(schedule: TileSchedule, epilogue: Epilogue) -> float:
+def _loop_cycles(schedule: TileSchedule, operations: int) -> float:
     """A loop over the rows of a tile that does nothing else."""
-    per_row = max(LOOP_ROW_CYCLES, LOOP_OPERATION_CYCLES * epilogue.operations + 1)
+    per_row = max(LOOP_ROW_CYCLES, LOOP_OPERATION_CYCLES * operations + 1)
     return LOOP_ENTRY_CYCLES + schedule.rows.rows * per_row
 
 
@@ -450,14 +451,20 @@ def late_rows(schedule: TileSchedule, epilogue: Epilogue) -> int:
     """How many rows of each pad are finished beside a step of the following tile; 0 where a loop of their own is no
     slower: the adder is busy with sums in steps, the multiplier is not."""
     depth, rows = schedule.depth, schedule.results.rows_per_pad
-    if not epilogue.late_additions or depth.has_two_levels or not finishes_in_loop(schedule, epilogue):
+    if epilogue.late is None or depth.has_two_levels or not finishes_in_loop(schedule, epilogue):
         return 0
+    operations, _ = epilogue.late
     steps = late_steps(schedule)
-    ways = [each for each in (rows // steps, -(-rows // steps)) if each and rows - each * steps <= MAX_ROWS_LEFT]
-    if steps < MIN_LATE_STEPS or not ways:
+    ways = [
+        each
+        for each in (rows // steps, -(-rows // steps))
+        if 0 < each <= MAX_LATE_ROWS and rows - each * steps <= MAX_ROWS_LEFT
+    ]
+    # steps that are shorter than what is done to a row would wait for it
+    if not ways or 2.0 * schedule.rows.rows < LATE_CHAIN_CYCLES * operations:
         return 0
     best = min(ways, key=lambda each: _late_cycles(schedule, epilogue, each))
-    return best if _late_cycles(schedule, epilogue, best) < LATE_SHARE * _loop_cycles(schedule, epilogue) else 0
+    return best if _late_cycles(schedule, epilogue, best) < LATE_SHARE * _loop_cycles(schedule, operations) else 0
 
 
 def late_steps(schedule: TileSchedule) -> int:
@@ -470,18 +477,19 @@ def _late_cycles(schedule: TileSchedule, epilogue: Epilogue, each: int) -> float
 
     The last tile of a panel has a loop of its own.
     """
+    assert epilogue.late is not None
+    operations, additions = epilogue.late
     results, steps = schedule.results, late_steps(schedule)
     pads = min(schedule.rows.pads, results.num_pieces)
-    adder = 2.0 * (schedule.rows.rows + each * pads * epilogue.late_additions)
-    step = max(LATE_STEP * adder, LATE_OPERATION_CYCLES * epilogue.operations)
+    adder = 2.0 * (schedule.rows.rows + each * pads * additions)
     left = max(0, results.rows_per_pad - each * steps)
     packets = _tile_packets(schedule, epilogue, in_loop=True)
     # most of the loop stands behind the one over tiles
-    further = each * pads * (epilogue.operations + epilogue.stores + 1) / LATE_SLOTS - LOOP_PACKETS / 2
-    rest = left * pads * epilogue.operations + _miss_cycles(packets + further) - _miss_cycles(packets)
+    further = each * pads * (operations + epilogue.stores + 1) / LATE_SLOTS - LOOP_PACKETS / 2
+    rest = left * pads * operations + _miss_cycles(packets + further) - _miss_cycles(packets)
     tiles = schedule.inner.num_blocks * schedule.outer.num_blocks / schedule.num_panels
-    last = _loop_cycles(schedule, epilogue) + COLD_CYCLES * LOOP_PACKETS
-    return steps * max(0.0, step - step_cycles(schedule, None)) + rest + last / tiles
+    last = _loop_cycles(schedule, operations) + COLD_CYCLES * LOOP_PACKETS
+    return steps * max(0.0, LATE_STEP * adder - step_cycles(schedule, None)) + rest + last / tiles
 
 
 def overlaps_blocks(schedule: TileSchedule, epilogue: Epilogue) -> bool:

@@ -12,9 +12,9 @@ from atalla_mlir.codegen.product_plan import ProductPlan
 from atalla_mlir.codegen.tile_cost import (
     Epilogue,
     finishes_in_loop,
+    late_operations,
     late_rows,
     num_additions,
-    num_late_additions,
     num_operations,
 )
 from atalla_mlir.codegen.tile_schedule import (
@@ -68,7 +68,7 @@ class TileEpilogue:
             num_additions(self.stages) + (self.initial is not None),
             len(self.staged_reads),
             len(self.stored) + self.num_kept,
-            num_late_additions(self.stages) if self._may_wait else 0,
+            late_operations(self.stages) if self._may_wait else None,
         )
 
     @property

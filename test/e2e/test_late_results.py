@@ -75,7 +75,7 @@ def test_several_panels() -> None:
 
 
 def test_both_engines_give_the_same_bytes() -> None:
-    model, x = nn.Sequential(nn.Linear(256, 512), nn.GELU()).eval(), inputs_of((100, 256))
+    model, x = nn.Sequential(nn.Linear(384, 768), nn.GELU()).eval(), inputs_of((96, 384))
     assert [decision["facts"]["epilogue"] for row in verify(model, (x,)).ops for decision in row.decisions] == [LATE]
     loadable = compile_model(model, (x,))
     native, reference = (

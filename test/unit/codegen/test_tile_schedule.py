@@ -183,7 +183,7 @@ def of_columns(schedule: TileSchedule, columns: int) -> TileSchedule:
     return replace(schedule, cols=replace(schedule.cols, loop=Loop(columns, "column")))
 
 
-GELU_EPILOGUE = Epilogue(12, 6, 0, 1, late_additions=4)
+GELU_EPILOGUE = Epilogue(12, 6, 0, 1, late=(12, 4))
 
 
 @pytest.mark.parametrize(
@@ -195,8 +195,8 @@ GELU_EPILOGUE = Epilogue(12, 6, 0, 1, late_additions=4)
         (of_columns(walk(100, 3), 3072), GELU_EPILOGUE, 0),
         (of_columns(walk(100, 40), 3072), GELU_EPILOGUE, 0),  # sums of two levels
         (of_columns(walk(100, 24), 32), GELU_EPILOGUE, 0),  # the last tile has a loop all the same
-        (of_columns(walk(100, 24), 3072), replace(GELU_EPILOGUE, late_additions=0), 0),
-        (of_columns(walk(100, 24), 3072), replace(GELU_EPILOGUE, late_additions=12), 0),  # nothing for the multiplier
+        (of_columns(walk(100, 24), 3072), replace(GELU_EPILOGUE, late=None), 0),
+        (of_columns(walk(100, 24), 3072), replace(GELU_EPILOGUE, late=(12, 12)), 0),  # all of it for the adder
     ],
 )
 def test_rows_that_are_finished_beside_a_step_of_the_next_tile(
@@ -207,5 +207,5 @@ def test_rows_that_are_finished_beside_a_step_of_the_next_tile(
 
 def test_what_is_finished_beside_the_next_tile_is_predicted_to_take_less() -> None:
     schedule = of_columns(walk(100, 24), 3072)
-    in_loop = replace(GELU_EPILOGUE, late_additions=0)
+    in_loop = replace(GELU_EPILOGUE, late=None)
     assert predicted_cycles(schedule, GELU_EPILOGUE) < predicted_cycles(schedule, in_loop)
