@@ -82,11 +82,10 @@ def choose_product_plan(product: Stage, stored: Sequence[Access]) -> ProductPlan
         streamed, pushed = 1, 0
     left, right = product.reads[streamed], product.reads[pushed]
     parallel = [loop for loop in product.loops if loop not in product.reduced]
-    batch = [loop for loop in parallel if left.stride(loop) and right.stride(loop)]
+    # results that a loop repeats, as replicated borders of one pixel do, are made for each of its iterations
+    batch = [loop for loop in parallel if (left.stride(loop) == 0) == (right.stride(loop) == 0)]
     rows = [loop for loop in parallel if left.stride(loop) and not right.stride(loop)]
     cols = [loop for loop in parallel if right.stride(loop) and not left.stride(loop)]
-    if len(batch) + len(rows) + len(cols) != len(parallel):
-        raise UnsupportedError("a product with a loop that indexes neither operand")
     key = stored[0].stride
     batch.sort(key=key, reverse=True)
     rows.sort(key=left.stride, reverse=True)

@@ -50,6 +50,8 @@ LAYERS = {
     "adaptive-max": (nn.AdaptiveMaxPool2d((3, 4)), (2, 8, 7, 6)),
     "transposed-groups": (nn.ConvTranspose2d(8, 8, 3, 2, 1, groups=2, dilation=2), (2, 8, 7, 6)),
     "3x1": (nn.Conv2d(8, 5, (3, 1), (2, 1), (1, 0), dilation=(1, 2)), (2, 8, 7, 6)),
+    "columns of one pixel": (nn.Conv2d(1, 1, (3, 1), (2, 1), (0, 1), padding_mode="replicate"), (1, 1, 7, 1)),
+    "lines of one pixel": (nn.Conv2d(40, 33, 1, padding=(1, 2), padding_mode="replicate"), (2, 40, 1, 1)),
     "3d": (nn.Conv3d(3, 4, 3, padding=1), (1, 3, 4, 5, 6)),
     "3d depthwise": (nn.Conv3d(40, 40, (2, 3, 2), (1, 2, 1), 1, groups=40), (2, 40, 3, 5, 4)),
     "3d grouped": (nn.Conv3d(66, 70, 2, groups=2), (1, 66, 3, 3, 4)),
