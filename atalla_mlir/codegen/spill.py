@@ -36,7 +36,7 @@ class SpillStatistics:
 
 @dataclass
 class Spiller:
-    """Rewrites packets; remembers which registers it made, because those must not be spilled again."""
+    """Rewrites packets; remembers which registers must not be spilled: those that it made, and the base of its area."""
 
     name: str
     area: SpillArea | None
@@ -45,6 +45,10 @@ class Spiller:
     temporaries: set[Register] = field(default_factory=set)
     statistics: SpillStatistics = field(default_factory=SpillStatistics)
     _rows_used: int = 0
+
+    def __post_init__(self) -> None:
+        if self.area is not None:  # what is saved and loaded is found by it, also where it is a constant
+            self.temporaries.add(self.area.base)
 
     def spill(self, blocks: Sequence[Packets], victims: Iterable[Register]) -> list[Packets]:
         """The blocks with every register of `victims` replaced."""

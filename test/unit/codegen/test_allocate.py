@@ -11,6 +11,7 @@ from atalla_mlir.codegen.coalesce import coalesce
 from atalla_mlir.codegen.layout import Label, Slot, resolve_labels
 from atalla_mlir.codegen.machine_ir import M0, M1, V0, X0, Block, Function, Inst, Register, SpillArea, physical
 from atalla_mlir.codegen.schedule import schedule
+from atalla_mlir.codegen.spill import Spiller
 from atalla_mlir.errors import LimitError
 from atalla_mlir.target.encoding import BRANCH_OFFSET, PACKET_BYTES
 from atalla_mlir.target.isa import BY_MNEMONIC, HALT
@@ -169,6 +170,22 @@ def test_the_base_of_the_spill_area_keeps_its_own_register():
     ]
     function = Function("f", blocks, SpillArea(0, base, 4))
     assert coalesce(function) == 0
+
+
+def test_the_base_of_the_spill_area_is_not_spilled_itself():
+    base = Register(RegisterFile.SCALAR, 0)
+    spiller = Spiller("f", SpillArea(0, base, 4), AX01, next_index=1)
+    assert spiller.temporaries == {base}
+    vector = Register(RegisterFile.VECTOR, 0)
+    packets = [
+        (inst("lui.s", base, 3),),
+        (inst("add.vs", vector, V0, X0, M0),),
+        (inst("add.vv", vector, vector, V0, M0),),
+    ]
+    (spilled,) = spiller.spill([packets], [vector])
+    bases = [use for packet in spilled for each in packet if each.op.mnemonic.startswith("vreg") for use in each.uses]
+    assert base in bases
+    assert spilled[0] == packets[0]
 
 
 @pytest.mark.parametrize("length", [90, 102, 103, 150])
