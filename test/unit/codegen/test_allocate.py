@@ -177,15 +177,12 @@ def test_the_base_of_the_spill_area_is_not_spilled_itself():
     spiller = Spiller("f", SpillArea(0, base, 4), AX01, next_index=1)
     assert spiller.temporaries == {base}
     vector = Register(RegisterFile.VECTOR, 0)
-    packets = [
-        (inst("lui.s", base, 3),),
-        (inst("add.vs", vector, V0, X0, M0),),
-        (inst("add.vv", vector, vector, V0, M0),),
-    ]
-    (spilled,) = spiller.spill([packets], [vector])
+    made, doubled = inst("add.vs", vector, V0, X0, M0), inst("add.vv", vector, vector, V0, M0)
+    before: list[Sequence[Inst]] = [(inst("lui.s", base, 3),), (made,), (doubled,)]
+    (spilled,) = spiller.spill([before], [vector])
     bases = [use for packet in spilled for each in packet if each.op.mnemonic.startswith("vreg") for use in each.uses]
     assert base in bases
-    assert spilled[0] == packets[0]
+    assert spilled[0] == before[0]
 
 
 @pytest.mark.parametrize("length", [90, 102, 103, 150])
