@@ -20,7 +20,7 @@ from atalla_mlir.codegen.attention_strata import (
     visible_tiles,
     with_spans,
 )
-from atalla_mlir.codegen.iteration import Access, Loop
+from atalla_mlir.codegen.iteration import Access, Loop, Stage
 from atalla_mlir.codegen.row_deal import IN_ORDER, RowDeal
 from atalla_mlir.target.machine import AX01
 
@@ -61,6 +61,10 @@ into the cache."""
 UNSUMMED_ROWS = 128
 """Queries that meet a tile of values in an iteration that adds nothing: registers hold them on their way only, and the
 array takes as long for its weights however many follow."""
+SCORE_ROWS = 128
+"""Queries that meet a tile of keys in an iteration, if their blocks are shorter: registers hold their sums until the
+second slice of the depth comes."""
+MAX_SUMMED_SLICES = 2
 RESULT_ROWS = 300
 """Rows that the array takes in an iteration that makes results, those of weights as well."""
 MAX_SCALAR_TERMS = 8
@@ -174,6 +178,8 @@ class AttentionPlan:
     """Which keys a tile has."""
     found: frozenset[str] = frozenset()
     """Of queries, keys and values, what other kernels left in the pads."""
+    is_plain: bool = False
+    """Whether scores are at most multiplied by a number before the softmax."""
 
     @property
     def rest(self) -> AttentionPlan | None:
@@ -291,6 +297,23 @@ class AttentionPlan:
         return inside if self.parts is None else inside + 1 + (self.num_parts - 1).bit_length()
 
     @property
+    def score_blocks(self) -> int:
+        """Blocks of queries of a head that a tile of keys meets in an iteration: the array waits for its weights once.
+
+        Where more than sums is added to scores, lanes take longer than the array, and code does not fit into the cache.
+        """
+        if not self.is_plain or self.depth_slices > MAX_SUMMED_SLICES or self.visible is not None:
+            return 1
+        return self._blocks_within(SCORE_ROWS)
+
+    @property
+    def score_iterations(self) -> int:
+        """Iterations of the loop over scores for a head."""
+        if self.visible is not None:
+            return len(self.visible.points)
+        return self.queries.count // self.score_blocks * self.key_tiles
+
+    @property
     def step_sums(self) -> int:
         """Rows in a pad for the sums that the array gives for a step."""
         return -(-len(self.summed_rows) // PADS)
@@ -371,14 +394,13 @@ class AttentionPlan:
         each, before = self._tiles_together(2), self.key_tiles - last
         first = (before - 1) % each + 1 if before else 0
         rounds = (before - first) // each
-        blocks = self._unsummed_blocks if first == 1 else 1
+        blocks = self._blocks_within(UNSUMMED_ROWS) if first == 1 else 1
         loops = [KeyRange(0, first, 1, blocks), KeyRange(first, each, rounds), KeyRange(before, last, 1)]
         return [loop for loop in loops if loop.tiles * loop.rounds]
 
-    @property
-    def _unsummed_blocks(self) -> int:
-        """Blocks of queries of a head that are loaded, met by a tile of values and stored in an iteration."""
-        most = max(1, UNSUMMED_ROWS // self.queries.size)
+    def _blocks_within(self, rows: int) -> int:
+        """Blocks of queries of a head, in equal numbers, that are at most as many rows, or one."""
+        most = max(1, rows // self.queries.size)
         return next(count for count in range(most, 0, -1) if self.queries.count % count == 0)
 
     def _tiles_together(self, per_row: int) -> int:
@@ -503,6 +525,7 @@ def _plan_of(attention: Attention, parts: KeyParts | None, pad_rows: int) -> Att
             panels=Blocks(rows, panel) if panel < rows else None,
             parts=parts,
             reach=None if attention.visible is None else attention.visible.reach,
+            is_plain=all(_is_scaling(stage) for stage in attention.found.maps),
         )
         if parts is None and panel == rows:
             found = _with_visible(found)
@@ -536,6 +559,10 @@ def _with_visible(plan: AttentionPlan) -> AttentionPlan:
     if not plan.queries.excess and not plan.queries.size % PADS and plan.width % LANES == 0:
         found = with_spans(found, SPANS, PADS)
     return replace(plan, visible=found, step_rows=PADS * found.step_rows * len(found.strata))
+
+
+def _is_scaling(stage: Stage) -> bool:
+    return stage.body.op == "mul" and sorted(arg.op for arg in stage.body.args) == ["constant", "load"]
 
 
 def _panels(rows: int) -> Iterator[int]:

@@ -327,13 +327,14 @@ class AttentionKernel:
     def _make_scores(self, flows: Sequence[Flow]) -> None:
         """Scores after the maps: the lanes have more room beside the array than in the softmax."""
         plan, builder = self.plan, self.builder
-        parts, tiles, count = plan.depth_slices, plan.key_tiles, plan.queries.count
-        block, query, key = plan.piece_rows * ROW_BYTES, self.query_rows, self.key_rows
+        parts, tiles, blocks = plan.depth_slices, plan.key_tiles, plan.score_blocks
+        piece, query, key = plan.piece_rows, self.query_rows, self.key_rows
         strides: dict[str, Sequence[int]] = {
-            "queries": query.bytes_of(query.head, query.block, 0),
+            "queries": query.bytes_of(query.head, blocks * query.block, 0),
             "keys": key.bytes_of(key.head, 0, key.block),
         }
-        stored = {"scores": (count * block * tiles, block * tiles, ROW_BYTES)}
+        scores = plan.head_rows * tiles, blocks * piece * tiles, 1
+        stored = {"scores": [rows * ROW_BYTES for rows in scores]}
         outside = {f"outside{at}": self._outside_strides(access) for at, access in enumerate(self.attention.outside)}
         # what comes late in an iteration has counters of its own
         begins = {"scores": plan.first_score * ROW_BYTES}
@@ -342,13 +343,16 @@ class AttentionKernel:
         if plan.visible is not None:
             walks: list[Walk] = [self._point_walk(plan.visible, offsets, begins) for offsets in uses]
         else:
-            walks = [Walk(builder, (plan.heads, count, tiles), offsets, begins=begins) for offsets in uses]
+            extents = (plan.heads, plan.queries.count // blocks, tiles)
+            walks = [Walk(builder, extents, offsets, begins=begins) for offsets in uses]
             if plan.reach is not None:
                 walks.append(StairWalk(builder, plan, self._first_stair(plan.reach)))
 
+        rows = self._rows_of(blocks)
+
         def multiply(offsets: dict[str, ir.Value]) -> None:
             firsts = [part * query.slice for part in range(parts)]
-            slices = self._slices(self.queries, offsets["queries"], "queries", firsts, query.block)
+            slices = self._slices(self.queries, offsets["queries"], "queries", firsts, blocks * query.block)
             keys = self._parts(self.keys, offsets["keys"], ahead("keys"))
             sums: list[ir.Value] = []
             for part in range(parts):
@@ -361,7 +365,8 @@ class AttentionKernel:
                 queries, first = slices[part]
                 pads = query.num_pads
                 terms = [
-                    builder.gemm(builder.tile_load(queries[row % pads], Index(first + row // pads), LANES))
+                    builder.gemm(builder.tile_load(queries[row % pads], Index(first + block + row // pads), LANES))
+                    for block in range(0, blocks * query.block, query.block)
                     for row in range(plan.queries.size)
                 ]
                 sums = [builder.binary("add", *pair) for pair in zip(sums, terms, strict=True)] if part else terms
@@ -375,8 +380,7 @@ class AttentionKernel:
                     operands[STAIRS] = self._parts(self.places[STAIRS], start, ahead(f"{STAIRS}{first}"))
                 maps = ScoreMaps(builder, self.attention, plan, operands, first)
                 scores = self._parts(self.scores, offsets["scores"], ahead(f"scores{first // NEAR_ROWS}"))
-                for row, total in enumerate(sums[first : first + NEAR_ROWS], first):
-                    pad, at = row % PADS, row // PADS
+                for total, (pad, at) in zip(sums[first : first + NEAR_ROWS], rows[first:], strict=False):
                     builder.tile_store(maps.evaluate(total, pad, at), scores[pad], Index(at * tiles), LANES)
                 self.expansions.update(maps.expansions)
 
@@ -560,7 +564,7 @@ class AttentionKernel:
     def _multiply_values(self, offsets: dict[str, ir.Value], loop: KeyRange) -> None:
         """Sum the products of a block of exponentials with tiles of values, and what is there of earlier tiles."""
         plan, builder = self.plan, self.builder
-        rows = self._rows_of(loop)
+        rows = self._rows_of(loop.blocks)
         piece = loop.blocks * plan.piece_rows
         slices = self._slices(self.scores, offsets["scores"], "exponentials", range(loop.tiles), piece)
         turned = self._parts(self.turned, offsets["turned"], ahead("turned"))
@@ -601,7 +605,7 @@ class AttentionKernel:
         """Load the sums of a block, or store them."""
         builder = self.builder
         loaded: list[ir.Value] = []
-        rows = self._rows_of(loop)
+        rows = self._rows_of(loop.blocks)
         for first in range(0, len(rows), NEAR_ROWS):
             name = self._sum_name(first // NEAR_ROWS, loop)
             parts = self._parts(self.results, offsets["results" if kind == "load" else "stored"], name)
@@ -612,8 +616,8 @@ class AttentionKernel:
                     builder.tile_store(sums[row], parts[pad], Index(at), LANES)
         return loaded
 
-    def _rows_of(self, loop: KeyRange) -> list[tuple[int, int]]:
+    def _rows_of(self, blocks: int) -> list[tuple[int, int]]:
         """Of each query of an iteration its pad and its row there."""
         piece = self.plan.piece_rows
         queries = range(self.plan.queries.size)
-        return [(row % PADS, block * piece + row // PADS) for block in range(loop.blocks) for row in queries]
+        return [(row % PADS, block * piece + row // PADS) for block in range(blocks) for row in queries]

@@ -46,7 +46,7 @@ class GroupFlows:
     def _ahead(self, name: str, access: Access, tiles: Tiles, loop: Loop, blocks: Blocks, rows: int) -> Flow | None:
         """A flow beside the scores: all of a head before its first product."""
         plan = self.plan
-        iterations = plan.queries.count * plan.key_tiles if plan.visible is None else len(plan.visible.points)
+        iterations = plan.score_iterations
         while 2 * plan.depth_slices * blocks.count <= iterations and not blocks.excess and not rows % 2:
             # more and smaller pieces, in the same places: a piece that does not exist takes as much time
             blocks, rows = Blocks(blocks.extent, blocks.size // 2), rows // 2
