@@ -79,6 +79,27 @@ def test_a_loop_that_adds_nothing_takes_several_blocks_at_once(blocks: Blocks, t
     assert [loop.blocks for loop in others] == [1]
 
 
+@pytest.mark.parametrize(
+    ("blocks", "width", "together"),
+    [
+        (Blocks(128, 64), 64, 2),
+        (Blocks(192, 64), 64, 1),
+        (Blocks(256, 64), 32, 2),
+        (Blocks(160, 40), 64, 2),
+        (Blocks(197, 100), 64, 1),
+        (Blocks(128, 64), 96, 1),
+    ],
+)
+def test_a_tile_of_keys_meets_several_blocks_where_scores_are_at_most_scaled(
+    blocks: Blocks, width: int, together: int
+) -> None:
+    plan = _plan(2, blocks, 128, width)
+    assert plan.score_blocks == 1 and plan.score_iterations == blocks.count * plan.key_tiles
+    plain = replace(plan, is_plain=True)
+    assert plain.score_blocks == together
+    assert plain.score_iterations * together == plan.score_iterations
+
+
 def test_values_are_turned_beside_the_softmax_where_it_has_a_step_for_each_tile() -> None:
     assert _plan(12, Blocks(128, 64), 128, step_rows=16).turns_beside
     assert not _plan(12, Blocks(8, 8), 1024, step_rows=4).turns_beside
