@@ -74,6 +74,8 @@ FETCHED_PIECES = 8
 """Transfers of a step of the rows of a tile, at most."""
 STORED_PIECE_CYCLES = 4
 """Of a tile, for each transfer of its results: addresses are computed between tiles."""
+MAX_MET_ROWS = 176
+"""Of a tile of one step with the rows of images that it meets: registers hold all of them, and weights."""
 LANE_CYCLES = 2
 """Of an operation on a row."""
 LAST_ROW_CYCLES = 80
@@ -236,6 +238,8 @@ def image_schedules(
         )
         if image is not None and isinstance(results, HalvedRuns) and epilogue.in_loop(walk):
             continue  # its code exceeds the instruction cache by more than it gains (ViT-B/16: 1.33 instead of 1.30 M)
+        if depth.steps == 1 and not epilogue.in_loop(walk) and _met_rows(epilogue, results) > MAX_MET_ROWS:
+            continue
         free = pad_rows - (epilogue.pad_rows(walk) - walk.operand_rows)
         if is_dealt and epilogue.in_loop(walk):
             continue
@@ -243,6 +247,11 @@ def image_schedules(
             yield from fitting(walk, free)
         elif walk.operand_rows <= free:
             yield walk
+
+
+def _met_rows(epilogue: TileEpilogue, results: HalvedResults) -> int:
+    """Rows of a tile and those of images that it meets; none where it meets no image."""
+    return results.rows * (1 + len(epilogue.image_reads)) if epilogue.image_reads else 0
 
 
 def _dealt_schedules(
