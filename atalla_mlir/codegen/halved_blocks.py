@@ -69,7 +69,7 @@ class HalvedBlocks(_Halved, FootprintBlocks):
 
     @property
     def transfers(self) -> int:
-        return self.image.held if self.image is not None else super().transfers
+        return self.image.held_lines if self.image is not None else super().transfers
 
     @property
     def piece_rows(self) -> int:
@@ -172,7 +172,7 @@ class HalvedRuns(HalvedResults):
 
 
 def halved_results(
-    line_loop: Loop, loop: Loop, limit: int, pads: int, picture_loop: Loop | None = None
+    line_loop: Loop, loop: Loop, limit: int, pads: int, picture_loop: Loop | None = None, *, of_each: bool = False
 ) -> Iterator[HalvedResults]:
     """Ways to cut rows into blocks of at most `limit`: as few as possible of each width, of about equal size.
 
@@ -180,7 +180,7 @@ def halved_results(
     one row, a half of a block has an even number of them, and an image more. Blocks that have all lines of several
     pictures come last.
     """
-    halves = Halves(line_loop.extent, picture_loop.extent if picture_loop is not None else 1)
+    halves = Halves(line_loop.extent, picture_loop.extent if picture_loop is not None else 1, of_each)
     kind = HalvedRuns if loop.extent == 1 else HalvedResults
     for lines, width in _block_sizes(halves, loop.extent, limit):
         if kind is HalvedResults or lines < halves.extent:
@@ -206,7 +206,7 @@ def _block_sizes(halves: Halves, extent: int, limit: int) -> tuple[tuple[int, in
 
 def _sizes_of_several(halves: Halves, widths: Collection[int], largest: int, limit: int) -> Iterator[tuple[int, int]]:
     """Those with all lines of several pictures which have more rows than the `largest` of one has."""
-    for together in range(2, halves.own_pictures + 1):
+    for together in range(2, halves.own_pictures + 1) if not halves.shared else ():
         lines = together * halves.extent
         for width in sorted(widths) if halves.own_pictures % together == 0 else ():
             if largest < HALVES * lines * width <= limit:

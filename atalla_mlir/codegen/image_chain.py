@@ -110,14 +110,19 @@ class ImageChain(HalvesOnly):
         return Cost(decision.predicted_cycles or 0, plan.pad_rows, sum(map(fetched_bytes, plan.walks)))
 
 
-def image_chain(chain: tuple[Sequence[Stage], Sequence[Stage]], stored: Sequence[Access]) -> ImageChain | None:
-    """A chain as one over images; None where it is not. Coalesces loops but those over lines and pixels."""
+def image_chain(
+    chain: tuple[Sequence[Stage], Sequence[Stage]], stored: Sequence[Access], each_of: int = 1
+) -> ImageChain | None:
+    """A chain as one over images, or over halves `each_of` so many; None where it is not.
+
+    Coalesces loops but those over lines and pixels.
+    """
     kept = chained_buffer(*chain, ())
     between = next((stage.write for stage in chain[0] if stage.write.buffer is kept), None)
     if between is None:
         return None
-    first = image_product(chain[0], [between], None, is_chained=True)
-    second = image_product(chain[1], stored, None)
+    first = image_product(chain[0], [between], None, is_chained=True, each_of=each_of)
+    second = image_product(chain[1], stored, None, each_of=each_of)
     if first is None or second is None or second.streamed.buffer is not kept:
         return None
     plans = first.plan, second.plan

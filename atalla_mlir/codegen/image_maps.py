@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,12 +18,15 @@ from atalla_mlir.codegen.pad_images import (
     Halves,
     ImageShape,
     ImageWalk,
+    PadImage,
     Range,
     coalesce_pictures,
     halves_of,
     held_ranges,
     image_walk,
+    is_whole_image,
     split_matrix,
+    split_pictures,
 )
 from atalla_mlir.codegen.phase_plan import PhasePlan, plan_phases, ring_rows
 from atalla_mlir.codegen.row_plan import LANES, MAX_REGISTER_CHUNKS, RowPlan, row_instructions
@@ -47,12 +51,14 @@ class PixelSteps:
     """Long pixels as the rows of a plan of phases, a step being a pixel of each half.
 
     Its stages are those of the kernel, in the same order, with the pixels of a half as one loop; strides along the
-    `line` loop stay.
+    `line` loop stay, and along that over pictures, if there is one: each has so many `pixels` of a half.
     """
 
     plan: PhasePlan
     stages: tuple[Stage, ...]
     line: Loop
+    picture: Loop | None
+    pixels: int
 
     def pad_rows(self, moved: int) -> int:
         """Rows of each pad for its rings, at most: of values, half a pixel's chunks or less, and of `moved` pixels."""
@@ -73,9 +79,13 @@ class ImageMaps(HalvesOnly):
     stages: tuple[Stage, ...]
     result: Access
     frame: float | None
-    rows: tuple[Loop, Loop]
-    """Lines and pixels."""
+    rows: tuple[Loop, ...]
+    """Lines and pixels; before them pictures, where each of these has halves."""
     lane: Loop
+
+    @property
+    def of_each(self) -> bool:
+        return len(self.rows) == PICTURE_LOOPS
 
     @property
     def reads(self) -> list[Access]:
@@ -90,7 +100,7 @@ class ImageMaps(HalvesOnly):
 
     @property
     def halves(self) -> Halves:
-        return halves_of(self.rows)
+        return halves_of(self.rows, of_each=self.of_each)
 
     @property
     def is_folded(self) -> bool:
@@ -107,15 +117,16 @@ class ImageMaps(HalvesOnly):
     def _walk(self, access: Access, shape: ImageShape) -> ImageWalk | None:
         if access.stride(self.lane) != 1 or self.lane.extent != shape.channels:
             return None
-        return image_walk(access, shape, self.rows)
+        return image_walk(access, shape, self.rows, of_each=self.of_each)
 
     @cached_property
     def steps(self) -> PixelSteps | None:
         """The kernel by phases, where pixels are long and folded; None where it is none."""
         if not self.is_folded or self.chunks < MIN_CHUNKS:
             return None
-        line, pixel = self.rows
-        run = Loop(self.halves.extent * pixel.extent, pixel.name)
+        *pictures, line, pixel = self.rows
+        pixels = self.halves.extent * pixel.extent
+        run = Loop(math.prod(loop.extent for loop in pictures) * pixels, pixel.name)
 
         def along_run(access: Access) -> Access:
             strides = {run if loop is pixel else loop: stride for loop, stride in access.strides.items()}
@@ -124,7 +135,7 @@ class ImageMaps(HalvesOnly):
         stages = tuple(
             replace(
                 stage,
-                loops=[run if loop is pixel else loop for loop in stage.loops if loop is not line],
+                loops=[run if loop is pixel else loop for loop in stage.loops if loop not in (*pictures, line)],
                 reads=[along_run(read) for read in stage.reads],
                 write=along_run(stage.write),
             )
@@ -134,12 +145,12 @@ class ImageMaps(HalvesOnly):
         plan = plan_phases(stages, [result])
         if plan is None or (plan.rows, plan.groups) != (1, 1):
             return None
-        return PixelSteps(plan, stages, line)
+        return PixelSteps(plan, stages, line, pictures[0] if pictures else None, pixels)
 
     def row_plan(self, pixels: int, sides: int) -> RowPlan:
         """For iterations with so many `pixels` of each of `sides` halves."""
         outer = self.rows if self.is_folded else (self.lane, *self.rows)
-        return RowPlan(self.lane, outer, self.rows[1].extent, pixels * sides)
+        return RowPlan(self.lane, outer, self.rows[-1].extent, pixels * sides)
 
     def choose(self, images: Mapping[Buffer, KeptImage], wanted: Fields) -> tuple[MapPlan, Decision] | None:
         """How many pixels an iteration has; None where an image is dealt out."""
@@ -166,28 +177,34 @@ class ImageMaps(HalvesOnly):
         """The best one first."""
         each = row_instructions(self.stages, self.row_plan(1, 1))
         sides = HALVES if HALVES * each <= MAX_BOTH else 1
-        best = max(1, min(MAX_PIXELS, round(MAX_INSTRUCTIONS / (each * sides)), self.rows[1].extent))
+        best = max(1, min(MAX_PIXELS, round(MAX_INSTRUCTIONS / (each * sides)), self.rows[-1].extent))
         is_run = self.is_run(images)
         ways = [best, *(pixels for pixels in range(1, MAX_PIXELS + 1) if pixels != best)]
         phased = [MapPlan(1, HALVES, True, self.steps)] if is_run and self.steps is not None else []
-        return [*phased, *(MapPlan(pixels, sides, is_run) for pixels in ways)]
+        # in DRAM the pixels of a half are those of one picture
+        is_one_run = is_run and not (self.of_each and self._moved(images))
+        return [*phased, *(MapPlan(pixels, sides, is_one_run) for pixels in ways)]
 
     def is_run(self, images: Mapping[Buffer, KeptImage]) -> bool:
-        """Whether the lines of a half follow each other without a gap wherever they lie."""
-        line, pixel = self.rows
+        """Whether the lines of a half follow each other without a gap wherever they lie: in DRAM those of a picture."""
+        line, pixel = self.rows[-HALVES:]
         kept = [self.walk(access, images[access.buffer]) for access in self._accesses() if access.buffer in images]
-        whole = [images[access.buffer].pixels == pixel.extent for access in self._accesses() if access.buffer in images]
-        if not all(whole) or any(walk is None or (walk.lines, walk.pixels) != (1, 1) for walk in kept):
+        found = [images[access.buffer] for access in self._accesses() if access.buffer in images]
+        are_whole = all(image.pixels == pixel.extent and self._are_pictures_a_run(image) for image in found)
+        if not are_whole or any(walk is None or (walk.lines, walk.pixels) != (1, 1) for walk in kept):
             return False
         strides = [(access.stride(line), access.stride(pixel)) for stage in self.stages for access in stage.accesses()]
         return line.extent == HALVES or all(down == along * pixel.extent for down, along in strides)
+
+    def _are_pictures_a_run(self, image: KeptImage) -> bool:
+        return not self.of_each or (isinstance(image, PadImage) and image.held == self.halves.extent)
 
     def _accesses(self) -> list[Access]:
         return [*self.reads, self.result]
 
     def _cycles(self, images: Mapping[Buffer, KeptImage]) -> float:
         """Roughly: of all pixels, and of what comes from DRAM or goes there."""
-        pixels = self.rows[0].extent * self.rows[1].extent
+        pixels = math.prod(loop.extent for loop in self.rows)
         computed = row_instructions(self.stages, self.row_plan(1, 1)) / SLOTS
         if not self.is_folded:
             computed *= self.chunks
@@ -215,8 +232,7 @@ class ImageMaps(HalvesOnly):
 
     def _is_all(self, walk: ImageWalk, shape: ImageShape) -> bool:
         """Whether results are neighbours, and all that there is where no frame is around them."""
-        is_whole = tuple(loop.extent for loop in self.rows) == (shape.lines, shape.pixels)
-        return (walk.lines, walk.pixels) == (1, 1) and (self.frame is not None or is_whole)
+        return (walk.lines, walk.pixels) == (1, 1) and (self.frame is not None or is_whole_image(self.rows, shape))
 
     def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> Cost | None:
         """None where not even two blocks of the rows of an iteration fit beside what all pixels share."""
@@ -253,29 +269,42 @@ class MapPlan:
         return {"pixels": self.pixels, "phases": self.steps is not None}
 
 
-def image_maps(stages: Sequence[Stage], stored: Sequence[Access], frame: float | None) -> ImageMaps | None:
+def image_maps(
+    stages: Sequence[Stage], stored: Sequence[Access], frame: float | None, each_of: int = 1
+) -> ImageMaps | None:
     """Stages as such a kernel; None where they are none. Coalesces loops but those over lines and pixels.
 
-    The rows of a matrix become two loops, over its halves and the rows of a half.
+    The rows of a matrix become two loops, over its halves and the rows of a half; or those `each_of` so many pictures,
+    where there are several.
     """
     if len(stored) != 1 or any(stage.kind not in (StageKind.MAP, StageKind.REDUCE) for stage in stages):
         return None
     (result,) = stored
     lane = next((loop for loop, stride in result.strides.items() if stride == 1), None)
-    rows = sorted((loop for loop in result.strides if loop is not lane), key=result.stride, reverse=True)
+    rows = _rows(result, lane)
     if lane is None or lane.extent % LANES or any(stage.is_scalar for stage in stages):
         return None
     coalesce_loops(stages, apart=set(result.strides))
-    if len(rows) == PICTURE_LOOPS:
+    if each_of > 1:
+        if not rows or not split_pictures(stages, rows, each_of):
+            return None
+        rows = _rows(result, lane)
+    elif len(rows) == PICTURE_LOOPS:
         coalesce_pictures(stages, rows)
-        rows = sorted((loop for loop in result.strides if loop is not lane), key=result.stride, reverse=True)
+        rows = _rows(result, lane)
     if len(rows) == 1:
         rows = list(split_matrix(stages, rows[0]))
-    if len(rows) != HALVES or not all(_is_pixelwise(stage, rows, lane) for stage in stages):
+    num_loops = HALVES if each_of == 1 else PICTURE_LOOPS
+    if len(rows) != num_loops or not all(_is_pixelwise(stage, rows, lane) for stage in stages):
         return None
-    found = ImageMaps(tuple(stages), result, frame, (rows[0], rows[1]), lane)
+    found = ImageMaps(tuple(stages), result, frame, tuple(rows), lane)
     fits = not found.is_folded or found.chunks <= MAX_REGISTER_CHUNKS
     return found if fits and found.row_reads and _are_rows(found) else None
+
+
+def _rows(result: Access, lane: Loop | None) -> list[Loop]:
+    """All loops of a result but that along the lanes, the outermost first."""
+    return sorted((loop for loop in result.strides if loop is not lane), key=result.stride, reverse=True)
 
 
 def _is_pixelwise(stage: Stage, rows: Sequence[Loop], lane: Loop) -> bool:

@@ -116,7 +116,7 @@ class ImagePlanner:
             held += needed
         if any(self.launches[at].kernel is None for at in range(value.made, value.last + 1)):
             return None
-        whole = value.shape.lines
+        whole = value.shape.halved_lines
         held.append([(0, 1), (whole - 1, whole)])
         starts = [min(ranges[half][0] for ranges in held) for half in range(HALVES)]
         lines = max(max(ranges[half][1] for ranges in held) - starts[half] for half in range(HALVES))
@@ -125,7 +125,7 @@ class ImagePlanner:
         shape, maker = value.shape, self.launches[value.made].kernel
         spare = maker.spare_rows if maker is not None else 0
         slices, starts = shape.channels // LANES, (first, second)
-        return PadImage(shape.lines, shape.pixels, slices, 0, starts, lines, 0, spare, shape.pictures)
+        return PadImage(shape.lines, shape.pixels, slices, 0, starts, lines, 0, spare, shape.pictures, shape.of_each)
 
     def _dealt(self, value: ImageValue) -> DealtImage | None:
         """The image dealt out over the pads, with no place yet; None where a launch cannot work on that."""

@@ -21,6 +21,7 @@ from atalla_mlir.codegen.image_kernel import Cost, HalvesOnly, KeptImage, frame_
 from atalla_mlir.codegen.iteration import Access, Buffer, Stage, StageKind, coalesce_loops
 from atalla_mlir.codegen.pad_images import (
     PICTURE_LOOPS,
+    Halves,
     ImageShape,
     ImageWalk,
     PadImage,
@@ -32,6 +33,7 @@ from atalla_mlir.codegen.pad_images import (
     image_walk,
     is_whole_image,
     split_matrix,
+    split_pictures,
 )
 from atalla_mlir.codegen.placement import MAX_DMA_ROWS
 from atalla_mlir.codegen.product_plan import LANES, ProductPlan, choose_product_plan
@@ -95,6 +97,12 @@ class ImageProduct(HalvesOnly):
     frame: float | None
     is_chained: bool = False
     """Whether the result stays in the pads for the next product of the kernel."""
+    of_each: bool = False
+    """Whether each picture has halves."""
+
+    @property
+    def halves(self) -> Halves:
+        return halves_of(self.plan.rows, of_each=self.of_each)
 
     @property
     def product(self) -> Stage:
@@ -159,11 +167,17 @@ class ImageProduct(HalvesOnly):
 
 
 def image_product(
-    stages: Sequence[Stage], stored: Sequence[Access], frame: float | None, *, is_chained: bool = False
+    stages: Sequence[Stage],
+    stored: Sequence[Access],
+    frame: float | None,
+    *,
+    is_chained: bool = False,
+    each_of: int = 1,
 ) -> ImageProduct | None:
     """A product as one over images; None where it is not. Coalesces loops but those over lines and pixels.
 
-    The rows of a matrix become two loops, over its halves and the rows of a half.
+    The rows of a matrix become two loops, over its halves and the rows of a half; or those `each_of` so many pictures,
+    where there are several.
     """
     if stages[0].kind is not StageKind.PRODUCT or stages[0].is_scalar or len(stored) != 1:
         return None
@@ -171,18 +185,23 @@ def image_product(
     lanes = {loop for loop, stride in result.strides.items() if stride == 1}
     coalesce_loops(stages, apart=set(result.strides) - lanes)
     plan = choose_product_plan(stages[0], [result])
-    if len(plan.rows) == PICTURE_LOOPS:
+    of_each = each_of > 1
+    if of_each:
+        if not plan.rows or not split_pictures(stages, plan.rows, each_of):
+            return None
+        plan = choose_product_plan(stages[0], [result])
+    elif len(plan.rows) == PICTURE_LOOPS:
         coalesce_pictures(stages, plan.rows)
         plan = choose_product_plan(stages[0], [result])
     if len(plan.rows) == 1:
         split_matrix(stages, plan.rows[0])
         plan = choose_product_plan(stages[0], [result])
     lane = plan.lane
-    if plan.batch or not can_halve(plan.rows) or len(plan.cols) != 1 or lane is None or lane.extent % LANES:
+    if plan.batch or not can_halve(plan.rows, of_each=of_each) or len(plan.cols) != 1:
         return None
-    if not is_plain(stages[1:], plan) or result.stride(lane) != 1:
+    if lane is None or lane.extent % LANES or not is_plain(stages[1:], plan) or result.stride(lane) != 1:
         return None
-    return ImageProduct(tuple(stages), plan, result, frame, is_chained)
+    return ImageProduct(tuple(stages), plan, result, frame, is_chained, of_each)
 
 
 def walk_of(product: ImageProduct, access: Access, image: KeptImage) -> ImageWalk | None:
@@ -195,7 +214,7 @@ def _slices_walk(product: ImageProduct, access: Access, shape: ImageShape) -> Im
     lane = product.plan.lane
     if lane is None or access.stride(lane) != 1:
         return None
-    walk = image_walk(access, shape, product.plan.rows, in_any_slice=True)
+    walk = image_walk(access, shape, product.plan.rows, of_each=product.of_each, in_any_slice=True)
     return walk if walk is not None and walk.first_slice * LANES + lane.extent <= shape.channels else None
 
 
@@ -276,7 +295,8 @@ def _ways(product: ImageProduct, image: PadImage | None, pads: int) -> Iterator[
         window = window_in_image(window, image.shape)
     steps = depth_of(product.plan, streamed, pushed) if image is None else None
     *pictures, line_loop, loop = product.plan.rows
-    for results in halved_results(line_loop, loop, MAX_BLOCK_ROWS, pads, pictures[0] if pictures else None):
+    picture_loop = pictures[0] if pictures else None
+    for results in halved_results(line_loop, loop, MAX_BLOCK_ROWS, pads, picture_loop, of_each=product.of_each):
         rows = halved_blocks(results, window, image) if window is not None else None
         if image is None and results.pictures_together > 1:
             rows = None  # image lines of one picture are fetched
@@ -355,7 +375,7 @@ def _walked(product: ImageProduct, access: Access, shape: ImageShape) -> list[Ra
     walk = _slices_walk(product, access, shape)
     if walk is None:
         return None
-    return held_ranges(halves_of(product.plan.rows), walk, 1)
+    return held_ranges(product.halves, walk, 1)
 
 
 def _windowed(product: ImageProduct, shape: ImageShape) -> list[Range] | None:
@@ -363,10 +383,10 @@ def _windowed(product: ImageProduct, shape: ImageShape) -> list[Range] | None:
     plan, pushed = product.plan, product.product.reads[product.plan.pushed]
     window = window_of(plan, product.streamed, pushed, least_taps=1)
     window = window_in_image(window, shape) if window is not None else None
-    walk = image_walk(product.streamed, shape, plan.rows)
+    walk = image_walk(product.streamed, shape, plan.rows, of_each=product.of_each)
     if window is None or walk is None:
         return None
     lines, pixels = window.reach(1, plan.rows[-1].extent)
     if walk.pixel + pixels > shape.pixels:
         return None
-    return held_ranges(halves_of(plan.rows), walk, lines)
+    return held_ranges(product.halves, walk, lines)

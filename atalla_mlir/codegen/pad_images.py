@@ -5,7 +5,8 @@ A half also holds the lines of the other one that windows of its results see. Sl
 each image line after image line; a row of a pad is 32 channels of a pixel.
 
 Of a batch the lines of all pictures follow each other, with their frames, as those of one tall image. The halves are
-then the first and the second half of the pictures.
+then the first and the second half of the pictures; or those of each picture, where what works on one must find it in
+both pads.
 """
 
 from __future__ import annotations
@@ -28,21 +29,28 @@ Range = tuple[int, int]
 class Halves:
     """Lines of results in two halves of `extent` lines, which overlap where their number is odd.
 
-    Of several `pictures`, even in number, each half has as many whole ones, of `lines` lines each.
+    Of several `pictures`, even in number, each half has as many whole ones, of `lines` lines each; or the halves are
+    those `of_each` picture.
     """
 
     lines: int
     pictures: int = 1
+    of_each: bool = False
+
+    @property
+    def are_whole(self) -> bool:
+        """Whether halves are whole pictures."""
+        return self.pictures > 1 and not self.of_each
 
     @property
     def extent(self) -> int:
-        """Lines of a half, or of a picture."""
-        return -(-self.lines // HALVES) if self.pictures == 1 else self.lines
+        """Lines of a half of a picture, or of a whole one."""
+        return self.lines if self.are_whole else -(-self.lines // HALVES)
 
     @property
     def own_pictures(self) -> int:
-        """Of each half."""
-        return -(-self.pictures // HALVES)
+        """Of which each half has lines."""
+        return -(-self.pictures // HALVES) if self.are_whole else self.pictures
 
     @property
     def firsts(self) -> tuple[int, int]:
@@ -52,15 +60,15 @@ class Halves:
     @property
     def shared(self) -> int:
         """Lines that both halves have: the last of the first one, which is the first of the second one."""
-        return HALVES * self.extent - self.lines if self.pictures == 1 else 0
+        return 0 if self.are_whole else HALVES * self.extent - self.lines
 
     def of_picture(self, line: int) -> tuple[int, int]:
         """The picture of a line of a half, and the line there."""
-        return divmod(line, self.lines) if self.pictures > 1 else (0, line)
+        return divmod(line, self.extent) if self.pictures > 1 else (0, line)
 
     def distance(self, lines: int, pictures: int) -> int:
         """From the first result of the first half to that of the second one; lines and pictures lie so far apart."""
-        return self.firsts[1] * lines if self.pictures == 1 else self.own_pictures * pictures
+        return self.own_pictures * pictures if self.are_whole else self.firsts[1] * lines
 
 
 @dataclass(frozen=True)
@@ -121,16 +129,25 @@ ONE_LINE = Halves(1)
 
 @dataclass(frozen=True)
 class ImageShape:
-    """Lines, pixels and channels of an image as it lies in DRAM, channels innermost; lines of all its pictures."""
+    """Lines, pixels and channels of an image as it lies in DRAM, channels innermost; lines of all its pictures.
+
+    `of_each`: in the pads its halves are those of each picture.
+    """
 
     lines: int
     pixels: int
     channels: int
     pictures: int = 1
+    of_each: bool = False
 
     @property
     def picture_lines(self) -> int:
         return self.lines // self.pictures
+
+    @property
+    def halved_lines(self) -> int:
+        """Lines that are cut into halves: of all pictures, or of each."""
+        return self.picture_lines if self.of_each else self.lines
 
     @property
     def strides(self) -> tuple[int, int]:
@@ -146,8 +163,8 @@ class ImageShape:
 class PadImage:
     """An image of `lines` x `pixels` pixels of `slices` * 32 channels: half h lies in pad `first_pad` + h.
 
-    Its half h holds `held` lines from line `starts[h]` on, from row `base` of the pad on. Before it are `spare` rows,
-    which nobody reads.
+    Its half h holds `held` lines from line `starts[h]` on, from row `base` of the pad on; where halves are those
+    `of_each` picture, so many of each of them. Before it are `spare` rows, which nobody reads.
     """
 
     lines: int
@@ -159,11 +176,17 @@ class PadImage:
     base: int
     spare: int = 0
     pictures: int = 1
+    of_each: bool = False
+
+    @property
+    def held_lines(self) -> int:
+        """Lines of a half, of all pictures."""
+        return self.held * self.pictures if self.of_each else self.held
 
     @property
     def slice_rows(self) -> int:
         """Rows of a pad from a slice to the next one."""
-        return self.held * self.pixels
+        return self.held_lines * self.pixels
 
     @property
     def own_rows(self) -> int:
@@ -192,19 +215,19 @@ class PadImage:
     @property
     def layout(self) -> tuple[int, ...]:
         """What kernels depend on besides the shape."""
-        return (self.held,)
+        return self.held, self.of_each
 
     @property
     def shape(self) -> ImageShape:
-        return ImageShape(self.lines, self.pixels, self.slices * LANES, self.pictures)
+        return ImageShape(self.lines, self.pixels, self.slices * LANES, self.pictures, self.of_each)
 
     @property
     def picture_rows(self) -> int:
         """Rows of a pad from a picture to the next one."""
-        return self.lines // self.pictures * self.pixels
+        return (self.held if self.of_each else self.lines // self.pictures) * self.pixels
 
     def row(self, half: int, line: int, pixel: int) -> int:
-        """Rows from the begin of a half to the first slice of a pixel."""
+        """Rows from the begin of a half to the first slice of a pixel, of the first picture where each has halves."""
         return (line - self.starts[half]) * self.pixels + pixel
 
 
@@ -237,6 +260,22 @@ def split_matrix(stages: Iterable[Stage], rows: Loop) -> tuple[Loop, Loop]:
     return split_loop(stages, rows, matrix_lines(rows.extent)[1])
 
 
+def split_pictures(stages: Iterable[Stage], rows: Sequence[Loop], pictures: int) -> bool:
+    """Make loops over rows those over `pictures`, lines and pixels, of which each picture has halves.
+
+    The rows of a matrix for each picture are its lines as in `matrix_lines`. False where there are no such loops.
+    """
+    first, *inner = rows
+    if not inner and first.extent % (HALVES * pictures) == 0:
+        first, rest = split_loop(stages, first, first.extent // pictures)
+        inner = [rest]
+    if first.extent != pictures or not 1 <= len(inner) <= HALVES:
+        return False
+    if len(inner) == 1:
+        split_matrix(stages, inner[0])
+    return True
+
+
 def coalesce_pictures(stages: Sequence[Stage], rows: Sequence[Loop]) -> None:
     """Make the loops over pictures and over lines one, where every access walks them as one."""
     loops = {loop for stage in stages for loop in stage.loops}
@@ -250,14 +289,14 @@ def is_whole_image(rows: Sequence[Loop], shape: ImageShape) -> bool:
 
 
 def image_walk(
-    access: Access, shape: ImageShape, rows: Sequence[Loop], *, in_any_slice: bool = False
+    access: Access, shape: ImageShape, rows: Sequence[Loop], *, of_each: bool = False, in_any_slice: bool = False
 ) -> ImageWalk | None:
     """How the two loops over the rows of a product, lines and pixels, walk an image; None where they do not.
 
     They begin with the first channel of a pixel, or with that of any slice. A third one, the outermost, is
-    over pictures.
+    over pictures, and halves of results are those `of_each`.
     """
-    if access.indirect or not can_halve(rows):
+    if access.indirect or of_each != shape.of_each or not can_halve(rows, of_each=of_each):
         return None
     line, pixel = shape.strides
     *pictures, line_loop, pixel_loop = rows
@@ -285,31 +324,34 @@ def _has_all_lines(walk: ImageWalk, shape: ImageShape, line_loop: Loop) -> bool:
     return walk.line < walk.lines and walk.lines * line_loop.extent == shape.lines
 
 
-def can_halve(rows: Sequence[Loop]) -> bool:
+def can_halve(rows: Sequence[Loop], *, of_each: bool = False) -> bool:
     """Whether loops are over lines and pixels, or over pictures, too, of which each half has as many."""
+    if of_each:
+        return len(rows) == PICTURE_LOOPS
     return len(rows) == HALVES or (len(rows) == PICTURE_LOOPS and rows[0].extent % HALVES == 0)
 
 
-def halves_of(rows: Sequence[Loop]) -> Halves:
+def halves_of(rows: Sequence[Loop], *, of_each: bool = False) -> Halves:
     """Those of results with loops over lines and pixels, or over pictures, lines and pixels."""
-    return Halves(rows[-HALVES].extent, rows[0].extent if len(rows) == PICTURE_LOOPS else 1)
+    return Halves(rows[-HALVES].extent, rows[0].extent if len(rows) == PICTURE_LOOPS else 1, of_each)
 
 
 def stored_lines(halves: Halves, walk: ImageWalk, half: int) -> range:
     """Lines from the first result of a half to its last one, counted from the first one of all.
 
-    Results are neighbours; lines that lie between pictures are counted, too.
+    Results are neighbours; lines that lie between whole pictures are counted, too.
     """
     first = walk.first_line(halves, half) - walk.line
-    return range(first, first + (halves.own_pictures - 1) * walk.picture_lines + halves.extent)
+    further = (halves.own_pictures - 1) * walk.picture_lines if halves.are_whole else 0
+    return range(first, first + further + halves.extent)
 
 
 def held_ranges(halves: Halves, walk: ImageWalk, reach: int) -> list[Range]:
     """Image lines that the results of each half look at, `reach` from the first line of a result on.
 
-    Where there are pictures, all lines of these.
+    Where halves are whole pictures, all lines of these.
     """
-    if halves.pictures > 1:
+    if halves.are_whole:
         lines = halves.own_pictures * walk.picture_lines
         return [(half * lines, (half + 1) * lines) for half in range(HALVES)]
     last = (halves.extent - 1) * walk.lines

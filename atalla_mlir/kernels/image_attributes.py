@@ -14,8 +14,12 @@ IMAGES = "atalla.images"
 a call, which has the same attribute with the true bases, passes the byte address of the first row as an argument."""
 FREE_ROWS = "atalla.free_rows"
 """On a kernel's function: rows of each pad that it may take for itself."""
+EACH_OF = "atalla.halves_of_each"
+"""On a kernel's function: of so many pictures each has halves."""
 _PICTURES = "pictures"
 """Where there are several."""
+_OF_EACH = "of_each"
+"""Where halves are those of each picture."""
 _SAME = ("lines", "pixels", "slices", "base", "spare")
 _DEALT = ("low", "line_rows")
 """Of images in halves and of those that are dealt out over the pads; of the latter alone."""
@@ -29,6 +33,8 @@ def image_attribute(image: KeptImage | None) -> ir.Attribute:
         numbers[_PICTURES] = i64_attr(image.pictures)
     if isinstance(image, DealtImage):
         return ir.DictAttr.get({**numbers, **{name: i64_attr(getattr(image, name)) for name in _DEALT}})
+    if image.of_each:
+        numbers[_OF_EACH] = i64_attr(1)
     starts = i64_array_attr(image.starts)
     return ir.DictAttr.get(
         {**numbers, "pad": i64_attr(image.first_pad), "starts": starts, "held": i64_attr(image.held)}
@@ -45,7 +51,7 @@ def image_of(attribute: ir.Attribute) -> KeptImage | None:
         return DealtImage(**numbers, **{name: integer_value(found[name]) for name in _DEALT})
     first, second = ir.DenseI64ArrayAttr(found["starts"])
     pad, held = integer_value(found["pad"]), integer_value(found["held"])
-    return PadImage(first_pad=pad, starts=(first, second), held=held, **numbers)
+    return PadImage(first_pad=pad, starts=(first, second), held=held, of_each=_OF_EACH in found, **numbers)
 
 
 def images_of(function: ir.Operation) -> Mapping[int, KeptImage]:

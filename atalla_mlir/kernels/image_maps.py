@@ -32,6 +32,8 @@ class ImageMapKernel(RowKernel):
     halves: Halves = ONE_LINE
     side: Loop = field(default_factory=lambda: Loop(HALVES))
     """Stands for the half in the place of a pixel, whose line is counted from the first one of the half."""
+    picture: Loop | None = None
+    """Over pictures of which each has halves."""
 
     def load(self, access: Access, place: Place) -> Evaluated:
         if access.buffer not in self.images:
@@ -61,6 +63,8 @@ class ImageMapKernel(RowKernel):
         *_, line, pixel = self.plan.outer
         lines = place.positions[line].scaled(walk.lines)
         row = lines.scaled(image.pixels) + place.positions[pixel].scaled(walk.pixels) + rows.firsts[half]
+        if self.picture in place.positions:
+            row = row + place.positions[self.picture].scaled(image.picture_rows)
         assert self.plan.lane is not None
         return rows.tiles[half], row + divided(place.positions[self.plan.lane], LANES).scaled(image.slice_rows)
 
@@ -104,12 +108,13 @@ class ImageMapNest:
         if result is not None:
             halves = self.maps.halves
             stored = [range(first, first + halves.extent) for first in halves.firsts]
-            ImageEdges(self.builder, result, stored, self.maps.rows[1].extent, self.maps.frame).emit()
+            ImageEdges(self.builder, result, stored, self.maps.rows[-1].extent, self.maps.frame).emit()
 
     def _phases(self, steps: PixelSteps) -> None:
         kernel = ImagePhases(
             self.builder, steps.stages, steps.plan, self.places, self.block, images=self.images, line=steps.line
         )
+        kernel.picture, kernel.run_steps = steps.picture, steps.pixels
         kernel.emit()
         if max(kernel.pads.used) > self.free_rows:
             raise InternalError("the rings of a kernel of pixels take more rows than it was given")
@@ -122,6 +127,7 @@ class ImageMapNest:
         self.kernel = ImageMapKernel(
             self.builder, self.maps.stages, rows, self.places, self.block, images=self.images, halves=self.maps.halves
         )
+        self.kernel.picture = self.maps.rows[0] if self.maps.of_each else None
         lane, start = self.maps.lane, Place({}, LANES)
         if self.maps.is_folded:
             self._halves(start)
@@ -137,11 +143,19 @@ class ImageMapNest:
             self._lines(place, some)
 
     def _lines(self, place: Place, sides: Sequence[int]) -> None:
-        extent, pixels = self.maps.halves.extent, self.maps.rows[1].extent
+        halves, pixels = self.maps.halves, self.maps.rows[-1].extent
         if self.plan.is_run:
-            self._pixels(place, sides, Index(), extent * pixels)
+            self._pixels(place, sides, Index(), halves.own_pictures * halves.extent * pixels)
+            return
+
+        def lines(place: Place) -> None:
+            self.builder.repeat(halves.extent, lambda line: self._pixels(place, sides, line, pixels))
+
+        if self.maps.of_each:
+            picture, *_ = self.maps.rows
+            self.builder.repeat(halves.pictures, lambda number: lines(place.at(picture, number)))
         else:
-            self.builder.repeat(extent, lambda line: self._pixels(place, sides, line, pixels))
+            lines(place)
 
     def _pixels(self, place: Place, sides: Sequence[int], line: Index, count: int) -> None:
         """So many pixels from the begin of a line of the halves `sides` on."""
@@ -156,5 +170,5 @@ class ImageMapNest:
             several(Index(count - count % unroll), count % unroll)
 
     def _at(self, place: Place, side: int, line: Index, pixel: Index) -> Place:
-        line_loop, pixel_loop = self.maps.rows
+        line_loop, pixel_loop = self.maps.rows[-HALVES:]
         return place.at(self.kernel.side, Index(side)).at(line_loop, line).at(pixel_loop, pixel)

@@ -53,15 +53,19 @@ class ImageNest:
     images: Mapping[Buffer, KeptImage]
     free_rows: int
     """Of each pad, from the first one on."""
+    each_of: int = 1
+    """Pictures of which each has halves, where there are several."""
 
 
 GroupedKernel = ImageProduct | ImageChain | ImageWindows | ImageMaps | AttentionImages | ImageFolds
 
 
-def grouped_image_kernel(groups: Sequence[Group], outside: Mapping[Buffer, object]) -> GroupedKernel | None:
+def grouped_image_kernel(
+    groups: Sequence[Group], outside: Mapping[Buffer, object], each_of: int = 1
+) -> GroupedKernel | None:
     """The product, the chain of two or the windows that groups of stages are; a frame around the result may follow.
 
-    `outside` are buffers that outlive the kernel.
+    `outside` are buffers that outlive the kernel. Halves of images are those `each_of` so many pictures, if of several.
     """
     first, *others = groups
     if first.turned or first.fill:
@@ -77,9 +81,11 @@ def grouped_image_kernel(groups: Sequence[Group], outside: Mapping[Buffer, objec
     if first.attention is not None:
         return None if others else attention_images(first.attention, stored)
     if first.chain is not None:
-        return None if others else image_chain(first.chain, stored)
+        return None if others else image_chain(first.chain, stored, each_of)
     if first.product is not None:
-        return None if first.frame else image_product(first.stages, stored, frame)
+        return None if first.frame else image_product(first.stages, stored, frame, each_of=each_of)
+    if each_of > 1:
+        return None if first.frame else image_maps(first.stages, stored, frame, each_of)
     windows = image_windows(first.stages, stored, first.frame, frame)
     if windows is not None or first.frame:
         return windows
@@ -96,7 +102,7 @@ def emit_image_nest(nest: ImageNest, fixed: Fields) -> list[Decision]:
 
     DecisionError when it has no such way to be laid out.
     """
-    kernel = grouped_image_kernel(nest.groups, nest.values)
+    kernel = grouped_image_kernel(nest.groups, nest.values, nest.each_of)
     if kernel is None:
         raise InternalError("a kernel with images in the pads is neither a product nor windows")
     wanted = {name: value for name, value in fixed.items() if name != FORM}

@@ -21,9 +21,16 @@ class ImagePhases(PhasedRows):
     images: Mapping[Buffer, ImageRows] = field(default_factory=dict[Buffer, ImageRows])
     line: Loop = field(default_factory=lambda: Loop(1))
     """The loop over all lines of results; what is in the plan goes over those of a half."""
+    picture: Loop | None = None
+    """The loop over pictures of which each has halves: in DRAM a run of steps is one of them."""
 
     def side_elements(self, access: Access) -> int:
         return Halves(self.line.extent).firsts[1] * access.stride(self.line)
+
+    def jump_elements(self, access: Access) -> int:
+        if self.picture is None:
+            return 0
+        return access.stride(self.picture) - self.run_steps * access.stride(self.plan.row)
 
     def image_of(self, access: Access) -> ImageRows | None:
         return self.images.get(access.buffer)

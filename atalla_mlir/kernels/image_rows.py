@@ -11,7 +11,7 @@ from atalla_mlir.codegen.halved_blocks import HalvedResults
 from atalla_mlir.codegen.image_kernel import KeptImage
 from atalla_mlir.codegen.image_product import ImageProduct, epilogue_of, walk_of
 from atalla_mlir.codegen.iteration import Access, Buffer
-from atalla_mlir.codegen.pad_images import HALVES, Halves, ImageWalk, PadImage, halves_of, image_walk, stored_lines
+from atalla_mlir.codegen.pad_images import HALVES, Halves, ImageWalk, PadImage, image_walk, stored_lines
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.codegen.tile_epilogue import TileEpilogue
 from atalla_mlir.codegen.tile_schedule import TileSchedule
@@ -47,7 +47,8 @@ class ImageRows:
     def byte_strides(self) -> tuple[int, int, int]:
         """Bytes of a pad from line to line of results, from pixel to pixel and from picture to picture."""
         walk, line = self.walk, self.image.pixels * ROW_BYTES
-        return walk.lines * line, walk.pixels * ROW_BYTES, walk.picture_lines * line
+        pictures = self.image.picture_rows * ROW_BYTES if walk.picture_lines else 0
+        return walk.lines * line, walk.pixels * ROW_BYTES, pictures
 
     @property
     def first_bytes(self) -> int:
@@ -66,8 +67,8 @@ class ImageRows:
     def place(self, half: int, line: int, pixel: Index) -> tuple[int, Index]:
         """The part of a line and pixel of a tile's half, and rows from its begin."""
         picture, line = self.halves.of_picture(line)
-        lines = picture * self.walk.picture_lines + line * self.walk.lines
-        return half, pixel.scaled(self.walk.pixels) + lines * self.image.pixels
+        first = picture * self.image.picture_rows + line * self.walk.lines * self.image.pixels
+        return half, pixel.scaled(self.walk.pixels) + first
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,8 @@ class ImageEdges:
 
     Kernels store the lines of results in `stored`, of each half, with `pixels` pixels. Of the `shared` lines of both
     they store even pixels to the first half, odd ones to the second one. Where halves are whole pictures, each with so
-    many `lines` of results, `stored` has the lines of the frame between these, too.
+    many `lines` of results, `stored` has the lines of the frame between these, too. Where each picture has halves, all
+    of that is said of one, and done for each.
     """
 
     def __init__(
@@ -154,7 +156,8 @@ class ImageEdges:
 
     def emit(self) -> None:
         """Store the frame beside the results, then the frame before and behind them and copies from the other half."""
-        image, slices = self.rows.image, self.rows.slices
+        image = self.rows.image
+        slices = self.rows.slices * (image.pictures if image.of_each else 1)
         zero = self.builder.index_constant(0)
         self.tiles, self.edges = (
             [self.builder.tile_at(tile, zero, part) for tile in self.rows.tiles] for part in (KEPT_PART, _EDGE_PART)
@@ -170,8 +173,9 @@ class ImageEdges:
             self.builder.repeat(slices, lambda number: self._lines(self._slice(number), framed, copied, value))
 
     def _slice(self, number: Index) -> Index:
-        """Rows from the begin of a half to a slice of the results."""
-        return (number + self.rows.walk.first_slice).scaled(self.rows.image.slice_rows)
+        """Rows from the begin of a half to a slice of the results, or to one of each picture."""
+        image, first = self.rows.image, self.rows.walk.first_slice * self.rows.image.slice_rows
+        return number.scaled(image.picture_rows if image.of_each else image.slice_rows) + first
 
     def _columns(self, base: Index, columns: Sequence[int], value: ir.Value) -> None:
         """Beside the lines of both halves; where one has fewer, from a line before them on."""
@@ -219,7 +223,7 @@ class ImageEdges:
 
     def _is_frame(self, line: int) -> bool:
         """Whether a line, counted from the first one of results, has none."""
-        distance = self.rows.walk.picture_lines
+        distance = 0 if self.rows.image.of_each else self.rows.walk.picture_lines
         return not 0 <= line < self.num_lines or (distance > 0 and line % distance >= self.lines)
 
     def _copied_lines(self) -> list[tuple[int, int, int]]:
@@ -276,12 +280,12 @@ def product_images(
 ) -> ProductImages:
     """Give the images of a product tiles; to be called at the begin of a kernel, whose arguments are their `places`."""
     epilogue = epilogue_of(product, images)
-    halves = halves_of(product.plan.rows)
+    halves = product.halves
     operand: list[ir.Value] = []
     streamed = product.streamed
     image = images.get(streamed.buffer)
     if isinstance(image, PadImage):
-        walk = image_walk(streamed, image.shape, product.plan.rows)
+        walk = image_walk(streamed, image.shape, product.plan.rows, of_each=product.of_each)
         if walk is None:
             raise InternalError("the operand of a product is no walk over its image")
         for half in range(HALVES):

@@ -46,9 +46,15 @@ class PhasedRows:
     expansions: dict[Stage, FunctionBound] = field(default_factory=dict)
     sides: int = 1
     """Steps of an iteration, each of other rows: all have rings of their own."""
+    run_steps: int = 0
+    """Steps whose rows are one run in DRAM, where others lie elsewhere (`jump_elements`)."""
 
     def side_elements(self, access: Access) -> int:
         """From the rows of a side to those of the next one."""
+        return 0
+
+    def jump_elements(self, access: Access) -> int:
+        """Elements that lie between the end of `run_steps` steps and the next step."""
         return 0
 
     def image_of(self, access: Access) -> ImageRows | None:
@@ -226,7 +232,9 @@ class PhasedRows:
         """Fetch the first steps."""
         for step in range(self.plan.ahead):
             for stream in self.inputs.values():
-                source = min(step, self.plan.steps - 1) * stream.step_bytes
+                number = min(step, self.plan.steps - 1)
+                jump = self.jump_elements(stream.access)
+                source = number * stream.step_bytes + (2 * jump * (number // self.run_steps) if jump else 0)
                 for part in stream.ring.parts:
                     offset = self.builder.index_constant(step % stream.ring.slots * stream.ring.slot_bytes(part))
                     tile = self.builder.tile_at(part.tile, offset, FIRST_STEPS)
@@ -251,12 +259,22 @@ class PhasedRows:
             clamped = self.builder.at_most(source, (self.plan.steps - 1) * stream.step_bytes)
         else:
             clamped = self.builder.at_least(source, 0)
+        clamped = self._beyond_runs(kind, stream, step, clamped)
         for part in stream.ring.parts:
             if self.last_tokens:
                 # until the transfer is complete its address register must not be taken for anything else
                 self.builder.wait([self.last_tokens[len(self.tokens)]], orders=False)
             tile = self.part_at(stream.ring, part, step, kind)
             self.tokens.append(self._move_part(kind, stream, part, tile, clamped))
+
+    def _beyond_runs(self, kind: str, stream: Stream, step: int, source: ir.Value) -> ir.Value:
+        """Where a step lies that would lie at `source` if all steps were one run."""
+        jump, builder, steps = self.jump_elements(stream.access), self.builder, self.plan.steps
+        if not jump:
+            return source
+        number = self.counter((id(stream), kind, "number"), Counter(step, 1))
+        number = builder.at_most(number, steps - 1) if kind == "fetch" else builder.at_least(number, 0)
+        return builder.plus(source, builder.times(builder.quotient(number, self.run_steps, steps), 2 * jump))
 
     def _move_part(self, kind: str, stream: Stream, part: Part, tile: ir.Value, source: ir.Value) -> ir.Value:
         """Move one part of the step that begins `source` bytes into the buffer; the token."""

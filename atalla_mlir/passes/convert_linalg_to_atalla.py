@@ -28,7 +28,7 @@ from atalla_mlir.errors import UnsupportedError
 from atalla_mlir.kernels.ahead import AHEAD, ahead_attribute
 from atalla_mlir.kernels.forms import Nest, Numerics, emit_nest
 from atalla_mlir.kernels.functions.bound import FunctionBound
-from atalla_mlir.kernels.image_attributes import FREE_ROWS, IMAGES, images_of
+from atalla_mlir.kernels.image_attributes import EACH_OF, FREE_ROWS, IMAGES, images_of
 from atalla_mlir.kernels.image_nests import ImageNest, emit_image_nest
 from atalla_mlir.kernels.linalg_stages import read_stages
 from atalla_mlir.kernels.stage_list import StageList
@@ -103,7 +103,8 @@ def _convert(function: ir.Operation, target: Machine) -> None:
             kernel.attributes[FREE_ROWS] = function.attributes[FREE_ROWS]
         if IMAGES in function.attributes:
             free = integer_value(function.attributes[FREE_ROWS])
-            nest = ImageNest(_nests(listed, target), values, block, numerics, target, images, free)
+            each_of = integer_value(function.attributes[EACH_OF]) if EACH_OF in function.attributes else 1
+            nest = ImageNest(_nests(listed, target), values, block, numerics, target, images, free, each_of)
             decisions = emit_image_nest(nest, fixed_fields(function, 0))
         else:
             ahead = AHEAD in function.attributes

@@ -126,11 +126,14 @@ def read_image(engine: Engine, spec: TensorSpec, image: Mapping[str, Any]) -> Ar
     if "line_rows" in image:
         return _strided(spec, _read_dealt(engine, image).view(NUMPY_DTYPES[spec.dtype])).copy()
     slices, held, pixels = image["slices"], image["held"], image["pixels"]
+    pictures = image["pictures"] if "of_each" in image else 1
+    distance = image["lines"] // pictures
     whole: dict[int, Array] = {}
     for half, start in enumerate(image["starts"]):
-        rows = engine.read_pad(image["pad"] + half, image["base"], slices * held * pixels)
-        lines = rows.reshape(slices, held, pixels, -1).transpose(1, 2, 0, 3).reshape(held, -1)
-        for line, content in enumerate(lines, start):
+        rows = engine.read_pad(image["pad"] + half, image["base"], slices * pictures * held * pixels)
+        lines = rows.reshape(slices, pictures * held, pixels, -1).transpose(1, 2, 0, 3).reshape(pictures * held, -1)
+        for number, content in enumerate(lines):
+            line = number // held * distance + start + number % held
             if line in whole and not np.array_equal(whole[line], content):
                 raise InternalError(f"the halves of {spec.name} in the pads hold different lines {line}")
             whole[line] = content

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -20,6 +22,8 @@ from atalla_mlir.codegen.pad_images import (
     held_ranges,
     image_walk,
     is_whole_image,
+    split_pictures,
+    stored_lines,
 )
 
 WINDOW = Window((3, 3), (1, 1), (1, 1), (9 * 64, 64), 2, 64)
@@ -164,6 +168,60 @@ def test_halves_of_a_batch_are_whole_pictures() -> None:
     assert [walk.first_line(halves, half) for half in range(2)] == [1, 22]
     assert held_ranges(halves, walk, 1) == [(0, 21), (21, 42)]
     assert held_ranges(Halves(5), ImageWalk(1, 1, 2, 1), 3) == [(1, 8), (5, 12)]
+
+
+def test_halves_may_be_those_of_each_picture() -> None:
+    halves = Halves(5, 3, of_each=True)
+    assert (halves.extent, halves.shared, halves.own_pictures, halves.are_whole) == (3, 1, 3, False)
+    assert halves.firsts == (0, 2) and halves.distance(lines=7, pictures=100) == 14
+    walk = ImageWalk(1, 1, 1, 1, picture_lines=7)
+    assert held_ranges(halves, walk, 3) == [(1, 6), (3, 8)]
+    assert [stored_lines(halves, walk, half) for half in range(2)] == [range(3), range(2, 5)]
+    image = PadImage(3 * 7, 8, 2, 0, (0, 2), 5, 0, pictures=3, of_each=True)
+    assert (image.picture_rows, image.slice_rows, image.own_rows) == (40, 120, 240)
+    assert [image.row(half, 4, 1) for half in range(2)] == [33, 17]
+    assert image.shape == ImageShape(21, 8, 64, 3, of_each=True)
+
+
+@pytest.mark.parametrize("rows", [(96,), (3, 32), (3, 4, 8)])
+def test_rows_are_those_of_pictures_of_which_each_has_halves(rows: tuple[int, ...]) -> None:
+    loops, lane = [Loop(extent) for extent in rows], Loop(32)
+    strides = {loop: 32 * math.prod(rows[at + 1 :]) for at, loop in enumerate(loops)}
+    access = Access(Buffer("x", 96 * 32), 0, {**strides, lane: 1})
+    stage = Stage(StageKind.MAP, [*loops, lane], [], access, Node("constant", value=0.0))
+    assert split_pictures([stage], loops, 3)
+    *found, _ = stage.loops
+    pixels = 8 if len(rows) == 3 else 16
+    assert [loop.extent for loop in found] == [3, 32 // pixels, pixels]
+    shape = ImageShape(96 // pixels, pixels, 32, 3, of_each=True)
+    walk = image_walk(stage.write, shape, found, of_each=True)
+    assert walk == ImageWalk(0, 0, 1, 1, picture_lines=32 // pixels)
+    assert image_walk(stage.write, shape, found) is None
+    assert image_walk(stage.write, replace(shape, of_each=False), found, of_each=True) is None
+
+
+@pytest.mark.parametrize(("rows", "pictures"), [((90,), 4), ((2, 45), 3)])
+def test_rows_of_other_pictures_have_no_halves(rows: tuple[int, ...], pictures: int) -> None:
+    assert not split_pictures([], [Loop(extent) for extent in rows], pictures)
+
+
+@pytest.mark.parametrize(("pictures", "pixels"), [(3, 16), (4, 16), (2, 64), (5, 10)])
+def test_blocks_cover_both_halves_of_each_picture(pictures: int, pixels: int) -> None:
+    picture, lines, along = Loop(pictures), Loop(2), Loop(pixels)
+    image = PadImage(2 * pictures, pixels, 1, 0, (0, 1), 1, 0, pictures=pictures, of_each=True)
+    found = list(halved_results(lines, along, 100, 4, picture, of_each=True))
+    assert {1, pictures} <= {results.pictures_together for results in found}
+    for results in found:
+        blocks = halved_blocks(results, replace(WINDOW, taps=(1, 1)), image)
+        places = {
+            (half, number * together * image.picture_rows + first + at)
+            for together in [results.pictures_together]
+            for number in range(results.num_pictures)
+            for across in range(results.blocks_across)
+            for first in [min(across * results.width, pixels - results.width)]
+            for half, at in map(blocks.place, range(blocks.rows))
+        }
+        assert places == {(half, row) for half in range(2) for row in range(image.slice_rows)}
 
 
 def test_blocks_of_a_batch_cover_all_its_pictures() -> None:
