@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from atalla_mlir.codegen.attention_pattern import Attention, AttentionStages, unify
 from atalla_mlir.codegen.attention_plan import LANES, PADS, WEIGHT_CYCLES, AttentionPlan, plan_attention
@@ -31,7 +31,8 @@ FETCH_CYCLES = 500
 
 @dataclass(frozen=True)
 class HeadImage:
-    """The rows of all heads in an image of two halves: a head is `slices` slices of it, from slice `first_slice` on.
+    """The rows of all heads in an image of two halves: a head is `slices` slices of a picture, from slice
+    `first_slice` on.
 
     `is_dealt`: blocks have rows of both halves in turn; else rows of a head are numbered through both.
     """
@@ -40,6 +41,8 @@ class HeadImage:
     first_slice: int
     slices: int
     is_dealt: bool
+    distances: Mapping[Loop, int] = field(default_factory=dict[Loop, int])
+    """Rows of a half from one iteration of each loop over heads, or over pictures, to the next one."""
 
     @property
     def first_rows(self) -> int:
@@ -76,13 +79,21 @@ class AttentionImages(HalvesOnly):
         """By the names of their places."""
         return {"queries": self.attention.query, "keys": self.attention.key, "values": self.attention.value}
 
+    @property
+    def pictures(self) -> int:
+        """Matrices of a batch, of each of which all heads are slices."""
+        query, rows = self.attention.query, self.attention.queries
+        heads = [loop for loop in self.attention.heads if query.stride(loop) >= query.stride(rows) * rows.extent]
+        return math.prod(loop.extent for loop in heads)
+
     def held_lines(self, buffer: Buffer, shape: ImageShape) -> list[list[Range]] | None:
         """Each half as it is, where all heads are there at once."""
         names = self.names_of(buffer)
         others = [access for access in self.plan.outside if access.buffer is buffer]
         if not names or others or any(self.first_slice(name, shape) is None for name in names):
             return None
-        return [held_ranges(Halves(HALVES), ImageWalk(0, 0, 1, 1), 1)]
+        halves = Halves(HALVES, shape.pictures, shape.of_each)
+        return [held_ranges(halves, ImageWalk(0, 0, 1, 1), 1)]
 
     def names_of(self, buffer: Buffer) -> list[str]:
         """What a buffer is."""
@@ -91,7 +102,7 @@ class AttentionImages(HalvesOnly):
 
     def writes_over(self, buffer: Buffer) -> bool:
         """Results come when all heads have met their values."""
-        return any(access.buffer is buffer for access in self.operands.values())
+        return self._is_one_group and any(access.buffer is buffer for access in self.operands.values())
 
     def cost(self, images: Mapping[Buffer, KeptImage], *, pads: int, pad_rows: int) -> Cost | None:
         """None where its plan does not fit: with fewer heads at once it would take longer than is gained."""
@@ -116,6 +127,8 @@ class AttentionImages(HalvesOnly):
                 plan = replace(plan, deal=RowDeal(image.pixels))
             if {"keys", "values"} & set(names):
                 plan = replace(plan, key_deal=RowDeal(image.pixels))
+            if "values" in names and image.pictures > 1:
+                plan = replace(plan, has_run_of_values=False)
         return plan
 
     def head_images(self, images: Mapping[Buffer, KeptImage]) -> dict[str, tuple[Buffer, HeadImage]]:
@@ -126,8 +139,15 @@ class AttentionImages(HalvesOnly):
                 assert isinstance(image, PadImage)
                 first = self.first_slice(name, image.shape) or 0
                 slices = self.plan.depth_slices if name in ("queries", "keys") else self.plan.width_tiles
-                found[name] = (buffer, HeadImage(image, first, slices, self.plan.visible is None))
+                access = self.result if name == RESULTS else self.operands[name]
+                distances = {loop: _distance(image, access.stride(loop)) for loop in self.attention.heads}
+                found[name] = (buffer, HeadImage(image, first, slices, self.plan.visible is None, distances))
         return found
+
+    @property
+    def _is_one_group(self) -> bool:
+        plan = self.plan
+        return all(loop.extent == 1 for loop in plan.outer) and all(n == loop.extent for loop, n in plan.group)
 
     def first_slice(self, name: str, shape: ImageShape) -> int | None:
         """The slice where the first head begins; None where they cannot lie in an image."""
@@ -136,7 +156,10 @@ class AttentionImages(HalvesOnly):
             return None
         if name == RESULTS:
             first = self._first_slice(self.result, attention.queries, attention.width, shape)
-            return first if self._takes_queries() and plan.heads * plan.width == shape.channels else None
+            is_all = shape.num_bytes == 2 * plan.width * attention.queries.extent * math.prod(
+                loop.extent for loop in attention.heads
+            )
+            return first if self._takes_queries() and is_all else None
         if plan.is_tight or plan.visible is not None:
             return None
         if name == "queries":
@@ -161,20 +184,24 @@ class AttentionImages(HalvesOnly):
         return not varies and plan.reach is None and not plan.is_turned and is_whole
 
     def _first_slice(self, access: Access, rows: Loop, lanes: Loop, shape: ImageShape) -> int | None:
-        """The same where heads are slices one after the other."""
-        if shape.lines != HALVES or rows.extent != HALVES * shape.pixels or access.indirect:
+        """The same where heads are slices one after the other, of a matrix or of each of several."""
+        matrix = shape.picture_lines * shape.strides[0]
+        if shape.picture_lines != HALVES or rows.extent != HALVES * shape.pixels or access.indirect:
             return None
-        if any(loop.extent > 1 for loop in self.plan.outer) or any(n < loop.extent for loop, n in self.plan.group):
+        if (shape.pictures > 1) != shape.of_each:
             return None
         if access.stride(rows) != shape.channels or access.stride(lanes) != 1 or lanes.extent % LANES:
             return None
-        width = lanes.extent
-        for loop, count in reversed(self.plan.group):
-            if count > 1 and access.stride(loop) != width:
+        width, pictures = lanes.extent, 1
+        for loop in sorted(self.attention.heads, key=access.stride):
+            if access.stride(loop) == width and width < shape.channels:
+                width *= loop.extent
+            elif access.stride(loop) == pictures * matrix:
+                pictures *= loop.extent
+            elif loop.extent > 1:
                 return None
-            width *= count
         is_inside = access.offset % LANES == 0 and access.offset + width <= shape.channels
-        return access.offset // LANES if is_inside else None
+        return access.offset // LANES if is_inside and pictures == shape.pictures else None
 
     def _cycles(self, plan: AttentionPlan, images: Mapping[Buffer, KeptImage]) -> float:
         """Roughly: the array for both products, the softmax, and what is done once for each group."""
@@ -199,6 +226,12 @@ class AttentionImages(HalvesOnly):
             for pad in pads:
                 rows[pad] += plan.depth_slices * count / len(pads)
         return max(rows)
+
+
+def _distance(image: PadImage, elements: int) -> int:
+    """Rows of a half between what lies so many elements apart in DRAM: some pictures, or some slices."""
+    pictures, channels = divmod(elements, image.shape.picture_lines * image.shape.strides[0])
+    return pictures * image.picture_rows + channels // LANES * image.slice_rows
 
 
 def attention_images(found: AttentionStages, stored: Sequence[Access]) -> AttentionImages | None:

@@ -180,6 +180,8 @@ class AttentionPlan:
     """Of queries, keys and values, what other kernels left in the pads."""
     is_plain: bool = False
     """Whether scores are at most multiplied by a number before the softmax."""
+    has_run_of_values: bool = True
+    """Whether tiles of values follow each other through all slices and heads; in a batch they do not."""
 
     @property
     def rest(self) -> AttentionPlan | None:
@@ -201,6 +203,16 @@ class AttentionPlan:
     def heads(self) -> int:
         """Heads of a group."""
         return math.prod(count for _, count in self.group)
+
+    @property
+    def head_extents(self) -> tuple[int, ...]:
+        """Of the loops over the heads of a group."""
+        return tuple(count for _, count in self.group)
+
+    def head_strides(self, head: int) -> tuple[int, ...]:
+        """From one iteration of each of these loops to the next one, where heads lie `head` apart."""
+        extents = self.head_extents
+        return tuple(head * math.prod(extents[at + 1 :]) for at in range(len(extents)))
 
     @property
     def moved_queries(self) -> Blocks:
@@ -345,8 +357,11 @@ class AttentionPlan:
 
     @property
     def turned_together(self) -> int:
-        """Tiles of values that are turned in one iteration."""
-        return 2 if self.value_pieces % 2 == 0 and not self.turns_beside else 1
+        """Tiles of values that are turned in one iteration: both lie equally far apart in all of them."""
+        is_even = self.value_pieces % 2 == 0
+        if not self.has_run_of_values:
+            is_even = self.key_tiles % 2 == 0 or (self.key_tiles == 1 and self.width_tiles % 2 == 0)
+        return 2 if is_even and not self.turns_beside else 1
 
     @property
     def turned_rows(self) -> int:

@@ -202,6 +202,8 @@ class AttentionKernel:
         plan, is_part = self.plan, part is not None
         self.part_starts = {} if part is None else self._part_starts(part)
         self.outer = outer
+        starts = {name: rows.start(outer) for name, rows in self.kept.items()}
+        self.image_starts = {name: start for name, start in starts.items() if start is not None}
         flows = GroupFlows(self.builder, self.attention, plan, self.buffers, outer, self.sink)
         transfers = self.transfers
         keys = None if "keys" in plan.found else flows.keys(self.keys)
@@ -321,7 +323,7 @@ class AttentionKernel:
         """In a loop of its own."""
         plan = self.plan
         turning = ValueTurning(self.builder, plan, self.value_rows, self.turned, self.sink)
-        walk = turning.walk(plan.value_pieces // plan.turned_together)
+        walk = turning.walk(plan.value_pieces // plan.turned_together, self.image_starts)
         self._loop([walk], turning.emit, flows)
 
     def _make_scores(self, flows: Sequence[Flow]) -> None:
@@ -330,10 +332,10 @@ class AttentionKernel:
         parts, tiles, blocks = plan.depth_slices, plan.key_tiles, plan.score_blocks
         piece, query, key = plan.piece_rows, self.query_rows, self.key_rows
         strides: dict[str, Sequence[int]] = {
-            "queries": query.bytes_of(query.head, blocks * query.block, 0),
-            "keys": key.bytes_of(key.head, 0, key.block),
+            "queries": query.bytes_of(*query.heads, blocks * query.block, 0),
+            "keys": key.bytes_of(*key.heads, 0, key.block),
         }
-        scores = plan.head_rows * tiles, blocks * piece * tiles, 1
+        scores = *plan.head_strides(plan.head_rows * tiles), blocks * piece * tiles, 1
         stored = {"scores": [rows * ROW_BYTES for rows in scores]}
         outside = {f"outside{at}": self._outside_strides(access) for at, access in enumerate(self.attention.outside)}
         # what comes late in an iteration has counters of its own
@@ -343,8 +345,9 @@ class AttentionKernel:
         if plan.visible is not None:
             walks: list[Walk] = [self._point_walk(plan.visible, offsets, begins) for offsets in uses]
         else:
-            extents = (plan.heads, plan.queries.count // blocks, tiles)
-            walks = [Walk(builder, extents, offsets, begins=begins) for offsets in uses]
+            extents = (*plan.head_extents, plan.queries.count // blocks, tiles)
+            starts = self.image_starts
+            walks = [Walk(builder, extents, offsets, begins=begins, starts=starts) for offsets in uses]
             if plan.reach is not None:
                 walks.append(StairWalk(builder, plan, self._first_stair(plan.reach)))
 
@@ -396,9 +399,10 @@ class AttentionKernel:
         plan = self.plan
         places = {
             name: [begins.get(name, 0) + block * of_block + tile * of_tile for block, tile in visible.points]
-            for name, (_, of_block, of_tile) in strides.items()
+            for name, (*_, of_block, of_tile) in strides.items()
         }
-        of_heads = {name: (of_head, 0) for name, (of_head, _, _) in strides.items()}
+        # what a loop over heads moves by is that of the innermost one: nothing lies in an image
+        of_heads = {name: ((*of_heads, 0)[len(of_heads) - 1], 0) for name, (*of_heads, _, _) in strides.items()}
         if "scores" in strides:
             places[STAIRS], of_heads[STAIRS] = stair_places(plan, visible), (0, 0)
         return PointWalk(self.builder, plan.heads, len(visible.points), 1, of_heads, places)
@@ -431,15 +435,16 @@ class AttentionKernel:
             make(Index(rows - rows % step), rows % step)
             self._fence()
 
-    def _outside_strides(self, access: Access) -> tuple[int, int, int]:
-        """Bytes from head to head, block to block and tile to tile."""
+    def _outside_strides(self, access: Access) -> tuple[int, ...]:
+        """Bytes from one iteration of the loops over heads to the next, block to block and tile to tile."""
         plan = self.plan
         if is_uniform(access):
-            return 0, 0, 0
+            return *plan.head_strides(0), 0, 0
         per_head = plan.outside_rows(access) // plan.heads * ROW_BYTES if plan.varies(access) else 0
+        heads = plan.head_strides(per_head)
         if not access.stride(self.attention.queries):
-            return per_head, 0, ROW_BYTES
-        return per_head, plan.key_tiles * plan.piece_rows * ROW_BYTES, plan.piece_rows * ROW_BYTES
+            return *heads, 0, ROW_BYTES
+        return *heads, plan.key_tiles * plan.piece_rows * ROW_BYTES, plan.piece_rows * ROW_BYTES
 
     def _softmax(self, flows: Sequence[Flow]) -> None:
         """Steps in phases, of which the second works on an earlier step; values are turned beside them."""
@@ -464,7 +469,7 @@ class AttentionKernel:
         turning = None
         if plan.turns_beside:
             turning = ValueTurning(builder, plan, self.value_rows, self.turned, self.sink)
-            walks.append(turning.walk(plan.steps + EDGE))
+            walks.append(turning.walk(plan.steps + EDGE, self.image_starts))
 
         def work(offsets: dict[str, ir.Value]) -> None:
             def parts(phase: int, name: str, use: str) -> list[ir.Value]:
@@ -514,21 +519,21 @@ class AttentionKernel:
         loops = plan.result_loops
         for loop in loops:
             block = loop.blocks * result
-            moved = (count * parts * result, 0, count * result, block)
+            moved = (*plan.head_strides(count * parts * result), 0, count * result, block)
             loaded: dict[str, Sequence[int]] = {
-                "scores": (count * tiles * result, loop.tiles * ROW_BYTES, 0, tiles * block),
-                "turned": (tiles * parts * tile, loop.tiles * tile, tiles * tile, 0),
+                "scores": (*plan.head_strides(count * tiles * result), loop.tiles * ROW_BYTES, 0, tiles * block),
+                "turned": (*plan.head_strides(tiles * parts * tile), loop.tiles * tile, tiles * tile, 0),
             }
             begins = {
                 "scores": (plan.first_score + loop.first) * ROW_BYTES,
                 "turned": loop.first * tile,
             }
-            extents = (plan.heads, loop.rounds, parts, count // loop.blocks)
+            extents = (*plan.head_extents, loop.rounds, parts, count // loop.blocks)
             is_last = loop is loops[-1]
             uses: list[dict[str, Sequence[int]]] = [loaded]
             kept = self.kept.get("results") if is_last else None
             if kept is not None:
-                uses.append({KEPT: (kept.head_bytes, 0, kept.slice_bytes, kept.block_bytes(plan))})
+                uses.append({KEPT: (*kept.head_bytes(plan), 0, kept.slice_bytes, kept.block_bytes(plan))})
                 begins[KEPT] = kept.first_bytes
             else:
                 uses.append({"stored": moved})
@@ -536,20 +541,26 @@ class AttentionKernel:
                 self._fence()
                 uses.append({"results": moved})
             if is_last and not self.part_starts:
-                uses.append({"factors": (count * result, 0, 0, block)})
+                uses.append({"factors": (*plan.head_strides(count * result), 0, 0, block)})
                 begins["factors"] = plan.rows_before * ROW_BYTES
-            walks = [Walk(builder, extents, strides, begins=begins, starts=self.part_starts) for strides in uses]
+            starts = {**self.part_starts, **self._kept_starts()}
+            walks = [Walk(builder, extents, strides, begins=begins, starts=starts) for strides in uses]
             flows = [flow] if flow is not None and is_last else []
             self._loop(walks, lambda offsets, loop=loop: self._multiply_values(offsets, loop), flows)
             if flow is not None and is_last:
                 FlowLoop(builder, flow).after(walks[0].iterations)
+
+    def _kept_starts(self) -> dict[str, ir.Value]:
+        """Bytes in an image to the results of this group of heads, where there are several."""
+        return {KEPT: self.image_starts["results"]} if "results" in self.image_starts else {}
 
     def _make_spans(self, visible: VisibleTiles, flows: GroupFlows | None) -> None:
         """Loops that take some tiles of keys for the rows that see them, and send what they complete."""
         for span in visible.spans:
             if span.first:
                 self._fence()
-            products = SpanProducts(self.builder, self.plan, visible, span, self.places, self.kept.get("results"))
+            kept = self.kept.get("results")
+            products = SpanProducts(self.builder, self.plan, visible, span, self.places, kept, self._kept_starts())
             flow = None if flows is None else flows.span_results(self.results, span)
             walks = products.walks()
             self._loop(walks, products.emit, [] if flow is None else [flow])

@@ -10,7 +10,7 @@ from atalla_mlir.codegen.attention_images import HeadImage
 from atalla_mlir.codegen.attention_plan import LANES, PADS, AttentionPlan
 from atalla_mlir.kernels.affine_index import Index
 from atalla_mlir.kernels.attention_moves import ahead
-from atalla_mlir.kernels.attention_transfers import Tiles
+from atalla_mlir.kernels.attention_transfers import Outer, Tiles
 from atalla_mlir.kernels.builder import Builder
 from atalla_mlir.kernels.rings import ROW_BYTES
 
@@ -37,9 +37,17 @@ class HeadRows:
     def slice_bytes(self) -> int:
         return self.places.image.slice_rows * ROW_BYTES
 
-    @property
-    def head_bytes(self) -> int:
-        return self.places.slices * self.slice_bytes
+    def head_bytes(self, plan: AttentionPlan) -> tuple[int, ...]:
+        """From one iteration of each loop over the heads of a group to the next one."""
+        return tuple(self.places.distances[loop] * ROW_BYTES for loop, _ in plan.group)
+
+    def start(self, outer: Outer) -> ir.Value | None:
+        """Bytes from the first group of heads to another one; None where there is but one."""
+        loops = [loop for loop in self.places.distances if loop in outer.at]
+        if not loops:
+            return None
+        rows = sum((outer.at[loop].scaled(self.places.distances[loop]) for loop in loops), Index())
+        return self.builder.index_value(rows.scaled(ROW_BYTES))
 
     def block_bytes(self, plan: AttentionPlan) -> int:
         """From a block of queries to the next one."""
@@ -71,12 +79,14 @@ class OperandRows:
     """
 
     tiles: Tiles
-    head: int
-    """Rows from head to head."""
+    heads: tuple[int, ...]
+    """Rows from one iteration of each loop over the heads of a group to the next one."""
     block: int
     slice: int
     begin: int = 0
     """Rows before the first head."""
+    image_rows: int = 0
+    """Of each half, where they lie in an image."""
 
     @property
     def num_pads(self) -> int:
@@ -95,7 +105,8 @@ def operand_rows(
         blocks = plan.moved_queries if name == "queries" else plan.moved_keys
         image = kept[name].places
         rows = image.image.slice_rows
-        return OperandRows(tiles, image.slices * rows, blocks.size, rows, image.first_rows)
+        heads = tuple(image.distances[loop] for loop, _ in plan.group)
+        return OperandRows(tiles, heads, blocks.size, rows, image.first_rows, image.image.own_rows)
     count, block = (plan.queries.count, plan.piece_rows) if name == "queries" else (plan.key_tiles, LANES // PADS)
     slices = plan.width_tiles if name == "values" else plan.depth_slices
-    return OperandRows(tiles, slices * count * block, block, count * block)
+    return OperandRows(tiles, plan.head_strides(slices * count * block), block, count * block)

@@ -7,7 +7,7 @@ exponential of a hidden key is looked at.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_plan import LANES, PADS, AttentionPlan
@@ -35,21 +35,23 @@ class SpanProducts:
     places: Mapping[str, Tiles]
     kept: HeadRows | None = None
     """Where complete results go, unless these are sent."""
+    starts: Mapping[str, ir.Value] = field(default_factory=dict[str, ir.Value])
+    """Bytes to those of the present group of heads, where there are several."""
 
     def walks(self) -> list[Walk]:
         plan, first = self.plan, self.span.first
         tile = LANES // PADS * ROW_BYTES
-        results = (plan.head_rows * plan.width_tiles * ROW_BYTES, plan.head_rows * ROW_BYTES)
+        results = (*plan.head_strides(plan.head_rows * plan.width_tiles * ROW_BYTES), plan.head_rows * ROW_BYTES)
         # what comes late in an iteration has counters of its own
         uses: list[dict[str, Sequence[int]]] = [
             {
-                "scores": (plan.head_rows * plan.key_tiles * ROW_BYTES, 0),
-                "turned": (plan.key_tiles * plan.width_tiles * tile, plan.key_tiles * tile),
+                "scores": (*plan.head_strides(plan.head_rows * plan.key_tiles * ROW_BYTES), 0),
+                "turned": (*plan.head_strides(plan.key_tiles * plan.width_tiles * tile), plan.key_tiles * tile),
             },
             {"stored": results},
-            {"factors": (plan.head_rows * ROW_BYTES, 0)},
+            {"factors": (*plan.head_strides(plan.head_rows * ROW_BYTES), 0)},
             *([{"results": results}] if first else []),
-            *([{KEPT: (self.kept.head_bytes, self.kept.slice_bytes)}] if self.kept is not None else []),
+            *([{KEPT: (*self.kept.head_bytes(plan), self.kept.slice_bytes)}] if self.kept is not None else []),
         ]
         begins = {
             "scores": (plan.first_score + first) * ROW_BYTES,
@@ -57,8 +59,8 @@ class SpanProducts:
             "factors": plan.rows_before * ROW_BYTES,
             KEPT: 0 if self.kept is None else self.kept.first_bytes,
         }
-        extents = (plan.heads, plan.width_tiles)
-        return [Walk(self.builder, extents, strides, begins=begins) for strides in uses]
+        extents = (*plan.head_extents, plan.width_tiles)
+        return [Walk(self.builder, extents, strides, begins=begins, starts=self.starts) for strides in uses]
 
     def emit(self, offsets: Mapping[str, ir.Value]) -> None:
         """One iteration."""

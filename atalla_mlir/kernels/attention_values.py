@@ -30,20 +30,40 @@ class ValueTurning:
         self.builder, self.plan, self.values, self.turned = builder, plan, values, turned
         self.units = _unit_rows(builder, scratch.pads[0])
 
-    def walk(self, iterations: int) -> Walk:
-        steps = {name: (self.plan.turned_together * rows * ROW_BYTES,) for name, rows in self._rows.items()}
-        return Walk(self.builder, (iterations,), steps, begins={"values": self.values.begin * ROW_BYTES})
+    def walk(self, iterations: int, starts: Mapping[str, ir.Value]) -> Walk:
+        """Through all tiles; `starts` are bytes to those of a group of heads, where there are several."""
+        begins = {"values": self.values.begin * ROW_BYTES}
+        plan, values, together = self.plan, self.values, self.plan.turned_together
+        if plan.has_run_of_values:
+            steps = {"values": (together * values.block * ROW_BYTES,), "turned": (together * TILE_ROWS * ROW_BYTES,)}
+            return Walk(self.builder, (iterations,), steps, begins=begins, starts=starts)
+        tiles, parts = plan.key_tiles, plan.width_tiles
+        # those that are turned together are of one slice, or of two where each has but one
+        extents = (parts, tiles // together) if tiles % together == 0 else (parts // together, tiles)
+        count, across = parts // extents[0], tiles // extents[1]
+        moved = (*values.heads, count * values.slice, across * values.block)
+        turned = (*plan.head_strides(parts * tiles * TILE_ROWS), count * tiles * TILE_ROWS, across * TILE_ROWS)
+        return Walk(
+            self.builder,
+            (*plan.head_extents, *extents),
+            {"values": values.bytes_of(*moved), "turned": values.bytes_of(*turned)},
+            begins=begins,
+            starts=starts,
+        )
 
     @property
-    def _rows(self) -> dict[str, int]:
-        """From tile to tile: those of all slices and heads follow each other."""
-        return {"values": self.values.block, "turned": TILE_ROWS}
+    def _piece_rows(self) -> int:
+        """Of values, from one to the next of those that are turned together."""
+        plan, values = self.plan, self.values
+        is_of_a_slice = plan.has_run_of_values or plan.key_tiles % plan.turned_together == 0
+        return values.block if is_of_a_slice else values.slice
 
     def emit(self, offsets: Mapping[str, ir.Value]) -> None:
         """One iteration."""
         plan, builder = self.plan, self.builder
+        values_end = self.values.image_rows or plan.value_pieces * self.values.block
         limits = {
-            "values": self.values.begin + (plan.value_pieces - 1) * self.values.block,
+            "values": values_end - self.values.block,
             "turned": plan.value_pieces * TILE_ROWS,
         }
         values, turned = (
@@ -55,7 +75,7 @@ class ValueTurning:
                 if key >= plan.keys.size:
                     builder.push(builder.splat(0.0))
                     continue
-                row = Index(piece * self.values.block + key // len(values))
+                row = Index(piece * self._piece_rows + key // len(values))
                 builder.push(builder.tile_load(values[key % len(values)], row, LANES))
             for lane in range(LANES):
                 row = piece * TILE_ROWS + lane // PADS

@@ -18,11 +18,11 @@ from atalla_mlir.codegen.image_plan import ImageLaunch, ImagePlan, ImagePlanner,
 from atalla_mlir.codegen.image_windows import ImageWindows
 from atalla_mlir.codegen.iteration import Buffer, coalesce_loops
 from atalla_mlir.codegen.opaque_kernel import OpaqueKernel
-from atalla_mlir.codegen.pad_images import ImageShape, matrix_lines
+from atalla_mlir.codegen.pad_images import HALVES, ImageShape, matrix_lines
 from atalla_mlir.codegen.product_chain import SPILL_ROWS, apart_cycles, chain_cycles
 from atalla_mlir.codegen.product_plan import LANES
 from atalla_mlir.errors import UnsupportedError
-from atalla_mlir.kernels.image_attributes import FREE_ROWS, IMAGES, image_attribute
+from atalla_mlir.kernels.image_attributes import EACH_OF, FREE_ROWS, IMAGES, image_attribute
 from atalla_mlir.kernels.image_nests import grouped_image_kernel
 from atalla_mlir.kernels.linalg_stages import read_stages
 from atalla_mlir.kernels.stage_list import StageList
@@ -41,8 +41,9 @@ class KeepImagesPass(Pass):
     """Let images and matrices that one kernel makes and others read stay in the pads where they fit
 
     `atalla.images` on a call says where each of them lies, on a kernel in which pads (a call passes the first row as an
-    argument), `atalla.free_rows` what they leave to it. Kernels that find them in other pads become other functions;
-    those that only run beside them stay as they are, and `atalla.free_rows` is what they take.
+    argument), `atalla.free_rows` what they leave to it, `atalla.halves_of_each` of how many pictures each has halves.
+    Kernels that find them in other pads become other functions; those that only run beside them stay as they are, and
+    `atalla.free_rows` is what they take.
     """
 
     machine: str = "ax01"
@@ -63,7 +64,7 @@ class KeepImagesPass(Pass):
             for function in functions
             if "sym_visibility" in function.attributes and function.regions[0].blocks
         }
-        read: dict[str, _Kernel] = {}
+        read: dict[tuple[str, int], _Kernel] = {}
         variants: dict[str, dict[str, ir.Operation | None]] = {}
         for function in functions:
             if "sym_visibility" not in function.attributes and function.regions[0].blocks:
@@ -82,13 +83,14 @@ def _unknown_cycles() -> float:
     return math.inf
 
 
-def _read(function: ir.Operation, target: Machine) -> _Kernel:
+def _read(function: ir.Operation, target: Machine, each_of: int) -> _Kernel:
+    """A kernel; where there are several pictures `each_of` which has halves, as one that works on these."""
     try:
         groups, listed = _groups(function)
     except UnsupportedError:  # whoever lowers it says so
         return _Kernel(None, (), _unknown_cycles)
     buffers = tuple(view.buffer for view in (*listed.arguments, *listed.results))
-    kernel = grouped_image_kernel(groups, dict.fromkeys(buffers)) if groups else None
+    kernel = grouped_image_kernel(groups, dict.fromkeys(buffers), each_of) if groups else None
     opaque = OpaqueKernel(cache(lambda: placed_rows(function, target.name)))
     if kernel is None:
         return _Kernel(opaque, buffers, _unknown_cycles)
@@ -124,7 +126,7 @@ class _Entry:
         self,
         function: ir.Operation,
         kernels: dict[str, ir.Operation],
-        read: dict[str, _Kernel],
+        read: dict[tuple[str, int], _Kernel],
         target: Machine,
         always: bool,
     ) -> None:
@@ -136,8 +138,11 @@ class _Entry:
             for value in (*call.operands, *call.results):
                 earlier = continued(value)
                 self.numbers.setdefault(value, len(self.numbers) if earlier is None else self.numbers[earlier])
+        self.each_of: dict[ir.Operation, int] = {}
+        """Calls that work on halves of each of so many pictures."""
 
     def run(self, variants: dict[str, dict[str, ir.Operation | None]]) -> None:
+        self._find_batches()
         values = self._values()
         if not values:
             return
@@ -145,14 +150,53 @@ class _Entry:
         for at, call in enumerate(self.calls):
             self._annotate(call, at, plan, variants)
 
-    def _launch(self, call: ir.Operation) -> ImageLaunch:
+    def _kernel(self, call: ir.Operation, each_of: int) -> _Kernel:
         name = string_value(call.attributes["callee"])
-        if name not in self.read:
+        if (name, each_of) not in self.read:
             known = self.kernels.get(name)
-            self.read[name] = _Kernel(None, (), _unknown_cycles) if known is None else _read(known, self.target)
-        kernel = self.read[name]
-        values = tuple(self._touched(call))
-        return ImageLaunch(name, kernel.kernel, values if kernel.buffers else (), kernel.buffers, kernel.apart_cycles)
+            kernel = _Kernel(None, (), _unknown_cycles) if known is None else _read(known, self.target, each_of)
+            self.read[name, each_of] = kernel
+        return self.read[name, each_of]
+
+    def _launch(self, call: ir.Operation) -> ImageLaunch:
+        name, each_of = string_value(call.attributes["callee"]), self.each_of.get(call, 1)
+        kernel = self._kernel(call, each_of)
+        values = tuple(self._touched(call)) if kernel.buffers else ()
+        return ImageLaunch(f"{name} {each_of}", kernel.kernel, values, kernel.buffers, kernel.apart_cycles)
+
+    def _find_batches(self) -> None:
+        """Which kernels must work on halves of each picture of a batch: attentions, and what shares values with them.
+
+        A head must find its queries and keys in both pads.
+        """
+        found: list[ir.Operation] = []
+        for call in self.calls:
+            kernel = self._kernel(call, 1).kernel
+            if isinstance(kernel, AttentionImages) and kernel.pictures > 1:
+                self.each_of[call] = kernel.pictures
+                found.append(call)
+        while found:
+            call = found.pop()
+            each_of = self.each_of[call]
+            for value in (*call.operands, *call.results):
+                for other in self._sharing(value) if self._holds(call, value, each_of) else ():
+                    if other not in self.each_of and self._holds(other, value, each_of):
+                        self.each_of[other] = each_of
+                        found.append(other)
+
+    def _sharing(self, value: ir.Value) -> list[ir.Operation]:
+        """Calls that make or read what a call reads or makes."""
+        number = self.numbers[value]
+        return [call for call in self.calls if number in self._touched(call)]
+
+    def _holds(self, call: ir.Operation, value: ir.Value, each_of: int) -> bool:
+        """Whether a call can work on a value of which each picture has halves."""
+        kernel, shape = self._kernel(call, each_of), _image_shape(value.type, each_of)
+        own = zip(self._touched(call), kernel.buffers, strict=True) if kernel.buffers else ()
+        buffers = [buffer for number, buffer in own if number == self.numbers[value]]
+        if shape is None or kernel.kernel is None or not buffers:
+            return False
+        return all(kernel.kernel.held_lines(buffer, shape) is not None for buffer in buffers)
 
     def _touched(self, call: ir.Operation) -> Iterator[int]:
         """The numbers of operands and results; that of no value for an operand into which a result is stored."""
@@ -170,7 +214,7 @@ class _Entry:
         found: list[ImageValue] = []
         for at, call in enumerate(self.calls):
             for result in (result for result in call.results if continued(result) is None):
-                number, shape = self.numbers[result], _image_shape(result.type)
+                number, shape = self.numbers[result], _image_shape(result.type, self.each_of.get(call, 1))
                 if shape is not None and users[number] and users[number] <= set(places):
                     readers = tuple(sorted(places[user] for user in users[number]))
                     found.append(ImageValue(number, shape, at, readers))
@@ -186,7 +230,10 @@ class _Entry:
         known = variants.setdefault(name, {})
         key, attributes = "", dict[str, ir.Attribute]()
         images = [plan.images.get(number) for number in self._touched(call)]
-        is_settled = at in plan.free_rows and not any(images) and self._is_settled(name)
+        each_of = self.each_of.get(call, 1)
+        kernel = self._kernel(call, each_of).kernel
+        # one that works on no images always takes the same rows
+        is_settled = at in plan.free_rows and not any(images) and kernel is not None and kernel.operand is None
         if at in plan.free_rows and not is_settled:
             call.attributes[IMAGES] = array_attr([image_attribute(image) for image in images])
             anywhere = [None if image is None else replace(image, base=0) for image in images]
@@ -194,6 +241,8 @@ class _Entry:
                 IMAGES: array_attr([image_attribute(image) for image in anywhere]),
                 FREE_ROWS: i64_attr(plan.free_rows[at]),
             }
+            if each_of > 1:
+                attributes[EACH_OF] = i64_attr(each_of)
             key = " ".join(map(str, attributes.values()))
         if key not in known:
             known[key] = self._variant(name, len(known), attributes)
@@ -203,18 +252,13 @@ class _Entry:
                 function.attributes[FREE_ROWS] = i64_attr(plan.free_rows[at])
             call.attributes["callee"] = symbol_attr(string_value(function.attributes["sym_name"]))
 
-    def _is_settled(self, name: str) -> bool:
-        """Whether a kernel that works on no images always takes the same rows."""
-        kernel = self.read[name].kernel
-        return kernel is not None and kernel.operand is None
-
     def _variant(self, name: str, number: int, attributes: dict[str, ir.Attribute]) -> ir.Operation:
         """The kernel `name` with attributes: itself for the first call of it, else a copy."""
         function = self.kernels[name]
         if number:
             with ir.InsertionPoint(function):
                 plain = function.clone().operation
-            for key in (IMAGES, FREE_ROWS):
+            for key in (IMAGES, FREE_ROWS, EACH_OF):
                 if key in plain.attributes:
                     del plain.attributes[key]
             plain.attributes["sym_name"] = string_attr(self._unused_name(name, number))
@@ -228,14 +272,17 @@ class _Entry:
         return wanted if wanted not in self.kernels else self._unused_name(wanted, number)
 
 
-def _image_shape(kind: ir.Type) -> ImageShape | None:
+def _image_shape(kind: ir.Type, each_of: int) -> ImageShape | None:
     """The image that a tensor is: lines, pixels and whole slices of channels, innermost; None for any other.
 
     A matrix is an image of two lines, its upper and its lower half, or of its rows where their number is odd. The lines
-    of several pictures follow each other.
+    of several pictures follow each other; where there are several `each_of` which has halves, these are matrices.
     """
     *sizes, channels = ir.ShapedType(kind).shape or (1,)
     sizes = [size for size in sizes if size > 1]
+    if each_of > 1:
+        rows, rest = divmod(math.prod(sizes), HALVES * each_of)
+        return None if rest or channels % LANES else ImageShape(HALVES * each_of, rows, channels, each_of, of_each=True)
     if len(sizes) == 1:
         sizes = matrix_lines(sizes[0])
     if not _IMAGE_DIMS <= len(sizes) <= _IMAGE_DIMS + 1 or channels % LANES:

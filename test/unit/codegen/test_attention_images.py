@@ -59,9 +59,58 @@ def test_heads_are_slices_one_after_the_other() -> None:
     apart = replace(kernel.result, strides={**kernel.result.strides, head: 64 * 48})
     others = AttentionImages(replace(kernel.attention, output=apart), kernel.plan)
     assert others.held_lines(apart.buffer, ImageShape(2, 24, 192)) is None
-    few = AttentionImages(kernel.attention, replace(kernel.plan, group=((head, 1),)))
-    assert few.held_lines(kernel.result.buffer, ImageShape(2, 24, 192)) is None
     assert _kernel(3, 48, 64, 16).held_lines(kernel.result.buffer, ImageShape(2, 24, 48)) is None
+
+
+def test_groups_of_heads_do_not_write_over_what_others_read() -> None:
+    kernel = _kernel(3, 48, 64, 64)
+    (head,) = kernel.attention.heads
+    few = AttentionImages(kernel.attention, replace(kernel.plan, group=((head, 1),)))
+    assert few.held_lines(kernel.result.buffer, ImageShape(2, 24, 192)) is not None
+    queries = kernel.attention.query.buffer
+    assert kernel.writes_over(queries) and not few.writes_over(queries)
+
+
+def _batch(pictures: int, heads: int, rows: int, width: int) -> AttentionImages:
+    """The heads of several matrices, each as in `_kernel`."""
+    kernel, picture = _kernel(heads, rows, rows, width), Loop(pictures)
+    found = kernel.attention
+    accesses = {
+        name: replace(access, strides={picture: rows * heads * width, **access.strides})
+        for name in ("query", "key", "value", "output")
+        for access in [getattr(found, name)]
+    }
+    attention = replace(found, heads=[picture, *found.heads], **accesses)
+    return AttentionImages(attention, replace(kernel.plan, group=((picture, pictures), *kernel.plan.group)))
+
+
+def test_heads_of_a_batch_lie_in_the_halves_of_each_matrix() -> None:
+    kernel = _batch(3, 2, 64, 32)
+    result = kernel.result.buffer
+    shape = ImageShape(6, 32, 64, 3, of_each=True)
+    assert kernel.pictures == 3 and _kernel(2, 64, 64, 32).pictures == 1
+    assert kernel.held_lines(result, shape) == [[(0, 1), (1, 2)]]
+    # whole matrices in a half, other matrices, all rows as one
+    for other in (replace(shape, of_each=False), ImageShape(4, 48, 64, 2, of_each=True), ImageShape(2, 96, 64)):
+        assert kernel.held_lines(result, other) is None
+    image = PadImage(6, 32, 2, 0, (0, 1), 1, 0, pictures=3, of_each=True)
+    (_, places) = kernel.head_images({kernel.attention.value.buffer: image})["values"]
+    assert list(places.distances.values()) == [32, 96]
+    assert [places.place(row) for row in (0, 1, 2, 63)] == [(0, 0), (1, 0), (0, 1), (1, 31)]
+    plan = kernel.plan_with({kernel.attention.value.buffer: image})
+    assert plan is not None and plan.key_deal == RowDeal(32) and not plan.has_run_of_values
+
+
+@pytest.mark.parametrize(
+    ("keys", "width", "in_a_run", "together"),
+    [(64, 32, False, 2), (32, 64, False, 2), (32, 32, False, 1), (96, 64, False, 1), (96, 64, True, 2)],
+)
+def test_tiles_that_are_turned_together_lie_equally_far_apart(
+    keys: int, width: int, in_a_run: bool, together: int
+) -> None:
+    """Two of a slice, or each the only one of its slice; in a run, any."""
+    plan = replace(_batch(2, 2, keys, width).plan, has_run_of_values=in_a_run, step_rows=1 << 16)
+    assert not plan.turns_beside and plan.turned_together == together
 
 
 def test_queries_keep_their_order_where_each_has_scores_of_its_own() -> None:
