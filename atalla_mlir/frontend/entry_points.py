@@ -19,6 +19,7 @@ from torch import Tensor, fx
 from atalla_mlir.errors import BadInputError
 from atalla_mlir.frontend.capture import Captured, capture
 from atalla_mlir.frontend.exported import ModelSource, for_inputs, open_model
+from atalla_mlir.frontend.folded_scales import fold_scales
 from atalla_mlir.frontend.garbage import rare_collections
 from atalla_mlir.frontend.partition import Plan, partition, require_device_only
 
@@ -70,7 +71,9 @@ def plan_entries(model: ModelSource, entries: Entries, *, strict: bool = False) 
             # what one entry point changes, the others must not take for a constant
             captures = [_captured(opened, point, resident) for point in points.values()]
     shared = share_parameters(captures) if len(captures) > 1 else captures
-    plans = [NamedPlan(name, partition(captured, name)) for name, captured in zip(points, shared, strict=True)]
+    plans = [
+        NamedPlan(name, partition(captured, name)) for name, captured in zip(points, fold_scales(shared), strict=True)
+    ]
     for named in plans if strict else ():
         require_device_only(named.plan)
     _check_segments(plans)

@@ -12,6 +12,7 @@ from torch import fx
 
 from atalla_mlir.errors import BadInputError, UnsupportedError
 from atalla_mlir.frontend.capture import Captured, Model, capture
+from atalla_mlir.frontend.folded_scales import fold_scales
 from atalla_mlir.frontend.support import VIEWS, host_reason
 
 
@@ -76,7 +77,8 @@ def plan_model(
     """
     if not isinstance(args, tuple):
         raise BadInputError(f"example inputs must be a tuple, got {type(args).__name__}; write (x,) for one input")
-    plan = partition(capture(model, args, kwargs, method=method), entry)
+    (captured,) = fold_scales([capture(model, args, kwargs, method=method)])
+    plan = partition(captured, entry)
     if strict:
         require_device_only(plan)
     return plan

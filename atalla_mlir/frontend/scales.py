@@ -15,6 +15,8 @@ from atalla_mlir.frontend.support import PRODUCTS, VIEWS
 
 aten = torch.ops.aten
 
+MULTIPLICATIONS = (aten.mul.Tensor, aten.mul.Scalar)
+
 
 def join_scales(graph: fx.Graph, product: fx.Node, values: Mapping[str, Tensor]) -> None:
     """Move scales from the operands of `product` behind it, in place, when both operands have one.
@@ -28,7 +30,7 @@ def join_scales(graph: fx.Graph, product: fx.Node, values: Mapping[str, Tensor])
         return
     scale = 1.0
     for link in links:
-        scaled = _operands(link, values)
+        scaled = scaled_operand(link, values)
         assert scaled is not None
         scale *= scaled[1]
         link.replace_all_uses_with(scaled[0])
@@ -53,20 +55,30 @@ def _scaled(operand: fx.Node, values: Mapping[str, Tensor]) -> fx.Node | None:
         node = node.all_input_nodes[0]
     if node.target is not aten.mul.Tensor or len(node.users) != 1:
         return None
-    scaled = _operands(node, values)
+    scaled = scaled_operand(node, values)
     if scaled is None or not scaled[1]:
         return None
     before, after = scaled[0].meta["val"], node.meta["val"]
     return node if before.shape == after.shape and before.dtype == after.dtype else None
 
 
-def _operands(link: fx.Node, values: Mapping[str, Tensor]) -> tuple[fx.Node, float] | None:
+def scaled_operand(link: fx.Node, values: Mapping[str, Tensor]) -> tuple[fx.Node, float] | None:
     """What `link` multiplies, and with what number."""
+    if link.target not in MULTIPLICATIONS or len(link.args) != 2:
+        return None
     for number, other in (link.args, link.args[::-1]):
         value = _number(number, values)
         if value is not None and isinstance(other, fx.Node):
             return other, value
     return None
+
+
+def divided_operand(link: fx.Node, values: Mapping[str, Tensor]) -> tuple[fx.Node, float] | None:
+    """What `link` divides by a number, and the reciprocal of that."""
+    if link.target not in (aten.div.Tensor, aten.div.Scalar) or link.kwargs:
+        return None
+    operand, divisor = link.args[0], _number(link.args[1], values)
+    return (operand, 1 / divisor) if isinstance(operand, fx.Node) and divisor else None
 
 
 def _number(argument: object, values: Mapping[str, Tensor]) -> float | None:

@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from atalla_mlir.compiler import compile_plan
-from atalla_mlir.frontend.capture import capture
-from atalla_mlir.frontend.partition import partition
+from atalla_mlir.frontend.partition import plan_model
 from atalla_mlir.host.report import Report
 from atalla_mlir.host.verify import verify
 from atalla_mlir.loadable.format import Loadable
@@ -23,7 +22,7 @@ __all__ = ["compile_keeping", "engines_agree", "in_pads", "kept_and_apart", "mov
 
 def compile_keeping(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Loadable:
     """The loadable of a model, with whatever fits kept in the pads."""
-    return compile_plan(partition(capture(model, inputs)), images="always", cache=False)
+    return compile_plan(plan_model(model, inputs), images="always", cache=False)
 
 
 def engines_agree(model: torch.nn.Module, x: torch.Tensor) -> bool:
