@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx
+from torch._subclasses.fake_tensor import FakeTensor
 
 from atalla_mlir.frontend.capture import Captured
 from atalla_mlir.frontend.scaled_values import ScaledConstant, scaled_constants
@@ -58,10 +59,11 @@ def fold_scales(captures: Sequence[Captured]) -> list[Captured]:
 
 
 def _folds(captured: Captured) -> Iterator[_Fold]:
-    """The scales of a graph that constants can take over."""
+    """The scales of a graph that constants can take over; those without values, as when ExecuTorch asks, cannot."""
 
     def is_constant(node: fx.Node) -> bool:
-        return node.op == "placeholder" and node.name in captured.parameters
+        value = captured.parameters.get(node.name) if node.op == "placeholder" else None
+        return value is not None and not isinstance(value, FakeTensor)
 
     claimed: set[tuple[fx.Node, fx.Node]] = set()
     for link in captured.graph.nodes:
@@ -95,8 +97,10 @@ def _scale(link: fx.Node, values: Mapping[str, Tensor]) -> tuple[fx.Node, float]
 def _is_exact(value: Tensor, elements: Tensor, factor: float) -> bool:
     """Whether no element that is scaled becomes smaller than the smallest normal number, of its type or of BF16."""
     smallest = max(torch.finfo(value.dtype).smallest_normal, torch.finfo(torch.bfloat16).smallest_normal)
-    small = (value != 0) & (value.abs() < smallest / factor)
-    return not bool((small & elements).any())
+    sizes = value.abs()
+    if bool(sizes.amin() >= smallest / factor):  # most parameters have no zeros
+        return True
+    return not bool(((sizes != 0) & (sizes < smallest / factor) & elements).any())
 
 
 def _agreed(captures: Sequence[Captured], folds: Sequence[_Fold]) -> list[_Fold]:

@@ -11,6 +11,12 @@ from torch import Tensor
 from atalla_mlir.errors import BadInputError, ConfigurationError
 from atalla_mlir.frontend.arguments import decode_argument
 
+# tensors need not lie in memory as they did when the model was captured: devices and rewrites change strides
+_OF_ANY_STRIDES = {
+    torch.ops.aten.view.default: torch.ops.aten.reshape.default,
+    torch.ops.aten._unsafe_view.default: torch.ops.aten.reshape.default,
+}
+
 
 def operation(target: str) -> torch._ops.OpOverload:
     """The ATen or custom operation called `target` ("aten.sin.default")."""
@@ -28,7 +34,8 @@ def operation(target: str) -> torch._ops.OpOverload:
 
 def run_operation(step: Mapping[str, Any], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Execute one host step; gives its results by name."""
-    target = operation(step["target"])
+    named = operation(step["target"])
+    target = _OF_ANY_STRIDES.get(named, named)
     arguments = [decode_argument(argument, values) for argument in step["args"]]
     keywords = {name: decode_argument(argument, values) for name, argument in step["kwargs"].items()}
     with torch.no_grad():

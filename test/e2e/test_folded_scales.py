@@ -86,6 +86,25 @@ def test_kernels_with_scaled_parameters_are_right(name: str) -> None:
     assert report.totals.cosine_f32 >= 0.9998
 
 
+def test_views_on_the_host_take_what_the_scale_leaves_as_it_lies() -> None:
+    """Views of nine dimensions run on the host; those that are behind the scale see gaps that it would close."""
+
+    class Cut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(WIDTH, WIDTH)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (self.layer(x).unflatten(-1, [2] * 7)[..., :1, :] * 0.5).reshape(-1).relu()
+
+    torch.manual_seed(0)
+    model, x = Cut(), tokens()
+    assert "p_layer_bias_scaled" in plan_model(model, (x,)).captured.parameters
+    report = verify(model, (x,))
+    assert report.ok, str(report)
+    assert report.totals.cosine_f32 >= 0.9998
+
+
 def test_scaling_other_columns_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels are judged by the parameters that they have; that these are right is what the whole model shows."""
     model, inputs = models()["joint"]
