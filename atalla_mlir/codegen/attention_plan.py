@@ -65,6 +65,10 @@ SCORE_ROWS = 128
 """Queries that meet a tile of keys in an iteration, if their blocks are shorter: registers hold their sums until the
 second slice of the depth comes."""
 MAX_SUMMED_SLICES = 2
+SCORE_CODE = 1030
+"""Instructions of an iteration over several blocks: with more the code of the loop may not fit into the cache."""
+FLOW_CODE = 55
+"""Instructions that bring pieces of an operand beside a loop."""
 RESULT_ROWS = 300
 """Rows that the array takes in an iteration that makes results, those of weights as well."""
 MAX_SCALAR_TERMS = 8
@@ -178,8 +182,8 @@ class AttentionPlan:
     """Which keys a tile has."""
     found: frozenset[str] = frozenset()
     """Of queries, keys and values, what other kernels left in the pads."""
-    is_plain: bool = False
-    """Whether scores are at most multiplied by a number before the softmax."""
+    scalings: int | None = None
+    """How often scores are multiplied by a number before the softmax; None where more is done to them."""
     has_run_of_values: bool = True
     """Whether tiles of values follow each other through all slices and heads; in a batch they do not."""
 
@@ -312,11 +316,22 @@ class AttentionPlan:
     def score_blocks(self) -> int:
         """Blocks of queries of a head that a tile of keys meets in an iteration: the array waits for its weights once.
 
-        Where more than sums is added to scores, lanes take longer than the array, and code does not fit into the cache.
+        Where more is done to scores than to multiply them, lanes take longer than the array.
         """
-        if not self.is_plain or self.depth_slices > MAX_SUMMED_SLICES or self.visible is not None:
+        if self.scalings is None or self.depth_slices > MAX_SUMMED_SLICES or self.visible is not None:
             return 1
-        return self._blocks_within(SCORE_ROWS)
+        blocks = self._blocks_within(SCORE_ROWS)
+        return blocks if self._score_code(blocks) <= SCORE_CODE else 1
+
+    def _score_code(self, blocks: int) -> int:
+        """Instructions of an iteration that makes scores, but for addresses.
+
+        Rows of weights and of queries are loaded and meet the array; its sums are added, multiplied and stored.
+        """
+        rows, moved = blocks * self.queries.size, {"queries", "keys"} - self.found
+        in_array = 2 * self.depth_slices * (LANES + rows)
+        on_lanes = rows * (self.depth_slices - 1 + (self.scalings or 0))
+        return in_array + on_lanes + rows + FLOW_CODE * len(moved)
 
     @property
     def score_iterations(self) -> int:
@@ -540,7 +555,7 @@ def _plan_of(attention: Attention, parts: KeyParts | None, pad_rows: int) -> Att
             panels=Blocks(rows, panel) if panel < rows else None,
             parts=parts,
             reach=None if attention.visible is None else attention.visible.reach,
-            is_plain=all(_is_scaling(stage) for stage in attention.found.maps),
+            scalings=len(attention.found.maps) if all(map(_is_scaling, attention.found.maps)) else None,
         )
         if parts is None and panel == rows:
             found = _with_visible(found)

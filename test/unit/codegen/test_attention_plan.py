@@ -95,9 +95,17 @@ def test_a_tile_of_keys_meets_several_blocks_where_scores_are_at_most_scaled(
 ) -> None:
     plan = _plan(2, blocks, 128, width)
     assert plan.score_blocks == 1 and plan.score_iterations == blocks.count * plan.key_tiles
-    plain = replace(plan, is_plain=True)
+    plain = replace(plan, scalings=0)
     assert plain.score_blocks == together
     assert plain.score_iterations * together == plan.score_iterations
+
+
+def test_scores_of_several_blocks_are_code_that_fits_the_cache() -> None:
+    scaled = replace(_plan(2, Blocks(128, 64), 128), scalings=1)
+    assert scaled.score_blocks == 1
+    # nothing comes beside the loop
+    assert replace(scaled, found=frozenset({"queries", "keys"})).score_blocks == 2
+    assert replace(scaled, scalings=0).score_blocks == 2
 
 
 def test_values_are_turned_beside_the_softmax_where_it_has_a_step_for_each_tile() -> None:
