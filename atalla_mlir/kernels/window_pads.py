@@ -72,7 +72,6 @@ class WindowPads:
         """By (stage, read, tap): rows for each tap of a window, and those of the stages that follow."""
         counts = [sum(fixed.pad == pad for fixed in self.fixed.values()) for pad in range(PADS)]
         self.fixed_tiles = [pads.tile(plan.chunks * max(1, count), pad, 0.0) for pad, count in enumerate(counts)]
-        self.spare = [pads.tile(1, pad, 0.0) for pad in range(PADS)]
 
     def _lines(self, pads: Pads) -> list[ir.Value]:
         """The ring of lines in each pad, or all lines of an image that is there."""
@@ -85,12 +84,6 @@ class WindowPads:
             tiles = [self.builder.image_tile(plan.dealt.rows, pad, 0, place) for pad in plan.dealt.pads]
         pads.work = [used + work for used in pads.work]
         return tiles
-
-    @property
-    def in_use(self) -> list[int]:
-        """Pads that transfers of the loop fill or empty."""
-        filled = range(self.plan.pads if self.plan.dealt is None else 0)
-        return sorted({*filled, *(ring.pad for ring in self.results)})
 
     def _place_fixed(self, stages: Sequence[Stage], pads: Pads) -> dict[object, FixedRow]:
         window, *others = stages

@@ -1,8 +1,8 @@
 """Kernels whose results each look at a window of an image, channels in the lanes (`codegen.window_plan`).
 
 One loop over groups of neighbouring results: lines of the image come in through a ring in the pads, results go out
-through another. Nothing waits for a transfer by its register: a pad takes one after the other, so when a later one has
-begun, an earlier one is complete.
+through another. In it nothing waits for a transfer by its register: a pad takes one after the other, so when a later
+one has begun, an earlier one is complete. The last ones are waited for behind it.
 """
 
 from __future__ import annotations
@@ -71,8 +71,11 @@ class WindowKernel:
         state = self._begin()
         carried = state.pack()
         count = self.plan.iterations + (MAX_STAGES if self.pads.results else 0)
-        self.builder.loop(count, carried, lambda _, values: self._iteration(self._unpack(values)).pack(), overlap=True)
-        self._finish()
+        left = self.builder.loop(
+            count, carried, lambda _, values: self._iteration(self._unpack(values)).pack(), overlap=True
+        )
+        # what is behind a pad's last transfer in the code need not begin after it
+        self.builder.wait(self._unpack(left).tokens)
         if self.image is not None:
             self.image.edges().emit()
 
@@ -123,19 +126,6 @@ class WindowKernel:
             behind,
             tokens,
             self.image.first() if self.image is not None else None,
-        )
-
-    def _finish(self) -> None:
-        """Wait for what is still on its way: a transfer begins when the one before on its pad is complete."""
-        builder, image = self.builder, self.plan.image
-        row, element = builder.at(0), builder.at(image.offset)
-        builder.wait(
-            [
-                builder.dma(
-                    "dma_load", self.pads.spare[pad], self.buffers[image.buffer], row, element, rows=1, cols=1, pitch=1
-                )
-                for pad in self.pads.in_use
-            ]
         )
 
     # An iteration
