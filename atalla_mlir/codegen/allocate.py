@@ -15,8 +15,9 @@ from typing import Any
 
 from atalla_mlir.codegen.banks import late_writes, loop_weight
 from atalla_mlir.codegen.coalesce import copy_source
+from atalla_mlir.codegen.joined_packets import join_blocks
 from atalla_mlir.codegen.late_constants import delay_constants
-from atalla_mlir.codegen.layout import Item, Label, Slot, expand_long_branches, packet_contents
+from atalla_mlir.codegen.layout import Item, Label, Packet, Slot, expand_long_branches, packet_contents
 from atalla_mlir.codegen.machine_ir import Inst, Register, control_flow, physical
 from atalla_mlir.codegen.register_core import RegisterCore
 from atalla_mlir.codegen.schedule import ScheduledFunction
@@ -90,7 +91,8 @@ def allocate(
         numbers, spilled = core.colour(available, scheduled.banks, costs)
         if not spilled:
             blocks = delay_constants(blocks, depths, successors, numbers)
-            return _finish(scheduled.name, labels, blocks, numbers, spiller.statistics)
+            spare = _untouched_scalar(blocks, numbers, available[RegisterFile.SCALAR])
+            return _finish(scheduled.name, labels, depths, blocks, numbers, spare, spiller.statistics)
         blocks = spiller.spill(blocks, spilled)
     raise InternalError(f"function {scheduled.name}: register allocation did not settle in {MAX_ROUNDS} rounds")
 
@@ -128,29 +130,47 @@ def _spill_costs(
 def _finish(
     name: str,
     labels: Sequence[str],
+    depths: Sequence[int],
     blocks: Sequence[Packets],
     numbers: Mapping[Register, int],
+    spare: int | None,
     spills: SpillStatistics,
 ) -> AllocatedFunction:
-    items: list[Item] = []
+    code: list[list[Packet]] = []
     removed_copies = 0
     known: dict[Any, Any] = {**_FIXED, **numbers}
     number_of = known.get
-    for label, packets in zip(labels, blocks, strict=True):
-        items.append(Label(label))
+    for packets in blocks:
+        code.append([])
         for packet in packets:
             # what is not a register stands for itself
             slots = [(inst, tuple(map(number_of, inst.operands, inst.operands))) for inst in packet]
             kept = [Slot(inst.op, operands, inst.source) for inst, operands in slots if not _is_idle(inst, operands)]
             removed_copies += len(slots) - len(kept)
             if kept:
-                items.append(tuple(_spread_masks(kept)))
+                code[-1].append(tuple(_spread_masks(kept)))
+    joined = join_blocks(code, depths, spare)
+    items = [item for label, packets in zip(labels, joined, strict=True) for item in (Label(label), *packets)]
     used = {
         file: len({number for register, number in numbers.items() if register.file is file}) for file in RegisterFile
     }
+    slots = (slot for packets in joined for packet in packets for slot in packet if slot.op.mnemonic == "addi.s")
+    used[RegisterFile.SCALAR] += any(slot.operands[0] == spare for slot in slots)
     final = tuple(expand_long_branches(items))
     conflicts = sum(bank_conflict_cycles(packet_contents(item)) for item in final if not isinstance(item, Label))
     return AllocatedFunction(name, final, AllocationStatistics(used, conflicts, removed_copies, spills))
+
+
+def _untouched_scalar(
+    blocks: Sequence[Packets], numbers: Mapping[Register, int], available: Sequence[int]
+) -> int | None:
+    """A number that nothing in the function touches, no call either; of another bank than x0, which constants read."""
+    touched = {number for register, number in numbers.items() if register.file is RegisterFile.SCALAR}
+    for inst in (inst for packets in blocks for packet in packets for inst in packet):
+        touched |= {number for file, number in inst.clobbers if file is RegisterFile.SCALAR}
+        touched |= {register.pinned for register in inst.registers if register.file is RegisterFile.SCALAR} - {None}
+    banks = FILES[RegisterFile.SCALAR].banks
+    return next((number for number in available if number not in touched and number % banks), None)
 
 
 def _is_idle(inst: Inst, operands: Sequence[object]) -> bool:

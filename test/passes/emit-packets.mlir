@@ -40,3 +40,26 @@
   "ax01.halt_s"() : () -> ()
   "ax01.end"() : () -> ()
 }) {sym_name = "loop"} : () -> ()
+
+// -----
+
+// Code that runs once takes few packets: the multiplier makes constants too, from a scalar that holds the number one.
+
+// CHECK: "ax01.packet"() ({
+// CHECK-NEXT: "ax01.addi_s"{{.*}}imm = 1 : i32
+// CHECK: "ax01.packet"() ({
+// CHECK-NEXT: "ax01.muli_s"{{.*}}imm = 12 : i32
+// CHECK-NEXT: "ax01.addi_s"{{.*}}imm = 13 : i32
+// CHECK: "ax01.packet"() ({
+// CHECK-NEXT: "ax01.muli_s"{{.*}}imm = 14 : i32
+// CHECK-NEXT: "ax01.jal"{{.*}}target = "spad_alloc"
+// CHECK: sym_name = "arguments"
+"ax01.func"() ({
+  %x0 = "ax01.get_register"() : () -> !ax01.x<0 : i32>
+  %0 = "ax01.addi_s"(%x0) {imm = 12 : i32} : (!ax01.x<0 : i32>) -> !ax01.x<12 : i32>
+  %1 = "ax01.addi_s"(%x0) {imm = 13 : i32} : (!ax01.x<0 : i32>) -> !ax01.x<13 : i32>
+  %2 = "ax01.addi_s"(%x0) {imm = 14 : i32} : (!ax01.x<0 : i32>) -> !ax01.x<14 : i32>
+  "ax01.call"() {callee = @spad_alloc} : () -> ()
+  "ax01.halt_s"() : () -> ()
+  "ax01.end"() : () -> ()
+}) {sym_name = "arguments"} : () -> ()
