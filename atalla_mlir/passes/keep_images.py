@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import ClassVar
 
 from atalla_mlir._mlir import array_attr, i64_attr, ir, operations, string_attr, string_value, symbol_attr
@@ -165,16 +165,9 @@ class _Entry:
         return ImageLaunch(f"{name} {each_of}", kernel.kernel, values, kernel.buffers, kernel.apart_cycles)
 
     def _find_batches(self) -> None:
-        """Which kernels must work on halves of each picture of a batch: attentions, and what shares values with them.
-
-        A head must find its queries and keys in both pads.
-        """
-        found: list[ir.Operation] = []
-        for call in self.calls:
-            kernel = self._kernel(call, 1).kernel
-            if isinstance(kernel, AttentionImages) and kernel.pictures > 1:
-                self.each_of[call] = kernel.pictures
-                found.append(call)
+        """Which kernels must work on halves of each picture of a batch, and what shares values with them."""
+        self.each_of = {call: pictures for call in self.calls if (pictures := self._halved_pictures(call)) > 1}
+        found = list(self.each_of)
         while found:
             call = found.pop()
             each_of = self.each_of[call]
@@ -184,10 +177,32 @@ class _Entry:
                         self.each_of[other] = each_of
                         found.append(other)
 
+    def _halved_pictures(self, call: ir.Operation) -> int:
+        """Of how many pictures each must have halves where a call works on them; 1 where that is not so.
+
+        A head of an attention must find its queries and keys in both pads, and an odd number has no halves of its own.
+        """
+        kernel = self._kernel(call, 1).kernel
+        if isinstance(kernel, AttentionImages):
+            return kernel.pictures
+        for result in call.results:
+            each_of, sharing = _odd_pictures(result.type), self._sharing(result)
+            if each_of > 1 and not all(self._holds(other, result, 1) for other in sharing):
+                return each_of if all(self._holds(other, result, each_of) for other in sharing) else 1
+        return 1
+
     def _sharing(self, value: ir.Value) -> list[ir.Operation]:
         """Calls that make or read what a call reads or makes."""
-        number = self.numbers[value]
-        return [call for call in self.calls if number in self._touched(call)]
+        return self._calls_of.get(self.numbers[value], [])
+
+    @cached_property
+    def _calls_of(self) -> dict[int, list[ir.Operation]]:
+        """Those that make or read each value."""
+        found: dict[int, list[ir.Operation]] = {}
+        for call in self.calls:
+            for number in dict.fromkeys(self._touched(call)):
+                found.setdefault(number, []).append(call)
+        return found
 
     def _holds(self, call: ir.Operation, value: ir.Value, each_of: int) -> bool:
         """Whether a call can work on a value of which each picture has halves."""
@@ -276,10 +291,12 @@ def _image_shape(kind: ir.Type, each_of: int) -> ImageShape | None:
     """The image that a tensor is: lines, pixels and whole slices of channels, innermost; None for any other.
 
     A matrix is an image of two lines, its upper and its lower half, or of its rows where their number is odd. The lines
-    of several pictures follow each other; where there are several `each_of` which has halves, these are matrices.
+    of several pictures follow each other; there may be several `each_of` which has halves.
     """
     *sizes, channels = ir.ShapedType(kind).shape or (1,)
     sizes = [size for size in sizes if size > 1]
+    if each_of > 1 and len(sizes) == _IMAGE_DIMS + 1 and sizes[0] == each_of and channels % LANES == 0:
+        return ImageShape(each_of * sizes[1], sizes[2], channels, each_of, of_each=True)
     if each_of > 1:
         rows, rest = divmod(math.prod(sizes), HALVES * each_of)
         return None if rest or channels % LANES else ImageShape(HALVES * each_of, rows, channels, each_of, of_each=True)
@@ -290,3 +307,10 @@ def _image_shape(kind: ir.Type, each_of: int) -> ImageShape | None:
     *pictures, lines, pixels = sizes
     count = math.prod(pictures)
     return ImageShape(count * lines, pixels, channels, count)
+
+
+def _odd_pictures(kind: ir.Type) -> int:
+    """How many pictures a tensor has, if that is an odd number; else 1."""
+    *sizes, _ = ir.ShapedType(kind).shape or (1,)
+    sizes = [size for size in sizes if size > 1]
+    return sizes[0] if len(sizes) == _IMAGE_DIMS + 1 and sizes[0] % HALVES else 1
