@@ -22,6 +22,7 @@ from atalla_mlir.codegen.machine_ir import Inst, Register, control_flow, physica
 from atalla_mlir.codegen.register_core import RegisterCore
 from atalla_mlir.codegen.schedule import ScheduledFunction
 from atalla_mlir.codegen.spill import Packets, Spiller, SpillStatistics, constant_definitions
+from atalla_mlir.codegen.unread_results import drop_unread
 from atalla_mlir.errors import InternalError
 from atalla_mlir.target.isa import INSTRUCTIONS, Role
 from atalla_mlir.target.machine import Machine
@@ -90,7 +91,7 @@ def allocate(
         costs = partial(_spill_costs, blocks, depths, spiller.temporaries)
         numbers, spilled = core.colour(available, scheduled.banks, costs)
         if not spilled:
-            blocks = delay_constants(blocks, depths, successors, numbers)
+            blocks = delay_constants(drop_unread(blocks, depths, successors), depths, successors, numbers)
             spare = _untouched_scalar(blocks, numbers, available[RegisterFile.SCALAR])
             return _finish(scheduled.name, labels, depths, blocks, numbers, spare, spiller.statistics)
         blocks = spiller.spill(blocks, spilled)

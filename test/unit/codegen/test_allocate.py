@@ -132,6 +132,7 @@ def test_arguments_of_calls_stay_in_their_registers():
 def test_two_all_ones_masks_use_both_banks():
     a, b = (Register(RegisterFile.VECTOR, index) for index in range(2))
     insts = [inst("expi.vi", a, V0, 0, M0), inst("mul.vs", b, V0, X0, M0)]
+    insts += [inst("vreg.st", row, X0, X0, 31, 0) for row in (a, b)]
     code = allocate(schedule(Function("f", [Block("e", [*insts, Inst(HALT, ())])]), AX01), AX01)
     assert {slot.operands[-1] for slot in packets(code)[0]} == {0, 1}
 
