@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from atalla_mlir.codegen.attention_pattern import Attention, AttentionStages, unify
-from atalla_mlir.codegen.attention_plan import LANES, PADS, WEIGHT_CYCLES, AttentionPlan, plan_attention
+from atalla_mlir.codegen.attention_plan import LANES, PADS, AttentionPlan
+from atalla_mlir.codegen.attention_planning import WEIGHT_CYCLES, plan_attention
 from atalla_mlir.codegen.decision import Decision, Fields, Value
 from atalla_mlir.codegen.image_kernel import Cost, HalvesOnly, KeptImage
 from atalla_mlir.codegen.image_product import IN_PADS, KEPT_BYTES

@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from atalla_mlir.codegen.attention_pattern import AttentionStages, find_attention, unify
-from atalla_mlir.codegen.attention_plan import plan_attention
+from atalla_mlir.codegen.attention_planning import plan_attention
 from atalla_mlir.codegen.fill_plan import FillPlan
 from atalla_mlir.codegen.iteration import (
     Access,

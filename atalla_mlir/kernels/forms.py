@@ -14,7 +14,7 @@ from functools import partial
 from atalla_mlir._mlir import ir
 from atalla_mlir.codegen.attention_images import attention_decision
 from atalla_mlir.codegen.attention_pattern import unify
-from atalla_mlir.codegen.attention_plan import plan_attention
+from atalla_mlir.codegen.attention_planning import plan_attention
 from atalla_mlir.codegen.column_plan import plan_columns
 from atalla_mlir.codegen.copy_plan import plan_copy
 from atalla_mlir.codegen.decision import FORM, Decision, DecisionError, Fields, allowed, check_names

@@ -6,18 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from atalla_mlir.codegen.attention_plan import (
-    LANES,
-    MAX_KEYS,
-    MAX_PARTS,
-    PAD_ROWS,
-    AttentionPlan,
-    Blocks,
-    KeyParts,
-    KeyRange,
-    block_rows,
-    key_parts,
-)
+from atalla_mlir.codegen.attention_plan import LANES, AttentionPlan, Blocks, KeyParts, KeyRange
+from atalla_mlir.codegen.attention_planning import MAX_KEYS, MAX_PARTS, PAD_ROWS, block_rows, key_parts
 from atalla_mlir.codegen.iteration import Loop
 
 
