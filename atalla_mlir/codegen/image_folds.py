@@ -217,6 +217,8 @@ def image_folds(stages: Sequence[Stage], stored: Sequence[Access]) -> ImageFolds
     if len(stored) != 1 or not folds or any(stage.is_scalar for stage in stages):
         return None
     (result,) = stored
+    if not result.strides:
+        return None
     lane, *pictures = sorted(result.strides, key=result.stride)
     if result.stride(lane) != 1 or len(pictures) > 1 or any(fold.combine not in _COMBINES for fold in folds):
         return None

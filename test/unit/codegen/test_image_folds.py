@@ -86,6 +86,9 @@ def test_what_is_no_fold_of_all_pixels_is_none() -> None:
     stage = Stage(StageKind.REDUCE, [y, c, x], [image], lines, Node("load", read=0), [x], Combine.ADD)
     assert image_folds([stage], [lines]) is None
     assert _mean(4, 6, combine=Combine.ARGMAX) is None
+    single = Access(Buffer("out", 1), 0, {})
+    every = Stage(StageKind.REDUCE, [y, x, c], [image], single, Node("load", read=0), [y, x, c], Combine.ADD)
+    assert image_folds([every], [single]) is None
 
 
 def test_with_its_image_in_dram_it_takes_what_it_takes_in_another_form() -> None:
