@@ -40,7 +40,7 @@ class RowBody:
         """For each place its results without inner loops."""
         self.chunks: list[dict[Buffer, dict[int, Evaluated]]] = [{} for _ in places]
         """For each place its results along the lanes that stay in registers, by chunk."""
-        self.side_by_side: dict[tuple[object, int, ir.Block], ir.Value | None] = {}
+        self.side_by_side: dict[tuple[object, int, tuple[Index | None, ...], ir.Block], ir.Value | None] = {}
         """Rows with an element for each place of some, by what is read, number and where code stands."""
         self.totals = Accumulation(self.builder, kernel.plan.lane)
         self.segments = self._segments()
@@ -147,10 +147,12 @@ class RowBody:
     def _element(self, access: Access, which: int, place: Place) -> Evaluated | None:
         """What all lanes of a place read, out of a row that several places share, if there is such a row."""
         number, lane = divmod(which, LANES)
-        key = (access_key(access), number, ir.InsertionPoint.current.block)
+        others = self.places[number * LANES : (number + 1) * LANES]
+        first = Place({**place.positions, **others[0].positions}, place.cols)
+        # loops inside may be unrolled: then one block has several of their iterations
+        positions = tuple(first.positions.get(loop) for loop in access.strides)
+        key = (access_key(access), number, positions, ir.InsertionPoint.current.block)
         if key not in self.side_by_side:
-            others = self.places[number * LANES : (number + 1) * LANES]
-            first = Place({**place.positions, **others[0].positions}, place.cols)
             self.side_by_side[key] = self.kernel.load_side_by_side(access, first, len(others))
         row = self.side_by_side[key]
         return None if row is None else Evaluated(self.builder.extract(row, lane), True)
