@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from atalla_mlir import compile
+import atalla_mlir
 from atalla_mlir.host.verify import verify
 
 
@@ -34,7 +34,7 @@ def test_repeated_elements_are_those_of_their_own_line(model: nn.Module, lines: 
     shape = (1, 3, lines, pixels) if isinstance(model, Upsampled) else (3, lines, pixels)
     # small integers: BF16 holds these and sums of some of them
     x = torch.randint(-8, 8, shape, generator=torch.Generator().manual_seed(lines)).float()
-    for found, wanted in zip(compile(model, (x,))(x), model(x), strict=True):
+    for found, wanted in zip(atalla_mlir.compile(model, (x,))(x), model(x), strict=True):
         torch.testing.assert_close(found.float(), wanted, rtol=0, atol=0)
     report = verify(model, (x,))
     assert report.ok, report.summary()
