@@ -10,10 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from atalla_mlir.codegen.attention_strata import (
-    Stratum,
-    VisibleTiles,
-)
+from atalla_mlir.codegen.attention_strata import Stratum, VisibleTiles
 from atalla_mlir.codegen.iteration import Access, Loop
 from atalla_mlir.codegen.row_deal import IN_ORDER, RowDeal
 

@@ -402,7 +402,7 @@ class AttentionKernel:
             for name, (*_, of_block, of_tile) in strides.items()
         }
         # what a loop over heads moves by is that of the innermost one: nothing lies in an image
-        of_heads = {name: ((*of_heads, 0)[len(of_heads) - 1], 0) for name, (*of_heads, _, _) in strides.items()}
+        of_heads = {name: (heads[-1] if heads else 0, 0) for name, (*heads, _, _) in strides.items()}
         if "scores" in strides:
             places[STAIRS], of_heads[STAIRS] = stair_places(plan, visible), (0, 0)
         return PointWalk(self.builder, plan.heads, len(visible.points), 1, of_heads, places)
