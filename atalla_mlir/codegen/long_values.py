@@ -59,7 +59,7 @@ def copy_in_place(
     graph = build_loop_graph(split.insts, machine, schedule.graph.in_place)
     known = {**banks, **schedule.banks}
     own = {copy: known[register] for register, copy in split.copies.items() if register in known}
-    table = ReservationTable(LoopDemands(graph.insts, machine, {**banks, **own}, settled), schedule.interval)
+    table = ReservationTable(LoopDemands(graph.insts, machine, {**known, **own}, settled), schedule.interval)
     table.settle_banks(schedule.banks)
     cycles = _place_copies(kernel, split, graph, table)
     if cycles is None:

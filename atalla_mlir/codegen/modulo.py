@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import chain
 
+from atalla_mlir.codegen.bank_repair import repair_banks
 from atalla_mlir.codegen.contention import contention_bound
 from atalla_mlir.codegen.loop_core import LoopCore
 from atalla_mlir.codegen.loop_graph import CHANNEL, LoopGraph, resource_bounds
@@ -25,6 +26,7 @@ from atalla_mlir.codegen.reservations import LoopDemands
 from atalla_mlir.codegen.tail_placement import longest_lifetime, shorten_tail
 from atalla_mlir.target.isa import Format, Unit
 from atalla_mlir.target.machine import Machine
+from atalla_mlir.target.registers import RegisterFile
 
 FINENESS = 64
 """The search raises II by a fraction of this."""
@@ -98,6 +100,14 @@ class ModuloScheduler:
         own = dict.fromkeys(chain.from_iterable(inst.port_reads + inst.defs for inst in graph.insts))
         banks = {register: banks[register] for register in own if register in banks}
         self._demands = LoopDemands(graph.insts, machine, banks, settled)
+        written = {register for inst in graph.insts for register in inst.defs}
+        self._scalar_banks = {
+            register: bank
+            for register, bank in banks.items()
+            if register.file is RegisterFile.SCALAR and register in written
+        }
+        """Of scalars that the loop writes: those of others may matter elsewhere."""
+        self._known_banks = banks
         self._core = LoopCore(graph, self._demands)
         self._bounds = resource_bounds(graph.insts, machine)
         self._bound = max(*self._bounds.values(), graph.recurrence, _array_bound(graph, machine))
@@ -182,7 +192,7 @@ class ModuloScheduler:
                     best = found
                     break
         del self._ways[: len(self._ways) - left]
-        return None if best is None else shorten_tail(self._graph, self._demands, best)
+        return None if best is None else self._finished(best)
 
     def _search_all(self, tried: Sequence[int]) -> Found | None:
         """What is found at the least II by any way: of several the one whose values are kept for the shortest time."""
@@ -199,7 +209,14 @@ class ModuloScheduler:
             if max(found.cycles, default=0) // interval < self._max_stages
         )
         best = min(fitting, key=partial(longest_lifetime, self._graph), default=None)
-        return None if best is None else shorten_tail(self._graph, self._demands, best)
+        return None if best is None else self._finished(best)
+
+    def _finished(self, found: Found) -> Found:
+        """What was found with a short tail and with banks that keep apart what packets read together."""
+        found = shorten_tail(self._graph, self._demands, found)
+        chosen = {**found.banks, **self._scalar_banks}
+        fixed = {register: bank for register, bank in self._known_banks.items() if register not in chosen}
+        return replace(found, banks=repair_banks(self._graph.insts, found.cycles, found.interval, chosen, fixed))
 
     def _placements(self, attempts: Sequence[Callable[[int], Found | None]], interval: int) -> Iterator[Found]:
         """What the attempts find that place everything: the first one where transfers are waited for, else all."""

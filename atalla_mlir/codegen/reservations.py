@@ -254,7 +254,8 @@ class ReservationTable:
 
     def settle_banks(self, banks: Mapping[Register, int]) -> None:
         """Banks of vector registers that are known before anything that reads them has its place."""
-        self._banks.update((register, VECTOR_BANKS[bank]) for register, bank in banks.items())
+        vectors = {register: bank for register, bank in banks.items() if register.file is RegisterFile.VECTOR}
+        self._banks.update((register, VECTOR_BANKS[bank]) for register, bank in vectors.items())
         self._bank_loads.update(self._banks.values())
 
     def release(self, index: int) -> None:
@@ -313,7 +314,8 @@ class ReservationTable:
         if not self._open_reads[index]:
             return 0
         chosen = self._open_banks(index, row)
-        assert chosen is not None  # the caller has asked `first_fit`
+        if chosen is None:  # settled banks may be shared; of others the caller has asked `first_fit`
+            chosen = {register: self._banks[register] for register in self._open_reads[index]}
         found = 0
         for register, bit in chosen.items():
             self._num_readers[register] += 1
