@@ -87,7 +87,7 @@ def allocate(
     last_index = max((register.index for register in scheduled.function.registers()), default=0)
     spiller = Spiller(scheduled.name, scheduled.function.spill_area, machine, last_index + 1)
     for _ in range(MAX_ROUNDS):
-        core = RegisterCore(blocks, depths, successors, late_writes(blocks, depths, machine))
+        core = RegisterCore(blocks, depths, successors, late_writes(blocks, depths, machine), scheduled.kept)
         costs = partial(_spill_costs, blocks, depths, spiller.temporaries)
         numbers, spilled = core.colour(available, scheduled.banks, costs)
         if not spilled:

@@ -38,6 +38,8 @@ FAR_FEWER = 300
 Weights = dict[Register, dict[Register, int]]
 LateWrite = tuple[Register, Register, int]
 """Two scalar registers whose banks should differ, and how much that counts."""
+KeptBank = tuple[Register, int, int]
+"""A register, the bank that it should stay in, and how much that counts."""
 
 
 @dataclass
@@ -69,6 +71,11 @@ class BankGraph:
     def keep_apart(self, first: Register, second: Register, weight: int) -> None:
         """Records that two registers should be in different banks, though nothing reads them together."""
         _add_pairs(self.pairs, [first, second], weight)
+
+    def keep(self, register: Register, bank: int, weight: int) -> None:
+        """Records that a register should be in a bank."""
+        for other in set(range(self.num_banks)) - {bank}:
+            self.biases[register][other] = self.biases[register].get(other, 0) + weight
 
     def costs(self, register: Register, banks: Mapping[Register, int]) -> list[int]:
         """Weight of the conflicts that `register` would have in each bank, given the banks of the others."""
@@ -197,9 +204,13 @@ def _improve_preferences(banks: dict[Register, int], halves: Mapping[Register, i
 
 
 def bank_graphs(
-    blocks: Sequence[Sequence[Packet]], depths: Sequence[int], late: Sequence[LateWrite] = ()
+    blocks: Sequence[Sequence[Packet]],
+    depths: Sequence[int],
+    late: Sequence[LateWrite] = (),
+    kept: Sequence[KeptBank] = (),
 ) -> dict[RegisterFile, BankGraph]:
-    """The graph of each file for code in packets; `late` are the results that should not meet on a write port."""
+    """The graph of each file for code in packets; `late` are the results that should not meet on a write port, and
+    `kept` the registers that should stay in a bank."""
     graphs = {file: BankGraph(shape.banks) for file, shape in FILES.items()}
     for packets, depth in zip(blocks, depths, strict=True):
         weight = loop_weight(depth)
@@ -209,6 +220,8 @@ def bank_graphs(
                 graph.add_packet([[register for register in group if register.file is file] for group in reads], weight)
     for first, second, weight in late:
         graphs[RegisterFile.SCALAR].keep_apart(first, second, weight)
+    for register, bank, weight in kept:
+        graphs[register.file].keep(register, bank, weight)
     return graphs
 
 

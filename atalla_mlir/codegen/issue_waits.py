@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import IntFlag
 from functools import lru_cache
 from itertools import chain, repeat
@@ -29,36 +30,59 @@ RANKS = {Unit.GSAU: 4, Unit.TRANSPOSE: 5, Unit.REDUCTION: 6, Unit.LANE_ALU: 7, U
 """The order in which rows are written that want the same cycle; those from the pads come first, by pad."""
 
 
-def pass_cycles(packets: Sequence[Sequence[Inst]], banks: Mapping[Register, int], machine: Machine) -> int:
-    """Cycles from one pass through the packets of a kernel to the next, without what transfers hold up.
+@dataclass(frozen=True)
+class PassWaits:
+    """What `COUNTED_PASSES` passes through the packets of a kernel take, without what transfers hold up.
 
-    Registers whose bank is not known are written without waiting.
+    `waits` says for how many cycles packets waited for a register to be written, or because another one of its bank was
+    read with it; `rivals` what was last written when a register would have been.
     """
+
+    counted_cycles: int
+    waits: Mapping[Register, int]
+    rivals: Mapping[Register, Register]
+
+    @property
+    def cycles(self) -> int:
+        """From one pass to the next."""
+        return -(-self.counted_cycles // COUNTED_PASSES)
+
+
+def pass_waits(packets: Sequence[Sequence[Inst]], banks: Mapping[Register, int], machine: Machine) -> PassWaits:
+    """Runs the packets of a kernel a few times. Registers whose bank is not known are written without waiting."""
     issue = _Issue(banks, machine)
     ends: list[int] = []
-    for _ in range(PASSES):
+    for number in range(PASSES):
+        if number == PASSES - COUNTED_PASSES:
+            issue.waits.clear()
         for packet in packets:
             issue.packet(packet)
         ends.append(issue.cursor)
-    return -(-(ends[-1] - ends[-1 - COUNTED_PASSES]) // COUNTED_PASSES)
+    return PassWaits(ends[-1] - ends[-1 - COUNTED_PASSES], dict(issue.waits), issue.rivals)
 
 
-def scheduled_pass_cycles(
+def scheduled_pass_waits(
     graph: LoopGraph, cycles: Sequence[int], interval: int, banks: Mapping[Register, int], machine: Machine
-) -> int:
-    """`pass_cycles` of a body whose instructions issue in `cycles`, from `interval` to `interval`: by the native core,
+) -> PassWaits:
+    """`pass_waits` of a body whose instructions issue in `cycles`, from `interval` to `interval`: by the native core,
     where there is one."""
     native = library()
     if native is not None:
         body = _body_numbers(graph, machine)
-        given, known = numbers(cycles), numbers(map(banks.get, body.registers, repeat(-1)))
-        found = native.atalla_pass_cycles(ctypes.byref(body.described), place_of(given), interval, place_of(known))
-        if found >= 0:
-            return found
+        registers = body.registers
+        given, known = numbers(cycles), numbers(map(banks.get, registers, repeat(-1)))
+        waits, rivals = (numbers(repeat(0, len(registers))) for _ in range(2))
+        counted = native.atalla_pass_waits(
+            ctypes.byref(body.described), place_of(given), interval, *map(place_of, (known, waits, rivals))
+        )
+        if counted >= 0:
+            waited = {register: wait for register, wait in zip(registers, waits, strict=True) if wait}
+            found = ((register, at) for register, at in zip(registers, rivals, strict=True) if at >= 0)
+            return PassWaits(counted, waited, {register: registers[at] for register, at in found})
     rows: list[list[Inst]] = [[] for _ in range(interval)]
     for inst, cycle in zip(graph.insts, cycles, strict=True):
         rows[cycle % interval].append(inst)
-    return pass_cycles([slot_order(row) for row in rows if row], banks, machine)
+    return pass_waits([slot_order(row) for row in rows if row], banks, machine)
 
 
 @lru_cache(maxsize=4)
@@ -152,26 +176,37 @@ class _Issue:
         self._last_row = -machine.array_drain_cycles
         self._writes: list[dict[int, tuple[int, Register]]] = [{} for _ in range(4)]
         """Of each bank of vectors what is written in a cycle, with its rank."""
+        self.waits: Counter[Register] = Counter()
+        self.rivals: dict[Register, Register] = {}
 
     def packet(self, packet: Sequence[Inst]) -> None:
         """Issue a packet as soon as nothing makes it wait."""
-        at = self.cursor
+        at, last = self.cursor, None
         for inst in packet:
             for register in (*inst.uses, *inst.defs):
-                at = max(at, self._ready[register])
+                if self._ready[register] > at:
+                    at, last = self._ready[register], register
             if inst.op.unit not in (Unit.VLSU, Unit.SDMA):
                 at = max(at, self._free[_unit(inst)])
             if inst.op.latency is Latency.WEIGHT_PUSH:
                 at = max(at, self._last_row + self._machine.array_drain_cycles)
+        if last is not None and self._ready[last] == at:
+            self.waits[last] += at - self.cursor
         at += self._bank_wait(packet)
         for inst in packet:
             self._start(inst, at)
         self.cursor = at + 1
 
     def _bank_wait(self, packet: Sequence[Inst]) -> int:
-        reads = {register for inst in packet for register in inst.port_reads}
-        known = Counter((register.file, self._banks[register]) for register in reads if register in self._banks)
-        most = max(known.values(), default=1)
+        reads: Counter[tuple[RegisterFile, int]] = Counter()
+        for register in dict.fromkeys(register for inst in packet for register in inst.port_reads):
+            if register not in self._banks:
+                continue
+            place = register.file, self._banks[register]
+            reads[place] += 1
+            if reads[place] > 1:
+                self.waits[register] += reads[place]
+        most = max(reads.values(), default=1)
         return most if most > 1 else 0
 
     def _start(self, inst: Inst, at: int) -> None:
@@ -202,7 +237,8 @@ class _Issue:
             if rank < other_rank:
                 writes[at] = rank, register
                 self._ready[register] = at + 1
-                rank, register = other_rank, other
+                (rank, register), other = (other_rank, other), register
+            self.rivals[register] = other
             at += 1
         writes[at] = rank, register
         self._ready[register] = at + 1

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from atalla_mlir.codegen.issue_waits import scheduled_pass_cycles
+from atalla_mlir.codegen.bank_search import search_banks
+from atalla_mlir.codegen.issue_waits import scheduled_pass_waits
 from atalla_mlir.codegen.loop_graph import carried_reads
 from atalla_mlir.codegen.machine_ir import M1, X0, Inst, Register
 from atalla_mlir.codegen.modulo import ModuloSchedule
@@ -57,6 +58,8 @@ class Kernel:
         self._lifetimes = self._measure_lifetimes()
         self._copies = self._choose_copies()
         self._known_cycles: int | None = None
+        self.counts_on_banks = False
+        """Whether other banks would make packets wait for longer than a search has found."""
         self.names = {register: self._name_copies(register) for register in self._copies}
 
     # Registers
@@ -105,6 +108,10 @@ class Kernel:
             self.banks[copy] = self._known_banks[register]
         return copy
 
+    def banks_with_fewer_waits(self, machine: Machine) -> dict[Register, int]:
+        """Banks for the registers of the schedule with which its packets wait for less."""
+        return search_banks(self.schedule, self._known_banks, self._lifetimes, machine)
+
     def max_live(self) -> dict[RegisterFile, int]:
         """Most values in flight in a cycle of the kernel, per file, of registers that the body writes."""
         interval = self.schedule.interval
@@ -128,13 +135,15 @@ class Kernel:
         with what they wait for rows that come late."""
         if self._known_cycles is None:
             if self.schedule.hides_transfers and self.unroll == 1:
-                schedule = self.schedule
-                self._known_cycles = scheduled_pass_cycles(
-                    schedule.graph, schedule.cycles, schedule.interval, self._known_banks, machine
-                )
+                self._known_cycles = self.pass_cycles(machine)
             else:
                 self._known_cycles = self._cycles_with_conflicts()
         return self._known_cycles
+
+    def pass_cycles(self, machine: Machine) -> int:
+        """Cycles of an iteration, of a kernel that is not unrolled, if nothing waits for transfers."""
+        schedule, banks = self.schedule, self._known_banks
+        return scheduled_pass_waits(schedule.graph, schedule.cycles, schedule.interval, banks, machine).cycles
 
     def _cycles_with_conflicts(self) -> int:
         lost = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 
 from atalla_mlir.codegen.kernel import Kernel
@@ -29,6 +30,8 @@ MIXED_CYCLES = 1_500
 MIXED_GAIN = 0.015
 """Share of its bound by which an iteration exceeds that, beyond which mixed orders are tried: less is within the error
 of the prediction."""
+REBANKED_CYCLES = 300
+"""Cycles that the packets of such a loop wait from which on other banks are searched for its registers."""
 LANE_WAIT = 3
 """Cycles by which lanes wait longer than they must, in a further search for such a loop: rows that want the same write
 port as others come late."""
@@ -177,9 +180,26 @@ class LoopKernels:
 
     def _kernel(self, schedule: ModuloSchedule, *, thorough: bool) -> Kernel:
         kernel = Kernel(schedule, self._banks, self._first_index)
-        if not thorough or kernel.unroll == 1:
+        if not thorough:
+            kernel.counts_on_banks = self._trip_count * schedule.interval >= THOROUGH_CYCLES
             return kernel
-        return self.split(kernel) or kernel
+        kernel = self._rebanked(kernel) if kernel.unroll == 1 else self.split(kernel) or kernel
+        kernel.counts_on_banks = True
+        return kernel
+
+    def _rebanked(self, kernel: Kernel) -> Kernel:
+        """The kernel with banks with which its packets wait for less, where they wait for enough to matter."""
+        schedule, machine = kernel.schedule, self._machine
+        if (kernel.pass_cycles(machine) - schedule.interval) * self._trip_count < REBANKED_CYCLES:
+            return kernel
+
+        def search() -> Found:
+            return Found(schedule.interval, schedule.cycles, kernel.banks_with_fewer_waits(machine))
+
+        asked = "banks", self._max_stages, schedule.interval, schedule.cycles
+        found = self._any_scheduler.memo.recall(asked, search)
+        assert found is not None
+        return Kernel(replace(schedule, banks=found.banks), self._banks, self._first_index)
 
     def split(self, kernel: Kernel) -> Kernel | None:
         """A kernel of nearly the same II with copies of long values, if it need not be unrolled.

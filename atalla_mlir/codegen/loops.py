@@ -94,6 +94,8 @@ class PipelinedLoop:
     banks: Mapping[Register, int]
     report: LoopReport
     next_index: int
+    counts_on_banks: bool = False
+    """Whether packets wait for longer with other banks than these."""
 
 
 def find_counted_loop(block: Block, constants: Mapping[Register, int]) -> CountedLoop | None:

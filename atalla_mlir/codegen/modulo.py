@@ -216,7 +216,9 @@ class ModuloScheduler:
         found = shorten_tail(self._graph, self._demands, found)
         chosen = {**found.banks, **self._scalar_banks}
         fixed = {register: bank for register, bank in self._known_banks.items() if register not in chosen}
-        return replace(found, banks=repair_banks(self._graph.insts, found.cycles, found.interval, chosen, fixed))
+        insts, machine = self._graph.insts, self._demands.machine
+        banks = repair_banks(insts, found.cycles, found.interval, chosen, fixed, machine)
+        return replace(found, banks=banks)
 
     def _placements(self, attempts: Sequence[Callable[[int], Found | None]], interval: int) -> Iterator[Found]:
         """What the attempts find that place everything: the first one where transfers are waited for, else all."""

@@ -148,14 +148,15 @@ class Body(Structure):
 class Code(Structure):
     """`atalla_code`."""
 
-    _wide_: ClassVar[Mapping[str, str]] = {"weights": "q", "late_weights": "q"}
+    _wide_: ClassVar[Mapping[str, str]] = {"weights": "q", "late_weights": "q", "kept_weights": "q"}
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("num_registers", "num_blocks", "sweeps", "far_fewer", "num_late")),
+        *((name, ctypes.c_int32) for name in ("num_registers", "num_blocks", "sweeps", "far_fewer")),
+        *((name, ctypes.c_int32) for name in ("num_late", "num_kept")),
         *((name, ctypes.c_int32 * _FILES) for name in ("num_banks", "num_physical")),
         *_pointers("files", "indices", "pinned", "is_hard_wired", "is_all_ones"),
         *_pointers("block_starts", "packet_starts", "read_starts", "reads", "def_starts", "defs"),
         *_pointers("merges", "passes_pinned", "weights", "successor_starts", "successors"),
-        *_pointers("late_writes", "late_rivals", "late_weights"),
+        *_pointers("late_writes", "late_rivals", "late_weights", "kept", "kept_banks", "kept_weights"),
     )
 
 
@@ -188,7 +189,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "atalla_block_heights": (None, (ctypes.POINTER(Blocks), _N, _P)),
     "atalla_carried_waits": (None, (ctypes.POINTER(Blocks), _N, _P, _P)),
     "atalla_recurrence": (_N, (ctypes.POINTER(Edges),)),
-    "atalla_pass_cycles": (_N, (ctypes.POINTER(Body), _P, _N, _P)),
+    "atalla_pass_waits": (_N, (ctypes.POINTER(Body), _P, _N, _P, _P, _P)),
     "atalla_prefer_banks": (_N, (ctypes.POINTER(Code), _P, _P)),
     "atalla_merge_copies": (None, (ctypes.POINTER(Code), ctypes.POINTER(Copies), _P)),
     "atalla_colour": (_N, (ctypes.POINTER(Code), ctypes.POINTER(WantedColours), _P, _P, _P)),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+from atalla_mlir.codegen.banks import KeptBank, loop_weight
 from atalla_mlir.codegen.contest import Contest
 from atalla_mlir.codegen.kernel import Kernel, LoopReport
 from atalla_mlir.codegen.kernel_search import LoopKernels
@@ -40,6 +41,9 @@ from atalla_mlir.target.registers import RegisterFile
 
 LUMPED_TRANSFERS = 1.3
 """By how much a loop exceeds the bound of its busiest resource when its transfers begin in a row."""
+KEPT_SHARE = 2
+"""A register outside of the bank with which a kernel was searched counts for this part of two registers of a bank in a
+packet."""
 UNSEEN_WAITS = 1.12
 """By how much a loop as it is exceeds its packets when nothing in it says how its transfers wait."""
 
@@ -51,8 +55,9 @@ def pipeline_loops(
     costs: Sequence[tuple[int, int]],
     liveness: Sequence[BlockLiveness],
     spare: Mapping[RegisterFile, int],
-) -> tuple[Function, tuple[LoopReport, ...]]:
-    """The function with loops pipelined where that pays, and their reports; adds the banks of new registers to `banks`.
+) -> tuple[Function, tuple[LoopReport, ...], tuple[KeptBank, ...]]:
+    """The function with loops pipelined where that pays, their reports, and what counts on its banks; adds the banks of
+    new registers to `banks`.
 
     `costs` are cycles and packets of each block as it stands, and `liveness` is theirs. `spare` are registers that
     overlapping iterations leave alone.
@@ -63,6 +68,7 @@ def pipeline_loops(
     pushes_first = all(_pushes_weights_first(block, machine) for block in function.blocks)
     blocks: list[Block] = []
     reports: list[LoopReport] = []
+    kept: list[KeptBank] = []
     settled: set[Register] = set()
     for index, block in enumerate(function.blocks):
         loop = find_counted_loop(block, constants)
@@ -80,10 +86,14 @@ def pipeline_loops(
         blocks.extend(pipelined.blocks)
         banks.update(pipelined.banks)
         settled.update(pipelined.banks)
+        if pipelined.counts_on_banks:
+            weight = loop_weight(block.loop_depth) // KEPT_SHARE
+            vectors = (item for item in pipelined.banks.items() if item[0].file is RegisterFile.VECTOR)
+            kept.extend((register, bank, weight) for register, bank in vectors)
         reports.append(pipelined.report)
         next_index = pipelined.next_index
         packets[index] = sum(len(part.packets or part.insts) for part in pipelined.blocks)
-    return replace(function, blocks=blocks), tuple(reports)
+    return replace(function, blocks=blocks), tuple(reports), tuple(kept)
 
 
 def _surrounding_packets(blocks: Sequence[Block], packets: Sequence[int], index: int) -> int | None:
@@ -200,7 +210,8 @@ class Pipeline:
             kernel_block(f"{label}.kernel", packets, block.loop_depth),
             Block(f"{label}.epilogue", epilogue, depth),
         ]
-        return PipelinedLoop(tuple(blocks), kernel.banks, kernel.report(label, packets), kernel.next_index)
+        report = kernel.report(label, packets)
+        return PipelinedLoop(tuple(blocks), kernel.banks, report, kernel.next_index, kernel.counts_on_banks)
 
     def _left_over_blocks(self, depth: int) -> list[Block]:
         """The first iterations, as they were, under the loop's own label."""

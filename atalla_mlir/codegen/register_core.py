@@ -11,7 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate, chain
 
-from atalla_mlir.codegen.banks import FAR_FEWER, SWEEPS, LateWrite, bank_graphs, is_all_ones, loop_weight, prefer_banks
+from atalla_mlir.codegen.banks import (
+    FAR_FEWER,
+    SWEEPS,
+    KeptBank,
+    LateWrite,
+    bank_graphs,
+    is_all_ones,
+    loop_weight,
+    prefer_banks,
+)
 from atalla_mlir.codegen.colouring import DISPLACEMENTS_PER_REGISTER, Colouring
 from atalla_mlir.codegen.copy_merging import RegisterClasses, is_constant
 from atalla_mlir.codegen.liveness import Packet, bits, live_ranges, reads_pinned
@@ -28,7 +37,7 @@ _FILES = {file: number for number, file in enumerate(RegisterFile)}
 class RegisterCore:
     """The registers of a function: its blocks of packets, with loop depths and the blocks that may run next.
 
-    Results in `late` should not wait for a write port.
+    Results in `late` should not wait for a write port, registers in `kept` should stay in their banks.
     """
 
     def __init__(
@@ -37,9 +46,10 @@ class RegisterCore:
         depths: Sequence[int],
         successors: Sequence[Sequence[int]],
         late: Sequence[LateWrite] = (),
+        kept: Sequence[KeptBank] = (),
     ) -> None:
         self._blocks, self._depths, self._successors = blocks, depths, successors
-        self._late = late
+        self._late, self._kept = late, kept
 
     def prefer_banks(self) -> dict[Register, int]:
         """A bank for each virtual register, such that few that are read together are in one."""
@@ -96,7 +106,7 @@ class RegisterCore:
         return {registers[at]: registers[kept] for at, kept in enumerate(merged) if kept != at}
 
     def _prefer_in_python(self) -> dict[Register, int]:
-        graphs = bank_graphs(self._blocks, self._depths, self._late)
+        graphs = bank_graphs(self._blocks, self._depths, self._late, self._kept)
         masks = live_ranges(self._blocks, self._successors).masks
         banks: dict[Register, int] = {}
         for file, graph in graphs.items():
@@ -112,7 +122,7 @@ class RegisterCore:
         banks: Mapping[Register, int],
         spill_costs: SpillCosts,
     ) -> tuple[dict[Register, int], list[Register]]:
-        graphs = bank_graphs(self._blocks, self._depths, self._late)
+        graphs = bank_graphs(self._blocks, self._depths, self._late, self._kept)
         ranges = live_ranges(self._blocks, self._successors).masks
         costs = spill_costs({register: mask.bit_count() for register, mask in ranges.items()})
         given: dict[Register, int] = {}
@@ -168,12 +178,14 @@ class RegisterCore:
         read_starts, reads = self._numbered([inst.port_reads for inst in insts])
         def_starts, defs = self._numbered([inst.defs for inst in insts])
         successor_starts, successors = starts_and_items(self._successors)
+        kept = [entry for entry in self._kept if entry[0] in self._numbers]
         code = Code(
             num_registers=len(registers),
             num_blocks=len(self._blocks),
             sweeps=SWEEPS,
             far_fewer=FAR_FEWER,
             num_late=len(self._late),
+            num_kept=len(kept),
             num_banks=tuple(FILES[file].banks for file in RegisterFile),
             num_physical=tuple(FILES[file].count for file in RegisterFile),
         )
@@ -197,6 +209,9 @@ class RegisterCore:
             late_writes=(number(register) for register, _, _ in self._late),
             late_rivals=(number(register) for _, register, _ in self._late),
             late_weights=(weight for _, _, weight in self._late),
+            kept=(self._numbers[register] for register, _, _ in kept),
+            kept_banks=(bank for _, bank, _ in kept),
+            kept_weights=(weight for _, _, weight in kept),
         )
         return code
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import sub
 
+from atalla_mlir.codegen.banks import KeptBank
 from atalla_mlir.codegen.block_scheduling import BlocksCore
 from atalla_mlir.codegen.blocks import merge_blocks
 from atalla_mlir.codegen.kernel import LoopReport
@@ -77,6 +78,8 @@ class ScheduledFunction:
     function: Function
     banks: Mapping[Register, int]
     loops: tuple[LoopReport, ...]
+    kept: tuple[KeptBank, ...] = ()
+    """Of registers of kernels that were searched for long, with their banks."""
 
     @property
     def num_packets(self) -> int:
@@ -104,10 +107,11 @@ def schedule(
     depths = [block.loop_depth for block in blocks]
     banks = RegisterCore([block.packets for block in blocks], depths, function.successors()).prefer_banks()
     reports: tuple[LoopReport, ...] = ()
+    kept: tuple[KeptBank, ...] = ()
     if pipeline:
         costs = [(block.cycles, len(block.packets)) for block in blocks]
         liveness = [task.liveness for task in tasks]
-        function, reports = pipeline_loops(function, machine, banks, costs, liveness, spare or {})
+        function, reports, kept = pipeline_loops(function, machine, banks, costs, liveness, spare or {})
     if reports:
         function = merge_blocks(function)
         if any((spare or {}).values()):
@@ -115,7 +119,7 @@ def schedule(
         tasks = _tasks(function, machine, limits, tasks)
     blocks = [task.schedule(banks if task.minds_banks else None) for task in tasks]
     _fit_cache(function, machine, tasks, blocks, banks)
-    return ScheduledFunction(function.name, tuple(blocks), function, banks, reports)
+    return ScheduledFunction(function.name, tuple(blocks), function, banks, reports, kept)
 
 
 def _fit_cache(

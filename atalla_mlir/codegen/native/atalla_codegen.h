@@ -279,10 +279,11 @@ enum {
   ATALLA_ISSUE_PRODUCT = 8
 };
 
-/* Cycles from one pass to the next through the packets of a schedule, given the cycle of each instruction and the bank of
- * each register (-1: none), as `issue_waits.pass_cycles`; -1 when a packet has no order of slots. */
-ATALLA_API int32_t atalla_pass_cycles(const atalla_body* body, const int32_t* cycles, int32_t interval,
-                                      const int32_t* banks);
+/* Cycles of the passes that count through the packets of a schedule, given the cycle of each instruction and the bank of
+ * each register (-1: none), as `issue_waits.pass_waits`; -1 when a packet has no order of slots. Writes for each register
+ * how long packets waited for it, and the one that was last written in its place (-1: none). */
+ATALLA_API int32_t atalla_pass_waits(const atalla_body* body, const int32_t* cycles, int32_t interval,
+                                     const int32_t* banks, int32_t* waits, int32_t* rivals);
 
 /* A function in packets, and its registers. */
 typedef struct atalla_code {
@@ -291,6 +292,7 @@ typedef struct atalla_code {
   int32_t sweeps; /* of moves to cheaper banks */
   int32_t far_fewer; /* weight of conflicts by which the second way to split registers must be better */
   int32_t num_late;
+  int32_t num_kept;
   int32_t num_banks[ATALLA_FILES];
   int32_t num_physical[ATALLA_FILES]; /* registers of each file */
   /* of each register */
@@ -316,6 +318,10 @@ typedef struct atalla_code {
   const int32_t* late_writes;
   const int32_t* late_rivals;
   const int64_t* late_weights;
+  /* registers that should stay in a bank, that bank, and how much that counts */
+  const int32_t* kept;
+  const int32_t* kept_banks;
+  const int64_t* kept_weights;
 } atalla_code;
 
 /* Chooses a bank for each virtual register, as `banks.prefer_banks` for each file. Writes the registers in the order in

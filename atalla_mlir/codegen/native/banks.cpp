@@ -19,6 +19,13 @@ BankGraph::BankGraph(const atalla_code& code, std::int32_t file)
     pairs_[first].emplace_back(second, code.late_weights[at]);
     pairs_[second].emplace_back(first, code.late_weights[at]);
   }
+  for (std::int32_t at = 0; at < code.num_kept; ++at) {
+    const std::int32_t value = code.kept[at];
+    if (code.files[value] != file) continue;
+    biases_[value].resize(num_banks_);
+    for (std::int32_t bank = 0; bank < num_banks_; ++bank)
+      if (bank != code.kept_banks[at]) biases_[value][bank] += code.kept_weights[at];
+  }
   merge(pairs_);
   merge(within_);
 }

@@ -20,23 +20,35 @@ class Issue {
         ready_(body.num_registers),
         free_(body.num_units),
         read_by_(body.num_registers, kNone),
+        waits_(body.num_registers),
+        rivals_(body.num_registers, kNone),
         last_row_(-body.array_drain_cycles),
         writes_(body.num_banks) {}
 
   std::int64_t cursor() const { return cursor_; }
+  // Of each register for how long packets waited for it or for its bank, and what was written in its place.
+  std::vector<std::int32_t>& waits() { return waits_; }
+  const std::vector<std::int32_t>& rivals() const { return rivals_; }
 
   // Issues a packet as soon as nothing makes it wait.
   void packet(const std::vector<std::int32_t>& packet) {
     std::int64_t at = cursor_;
+    std::int32_t last = kNone;  // the register that is there last
+    const auto await = [&](std::int32_t value) {
+      if (ready_[value] <= at) return;
+      at = ready_[value];
+      last = value;
+    };
     for (const std::int32_t index : packet) {
       for (std::int32_t use = body_.use_starts[index]; use < body_.use_starts[index + 1]; ++use)
-        at = std::max(at, ready_[body_.uses[use]]);
+        await(body_.uses[use]);
       for (std::int32_t def = body_.def_starts[index]; def < body_.def_starts[index + 1]; ++def)
-        at = std::max(at, ready_[body_.defs[def]]);
+        await(body_.defs[def]);
       const std::int32_t role = body_.roles[index];
       if (!(role & (ATALLA_ISSUE_ROW | ATALLA_ISSUE_TRANSFER))) at = std::max(at, free_[body_.units[index]]);
       if (role & ATALLA_ISSUE_PUSH) at = std::max(at, last_row_ + body_.array_drain_cycles);
     }
+    if (last != kNone && ready_[last] == at) waits_[last] += std::int32_t(at - cursor_);
     at += bank_wait(packet);
     for (const std::int32_t index : packet) start(index, at);
     cursor_ = at + 1;
@@ -54,7 +66,9 @@ class Issue {
         const std::int32_t value = body_.reads[at];
         if (banks_[value] < 0 || read_by_[value] == num_packets_) continue;
         read_by_[value] = num_packets_;
-        most = std::max(most, ++reads[body_.files[value]][banks_[value]]);
+        const std::int32_t count = ++reads[body_.files[value]][banks_[value]];
+        if (count > 1) waits_[value] += count;
+        most = std::max(most, count);
       }
     return most > 1 ? most : 0;
   }
@@ -87,10 +101,12 @@ class Issue {
       if (std::size_t(at) >= writes.size()) writes.resize(at + 64, {0, kNone});
       Write& here = writes[at];
       if (here.second == kNone) break;
-      if (rank >= here.first) continue;
-      ready_[value] = at + 1;
-      std::swap(rank, here.first);
-      std::swap(value, here.second);
+      if (rank < here.first) {
+        ready_[value] = at + 1;
+        std::swap(rank, here.first);
+        std::swap(value, here.second);
+      }
+      rivals_[value] = here.second;
     }
     writes[at] = {rank, value};
     ready_[value] = at + 1;
@@ -101,6 +117,7 @@ class Issue {
   std::vector<std::int64_t> ready_;     // when each register may be used
   std::vector<std::int64_t> free_;      // when each unit takes another instruction
   std::vector<std::int64_t> read_by_;   // the last packet that reads each register
+  std::vector<std::int32_t> waits_, rivals_;
   std::int64_t cursor_ = 0;
   std::int64_t num_packets_ = 0;
   std::int64_t last_row_;
@@ -130,8 +147,8 @@ class Body {
 
 }  // namespace
 
-std::int32_t atalla_pass_cycles(const atalla_body* body, const std::int32_t* cycles, std::int32_t interval,
-                                const std::int32_t* banks) {
+std::int32_t atalla_pass_waits(const atalla_body* body, const std::int32_t* cycles, std::int32_t interval,
+                                const std::int32_t* banks, std::int32_t* waits, std::int32_t* rivals) {
   std::vector<std::vector<std::int32_t>> packets(interval);
   for (std::int32_t index = 0; index < body->size; ++index) packets[cycles[index] % interval].push_back(index);
   for (std::vector<std::int32_t>& packet : packets)
@@ -139,10 +156,14 @@ std::int32_t atalla_pass_cycles(const atalla_body* body, const std::int32_t* cyc
   Issue issue(*body, banks);
   std::int64_t counted_from = 0;
   for (std::int32_t pass = 0; pass < body->passes; ++pass) {
-    if (pass == body->passes - body->counted_passes) counted_from = issue.cursor();
+    if (pass == body->passes - body->counted_passes) {
+      counted_from = issue.cursor();
+      std::fill(issue.waits().begin(), issue.waits().end(), 0);
+    }
     for (const std::vector<std::int32_t>& packet : packets)
       if (!packet.empty()) issue.packet(packet);
   }
-  const std::int64_t counted = issue.cursor() - counted_from;
-  return std::int32_t((counted + body->counted_passes - 1) / body->counted_passes);
+  std::copy(issue.waits().begin(), issue.waits().end(), waits);
+  std::copy(issue.rivals().begin(), issue.rivals().end(), rivals);
+  return std::int32_t(issue.cursor() - counted_from);
 }

@@ -11,6 +11,7 @@ import pytest
 from atalla_mlir.codegen.bank_repair import repair_banks
 from atalla_mlir.codegen.machine_ir import M0, V0, Inst, Register
 from atalla_mlir.target.isa import BY_MNEMONIC
+from atalla_mlir.target.machine import AX01
 from atalla_mlir.target.registers import FILES, RegisterFile
 
 NUM_BANKS = FILES[RegisterFile.VECTOR].banks
@@ -47,7 +48,7 @@ def test_a_row_is_read_with_its_maximum_in_another_bank():
     banks = {score: 1, highest: 1} | dict(zip(others, [0, 2, 3, 0, 2, 3], strict=True))
     cycles = [0, *range(INTERVAL + 1, INTERVAL + 7)]
     assert shared(insts, cycles, banks) == 1
-    found = repair_banks(insts, cycles, INTERVAL, banks, {})
+    found = repair_banks(insts, cycles, INTERVAL, banks, {}, AX01)
     assert found.keys() == banks.keys()
     assert shared(insts, cycles, found) == 0
 
@@ -66,26 +67,26 @@ def test_packets_of_a_hidden_solution_lose_all_shared_banks(seed: int):
         cycles += [cycle, cycle + INTERVAL]
     assert shared(insts, cycles, hidden) == 0
     given = {register: choice.randrange(NUM_BANKS) for register in hidden}
-    found = repair_banks(insts, cycles, INTERVAL, given, {})
+    found = repair_banks(insts, cycles, INTERVAL, given, {}, AX01)
     assert shared(insts, cycles, given) > 10
     assert shared(insts, cycles, found) == 0
 
 
 def test_registers_of_other_loops_keep_their_banks():
     own, other = vector(0), vector(1)
-    assert repair_banks([sum_of(own, other)], [3], INTERVAL, {own: 2}, {other: 2})[own] != 2
-    assert repair_banks([sum_of(own, V0)], [3], INTERVAL, {own: 0}, {})[own] != 0
+    assert repair_banks([sum_of(own, other)], [3], INTERVAL, {own: 2}, {other: 2}, AX01)[own] != 2
+    assert repair_banks([sum_of(own, V0)], [3], INTERVAL, {own: 0}, {}, AX01)[own] != 0
 
 
 def test_banks_that_are_kept_apart_stay_as_they_are():
     banks = {vector(number): number % NUM_BANKS for number in range(8)}
     insts = [sum_of(vector(number), vector(number + 1)) for number in range(7)]
-    assert repair_banks(insts, list(range(7)), INTERVAL, banks, {}) == banks
+    assert repair_banks(insts, list(range(7)), INTERVAL, banks, {}, AX01) == banks
 
 
 def test_files_have_banks_of_their_own():
     first, second, row = scalar(0), scalar(1), vector(0)
     insts = [Inst(BY_MNEMONIC["add.s"], (scalar(2), first, second)), sum_of(row, V0)]
-    found = repair_banks(insts, [0, 0], INTERVAL, {first: 1, row: 1}, {second: 1})
+    found = repair_banks(insts, [0, 0], INTERVAL, {first: 1, row: 1}, {second: 1}, AX01)
     assert found[first] != 1
     assert found[row] == 1

@@ -66,3 +66,20 @@ def test_addresses_and_offsets_are_told_apart_by_their_pairs(weight: int):
     banks = prefer_banks(dict.fromkeys((left, right, last, near, far, shared), 1), graph)
     conflicts = sum(times for base, offset, times in pairs if banks[base] == banks[offset])
     assert conflicts == (1 if weight < FAR_FEWER else 0)
+
+
+def test_a_register_stays_in_the_bank_that_a_kernel_counts_on():
+    """Two registers are read together in code that runs once: the one that a kernel writes keeps its bank, the other
+    one goes."""
+    kept, other = PRODUCT, SUMS[0]
+    blocks = [[packet("addi.s", kept, X0, 1), packet("addi.s", other, X0, 1), packet("add.s", X0, kept, other)]]
+
+    def banks(weight: int) -> dict[Register, int]:
+        core = RegisterCore(blocks, [0], [[]], (), [(kept, 2, weight)] if weight else ())
+        return core.colour(ALLOCATABLE, {kept: 2, other: 2}, lambda _: {})[0]
+
+    found = banks(loop_weight(1) // 2)
+    assert found[kept] % NUM_BANKS == 2
+    assert found[other] % NUM_BANKS != 2
+    # without that, the first one gives way
+    assert banks(0)[kept] % NUM_BANKS != 2

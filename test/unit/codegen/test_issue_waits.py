@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atalla_mlir.codegen.issue_waits import pass_cycles
+from atalla_mlir.codegen.issue_waits import pass_waits
 from atalla_mlir.codegen.machine_ir import M1, V0, X0, Inst, Register
 from atalla_mlir.target.isa import BY_MNEMONIC
 from atalla_mlir.target.machine import AX01
@@ -27,7 +27,7 @@ def _idle(count: int) -> list[list[Inst]]:
 
 
 def _cycles(packets: Sequence[Sequence[Inst]], banks: dict[Register, int] | None = None) -> int:
-    return pass_cycles(packets, banks or {}, AX01)
+    return pass_waits(packets, banks or {}, AX01).cycles
 
 
 def test_packets_that_wait_for_nothing_issue_in_every_cycle() -> None:
