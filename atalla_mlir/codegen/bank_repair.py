@@ -18,8 +18,8 @@ from atalla_mlir.codegen.machine_ir import Inst, Register
 from atalla_mlir.target.machine import Machine
 from atalla_mlir.target.registers import FILES, RegisterFile
 
-STEPS = 1_500
-"""Moves after which the search ends."""
+PATIENCE = 400
+"""Moves in which nothing gets better after which the search ends."""
 TENURE = 6
 """Steps for which a register does not go back to a bank, besides one for each register in conflict."""
 
@@ -91,23 +91,25 @@ class _Search:
         waiting = {register: None for register, bank in banks.items() if costs[register][bank]}
         best, least = dict(banks), self._cost_of(waiting)
         until: dict[tuple[Register, int], int] = defaultdict(int)
-        for step in range(STEPS):
-            if not least:
-                break
+        step = reached = 0
+        while least and step - reached < PATIENCE:
+            step += 1
             moves = [
-                (cost - costs[register][banks[register]], self._crowd(register, bank), register.index, bank, register)
+                (cost - costs[register][banks[register]], register, bank)
                 for register in waiting
                 for bank, cost in enumerate(costs[register])
                 if bank != banks[register] and until[register, bank] <= step
             ]
             if not moves:
                 continue
-            *_, bank, register = min(moves, key=lambda move: move[:4])
+            lowest = min(change for change, _, _ in moves)
+            equal = ((register, bank) for change, register, bank in moves if change == lowest)
+            register, bank = min(equal, key=lambda move: (self._crowd(*move), move[0].index, move[1]))
             until[register, banks[register]] = step + TENURE + len(waiting)
             self._move(register, bank, waiting)
             left = self._cost_of(waiting)
             if left < least:
-                best, least = dict(banks), left
+                best, least, reached = dict(banks), left, step
         return best
 
     def _crowd(self, register: Register, bank: int) -> int:
