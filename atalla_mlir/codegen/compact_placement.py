@@ -60,7 +60,7 @@ class CompactPlacement(Placement):
         """All nodes in the order of placement."""
         return self._found.order
 
-    def _place(self, index: int) -> list[int]:
+    def _place(self, index: int) -> list[int] | None:
         self._index = index
         return super()._place(index)
 

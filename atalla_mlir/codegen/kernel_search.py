@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
+from itertools import cycle
 
 from atalla_mlir.codegen.kernel import Kernel
 from atalla_mlir.codegen.long_values import copy_in_place, split_long_values
@@ -47,6 +48,19 @@ MIXED = (
     ),
 )
 """How short an iteration becomes in an order is hardly foreseen, and finding out takes milliseconds."""
+REPAIR_WAIT = 1
+"""Cycles by which lanes wait longer than they must where schedules are repaired: most rows that come late are late by
+one."""
+REPAIRS = tuple(
+    zip(
+        (OrderChoice(seed=seed, spread=spread) for seed in range(1, 5) for spread in (3, 1, 7)),
+        cycle((False, True)),
+        cycle((1 / 8, 1 / 4, 1 / 2)),
+        strict=False,
+    )
+)
+"""Orders in which schedules are repaired, whether late, and the share of what an iteration exceeds its bound by that is
+left to II. An attempt takes a twentieth of a second; at an II near the bound one in five or ten finds a schedule."""
 
 
 class LoopKernels:
@@ -77,7 +91,8 @@ class LoopKernels:
             return
         takes_long = self._trip_count * largest >= THOROUGH_CYCLES
         thorough = self._graph.is_ahead and takes_long and len(push_runs(self._graph)) > 1
-        last, least = None, math.inf
+        last: Kernel | None = None
+        least = largest + 1
         for kernel in self._by_interval_and_mixed(largest, largest_interval, thorough=thorough):
             last = kernel
             if thorough and kernel.unroll == 1:
@@ -87,10 +102,17 @@ class LoopKernels:
             return
         if least == self._scheduler(self._max_stages).bound:
             return  # rows that come late cost nothing
-        body, machine = self._graph.insts, self._machine
-        patient = build_loop_graph(body, machine, self._graph.in_place, LANE_WAIT)
-        others = LoopKernels(patient, machine, self._banks, self._first_index, self._context, self._trip_count)
-        yield from others._by_interval_and_mixed(largest_interval(), largest_interval, thorough=True)
+        patient = self._with_wait(LANE_WAIT)
+        for kernel in patient._by_interval_and_mixed(largest_interval(), largest_interval, thorough=True):
+            if kernel.unroll == 1:
+                least = min(least, kernel.iteration_cycles(self._machine))
+            yield kernel
+        yield from self._with_wait(REPAIR_WAIT)._repaired(min(least, largest_interval() + 1))
+
+    def _with_wait(self, lane_wait: int) -> LoopKernels:
+        """Kernels of the loop whose lanes wait as many cycles longer than they must."""
+        graph = build_loop_graph(self._graph.insts, self._machine, self._graph.in_place, lane_wait)
+        return LoopKernels(graph, self._machine, self._banks, self._first_index, self._context, self._trip_count)
 
     def _by_interval_and_mixed(
         self, largest: int, largest_interval: Callable[[], int], *, thorough: bool
@@ -129,17 +151,36 @@ class LoopKernels:
         """Kernels whose iterations take less than `least` cycles, placed in mixed orders, if much may be won."""
         scheduler = self._scheduler(self._max_stages)
         for choice in MIXED:
-            excess = least - scheduler.bound
-            if excess * self._trip_count < MIXED_CYCLES or excess <= MIXED_GAIN * scheduler.bound:
+            if not self._is_much(least - scheduler.bound, scheduler.bound):
                 return
-            schedule = self.least_interval(scheduler, choice, least)
-            kernel = None if schedule is None else self._kernel(schedule, thorough=True)
-            if kernel is None or kernel.unroll > 1 or not self._fits(kernel):
-                continue
-            cycles = kernel.iteration_cycles(self._machine)
-            if cycles < least:
-                least = cycles
+            kernel = self._in_less(least, self.least_interval(scheduler, choice, least))
+            if kernel is not None:
+                least = kernel.iteration_cycles(self._machine)
                 yield kernel
+
+    def _repaired(self, least: int) -> Iterator[Kernel]:
+        """Kernels whose iterations take less than `least` cycles, placed by repair, if much may be won."""
+        scheduler = self._scheduler(self._max_stages)
+        for choice, is_late, share in REPAIRS:
+            excess = least - scheduler.bound
+            if not self._is_much(excess, scheduler.bound):
+                return
+            interval = scheduler.bound + int(share * excess)
+            kernel = self._in_less(least, scheduler.repair(interval, replace(choice, is_late=is_late)))
+            if kernel is not None:
+                least = kernel.iteration_cycles(self._machine)
+                yield kernel
+
+    def _is_much(self, excess: int, bound: int) -> bool:
+        """Whether it is worth a search that an iteration exceeds its bound by so many cycles."""
+        return excess * self._trip_count >= MIXED_CYCLES and excess > MIXED_GAIN * bound
+
+    def _in_less(self, least: int, schedule: ModuloSchedule | None) -> Kernel | None:
+        """The kernel of a schedule, if it fits, is not unrolled and an iteration takes less than `least` cycles."""
+        kernel = None if schedule is None else self._kernel(schedule, thorough=True)
+        if kernel is None or kernel.unroll > 1 or not self._fits(kernel):
+            return None
+        return kernel if kernel.iteration_cycles(self._machine) < least else None
 
     @staticmethod
     def least_interval(scheduler: ModuloScheduler, choice: OrderChoice, limit: int) -> ModuloSchedule | None:

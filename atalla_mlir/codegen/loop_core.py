@@ -46,7 +46,17 @@ from atalla_mlir.codegen.loop_roles import (
     transfers_by_pad,
 )
 from atalla_mlir.codegen.machine_ir import Register
-from atalla_mlir.codegen.native_library import ForwardWay, Loop, OrderedWay, library, place_of, starts_and_items
+from atalla_mlir.codegen.native_library import (
+    ForwardWay,
+    Loop,
+    OrderedWay,
+    RepairWay,
+    library,
+    place_of,
+    starts_and_items,
+)
+from atalla_mlir.codegen.repair_placement import ATTEMPTS_PER_NODE as REPAIRS_PER_NODE
+from atalla_mlir.codegen.repair_placement import MARGIN, RepairPlacement, repair_order, windows, with_one_copy
 from atalla_mlir.codegen.reservations import (
     BANK_BITS,
     CROWDED,
@@ -81,6 +91,25 @@ class LoopCore:
         way = OrderedWay()
         way.point(order=order, may_sink=self._may_sink)
         return self._run(native.atalla_place_in_order, self._loop, way, interval)
+
+    def place_by_repair(self, interval: int, choice: OrderChoice, num_stages: int) -> Found | None:
+        """Between what is there, in at most `num_stages` stages and with one copy of each value, see
+        `repair_placement`."""
+        order, graph = repair_order(self._graph, interval, choice), self._with_one_copy._graph
+        allowed = windows(graph, interval, num_stages)
+        if order is None or allowed is None:
+            return None
+        native = library()
+        if native is None:
+            placement = RepairPlacement(graph, self._demands, interval, order, allowed, is_late=choice.is_late)
+            return _found(placement, interval)
+        way = RepairWay(attempts_per_node=REPAIRS_PER_NODE, margin=MARGIN, is_late=choice.is_late)
+        way.point(order=order, lows=allowed.lows, highs=allowed.highs)
+        return self._run(native.atalla_place_by_repair, self._with_one_copy._loop, way, interval)
+
+    @cached_property
+    def _with_one_copy(self) -> LoopCore:
+        return LoopCore(with_one_copy(self._graph), self._demands)
 
     def place_compactly(self, interval: int, slack: int) -> Found | None:
         """Chain by chain, see `compact_placement`."""
@@ -120,7 +149,7 @@ class LoopCore:
         return [forward_parts(self._graph, turn) for turn in range(2)]
 
     def _run(
-        self, place: ctypes._NamedFuncPointer, loop: Loop, way: OrderedWay | ForwardWay, interval: int
+        self, place: ctypes._NamedFuncPointer, loop: Loop, way: OrderedWay | RepairWay | ForwardWay, interval: int
     ) -> Found | None:
         cycles, banks = (array("i", bytes(4 * size)) for size in (loop.num_insts, loop.num_values))
         status = place(ctypes.byref(loop), ctypes.byref(way), interval, place_of(cycles), place_of(banks))

@@ -36,12 +36,14 @@ class OrderChoice:
     With `transfers_first` these come before all: they keep their pads for long, and integers find room around them.
     With `by_parts` what has nothing to do with each other, such as rows, comes one after the other in place of side by
     side. `seed` mixes nodes whose heights differ by up to `spread` cycles, one less than a power of two; 0 does not.
+    What is placed by repair (`repair_placement`) between others comes as late as these allow with `is_late`.
     """
 
     transfers_first: bool = False
     by_parts: bool = False
     seed: int = 0
     spread: int = 3
+    is_late: bool = False
 
 
 class Placement:
@@ -63,6 +65,7 @@ class Placement:
         self._delays = [0] * graph.num_nodes
         self._fixed: set[int] = set()
         """Instructions whose time is settled from the start."""
+        self._attempts_per_node = ATTEMPTS_PER_NODE
         self._before, self._after = graph.spans(interval)
 
     def run(self) -> list[int] | None:
@@ -73,7 +76,7 @@ class Placement:
         priorities = {index: place for place, index in enumerate(order)}
         pending = [(place, index) for index, place in priorities.items()]
         heapify(pending)
-        budget = ATTEMPTS_PER_NODE * self._graph.num_nodes
+        budget = self._attempts_per_node * self._graph.num_nodes
         while pending:
             _, index = heappop(pending)
             if self._cycles[index] is not None:
@@ -81,7 +84,10 @@ class Placement:
             if budget == 0:
                 return None
             budget -= 1
-            for evicted in self._place(index):
+            given_way = self._place(index)
+            if given_way is None:
+                return None
+            for evicted in given_way:
                 heappush(pending, (priorities[evicted], evicted))
         for _ in range(SINK_SWEEPS):
             if not self._sink():
@@ -123,8 +129,8 @@ class Placement:
                     latest = due
         return latest
 
-    def _place(self, index: int) -> list[int]:
-        """Places a node; returns the nodes that had to give way."""
+    def _place(self, index: int) -> list[int] | None:
+        """Places a node; returns the nodes that had to give way, or None when there is no place at all."""
         self._delays[index] = 0
         earliest, latest = self._earliest(index), self._latest(index)
         if index >= self._num_insts:
@@ -209,7 +215,7 @@ class Placement:
         """One sweep of moves towards the readers, the latest instructions first."""
         moved = False
         for index in sorted(range(self._num_insts), key=lambda index: -(self._cycles[index] or 0)):
-            latest, at = self._latest(index), self._cycles[index]
+            latest, at = self._last_to_sink(index), self._cycles[index]
             if index in self._fixed or latest is None or at is None or latest <= at or not self._may_sink(index):
                 continue
             self._remove(index)
@@ -218,6 +224,9 @@ class Placement:
             elif not self._settle(index, at):
                 raise InternalError(f"loop instruction '{self._graph.insts[index]}' lost its place")
         return moved
+
+    def _last_to_sink(self, index: int) -> int | None:
+        return self._latest(index)
 
     def _may_sink(self, index: int) -> bool:
         return may_sink(self._graph.insts[index])
@@ -288,7 +297,7 @@ def placement_order(graph: LoopGraph, interval: int, choice: OrderChoice) -> lis
     exact = longest_paths(graph, interval)
     if exact is None:
         return None
-    falling = [-height - _mixed(node, choice.seed, choice.spread) for node, height in enumerate(exact)]
+    falling = falling_heights(exact, choice)
     order: dict[int, None] = {}
 
     def append(nodes: Iterable[int]) -> None:
@@ -299,7 +308,7 @@ def placement_order(graph: LoopGraph, interval: int, choice: OrderChoice) -> lis
     # of nodes that are equally high the first comes first, unless they are placed from their readers on
     for part in _parts(graph) if choice.by_parts else ():
         append(sorted(part, key=falling.__getitem__))
-    for circle, following, leading in _circles(graph):
+    for circle, following, leading in circles_in_order(graph):
         append(sorted(circle, key=lambda node: -exact[node]))
         append(sorted(following, key=falling.__getitem__))
         append(sorted(leading, key=lambda node: -falling[node]))
@@ -315,7 +324,7 @@ def _parts(graph: LoopGraph) -> list[list[int]]:
 
 
 @lru_cache(maxsize=4)
-def _circles(graph: LoopGraph) -> list[tuple[list[int], list[int], list[int]]]:
+def circles_in_order(graph: LoopGraph) -> list[tuple[list[int], list[int], list[int]]]:
     """The circles of dependences, large ones first, with what follows from each and, the last
     first, what leads to it."""
     return [
@@ -326,6 +335,11 @@ def _circles(graph: LoopGraph) -> list[tuple[list[int], list[int], list[int]]]:
         )
         for circle in sorted(graph.circles, key=lambda nodes: (-len(nodes), min(nodes)))
     ]
+
+
+def falling_heights(heights: Iterable[int], choice: OrderChoice) -> list[int]:
+    """Keys by which high nodes come first, mixed as was chosen."""
+    return [-height - _mixed(node, choice.seed, choice.spread) for node, height in enumerate(heights)]
 
 
 def _mixed(node: int, seed: int, spread: int) -> int:

@@ -160,6 +160,15 @@ class ModuloScheduler:
         found = self.memo.recall(asked, partial(self._best_placement, [attempt], interval))
         return None if found is None else self._schedule(found, interval)
 
+    def repair(self, interval: int, choice: OrderChoice) -> ModuloSchedule | None:
+        """A schedule with an II and few enough stages in which each value has one copy, or None."""
+        if not math.isfinite(self._max_stages):
+            return None
+        attempt = partial(self._core.place_by_repair, choice=choice, num_stages=int(self._max_stages))
+        asked = "by repair", choice, self._max_stages, interval
+        found = self.memo.recall(asked, partial(self._best_placement, [attempt], interval))
+        return None if found is None else self._schedule(found, interval)
+
     def _schedule(self, found: Found, max_interval: int) -> ModuloSchedule:
         recurrence = min(max_interval + 1, self._graph.recurrence)
         return ModuloSchedule(self._graph, found.interval, found.cycles, self._bounds, recurrence, found.banks)

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from atalla_mlir.errors import ConfigurationError
 from atalla_mlir.target.registers import RegisterFile
 
-ABI = 8
+ABI = 10
 
 _VARIABLE = "ATALLA_CODEGEN_LIBRARY"
 _NAMES = {"darwin": "libatalla_codegen.dylib", "win32": "atalla_codegen.dll"}
@@ -124,6 +124,15 @@ class OrderedWay(Structure):
     _fields_ = (*_pointers("order", "is_late", "may_sink"),)
 
 
+class RepairWay(Structure):
+    """`atalla_repair_way`."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("attempts_per_node", "margin", "is_late")),
+        *_pointers("order", "lows", "highs"),
+    )
+
+
 class ForwardWay(Structure):
     """`atalla_forward_way`."""
 
@@ -194,6 +203,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "atalla_merge_copies": (None, (ctypes.POINTER(Code), ctypes.POINTER(Copies), _P)),
     "atalla_colour": (_N, (ctypes.POINTER(Code), ctypes.POINTER(WantedColours), _P, _P, _P)),
     "atalla_place_in_order": (_N, (ctypes.POINTER(Loop), ctypes.POINTER(OrderedWay), _N, _P, _P)),
+    "atalla_place_by_repair": (_N, (ctypes.POINTER(Loop), ctypes.POINTER(RepairWay), _N, _P, _P)),
     "atalla_place_forwards": (_N, (ctypes.POINTER(Loop), ctypes.POINTER(ForwardWay), _N, _P, _P)),
 }
 

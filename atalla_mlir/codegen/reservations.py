@@ -15,7 +15,7 @@ field's highest bit.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 
 from atalla_mlir.codegen.banks import bank_bit, bank_bits
 from atalla_mlir.codegen.dependence import dma_bursts
@@ -135,11 +135,15 @@ def block_phase(name: str) -> int:
 
 
 class ReservationTable:
-    """The reservations of a loop of `interval` cycles; the last cycle holds the branch of the loop."""
+    """The reservations of a loop of `interval` cycles; the last cycle holds the branch of the loop.
 
-    def __init__(self, demands: LoopDemands, interval: int) -> None:
+    With `parts_operands` an instruction does not issue where it would read two registers of one bank.
+    """
+
+    def __init__(self, demands: LoopDemands, interval: int, *, parts_operands: bool = False) -> None:
         self._machine = demands.machine
         self._interval = interval
+        self._parts_operands = parts_operands
         self._units, self._names = demands.units, demands.names
         self._lengths, self._flights = list(demands.lengths), demands.flights
         self._drainers = demands.drainers
@@ -282,7 +286,7 @@ class ReservationTable:
         for register in self._open_reads[index]:
             bit = self._banks.get(register)
             if bit is not None:
-                if taken & bit:
+                if bit & (taken | own if self._parts_operands else taken):
                     return None
                 chosen[register] = bit
                 own |= bit
@@ -375,16 +379,18 @@ class ReservationTable:
 
     def _service(self, index: int, row: int, *, evicting: bool) -> int | None:
         """The pad's first service slot after `row` that is free (or, evicting, the first at all)."""
-        served, length, interval = self._served[self._names[index]], self._row_interval, self._interval
-        num_slots = len(served)
-        first = -(-row // length)
+        served = self._served[self._names[index]]
+        slots = self._slots_in_time(row, len(served))
+        return next((slot for slot in slots if evicting or served[slot] == FREE), None)
+
+    def _slots_in_time(self, row: int, num_slots: int) -> Iterator[int]:
+        """The service slots of a pad that are not too late for an access that issues in `row`."""
+        first = -(-row // self._row_interval)
         for step in range(first, first + num_slots):
             slot = step % num_slots
-            if (slot * length - row) % interval > MAX_QUEUED_CYCLES:
-                return None
-            if evicting or served[slot] == FREE:
-                return slot
-        return None
+            if (slot * self._row_interval - row) % self._interval > MAX_QUEUED_CYCLES:
+                return
+            yield slot
 
     def _drained(self, index: int, row: int) -> list[tuple[list[int], int]]:
         """The row reads of its pad that a transfer to DRAM takes away from loads, as places in the pad's book."""

@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a structure or what a function gives does: an older library then counts as absent. */
-#define ATALLA_CODEGEN_ABI 8
+#define ATALLA_CODEGEN_ABI 10
 
 #define ATALLA_FILES 3
 
@@ -226,6 +226,16 @@ typedef struct atalla_ordered_way {
   const int32_t* may_sink; /* in place of the loop's */
 } atalla_ordered_way;
 
+/* One attempt to place a loop node by node where what gives way is chosen, as `repair_placement.RepairPlacement`. */
+typedef struct atalla_repair_way {
+  int32_t attempts_per_node;
+  int32_t margin;
+  int32_t is_late;      /* whether what lies between others is placed as late as they allow */
+  const int32_t* order; /* all nodes in the order of placement */
+  const int32_t* lows;  /* of each node the first and the last cycle that it may take */
+  const int32_t* highs;
+} atalla_repair_way;
+
 /* One attempt to place a loop cycle by cycle, as `forward_placement.ForwardPlacement`. */
 typedef struct atalla_forward_way {
   int32_t is_eager;
@@ -242,6 +252,8 @@ typedef struct atalla_forward_way {
  * (-1: none), or 0 when there is no place, or -1 - index when an instruction lost its place, which must not be. */
 ATALLA_API int32_t atalla_place_in_order(const atalla_loop* loop, const atalla_ordered_way* way, int32_t interval,
                                          int32_t* cycles, int32_t* banks);
+ATALLA_API int32_t atalla_place_by_repair(const atalla_loop* loop, const atalla_repair_way* way, int32_t interval,
+                                          int32_t* cycles, int32_t* banks);
 ATALLA_API int32_t atalla_place_forwards(const atalla_loop* loop, const atalla_forward_way* way, int32_t interval,
                                          int32_t* cycles, int32_t* banks);
 

@@ -7,10 +7,10 @@
 
 namespace atalla {
 
-Placement::Placement(const atalla_loop& loop, std::int32_t interval, const std::int32_t* may_sink)
+Placement::Placement(const atalla_loop& loop, std::int32_t interval, const std::int32_t* may_sink, bool parts_operands)
     : loop_(loop),
       interval_(interval),
-      table_(loop, interval),
+      table_(loop, interval, parts_operands),
       cycles_(loop.num_nodes, kNone),
       last_(loop.num_nodes, kNone),
       delays_(loop.num_nodes),
@@ -88,7 +88,8 @@ bool Placement::sink() {
   });
   bool moved = false;
   for (const std::int32_t index : order) {
-    const std::int32_t most = latest(index), at = cycles_[index];
+    const std::int32_t due = latest(index), at = cycles_[index];
+    const std::int32_t most = highs_ && due != kNone ? std::min(due, highs_[index]) : due;
     if (is_fixed_[index] || most == kNone || at == kNone || most <= at || !may_sink_[index]) continue;
     remove(index);
     if (settle_in_time(index, {std::min(most, at + interval_), at, -1})) {

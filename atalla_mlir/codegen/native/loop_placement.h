@@ -17,7 +17,7 @@ struct LostPlace {
 // What all ways of placing share: the reservations, when nodes issue and by how much their results are late.
 class Placement {
  public:
-  Placement(const atalla_loop& loop, std::int32_t interval, const std::int32_t* may_sink);
+  Placement(const atalla_loop& loop, std::int32_t interval, const std::int32_t* may_sink, bool parts_operands = false);
 
  protected:
   // First cycle at which what must come before is done, last one that is early enough for what comes after; or kNone.
@@ -40,6 +40,7 @@ class Placement {
   std::vector<std::int32_t> last_;  // where each instruction was placed last
   std::vector<std::int32_t> delays_;
   std::vector<char> is_fixed_;  // time settled from the start
+  const std::int32_t* highs_ = nullptr;  // or the last cycle that each node may take
 
  private:
   bool sink();

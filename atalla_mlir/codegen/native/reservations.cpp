@@ -5,10 +5,11 @@
 
 namespace atalla {
 
-ReservationTable::ReservationTable(const atalla_loop& loop, std::int32_t interval)
+ReservationTable::ReservationTable(const atalla_loop& loop, std::int32_t interval, bool parts_operands)
     : loop_(loop),
       interval_(interval),
       num_slots_(interval / loop.pad_row_interval),
+      parts_operands_(parts_operands),
       lengths_(loop.lengths, loop.lengths + loop.num_insts),
       is_plain_(loop.num_insts),
       aligned_(loop.num_names, -1),
@@ -25,6 +26,12 @@ ReservationTable::ReservationTable(const atalla_loop& loop, std::int32_t interva
       flight_(interval),
       rows_(loop.num_insts, kNone),
       stamps_(loop.num_insts) {
+  if (parts_operands) {
+    readers_.resize(loop.num_values);
+    for (std::int32_t index = 0; index < loop.num_insts; ++index)
+      for (std::int32_t at = loop.open_starts[index]; at < loop.open_starts[index + 1]; ++at)
+        readers_[loop.open_reads[at]].push_back(index);
+  }
   row_bits_.back() |= loop.branch_bits;
   row_counts_.back() += loop.branch_counts;
   find_crowded_units();
@@ -148,7 +155,7 @@ bool ReservationTable::open_banks(std::int32_t index, std::int32_t row, std::uin
   const std::int32_t size = loop_.open_starts[index + 1] - loop_.open_starts[index];
   for (std::int32_t at = 0; at < size; ++at) {
     chosen[at] = banks_[values[at]];
-    if (taken & chosen[at]) return false;
+    if ((parts_operands_ ? taken | own : taken) & chosen[at]) return false;
     own |= chosen[at];
   }
   for (std::int32_t at = 0; at < size; ++at) {

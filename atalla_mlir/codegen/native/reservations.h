@@ -26,7 +26,8 @@ struct Cycles {
 
 class ReservationTable {
  public:
-  ReservationTable(const atalla_loop& loop, std::int32_t interval);
+  // With `parts_operands` an instruction does not issue where it would read two registers of one bank.
+  ReservationTable(const atalla_loop& loop, std::int32_t interval, bool parts_operands = false);
 
   // Says that an instruction, not placed yet, keeps its unit busy for `length` cycles.
   void prolong(std::int32_t index, std::int32_t length);
@@ -40,10 +41,15 @@ class ReservationTable {
   void release(std::int32_t index);
   // Releases whatever keeps an instruction from issuing at `cycle`; false when it can never issue there.
   bool evict(std::int32_t index, std::int32_t cycle, std::vector<std::int32_t>& victims);
+  // Whether an instruction can issue at `cycle` once others have given way; `found` gets these, of little weight. Gives
+  // up, with false, when they weigh `limit` or more.
+  bool obstacles(std::int32_t index, std::int32_t cycle, const std::vector<std::int64_t>& weights, std::int64_t limit,
+                 std::vector<std::int32_t>& found) const;
   // Writes the bank of each register that has one, -1 for all others.
   void banks(std::int32_t* found) const;
 
  private:
+  friend class Obstacles;
   static constexpr std::int32_t kMaxOpenReads = 8;
 
   bool is_full(std::int32_t row, std::uint64_t bits, std::int64_t counts) const {
@@ -72,6 +78,7 @@ class ReservationTable {
   const atalla_loop& loop_;
   const std::int32_t interval_;
   const std::int32_t num_slots_;  // service slots of a pad
+  const bool parts_operands_;
   std::vector<std::int32_t> lengths_;
   std::vector<char> is_plain_;
   std::vector<std::int32_t> aligned_;  // phase of the blocks of each crowded unit, or -1
@@ -89,6 +96,7 @@ class ReservationTable {
   std::vector<std::int32_t> rows_;
   std::vector<std::int64_t> stamps_;  // when each instruction was placed: reductions give way in that order
   std::int64_t next_stamp_ = 0;
+  std::vector<std::vector<std::int32_t>> readers_;  // of each register whose bank is open, where operands are parted
 };
 
 }  // namespace atalla

@@ -253,6 +253,8 @@ ORDERS = (
     OrderChoice(by_parts=True),
     OrderChoice(by_parts=True, seed=2),
 )
+REPAIRS = (OrderChoice(), OrderChoice(seed=1, is_late=True), OrderChoice(seed=2, spread=7))
+REPAIRS = (OrderChoice(), OrderChoice(seed=1, is_late=True), OrderChoice(seed=2, spread=7))
 
 
 def attempts(body: Sequence[Inst]) -> list[Found | None]:
@@ -267,6 +269,7 @@ def attempts(body: Sequence[Inst]) -> list[Found | None]:
     for interval in (int(factor * bound) for factor in INTERVALS):
         found.extend(core.place(interval, choice) for choice in ORDERS)
         found.extend(core.place_compactly(interval, slack) for slack in (0, 8))
+        found.extend(core.place_by_repair(interval, choice, 3) for choice in REPAIRS)
         for is_eager in (True, False) if moves else ():
             turns = different_turns(graph, is_eager=is_eager)
             found.extend(core.place_forwards(interval, turn, is_eager=is_eager) for turn in turns)
