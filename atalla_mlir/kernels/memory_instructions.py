@@ -101,6 +101,9 @@ def _buffer_address(lowering: KernelLowering, op: ir.Operation) -> None:
     lowering.values[op.results[0]] = lowering.values[op.operands[0]]
 
 
+_TRANSFERS = frozenset({"atalla.fetch", "atalla.send"})
+
+
 def _tile_at(lowering: KernelLowering, op: ir.Operation) -> None:
     tile = op.operands[0]
     info = lowering.arenas.tiles[tile]
@@ -108,7 +111,12 @@ def _tile_at(lowering: KernelLowering, op: ir.Operation) -> None:
     part = string_value(op.attributes["part"])
     name = ANY_OBJECT if part == ANY_OBJECT else f"{info.name}.{part}"
     lowering.arenas.tiles[op.results[0]] = Tile(info.pad, info.base, info.rows, name)
-    lowering.values[op.results[0]] = lowering.b.add_s(base, lowering.index(op.operands[1]))
+    users = [use.owner.operation.name for use in op.results[0].uses]
+    if constant_index(op.operands[1]) == 0 and len(users) == 1 and users[0] in _TRANSFERS:
+        lowering.values[op.results[0]] = base  # the transfer makes an address of its own of it
+    else:
+        # loads and stores find a copy, which is in use for less long
+        lowering.values[op.results[0]] = lowering.b.add_s(base, lowering.index(op.operands[1]))
 
 
 def _fetch(lowering: KernelLowering, op: ir.Operation) -> None:
