@@ -59,7 +59,7 @@ class Kernel:
         self._copies = self._choose_copies()
         self._known_cycles: int | None = None
         self.counts_on_banks = False
-        """Whether other banks would make packets wait for longer than a search has found."""
+        """Whether the loop runs for so long that its registers should keep the banks of the schedule."""
         self.names = {register: self._name_copies(register) for register in self._copies}
 
     # Registers

@@ -95,7 +95,7 @@ class PipelinedLoop:
     report: LoopReport
     next_index: int
     counts_on_banks: bool = False
-    """Whether packets wait for longer with other banks than these."""
+    """Whether the registers should keep these banks: with others packets wait for longer."""
 
 
 def find_counted_loop(block: Block, constants: Mapping[Register, int]) -> CountedLoop | None:
