@@ -22,7 +22,6 @@ PATIENCE = 400
 """Moves in which nothing gets better after which the search ends."""
 TENURE = 6
 """Steps for which a register does not go back to a bank, besides one for each register in conflict."""
-
 SOON = 3
 """Cycles in which results that want the same port come after each other."""
 

@@ -14,7 +14,7 @@ from itertools import accumulate
 
 from atalla_mlir.codegen.bank_search import search_banks
 from atalla_mlir.codegen.issue_waits import scheduled_pass_waits
-from atalla_mlir.codegen.loop_graph import carried_reads
+from atalla_mlir.codegen.loop_graph import carried_reads, first_writers
 from atalla_mlir.codegen.machine_ir import M1, X0, Inst, Register
 from atalla_mlir.codegen.modulo import ModuloSchedule
 from atalla_mlir.codegen.resources import Room, demand_of
@@ -69,16 +69,15 @@ class Kernel:
         interval, cycles = self.schedule.interval, self.schedule.cycles
         starts: dict[Register, int] = {}
         ends: dict[Register, int] = {}
-        first_writer: dict[Register, int] = {}
         for index, inst in enumerate(self._graph.insts):
             for register in inst.defs:
-                first_writer.setdefault(register, index)
                 starts[register] = min(starts.get(register, cycles[index]), cycles[index])
                 ends[register] = max(ends.get(register, 0), cycles[index])
+        writers = first_writers(self._graph)
         for (index, register), distance in self._reads.items():
             end = cycles[index] + distance * interval
             # what an instruction reads it may overwrite itself
-            ends[register] = max(ends[register], end - (index == first_writer[register]))
+            ends[register] = max(ends[register], end - (index == writers[register]))
         return {register: (starts[register], ends[register]) for register in starts}
 
     def _choose_copies(self) -> dict[Register, int]:

@@ -551,9 +551,19 @@ def longest_paths(graph: LoopGraph, interval: int) -> tuple[int, ...] | None:
 
 
 @lru_cache(maxsize=4)
+def first_writers(graph: LoopGraph) -> Mapping[Register, int]:
+    """The first instruction that writes each register."""
+    found: dict[Register, int] = {}
+    for index, inst in enumerate(graph.insts):
+        for register in inst.defs:
+            found.setdefault(register, index)
+    return found
+
+
+@lru_cache(maxsize=4)
 def carried_reads(graph: LoopGraph) -> Mapping[tuple[int, Register], int]:
     """For each use of a register that the body writes: 0 when it reads this iteration's value, 1 the previous one's."""
-    written_anywhere = {register for inst in graph.insts for register in inst.defs}
+    written_anywhere = first_writers(graph)
     written: set[Register] = set()
     found: dict[tuple[int, Register], int] = {}
     for index, inst in enumerate(graph.insts):

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from atalla_mlir.codegen.loop_graph import LoopEdge, LoopGraph, carried_reads, longest_paths
+from atalla_mlir.codegen.loop_graph import LoopEdge, LoopGraph, carried_reads, first_writers, longest_paths
 from atalla_mlir.codegen.loop_placement import (
     OrderChoice,
     Placement,
@@ -24,7 +24,6 @@ from atalla_mlir.codegen.loop_placement import (
     falling_heights,
 )
 from atalla_mlir.codegen.loop_roles import find_feeders, independent_parts
-from atalla_mlir.codegen.machine_ir import Register
 from atalla_mlir.codegen.repair_table import RepairTable
 from atalla_mlir.codegen.reservations import LoopDemands
 from atalla_mlir.errors import InternalError
@@ -48,10 +47,7 @@ class Windows:
 
 def with_one_copy(graph: LoopGraph) -> LoopGraph:
     """The graph with edges for values of which there is one copy: all read one before the next iteration makes it."""
-    makers: dict[Register, int] = {}
-    for index, inst in enumerate(graph.insts):
-        for register in inst.defs:
-            makers.setdefault(register, index)
+    makers = first_writers(graph)
     found: set[LoopEdge] = set()
     for (reader, register), distance in carried_reads(graph).items():
         if register in graph.in_place or makers[register] == reader:

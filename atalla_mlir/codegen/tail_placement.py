@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from atalla_mlir.codegen.loop_graph import LoopEdge, LoopGraph, carried_reads
+from atalla_mlir.codegen.loop_graph import LoopEdge, LoopGraph, carried_reads, first_writers
 from atalla_mlir.codegen.loop_memo import Found
-from atalla_mlir.codegen.machine_ir import Register
 from atalla_mlir.codegen.reservations import LoopDemands, ReservationTable
 from atalla_mlir.target.isa import Unit
 
@@ -38,10 +37,7 @@ def longest_lifetime(graph: LoopGraph, found: Found) -> int:
 
 def late_readers(graph: LoopGraph, found: Found) -> set[int]:
     """The instructions that read a value when the next iteration has made its own."""
-    makers: dict[Register, int] = {}
-    for index, inst in enumerate(graph.insts):
-        for register in inst.defs:
-            makers.setdefault(register, index)
+    makers = first_writers(graph)
     late: set[int] = set()
     for (index, register), distance in carried_reads(graph).items():
         kept = found.cycles[index] + distance * found.interval - found.cycles[makers[register]]
